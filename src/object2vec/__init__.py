@@ -1,0 +1,26 @@
+"""Object2Vec: low-dimensional embeddings of anything that can be written as integer tokens, learned from pairs.
+
+`object2vec.load(directory)` opens a trained model; everything else is in the command `object2vec`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from object2vec.serving.predictor import Predictor
+
+__all__ = ["__version__", "load"]
+__version__ = "0.1.0"
+
+
+def load(directory: str | Path) -> Predictor:
+    """Open a model directory (`config.json` and `model.safetensors`) for `encode` and `score`.
+
+    Raises:
+        ArtifactError: the directory holds no model, a damaged one, or one of a newer format.
+    """
+    from object2vec.serving.predictor import Predictor  # torch is slow to import: only when a model is wanted
+
+    return Predictor.load(Path(directory))

@@ -1,0 +1,1 @@
+"""Two encoders, a comparator and a head. Knows neither training nor files."""
