@@ -1,0 +1,96 @@
+"""The network: two encoders, a comparator, and a head of a feed-forward network and an output layer.
+
+Shapes: N objects of a side, P pairs, D numbers an encoding, C scores a pair.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from object2vec.hyperparameters import Hyperparameters
+from object2vec.model.encoders import make_encoder
+from object2vec.model.tokens import TokenEmbedding, Tokens
+
+#: How each comparator puts two encodings (P, D) together, and how many times D numbers it gives.
+COMPARE = {
+    "hadamard": (lambda u, v: u * v, 1),
+    "concat": (lambda u, v: torch.cat([u, v], dim=1), 2),
+    "abs_diff": (lambda u, v: (u - v).abs(), 1),
+}
+ACTIVATE = {"tanh": nn.Tanh, "relu": nn.ReLU, "linear": nn.Identity}
+
+
+class Head(nn.Module):
+    """From two encodings to the output: dropout on each, comparators in their order, layers, output layer."""
+
+    def __init__(self, hyperparameters: Hyperparameters) -> None:
+        super().__init__()
+        self.comparators = hyperparameters.comparator_list
+        self.dropout = nn.Dropout(hyperparameters.dropout)
+        width = hyperparameters.encoding_dim(0) * sum(COMPARE[name][1] for name in self.comparators)
+        self.layers = nn.ModuleList()
+        for _ in range(hyperparameters.mlp_layers):
+            self.layers.append(_linear(width, hyperparameters.mlp_dim))
+            width = hyperparameters.mlp_dim
+        self.activation = ACTIVATE[hyperparameters.mlp_activation]()
+        self.output = _linear(width, hyperparameters.scores)
+
+    def forward(self, u: Tensor, v: Tensor) -> Tensor:
+        """The output (P, C), before any softmax, of the encodings u and v, (P, D) each."""
+        u, v = self.dropout(u), self.dropout(v)
+        hidden = torch.cat([COMPARE[name][0](u, v) for name in self.comparators], dim=1)
+        for layer in self.layers:
+            hidden = self.dropout(self.activation(layer(hidden)))
+        output: Tensor = self.output(hidden)
+        return output
+
+
+class Network(nn.Module):
+    """Encodes objects of either side and scores pairs of encodings.
+
+    `with_head=False` leaves out what only scoring needs.
+    """
+
+    def __init__(self, hyperparameters: Hyperparameters, *, with_head: bool = True) -> None:
+        super().__init__()
+        self.softmax = not hyperparameters.regression
+        tables = [
+            TokenEmbedding(
+                encoder.vocab_size,
+                encoder.token_embedding_dim,
+                row_sparse=hyperparameters.row_sparse,
+                frozen=encoder.frozen,
+            )
+            for encoder in hyperparameters.encoders[: 1 if hyperparameters.tied_token_embedding_weight else 2]
+        ]
+        self.enc0 = make_encoder(hyperparameters.encoders[0], tables[0], hyperparameters.enc_dim)
+        self.enc1 = make_encoder(hyperparameters.encoders[1], tables[-1], hyperparameters.enc_dim)
+        self.head = Head(hyperparameters) if with_head else None
+
+    @property
+    def device(self) -> torch.device:
+        return self.enc0.embedding.weight.device
+
+    def encode(self, side: int, tokens: Tokens) -> Tensor:
+        """The encodings (N, D) of objects of `side`, 0 or 1."""
+        encoding: Tensor = (self.enc0, self.enc1)[side](tokens)
+        return encoding
+
+    def compare(self, u: Tensor, v: Tensor) -> Tensor:
+        """The output (P, C) of pairs of encodings, (P, D) each: logits, or the predicted numbers."""
+        if self.head is None:
+            raise RuntimeError("this network was made without its head")
+        output: Tensor = self.head(u, v)
+        return output
+
+    def scores(self, output: Tensor) -> Tensor:
+        """What a user sees of the output of `compare`, (P, C): probabilities in class order, or the number."""
+        return output.softmax(dim=1) if self.softmax else output
+
+
+def _linear(given: int, width: int) -> nn.Linear:
+    layer = nn.Linear(given, width)
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
