@@ -43,8 +43,6 @@ class HierarchicalCNN(nn.Module):
         self.levels = nn.ModuleList(
             nn.Conv1d(given, width, filter_width) for given, width in zip(inputs, widths, strict=True)
         )
-        for level in self.levels:
-            _start(level.weight, level.bias)
 
     def forward(self, tokens: Tokens) -> Tensor:
         mask = tokens.mask()
@@ -69,10 +67,6 @@ class BiLSTM(nn.Module):
         inputs = [embedding.dim] + [dim] * (layers - 1)
         self.forwards = nn.ModuleList(nn.LSTM(given, dim - dim // 2, batch_first=True) for given in inputs)
         self.backwards = nn.ModuleList(nn.LSTM(given, dim // 2, batch_first=True) for given in inputs)
-        for lstm in [*self.forwards, *self.backwards]:
-            for layer in lstm.all_weights:
-                _start(layer[0], layer[2])
-                _start(layer[1], layer[3])
 
     def forward(self, tokens: Tokens) -> Tensor:
         mask = tokens.mask()
@@ -97,12 +91,6 @@ def _run(lstm: nn.Module, hidden: Tensor, lengths: Tensor) -> Tensor:
     """The output of one LSTM over sequences of `lengths`, (N, T, units)."""
     packed = pack_padded_sequence(hidden, lengths, batch_first=True, enforce_sorted=False)
     return pad_packed_sequence(lstm(packed)[0], batch_first=True, total_length=hidden.shape[1])[0]
-
-
-def _start(weight: Tensor, bias: Tensor) -> None:
-    """The initial values of a layer: Glorot's for its weights, zero for its bias."""
-    nn.init.xavier_uniform_(weight)
-    nn.init.zeros_(bias)
 
 
 Encoder = PooledEmbedding | HierarchicalCNN | BiLSTM

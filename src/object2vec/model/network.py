@@ -5,6 +5,9 @@ Shapes: N objects of a side, P pairs, D numbers an encoding, C scores a pair.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Final
+
 import torch
 from torch import Tensor, nn
 
@@ -13,12 +16,12 @@ from object2vec.model.encoders import make_encoder
 from object2vec.model.tokens import TokenEmbedding, Tokens
 
 #: How each comparator puts two encodings (P, D) together, and how many times D numbers it gives.
-COMPARE = {
+COMPARE: Final[dict[str, tuple[Callable[[Tensor, Tensor], Tensor], int]]] = {
     "hadamard": (lambda u, v: u * v, 1),
     "concat": (lambda u, v: torch.cat([u, v], dim=1), 2),
     "abs_diff": (lambda u, v: (u - v).abs(), 1),
 }
-ACTIVATE = {"tanh": nn.Tanh, "relu": nn.ReLU, "linear": nn.Identity}
+ACTIVATE: Final[dict[str, Callable[[Tensor], Tensor]]] = {"tanh": torch.tanh, "relu": torch.relu, "linear": lambda x: x}
 
 
 class Head(nn.Module):
@@ -31,17 +34,17 @@ class Head(nn.Module):
         width = hyperparameters.encoding_dim(0) * sum(COMPARE[name][1] for name in self.comparators)
         self.layers = nn.ModuleList()
         for _ in range(hyperparameters.mlp_layers):
-            self.layers.append(_linear(width, hyperparameters.mlp_dim))
+            self.layers.append(nn.Linear(width, hyperparameters.mlp_dim))
             width = hyperparameters.mlp_dim
-        self.activation = ACTIVATE[hyperparameters.mlp_activation]()
-        self.output = _linear(width, hyperparameters.scores)
+        self.activate = ACTIVATE[hyperparameters.mlp_activation]
+        self.output = nn.Linear(width, hyperparameters.scores)
 
     def forward(self, u: Tensor, v: Tensor) -> Tensor:
         """The output (P, C), before any softmax, of the encodings u and v, (P, D) each."""
         u, v = self.dropout(u), self.dropout(v)
         hidden = torch.cat([COMPARE[name][0](u, v) for name in self.comparators], dim=1)
         for layer in self.layers:
-            hidden = self.dropout(self.activation(layer(hidden)))
+            hidden = self.dropout(self.activate(layer(hidden)))
         output: Tensor = self.output(hidden)
         return output
 
@@ -87,10 +90,3 @@ class Network(nn.Module):
     def scores(self, output: Tensor) -> Tensor:
         """What a user sees of the output of `compare`, (P, C): probabilities in class order, or the number."""
         return output.softmax(dim=1) if self.softmax else output
-
-
-def _linear(given: int, width: int) -> nn.Linear:
-    layer = nn.Linear(given, width)
-    nn.init.xavier_uniform_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer

@@ -45,7 +45,7 @@ class TokenEmbedding(nn.Module):
     def __init__(self, vocab_size: int, dim: int, *, row_sparse: bool, frozen: bool) -> None:
         super().__init__()
         self.row_sparse = row_sparse
-        self.weight = nn.Parameter(torch.randn(vocab_size, dim) * INITIAL_STD, requires_grad=not frozen)
+        self.weight = nn.Parameter(torch.empty(vocab_size, dim).normal_(std=INITIAL_STD), requires_grad=not frozen)
 
     @property
     def dim(self) -> int:

@@ -1,0 +1,136 @@
+"""A model directory: `config.json`, `model.safetensors`, and the vocabulary files that training was given.
+
+Readable without this package. `config.json` has `format_version` first and the hyperparameters under the built-in's
+names; the tensors' names are listed in the README. Nothing in it is code, and nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+import object2vec
+from object2vec.errors import ArtifactError, HyperparameterError
+from object2vec.hyperparameters import Hyperparameters, parse
+from object2vec.model.network import Network
+
+FORMAT_VERSION: Final = 1
+CONFIG: Final = "config.json"
+WEIGHTS: Final = "model.safetensors"
+
+
+def save(
+    directory: Path,
+    network: Network,
+    hyperparameters: Hyperparameters,
+    *,
+    training: Mapping[str, Any],
+    vocabularies: Mapping[str, Path],
+) -> None:
+    """Write a model directory; a file that stands in it is whole or the one from before.
+
+    `training` says how the model came about (JSON values); `vocabularies` are copied in under their names.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, path in vocabularies.items():
+        _write(directory / name, lambda aside, path=path: shutil.copyfile(path, aside))
+    # The tied table belongs to both encoders and is one tensor in the file.
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.named_parameters()}
+    _write(directory / WEIGHTS, lambda aside: save_file(tensors, aside))
+    config = {
+        "format_version": FORMAT_VERSION,
+        "object2vec_version": object2vec.__version__,
+        "hyperparameters": hyperparameters.to_dict(),
+        "training": dict(training),
+    }
+    _write(directory / CONFIG, lambda aside: aside.write_text(json.dumps(config, indent=2) + "\n"))
+
+
+def _write(path: Path, fill: Any) -> None:
+    """Fill a file beside `path`, make sure that it is on the disk, and put it in place at once."""
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        fill(aside)
+        aside.chmod(0o644)  # whoever may enter the directory may read the model
+        with aside.open("rb+") as file:
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def read_config(directory: Path) -> Hyperparameters:
+    """The hyperparameters of a model directory; cheap, and enough to see that it holds one of ours.
+
+    Raises:
+        ArtifactError: it holds no model, another program's, or one of a newer format.
+    """
+    path = directory / CONFIG
+    wanted = f"wanted a model directory with {CONFIG} and {WEIGHTS}"
+    try:
+        config = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ArtifactError(f"{path}: {error.strerror or error}, {wanted}") from error
+    except ValueError as error:
+        raise ArtifactError(f"{path}: not JSON ({error}), {wanted}") from error
+    version = config.get("format_version") if isinstance(config, dict) else None
+    if not isinstance(version, int):
+        raise ArtifactError(f"{path}: no format_version, {wanted} written by object2vec")
+    if version > FORMAT_VERSION:
+        made = f"written by object2vec {config.get('object2vec_version')} in format {version}"
+        raise ArtifactError(f"{path}: {made}, wanted format {FORMAT_VERSION} or older; use a newer object2vec")
+    try:
+        return parse(config["hyperparameters"]).hyperparameters
+    except (KeyError, AttributeError, HyperparameterError) as error:
+        raise ArtifactError(f"{path}: its hyperparameters cannot be read ({error}), {wanted}") from error
+
+
+def load(
+    directory: Path, *, with_head: bool = True, device: torch.device | None = None
+) -> tuple[Hyperparameters, Network]:
+    """Open a model directory.
+
+    Raises:
+        ArtifactError: see `read_config`; or the weights are missing, truncated, or not those of the configuration.
+    """
+    hyperparameters = read_config(directory)
+    path = directory / WEIGHTS
+    with torch.device("meta"):  # shapes only: nothing is drawn that the file replaces
+        network = Network(hyperparameters, with_head=with_head)
+    try:
+        with safe_open(path, framework="pt", device=str(device or "cpu")) as tensors:
+            _fill(path, network, tensors)
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(f"{path}: truncated, damaged or missing ({error})") from error
+    return hyperparameters, network
+
+
+def _fill(path: Path, network: Network, tensors: safe_open) -> None:
+    """Put the file's tensors in the place of the parameters of their names; all must be there and of the right kind."""
+    parameters = dict(network.named_parameters())
+    stored = {name for name in tensors.keys() if network.head is not None or not name.startswith("head.")}  # noqa: SIM118
+    if stored != set(parameters):
+        names = ", ".join(sorted(stored ^ set(parameters)))
+        raise ArtifactError(f"{path}: does not fit {CONFIG}, the tensors differ in {names}")
+    for name, parameter in parameters.items():
+        tensor = tensors.get_tensor(name)
+        if tensor.shape != parameter.shape or tensor.dtype != parameter.dtype:
+            got, wanted = (f"{tuple(t.shape)} of {t.dtype}" for t in (tensor, parameter))
+            raise ArtifactError(f"{path}: does not fit {CONFIG}, {name} is {got}, wanted {wanted}")
+        parameters[name] = tensor
+    # The tied table stands in both encoders, and only under its first name in the file.
+    network.load_state_dict({name: parameters[first] for name, first in _first_names(network).items()}, assign=True)
+
+
+def _first_names(network: Network) -> dict[str, str]:
+    """Each parameter's names, all of them, to the one that `named_parameters` gives."""
+    firsts = {id(parameter): name for name, parameter in network.named_parameters()}
+    return {name: firsts[id(p)] for name, p in network.named_parameters(remove_duplicate=False)}
