@@ -30,7 +30,7 @@ class Integer:
         return f"an integer from {self.low} to {self.high}"
 
     def parse(self, text: str) -> int:
-        if not re.fullmatch(r"[+-]?\d{1,18}(\.0*)?", text):  # some clients write 3 as 3.0
+        if not re.fullmatch(r"[+-]?[0-9]{1,18}(\.0*)?", text):  # some clients write 3 as 3.0
             raise ValueError(text)
         return _within(self, int(text.partition(".")[0]))
 
@@ -45,7 +45,8 @@ class Real:
         return f"a number from {self.low:g} to {self.high:g}"
 
     def parse(self, text: str) -> float:
-        if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text):  # float() also takes nan, inf and 1_0
+        # float() alone would also take nan, inf and 1_0.
+        if not re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", text):
             raise ValueError(text)
         return _within(self, float(text))
 
@@ -392,7 +393,7 @@ def parse(values: Mapping[str, object]) -> Parsed:
 def _text(value: object) -> str:
     """One value as plain text, whichever client wrote it: `0.1`, `"0.1"`, `"\\"abc\\""`, true."""
     if not isinstance(value, str):
-        return json.dumps(value)
+        return json.dumps(value, default=str)
     text = value.strip()
     if len(text) >= 2 and text[0] == text[-1] == '"':
         try:
@@ -424,52 +425,52 @@ class _Reading:
             return
         self.given.add(name)
         kind = TABLE[name].kind
-        if isinstance(kind, Choice):
-            text = self.naming.builtin(text)
         try:
-            self.values[name] = kind.parse(text)
+            self.values[name] = kind.parse(self.naming.builtin(text) if isinstance(kind, Choice) else text)
         except ValueError:
-            wanted = self.naming.typed(kind.wanted)
-            self.faults.append(f"{key}: got '{_shortened(self.naming.typed(text))}', wanted {wanted}")
+            self.faults.append(f"{key}: got '{_shortened(text)}', wanted {self.naming.typed(kind.wanted)}")
             self.values[name] = None
 
     def _unknown(self, key: str) -> str:
-        if re.match(r"enc\d_", key):
-            first = self.naming.first
+        first = self.naming.first
+        counted = re.match(r"enc([0-9])_", key)
+        if counted and int(counted[1]) not in (first, first + 1):
             names = f"enc{first}_* and enc{first + 1}_*"
-            if self.naming.builtin(key) != key or key.startswith("enc2_"):
-                return f"{key}: the encoders of this configuration are counted from {first}, wanted {names}"
+            return f"{_shortened(key)}: the encoders of this configuration are counted from {first}, wanted {names}"
         known = [self.naming.typed(name) for name in TABLE]
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
         return f"{_shortened(key)}: no such hyperparameter, the nearest is {near[0]}"
 
     def finish(self) -> Parsed:
         """Fill in defaults, check what holds between values."""
-        same = self.values.get("enc1_network", "enc0") == "enc0"
+        # Where enc1_network itself could not be read, nothing more is asked of the second encoder.
+        same = self.values.get("enc1_network") in ("enc0", None)
         for row in TABLE.values():
             if row.name not in self.values:
-                self.values[row.name] = self._default(row, needed=row.default == REQUIRED)
+                self.values[row.name] = self._default(row, same=same)
         if same:
             self._copy_first_encoder()
-        else:
-            for name in ("enc1_max_seq_len", "enc1_vocab_size"):
-                if self.values[name] is None and not any(f.startswith(self.naming.typed(name)) for f in self.faults):
-                    self.fault(f"No value was specified for '{name}', which enc1_network other than enc0 requires")
-        if self.faults:
-            raise HyperparameterError(self.faults)
         hyperparameters = self._build()
-        self.faults += [self.naming.typed(sentence) for sentence in _conflicts(hyperparameters)]
+        unread = [name for name, value in self.values.items() if value is None]
+        for sentence in _conflicts(hyperparameters):
+            if not any(name in sentence for name in unread):
+                self.fault(sentence)
         if self.faults:
             raise HyperparameterError(self.faults)
         if self.naming.first == 1:
             self.notices.append("The encoders are counted from 1: enc1 reads in0, enc2 reads in1")
         return Parsed(hyperparameters=self._without_buckets(hyperparameters), notices=tuple(self.notices))
 
-    def _default(self, row: Hyperparameter, *, needed: bool) -> Any:
-        if needed:
-            self.fault(f"No value(s) were specified for '{row.name}' which are required hyperparameter(s)")
-            return None
-        return None if row.default is None else row.kind.parse(row.default)
+    def _default(self, row: Hyperparameter, *, same: bool) -> Any:
+        if row.default == REQUIRED:
+            what = f"No value(s) were specified for '{row.name}' which are required hyperparameter(s)"
+            self.fault(f"{what}, wanted {row.kind.wanted}")
+        elif row.default is not None:
+            return row.kind.parse(row.default)
+        elif not same:
+            what = f"No value was specified for '{row.name}', which enc1_network other than enc0 requires"
+            self.fault(f"{what}, wanted {row.kind.wanted}")
+        return None
 
     def _copy_first_encoder(self) -> None:
         """`enc1_network=enc0` takes every value of enc0, as in the built-in, which does not say so; we do."""
@@ -482,6 +483,7 @@ class _Reading:
             self.values[second] = taken
 
     def _build(self) -> Hyperparameters:
+        """The configuration; where there are faults, with None for what could not be read."""
         encoders = self._encoder(0), self._encoder(1)
         rest = {f.name: self.values[f.name] for f in fields(Hyperparameters) if f.name != "encoders"}
         return Hyperparameters(encoders=encoders, **rest)
@@ -489,7 +491,7 @@ class _Reading:
     def _encoder(self, side: int) -> EncoderHyperparameters:
         given = {f.name: self.values[f"enc{side}_{f.name}"] for f in _ENCODER_FIELDS}
         if given["layers"] == "auto" or given["network"] == "pooled_embedding":
-            given["layers"] = LAYERS_WHEN_AUTO[given["network"]]
+            given["layers"] = LAYERS_WHEN_AUTO.get(given["network"])
         return EncoderHyperparameters(**given)
 
     def _without_buckets(self, hyperparameters: Hyperparameters) -> Hyperparameters:
@@ -502,7 +504,10 @@ class _Reading:
 
 
 def _conflicts(hyperparameters: Hyperparameters) -> Iterator[str]:
-    """The rules between hyperparameters that this configuration breaks, in the built-in's names."""
+    """The rules between hyperparameters that this configuration breaks, in the built-in's names.
+
+    A sentence holds the name of each hyperparameter that it hangs on: it is dropped where one of them was not read.
+    """
     if hyperparameters.row_sparse and hyperparameters.optimizer not in ROW_SPARSE_OPTIMIZERS:
         yield (
             f"optimizer: got '{hyperparameters.optimizer}', wanted one of {', '.join(ROW_SPARSE_OPTIMIZERS)} "
@@ -511,7 +516,7 @@ def _conflicts(hyperparameters: Hyperparameters) -> Iterator[str]:
     dims = [hyperparameters.encoding_dim(side) for side in (0, 1)]
     if dims[0] != dims[1]:
         length = [
-            f"enc{side} ({e.network}) gives {dims[side]} numbers by "
+            f"enc{side}_network={e.network} gives {dims[side]} numbers by "
             + (f"enc{side}_token_embedding_dim" if e.network == "pooled_embedding" else "enc_dim")
             for side, e in enumerate(hyperparameters.encoders)
         ]
@@ -534,7 +539,8 @@ def _ties(first: EncoderHyperparameters, second: EncoderHyperparameters) -> Iter
         if one != other:
             yield f"enc0_{name}={one} and enc1_{name}={other}: tied_token_embedding_weight needs them equal"
     if first.frozen != second.frozen:
-        yield "enc0 and enc1 differ in freeze_pretrained_embedding: tied_token_embedding_weight needs them equal"
+        name = "freeze_pretrained_embedding"
+        yield f"enc0_{name} and enc1_{name} differ: tied_token_embedding_weight needs them equal"
 
 
 def _shortened(text: str, limit: int = 80) -> str:
