@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,7 +42,7 @@ def save(
     """
     directory.mkdir(parents=True, exist_ok=True)
     for name, path in vocabularies.items():
-        _write(directory / name, lambda aside, path=path: shutil.copyfile(path, aside))
+        _write(directory / name, partial(shutil.copyfile, path))
     # The tied table belongs to both encoders and is one tensor in the file.
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.named_parameters()}
     _write(directory / WEIGHTS, lambda aside: save_file(tensors, aside))
@@ -54,7 +55,7 @@ def save(
     _write(directory / CONFIG, lambda aside: aside.write_text(json.dumps(config, indent=2) + "\n"))
 
 
-def _write(path: Path, fill: Any) -> None:
+def _write(path: Path, fill: Callable[[Path], object]) -> None:
     """Fill a file beside `path`, make sure that it is on the disk, and put it in place at once."""
     aside = path.with_name(f".{path.name}.part")
     try:
@@ -113,7 +114,7 @@ def load(
     return hyperparameters, network
 
 
-def _fill(path: Path, network: Network, tensors: safe_open) -> None:
+def _fill(path: Path, network: Network, tensors: Any) -> None:
     """Put the file's tensors in the place of the parameters of their names; all must be there and of the right kind."""
     parameters = dict(network.named_parameters())
     stored = {name for name in tensors.keys() if network.head is not None or not name.startswith("head.")}  # noqa: SIM118

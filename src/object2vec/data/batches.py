@@ -57,6 +57,11 @@ class Batches:
         self.which = which0, which1
         self.sampler = NegativeSampler(self.which, pairs.labels, negatives) if negatives else None
 
+    @property
+    def examples(self) -> int:
+        """Pairs of an epoch, negatives included; a few less where an object has no negative to be had."""
+        return len(self.labels) + (len(self.sampler.positives) * self.sampler.rate if self.sampler else 0)
+
     def in_order(self) -> Iterator[Batch]:
         """All pairs once, as they stand, without negatives: for scoring."""
         yield from self._cut(self._given())

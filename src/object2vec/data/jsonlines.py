@@ -5,18 +5,17 @@ Tokens go from the parser's lists straight into flat columns: 24 bytes a pair be
 
 from __future__ import annotations
 
-import gzip
 import logging
 import zlib
 from array import array
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, Final
 
 import numpy as np
 import orjson
 
+from object2vec.data.files import files_of, open_file
 from object2vec.data.sequences import Pairs, Sequences
 from object2vec.errors import DataError
 from object2vec.hyperparameters import Hyperparameters
@@ -37,7 +36,7 @@ def read_channel(name: str, path: Path, hyperparameters: Hyperparameters) -> Pai
         DataError: the channel has no record, a file is empty or damaged, or a line of one is no pair.
     """
     columns = _Columns(hyperparameters)
-    files = list(_files(path))
+    files = list(files_of(path))
     for file in files:
         columns.read(file)
     if not columns.labels:
@@ -46,19 +45,6 @@ def read_channel(name: str, path: Path, hyperparameters: Hyperparameters) -> Pai
         counts = ", ".join(f"{n} of {side}" for side, n in zip(SIDES, columns.truncated, strict=True))
         logger.warning("One or more sequences have been truncated because they exceeded max_seq_len (%s)", counts)
     return columns.pairs()
-
-
-def _files(path: Path) -> Iterator[Path]:
-    if path.is_file():
-        yield path
-    elif path.is_dir():
-        for file in sorted(path.rglob("*")):
-            if file.is_file() and not any(part.startswith((".", "_")) for part in file.relative_to(path).parts):
-                yield file
-
-
-def _open(file: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(file)) if file.suffix == ".gz" else file.open("rb")
 
 
 class _Columns:
@@ -83,7 +69,7 @@ class _Columns:
         first = len(self.labels)
         line = 0
         try:
-            with _open(file) as stream:
+            with open_file(file) as stream:
                 for line, text in enumerate(stream, start=1):
                     if not text.isspace():
                         self._append(file, line, text)
@@ -175,7 +161,7 @@ def _refuse_bools(record: Any) -> None:
 
 def _line_of(file: Path, record: int) -> int:
     """The number, from 1, of the line that holds a record, numbered from 0; lines without one are not counted."""
-    with _open(file) as stream:
+    with open_file(file) as stream:
         lines = (line for line, text in enumerate(stream, start=1) if not text.isspace())
         return next(islice(lines, record, None))
 

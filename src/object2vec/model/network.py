@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from object2vec.hyperparameters import Hyperparameters
-from object2vec.model.encoders import make_encoder
+from object2vec.model.encoders import Encoder, make_encoder
 from object2vec.model.tokens import TokenEmbedding, Tokens
 
 #: How each comparator puts two encodings (P, D) together, and how many times D numbers it gives.
@@ -75,10 +75,22 @@ class Network(nn.Module):
     def device(self) -> torch.device:
         return self.enc0.embedding.weight.device
 
+    def forward(self, tokens: tuple[Tokens, Tokens], index: tuple[Tensor, Tensor]) -> Tensor:
+        """The output (P, C) of P pairs: pair p is object `index[0][p]` of in0 with object `index[1][p]` of in1.
+
+        However many pairs an object is in, it is encoded once.
+        """
+        u, v = (self.encode(side, tokens[side])[index[side]] for side in (0, 1))
+        return self.compare(u, v)
+
     def encode(self, side: int, tokens: Tokens) -> Tensor:
         """The encodings (N, D) of objects of `side`, 0 or 1."""
-        encoding: Tensor = (self.enc0, self.enc1)[side](tokens)
+        encoding: Tensor = self.encoder(side)(tokens)
         return encoding
+
+    def encoder(self, side: int) -> Encoder:
+        """The encoder of `side`, 0 or 1."""
+        return self.enc1 if side else self.enc0
 
     def compare(self, u: Tensor, v: Tensor) -> Tensor:
         """The output (P, C) of pairs of encodings, (P, D) each: logits, or the predicted numbers."""

@@ -12,6 +12,7 @@ A float32 is written with the fewest digits that read back as the same float32.
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -116,7 +117,7 @@ def _parse(text: bytes, where: str = "") -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise RequestError(f"{where}{REFUSED}: not JSON ({error})") from None
+        raise RequestError(f"{where}{REFUSED}: not JSON ({error.msg} at character {error.pos + 1})") from None
 
 
 def _decode_json(body: bytes) -> Instances:
@@ -190,10 +191,11 @@ def _to_utf8(body: bytes, charset: str) -> bytes:
 
 
 def _max_seq_lens(text: str) -> tuple[int, int]:
-    lengths = [int(part) if part.strip().isdecimal() else 0 for part in text.split(",")]
-    if len(lengths) != 2 or not all(1 <= length <= LONGEST for length in lengths):
+    match = re.fullmatch(r"\s*(\d{1,4})\s*,\s*(\d{1,4})\s*", text)
+    lengths = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not all(1 <= length <= LONGEST for length in lengths):
         raise RequestError(f"infer_max_seqlens is {text!r}, wanted two integers from 1 to {LONGEST}, like 100,50")
-    return lengths[0], lengths[1]
+    return lengths
 
 
 def _quality(kind: str, ranges: Sequence[tuple[str, dict[str, str]]]) -> float:

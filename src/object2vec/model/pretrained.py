@@ -1,0 +1,67 @@
+"""Pretrained token embeddings in GloVe's text form: `word v1 … vD` a line, single spaces, no header."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from object2vec.data.files import open_file
+from object2vec.data.sequences import Float32
+from object2vec.errors import DataError
+
+
+def load_pretrained(path: Path, vocabulary: Mapping[str, int], table: Tensor) -> int:
+    """Put the vectors of the vocabulary's words into their rows of `table` (V, E); other rows stay as they are.
+
+    Returns how many words were found.
+
+    Raises:
+        DataError: the file cannot be read, or a line of it has not E numbers.
+    """
+    found: dict[int, Float32] = {}
+    try:
+        for word, vector in _vectors(path, vocabulary, table.shape[1]):
+            found.setdefault(vocabulary[word], vector)
+    except (EOFError, OSError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    if found:
+        rows = torch.tensor(list(found), device=table.device)
+        with torch.no_grad():
+            table[rows] = torch.from_numpy(np.stack(list(found.values()))).to(table.device)
+    return len(found)
+
+
+def _vectors(path: Path, vocabulary: Mapping[str, int], dim: int) -> Iterator[tuple[str, Float32]]:
+    """The words of the file that are in the vocabulary, with their vectors.
+
+    A word may hold spaces (GloVe's 840B has some): the last `dim` fields are the vector. Most lines of a large file
+    are of no use, and are passed over by the word's first part.
+    """
+    openings = {word.encode().partition(b" ")[0] for word in vocabulary}
+    with open_file(path) as stream:
+        for line, text in enumerate(stream, start=1):
+            if text.partition(b" ")[0] not in openings:
+                continue
+            word, *numbers = text.rstrip().rsplit(b" ", dim)
+            if (name := word.decode(errors="replace")) in vocabulary:
+                yield name, _vector(path, line, numbers, dim)
+            elif len(numbers) < dim:
+                _vector(path, line, numbers, dim)
+
+
+def _vector(path: Path, line: int, numbers: list[bytes], dim: int) -> Float32:
+    wanted = f"wanted a word and {dim} numbers, as token_embedding_dim says"
+    if len(numbers) != dim:
+        raise DataError.at(path, line, f"a word and {len(numbers)} numbers, {wanted}")
+    try:
+        vector = np.array(numbers).astype(np.float32)
+    except ValueError as error:
+        raise DataError.at(path, line, f"{error}, {wanted}") from error
+    if not np.isfinite(vector).all():
+        raise DataError.at(path, line, f"a number that is not finite, {wanted}")
+    return vector

@@ -1,0 +1,91 @@
+"""Where the platform puts things: /opt/ml and its configuration files, read and checked."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from object2vec.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Directories:
+    """The platform's folders under one base, `/opt/ml` unless `SAGEMAKER_BASE_DIR` says otherwise."""
+
+    base: Path
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str] = os.environ) -> Directories:
+        return cls(Path(environment.get("SAGEMAKER_BASE_DIR", "/opt/ml")))
+
+    @property
+    def config(self) -> Path:
+        return self.base / "input" / "config"
+
+    @property
+    def data(self) -> Path:
+        return self.base / "input" / "data"
+
+    @property
+    def model(self) -> Path:
+        return self.base / "model"
+
+    @property
+    def failure(self) -> Path:
+        return self.base / "output" / "failure"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingEnvironment:
+    """What the platform says of a training job."""
+
+    hyperparameters: Mapping[str, object]
+    channels: Mapping[str, Path]
+    content_types: Mapping[str, str]
+    host: str
+
+    @classmethod
+    def read(cls, directories: Directories) -> TrainingEnvironment:
+        """Read the three configuration files.
+
+        Channels are those that `inputdataconfig.json` names: other files lie beside them in the data folder.
+
+        Raises:
+            UserError: a file is missing, or not what the platform writes.
+        """
+        hyperparameters = _read(directories.config / "hyperparameters.json")
+        inputs = _read(directories.config / "inputdataconfig.json")
+        resources = _read(directories.config / "resourceconfig.json")
+        return cls(
+            hyperparameters=hyperparameters,
+            channels={name: directories.data / name for name in inputs},
+            content_types={
+                name: channel["ContentType"]
+                for name, channel in inputs.items()
+                if isinstance(channel, dict) and channel.get("ContentType")
+            },
+            host=_host(directories.config / "resourceconfig.json", resources),
+        )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}, wanted a JSON object") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not JSON ({error}), wanted a JSON object") from error
+    if not isinstance(document, dict):
+        raise UserError(f"{path}: wanted a JSON object")
+    return document
+
+
+def _host(path: Path, resources: Mapping[str, Any]) -> str:
+    host, hosts = resources.get("current_host"), resources.get("hosts")
+    if not isinstance(host, str) or not isinstance(hosts, list) or host not in hosts:
+        raise UserError(f'{path}: wanted {{"current_host": "algo-1", "hosts": ["algo-1"]}}, the first among the second')
+    return host

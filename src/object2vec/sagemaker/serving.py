@@ -1,0 +1,182 @@
+"""From the platform's environment to a running server: settings, and the gunicorn that they ask for.
+
+The same server runs in the image and on a laptop. gunicorn is a command here, and never imported.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from object2vec.errors import Object2VecError, UserError
+from object2vec.serving.instances import Mode, to_mode
+from object2vec.serving.wire import TYPES
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+logger = logging.getLogger(__name__)
+
+#: Connections that one worker answers at a time; /ping is one of them, whatever the others wait for.
+THREADS: Final = 16
+#: Seconds for a worker to load its model in: the platform's own budget before it gives up on a container.
+TIMEOUT: Final = 480
+#: Seconds that running requests get after SIGTERM; the platform kills after 30.
+GRACE: Final = 25
+#: Seconds that an idle connection stays open, longer than a proxy in front keeps one for its next request.
+KEEP_ALIVE: Final = 75
+#: The exit status of a worker, or of the whole server, with which gunicorn gives up and starts no other.
+CANNOT_LOAD: Final = 3
+MB: Final = 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What there is to run on."""
+
+    cpus: int
+    gpu: bool
+
+    @classmethod
+    def here(cls) -> Machine:
+        return cls(cpus=available_cpus(Path("/sys/fs/cgroup")), gpu=any(Path("/dev").glob("nvidia[0-9]*")))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """A server. `max_payload` is in bytes, None for no limit; `accept` is None for replies in the request's type."""
+
+    model: Path
+    mode: Mode
+    port: int
+    workers: int
+    timeout: int
+    max_payload: int | None
+    accept: str | None
+    machine: Machine
+    host: str = "0.0.0.0"
+
+
+def serve() -> int:
+    """Become the server that the environment describes: what the image's `serve` runs. Returns only to fail."""
+    try:
+        start(read_settings(os.environ))
+    except Object2VecError as error:
+        sys.stderr.write(f"serve: error: {error}\n")
+        return error.exit_code
+
+
+def read_settings(environment: Mapping[str, str], machine: Machine | None = None) -> Settings:
+    """The settings in SageMaker's variables; an empty one counts as not set.
+
+    Raises:
+        UserError: a variable has no value that can be meant.
+    """
+    machine = machine or Machine.here()
+    given = {name: value for name, value in environment.items() if value}
+    batch = given.get("SAGEMAKER_BATCH", "").lower() == "true"
+    payload = _integer(given, "SAGEMAKER_MAX_PAYLOAD_IN_MB", 100 if batch else 25, least=0)
+    return Settings(
+        model=Path(given.get("SAGEMAKER_BASE_DIR", "/opt/ml"), "model"),
+        mode=to_mode(given.get("INFERENCE_PREFERRED_MODE", "classification"), "INFERENCE_PREFERRED_MODE", UserError),
+        port=_integer(given, "SAGEMAKER_BIND_TO_PORT", 8080),
+        # One model on a GPU: its memory is what is scarce, and it works on one request at a time.
+        workers=_integer(given, "SAGEMAKER_MODEL_SERVER_WORKERS", 1 if machine.gpu else machine.cpus),
+        timeout=_integer(given, "SAGEMAKER_MODEL_SERVER_TIMEOUT", TIMEOUT),
+        max_payload=payload * MB or None,  # batch transform's 0 means streamed, of any length
+        accept=_accept(given.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT")),
+        machine=machine,
+    )
+
+
+def start(settings: Settings) -> NoReturn:
+    """Become the server.
+
+    Raises:
+        UserError: there is no model directory to serve.
+    """
+    if not settings.model.is_dir():
+        raise UserError(f"{settings.model}: no such directory, wanted a model directory")
+    threads = str(max(1, settings.machine.cpus // settings.workers))  # so that workers do not fight for the CPUs
+    environment = {"OMP_NUM_THREADS": threads, **os.environ}
+    sys.stdout.flush()
+    os.execve(sys.executable, [sys.executable, *arguments(settings)], environment)  # noqa: S606
+
+
+def arguments(settings: Settings) -> list[str]:
+    """What Python is told, to run gunicorn with `application` below."""
+    options = {
+        "--bind": f"{settings.host}:{settings.port}",
+        "--workers": settings.workers,
+        "--worker-class": "gthread",
+        "--threads": THREADS,
+        "--timeout": settings.timeout,
+        "--graceful-timeout": GRACE,
+        "--keep-alive": KEEP_ALIVE,
+    }
+    # Without a GPU the model is loaded once, before the port opens, and the workers are forked with it. With one each
+    # worker loads its own: CUDA does not survive a fork.
+    flags = ["--no-control-socket", *([] if settings.machine.gpu else ["--preload"])]
+    call = {
+        "directory": str(settings.model),
+        "mode": settings.mode,
+        "device": None if settings.machine.gpu else "cpu",
+        "max_payload": settings.max_payload,
+        "concurrency": settings.workers,
+        "accept": settings.accept,
+    }
+    factory = f"{__name__}:application({', '.join(f'{name}={value!r}' for name, value in call.items())})"
+    return ["-m", "gunicorn", *(str(word) for option in options.items() for word in option), *flags, factory]
+
+
+def application(
+    *, directory: str, mode: Mode, device: str | None, max_payload: int | None, concurrency: int, accept: str | None
+) -> Flask:
+    """The application with its model loaded: what gunicorn calls."""
+    from object2vec.serving.application import create_app  # torch is slow to import, and `serve` needs none of it
+    from object2vec.serving.predictor import Predictor
+
+    try:
+        predictor = Predictor.load(directory, mode=mode, device=device)
+    except Object2VecError as error:
+        logger.critical("cannot serve: %s", error)
+        raise SystemExit(CANNOT_LOAD) from None
+    return create_app(predictor, max_payload=max_payload, concurrency=concurrency, accept=accept)
+
+
+def available_cpus(cgroup: Path) -> int:
+    """How many CPUs this process may keep busy, at least 1: of the host's the ones it may run on, within its quota."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(allowed, int(_quota(cgroup))))
+
+
+def _quota(cgroup: Path) -> float:
+    """CPUs that the cgroup allows, infinite without a limit. Version 2 keeps it in one file, version 1 in two."""
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+    except OSError:
+        try:
+            quota, period = (
+                (cgroup / "cpu" / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period")
+            )
+        except OSError:
+            return float("inf")
+    return float("inf") if quota in ("max", "-1") else int(quota) / int(period)
+
+
+def _integer(given: Mapping[str, str], name: str, default: int, least: int = 1) -> int:
+    text = given.get(name, str(default))
+    if not text.strip().isdecimal() or int(text) < least:
+        raise UserError(f"{name} is {text!r}, wanted an integer from {least}")
+    return int(text)
+
+
+def _accept(text: str | None) -> str | None:
+    if text is not None and text not in TYPES:
+        raise UserError(f"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT is {text!r}, wanted {' or '.join(TYPES)}")
+    return text

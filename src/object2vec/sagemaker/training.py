@@ -1,0 +1,100 @@
+"""The `train` of the image: AWS's own `train` command runs `main`, and no failure of it ends with exit status 0."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from typing import Never
+
+from object2vec.errors import Object2VecError, UserError
+from object2vec.sagemaker.environment import Directories, TrainingEnvironment
+from object2vec.training.job import Job, run
+from object2vec.training.report import log_to_stdout
+
+logger = logging.getLogger(__name__)
+
+#: What the platform shows of the failure file.
+SHOWN_CHARACTERS = 1024
+_stopping = threading.Event()
+
+
+def train() -> None:
+    """Check the platform's files, which AWS's command meets with a traceback, then hand over to that command.
+
+    Exits with a status other than 0 and one sentence first in the failure file where the job cannot be done.
+    """
+    log_to_stdout()
+    _listen()
+    try:
+        TrainingEnvironment.read(Directories.of())
+    except UserError as error:
+        _report(error)
+        sys.exit(1)
+    from sagemaker_training import trainer  # creates folders when it is imported
+
+    trainer.train()
+
+
+def main() -> None:
+    """Run the job that the platform describes; `SAGEMAKER_TRAINING_MODULE` names this function.
+
+    SIGTERM stops it: the batch is finished, the best model so far saved, and the exit status is 0.
+
+    Raises:
+        sagemaker_training.errors.ClientError: whatever went wrong, since that command ends with status 0 on some other
+            exceptions. The failure file is already written by then.
+    """
+    log_to_stdout()
+    _listen()
+    try:
+        _run()
+    except BaseException as error:
+        _fail(error)
+
+
+def _run() -> None:
+    directories = Directories.of()
+    environment = TrainingEnvironment.read(directories)
+    job = Job(
+        hyperparameters=environment.hyperparameters,
+        channels=environment.channels,
+        content_types=environment.content_types,
+        model_dir=directories.model,
+        host=environment.host,
+    )
+    run(job, stop=_stopping.is_set)
+
+
+def _listen() -> None:
+    """Take SIGTERM as the wish to stop; as process 1 it would be ignored without a handler."""
+    signal.signal(signal.SIGTERM, lambda signum, frame: _stopping.set())  # noqa: ARG005 -- a handler's signature
+
+
+def _fail(error: BaseException) -> Never:
+    from sagemaker_training.errors import ClientError
+
+    _report(error)
+    raise ClientError(_sentence(error)) from None
+
+
+def _report(error: BaseException) -> None:
+    """Write the sentence to the failure file, unless one is there; the traceback goes to the log only."""
+    if isinstance(error, UserError):
+        logger.error(f"Customer Error: {error}")
+    else:
+        logger.error("Training failed", exc_info=error)
+    failure = Directories.of().failure
+    try:
+        failure.parent.mkdir(parents=True, exist_ok=True)
+        with failure.open("x") as file:
+            file.write(_sentence(error)[:SHOWN_CHARACTERS])
+    except OSError as problem:
+        logger.error(f"{failure}: cannot be written ({problem})")
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, Object2VecError):
+        return f"{error.family}: {error}"
+    return f"AlgorithmError: {type(error).__name__}: {error}"

@@ -1,0 +1,46 @@
+"""When to stop: the built-in's rule, as its log shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True, kw_only=True)
+class EarlyStopping:
+    """Judges each epoch by the losses of the `patience` epochs before it; the first `patience` are never judged.
+
+    An epoch is good if its loss is below the least of those by `tolerance` or more. Training stops when more than
+    `patience` epochs in a row are bad.
+    """
+
+    patience: int
+    tolerance: float
+    losses: list[float] = field(default_factory=list)
+    bad: int = 0
+
+    def judge(self, loss: float) -> list[str]:
+        """Take in the loss of one more epoch; returns the log's lines on it."""
+        window = self.losses[-self.patience :]
+        self.losses.append(loss)
+        if len(window) < self.patience:
+            return []
+        least = min(window)
+        difference = abs(loss - least)
+        lines = [
+            f"patience losses: {window}",
+            f"min patience losses: {least}",
+            f"current loss: {loss}",
+            f"absolute loss difference: {difference}",
+        ]
+        if loss < least and difference >= self.tolerance:
+            self.bad = 0
+            return lines
+        self.bad += 1
+        lines.append(f"Bad epoch: loss has not improved (enough). Bad count:{self.bad}")
+        if self.stop:
+            lines.append("Bad epochs exceeded patience. Stopping training early!")
+        return lines
+
+    @property
+    def stop(self) -> bool:
+        return self.bad > self.patience

@@ -1,0 +1,170 @@
+"""A training job from its configuration to its model directory: set up, fit, save, test."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from object2vec import artifact
+from object2vec.data.batches import Batches
+from object2vec.data.jsonlines import read_channel
+from object2vec.data.sequences import Pairs
+from object2vec.data.vocabulary import read_vocabulary
+from object2vec.errors import DataError
+from object2vec.hyperparameters import Hyperparameters, parse
+from object2vec.model.network import Network
+from object2vec.model.pretrained import load_pretrained
+from object2vec.training.loop import Best, Trainer, evaluate, scoring_batches, training_batches
+from object2vec.training.report import Report
+
+logger = logging.getLogger(__name__)
+
+CONTENT_TYPE: Final = "application/jsonlines"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What to train on and where to put the model.
+
+    `channels` maps train, validation, test and auxiliary to files or folders; only train must be there.
+    `content_types` holds those that the platform names; a channel without one is JSON Lines.
+    """
+
+    hyperparameters: Mapping[str, object]
+    channels: Mapping[str, Path]
+    model_dir: Path
+    content_types: Mapping[str, str] = field(default_factory=dict)
+    host: str = "algo-1"
+
+
+def run(job: Job, *, stop: Callable[[], bool] = lambda: False, bar: bool = False) -> None:
+    """Run a job. `stop()` is asked each batch; once true, the best model so far is saved and the job ends.
+
+    Raises:
+        UserError: the configuration or the data cannot be used.
+        AlgorithmError: training failed.
+    """
+    clock = Clock()
+    hyperparameters = _configure(job)
+    report = Report(host=job.host, epochs=hyperparameters.epochs, bar=bar)
+    train, validation, test = _read_channels(job, hyperparameters)
+    trainer = Trainer(_make_network(job, hyperparameters), hyperparameters, report)
+    clock.lap("setuptime")
+    best = trainer.fit(train, validation, stop)
+    report.best(best.epoch, best.loss)
+    clock.lap("training.time")
+    _save(job, trainer, best)
+    clock.lap("model.serialize.time")
+    if test:
+        report.tested(evaluate(trainer.network, test, trainer.objective), test.size)
+    clock.lap("model.score.time")
+    report.finished(clock.started, clock.laps | {"totaltime": clock.since_start})
+
+
+class Clock:
+    """How long the parts of a job take, in milliseconds; `started` is a time.time()."""
+
+    def __init__(self) -> None:
+        self.started = self._lap = time.time()
+        self.laps: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        """Count the time since the last call under `name`."""
+        now = time.time()
+        self.laps[name] = 1000 * (now - self._lap)
+        self._lap = now
+
+    @property
+    def since_start(self) -> float:
+        return 1000 * (time.time() - self.started)
+
+
+def _configure(job: Job) -> Hyperparameters:
+    logger.info(f"Provided configuration: {json.dumps(dict(job.hyperparameters))}")
+    parsed = parse(job.hyperparameters)
+    for notice in parsed.notices:
+        logger.warning(notice)
+    hyperparameters = parsed.hyperparameters
+    logger.info(f"Final configuration: {json.dumps(hyperparameters.to_dict())}")
+    for side, encoder in enumerate(hyperparameters.encoders):
+        if encoder.network == "pooled_embedding" and hyperparameters.enc_dim != encoder.token_embedding_dim:
+            logger.info(f"enc{side} is pooled_embedding: its encodings have token_embedding_dim numbers, not enc_dim")
+    return hyperparameters
+
+
+def _read_channels(job: Job, hyperparameters: Hyperparameters) -> tuple[Batches, Batches | None, Batches | None]:
+    """The train, validation and test channels, cut into batches; the latter two need not be there."""
+    if "train" not in job.channels:
+        raise DataError(f"There is no train channel, wanted one; the channels are: {', '.join(job.channels) or 'none'}")
+    train = training_batches(_read(job, "train", hyperparameters), hyperparameters)
+    rate = hyperparameters.negative_sampling_rate
+    logger.info(f"Negative sampling enabled with sampling rate {rate}" if rate else "Negative sampling not used")
+    others = [
+        scoring_batches(_read(job, name, hyperparameters), hyperparameters) if name in job.channels else None
+        for name in ("validation", "test")
+    ]
+    return train, others[0], others[1]
+
+
+def _read(job: Job, name: str, hyperparameters: Hyperparameters) -> Pairs:
+    content_type = job.content_types.get(name, CONTENT_TYPE)
+    if content_type.partition(";")[0].strip().lower() != CONTENT_TYPE:
+        sentence = f"No iterator has been registered for ContentType ('{content_type}', '1.0')"
+        raise DataError(f"{sentence}: channel {name} wants {CONTENT_TYPE}, or no ContentType")
+    logger.info(f"Creating data iterator for {job.channels[name]}")
+    pairs = read_channel(name, job.channels[name], hyperparameters)
+    logger.info(f"Source words: {len(pairs.in0.values)}")
+    logger.info(f"Target words: {len(pairs.in1.values)}")
+    logger.info(f"Total: {len(pairs)} samples")
+    for side, sequences in enumerate(pairs.sides):
+        if hyperparameters.encoders[side].network == "pooled_embedding" and (count := sequences.without_tokens):
+            logger.warning(f"{count} in{side} of channel {name} hold no token but 0: they are encoded as zeros")
+    return pairs
+
+
+def _make_network(job: Job, hyperparameters: Hyperparameters) -> Network:
+    """A new network, on the GPU where there is one, with pretrained embeddings in place."""
+    torch.manual_seed(hyperparameters.seed)
+    network = Network(hyperparameters)
+    for side, encoder in enumerate(hyperparameters.encoders):
+        name = encoder.pretrained_embedding_file
+        if name and not (side and hyperparameters.tied_token_embedding_weight):
+            vocabulary = read_vocabulary(_auxiliary(job, encoder.vocab_file), encoder.vocab_size)
+            table = network.encoder(side).embedding.weight
+            found = load_pretrained(_auxiliary(job, name), vocabulary, table)
+            logger.info(
+                f"enc{side}: {found} of {len(vocabulary)} words have a vector in {name}, the rest start like new"
+            )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    logger.info(f"Number of GPUs being used: {int(device.type == 'cuda')}")
+    return network.to(device)
+
+
+def _save(job: Job, trainer: Trainer, best: Best) -> None:
+    logger.info(f"Serializing model to {job.model_dir}")
+    training = {"best_epoch": best.epoch, "watched": trainer.objective.watched, "best_loss": best.loss}
+    names = {encoder.vocab_file for encoder in trainer.hyperparameters.encoders if encoder.vocab_file}
+    vocabularies = {name: _auxiliary(job, name) for name in sorted(names)}
+    artifact.save(job.model_dir, trainer.network, trainer.hyperparameters, training=training, vocabularies=vocabularies)
+
+
+def _auxiliary(job: Job, name: str) -> Path:
+    """A file of the auxiliary channel.
+
+    Raises:
+        DataError: there is no such file, or no such channel.
+    """
+    if "auxiliary" not in job.channels:
+        raise DataError(f"There is no auxiliary channel, wanted one with the file {name}")
+    path = job.channels["auxiliary"] / name
+    if not path.is_file():
+        there = ", ".join(sorted(p.name for p in job.channels["auxiliary"].glob("*"))) or "nothing"
+        raise DataError(f"{path}: no such file; the auxiliary channel has {there}")
+    return path

@@ -1,0 +1,158 @@
+"""The training loop: epochs of steps, each epoch judged, the best one kept."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from object2vec.data.batches import Batch, Batches
+from object2vec.data.sequences import Pairs
+from object2vec.errors import AlgorithmError
+from object2vec.hyperparameters import Hyperparameters
+from object2vec.model.network import Network
+from object2vec.model.tokens import Tokens
+from object2vec.training.early_stopping import EarlyStopping
+from object2vec.training.objective import Metrics, Objective
+from object2vec.training.optimizers import make_optimizers
+from object2vec.training.report import Report
+
+#: Pairs are scored in batches of at least as many as this, since how many makes no difference to the scores.
+SCORING_SIZE = 512
+
+
+@dataclass(slots=True, kw_only=True)
+class Best:
+    """The best epoch so far and its weights; before the first epoch ends, none."""
+
+    epoch: int | None = None
+    loss: float = math.inf
+    weights: dict[str, Tensor] | None = None
+
+    def offer(self, epoch: int, loss: float, network: Network) -> None:
+        """Keep the network's weights if `loss` is the least so far."""
+        if loss < self.loss:
+            self.epoch, self.loss = epoch, loss
+            self.weights = {name: p.detach().clone() for name, p in network.named_parameters() if p.requires_grad}
+
+    def restore(self, network: Network) -> None:
+        """Give the network the best epoch's weights; where no epoch has ended it keeps those it has."""
+        if self.weights is not None:
+            network.load_state_dict(self.weights, strict=False)
+
+
+def output_of(network: Network, batch: Batch) -> tuple[Tensor, Tensor]:
+    """The network's output (P, C) for a batch of P pairs, and their labels (P,)."""
+    device = network.device
+    tokens = Tokens.of(batch.objects[0], device), Tokens.of(batch.objects[1], device)
+    index = torch.from_numpy(batch.index[0]).to(device), torch.from_numpy(batch.index[1]).to(device)
+    output: Tensor = network(tokens, index)
+    return output, torch.from_numpy(batch.labels).to(device)
+
+
+@torch.inference_mode()
+def evaluate(network: Network, pairs: Batches, objective: Objective) -> Metrics:
+    """Metrics of the network on pairs, each counted once."""
+    network.eval()
+    metrics = Metrics(objective)
+    for batch in pairs.in_order():
+        output, labels = output_of(network, batch)
+        metrics.add(objective.loss(output, labels), output, labels)
+    return metrics
+
+
+def scoring_batches(pairs: Pairs, hyperparameters: Hyperparameters) -> Batches:
+    """Pairs cut for scoring."""
+    return Batches(pairs, size=max(SCORING_SIZE, hyperparameters.mini_batch_size))
+
+
+def training_batches(pairs: Pairs, hyperparameters: Hyperparameters) -> Batches:
+    """Pairs cut for training, with negatives and buckets as configured."""
+    return Batches(
+        pairs,
+        size=hyperparameters.mini_batch_size,
+        bucket_width=hyperparameters.bucket_width,
+        negatives=hyperparameters.negative_sampling_rate,
+        seed=hyperparameters.seed,
+    )
+
+
+class Trainer:
+    """Trains a network on pairs and reports on it."""
+
+    def __init__(self, network: Network, hyperparameters: Hyperparameters, report: Report) -> None:
+        self.network = network
+        self.hyperparameters = hyperparameters
+        self.report = report
+        self.objective = Objective(regression=hyperparameters.regression)
+        self.optimizers: Sequence[torch.optim.Optimizer] = make_optimizers(network, hyperparameters)
+        self.early_stopping = EarlyStopping(
+            patience=hyperparameters.early_stopping_patience, tolerance=hyperparameters.early_stopping_tolerance
+        )
+        self.best = Best()
+
+    def fit(self, train: Batches, validation: Batches | None, stop: Callable[[], bool]) -> Best:
+        """Train until the last epoch, until early stopping, or until `stop()` is true, which is asked each batch.
+
+        The network is left with the best epoch's weights: the one of the least validation loss, or training loss
+        where there is no validation.
+
+        Raises:
+            AlgorithmError: the loss is no finite number.
+        """
+        for epoch in range(self.hyperparameters.epochs):
+            started = time.time()
+            metrics = self._train(epoch, train, stop)
+            if stop():
+                break
+            self.report.trained(epoch, metrics.values(), time.time() - started)
+            loss = metrics.loss
+            if validation:
+                validated = evaluate(self.network, validation, self.objective)
+                self.report.validated(epoch, validated.values())
+                loss = validated.loss
+            _check_finite(loss, f"epoch {epoch}", self.hyperparameters)
+            self.best.offer(epoch, loss, self.network)
+            self.report.epoch(epoch, metrics, started, self.early_stopping.judge(loss))
+            if self.early_stopping.stop:
+                self.report.stopped_early(epoch)
+                break
+        self.best.restore(self.network)
+        return self.best
+
+    def _train(self, epoch: int, train: Batches, stop: Callable[[], bool]) -> Metrics:
+        self.network.train()
+        metrics = Metrics(self.objective)
+        batches = self.report.batches_of(epoch, _until(stop, train.epoch(epoch)), train.examples, metrics)
+        for number, batch in enumerate(batches):
+            loss, output, labels = self._step(batch)
+            _check_finite(loss.item(), f"epoch {epoch}, batch {number}", self.hyperparameters)
+            metrics.add(loss, output, labels)
+        return metrics
+
+    def _step(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        output, labels = output_of(self.network, batch)
+        loss = self.objective.loss(output, labels)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        for optimizer in self.optimizers:
+            optimizer.step()
+        return loss.detach(), output.detach(), labels
+
+
+def _until(stop: Callable[[], bool], batches: Iterator[Batch]) -> Iterator[Batch]:
+    for batch in batches:
+        if stop():
+            return
+        yield batch
+
+
+def _check_finite(loss: float, where: str, hyperparameters: Hyperparameters) -> None:
+    if not math.isfinite(loss):
+        rate = hyperparameters.learning_rate
+        raise AlgorithmError(f"The loss is {loss} in {where}: try a learning_rate below {rate}")

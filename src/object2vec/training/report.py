@@ -1,0 +1,168 @@
+"""What a job prints: the built-in's lines, in its shapes, so that metrics, tuning and people find what they look for.
+
+One flushed line each. On a terminal a bar stands below the lines; elsewhere nothing ever rewrites a line.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+from tqdm import tqdm
+
+from object2vec.data.batches import Batch
+from object2vec.training.objective import Metrics
+
+logger = logging.getLogger("object2vec.training")
+
+#: An epoch's progress is printed each time as many batches are done.
+BATCHES_A_LINE: Final = 100
+STARS: Final = "*" * 14
+
+
+class LineHandler(logging.Handler):
+    """Writes each record to standard output as the built-in does: `[month/day/year time LEVEL thread] text`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(_Formatter("[%(asctime)s %(levelname)s %(thread)d] %(message)s", "%m/%d/%Y %H:%M:%S"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stdout)  # above a bar, if there is one
+        sys.stdout.flush()
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        text = record.getMessage()
+        return text if text.startswith("#metrics") else super().format(record)
+
+
+def log_to_stdout() -> None:
+    """Print what the package logs, and nothing twice; calling it again changes nothing."""
+    root = logging.getLogger("object2vec")
+    root.setLevel(logging.INFO)
+    root.propagate = False
+    if not any(isinstance(handler, LineHandler) for handler in root.handlers):
+        root.addHandler(LineHandler())
+
+
+class Report:
+    """The lines of one job on the host that it names; `bar` shows one."""
+
+    def __init__(self, *, host: str, epochs: int, bar: bool = False) -> None:
+        self.host = host
+        self.epochs = epochs
+        self.bar = bar
+        self.records = 0
+        self.batches = 0
+
+    def batches_of(self, epoch: int, batches: Iterable[Batch], examples: int, metrics: Metrics) -> Iterator[Batch]:
+        """Pass batches on while the bar moves, with a line each hundred; `metrics` are those of the epoch so far."""
+        started = time.perf_counter()
+        with tqdm(total=examples, desc=f"epoch {epoch}", unit=" pairs", leave=False, disable=not self.bar) as bar:
+            for number, batch in enumerate(batches, start=1):
+                yield batch
+                bar.update(len(batch))
+                if number % BATCHES_A_LINE == 0:
+                    self._progress(epoch, number, metrics, time.perf_counter() - started)
+
+    def _progress(self, epoch: int, batches: int, metrics: Metrics, seconds: float) -> None:
+        rate = metrics.rows / seconds
+        logger.info(
+            f"Epoch: {epoch}, batches: {batches}, num_examples: {metrics.rows}, {rate:.1f} samples/sec, "
+            f"epoch time so far: {timedelta(seconds=seconds)}"
+        )
+        logger.info(f"\tTraining metrics: {_short(metrics.values())}")
+
+    def trained(self, epoch: int, metrics: Mapping[str, float], seconds: float) -> None:
+        """An epoch's pass over the training data is done."""
+        logger.info(STARS)
+        logger.info(f"Completed Epoch: {epoch}, time taken: {timedelta(seconds=seconds)}")
+        logger.info(f"Epoch {epoch} Training metrics:   {_short(metrics)}")
+        self._quality(f"epoch={epoch}, train", metrics)
+
+    def validated(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        logger.info(f"Epoch {epoch} Validation metrics: {_short(metrics)}")
+        self._quality(f"epoch={epoch}, validation", metrics)
+
+    def epoch(self, epoch: int, metrics: Metrics, started: float, judging: Iterable[str]) -> None:
+        """An epoch is over: what early stopping makes of it, and the totals; `started` is a time.time()."""
+        ended = time.time()
+        lines_from = time.perf_counter()
+        for line in judging:
+            logger.info(line)
+        logger.info(STARS)
+        judged = 1000 * (time.perf_counter() - lines_from)
+        update = 1000 * (ended - started)
+        totals = {"epochs": self.epochs, "early_stop.time": judged, "update.time": update}
+        self._metrics(started, ended, totals)
+        logger.info(f"#progress_metric: host={self.host}, completed {100 * (epoch + 1) / self.epochs} % of epochs")
+        self.records += metrics.rows
+        self.batches += metrics.batches
+        seen = {
+            "Total Records Seen": self.records,
+            "Total Batches Seen": self.batches,
+            "Max Records Seen Between Resets": metrics.rows,
+            "Max Batches Seen Between Resets": metrics.batches,
+            "Reset Count": epoch + 1,
+            "Number of Records Since Last Reset": metrics.rows,
+            "Number of Batches Since Last Reset": metrics.batches,
+        }
+        self._metrics(started, ended, seen, epoch=epoch, Meta="training_data_iter")
+        throughput = metrics.rows / (ended - started)
+        logger.info(f"#throughput_metric: host={self.host}, train throughput={throughput} records/second")
+
+    def stopped_early(self, epoch: int) -> None:
+        logger.info(f"Early stopping criterion met! Stopping training at epoch: {epoch}")
+        logger.info("Early stop condition met. Stopping training.")
+        logger.info(f"#progress_metric: host={self.host}, completed 100 % epochs")
+
+    def best(self, epoch: int | None, loss: float) -> None:
+        if epoch is None:
+            logger.warning("Stopped before the first epoch ended: the model has the weights of that moment")
+        else:
+            logger.info(f"Best model based on epoch {epoch}. Best loss: {loss:.3f}")
+
+    def tested(self, metrics: Metrics, size: int) -> None:
+        """The test channel has been scored, in batches of `size`."""
+        values = metrics.values()
+        logger.info(f"Finished scoring on {metrics.rows} examples from {metrics.batches} batches, each of size {size}.")
+        logger.info(f"Test Metrics:{_short(values)}")
+        logger.info(f"Test Metric names:{list(values)}")
+        logger.info(f"Test Metric values:{list(values.values())}")
+        logger.info(f"Test Metric names and values:{list(values.items())}")
+        for item in values.items():
+            logger.info(f"#test_score ({self.host}) : {item}")
+        self._quality("test", values)
+
+    def finished(self, started: float, milliseconds: Mapping[str, float]) -> None:
+        """The job is done: how long each part of it took."""
+        self._metrics(started, time.time(), milliseconds)
+
+    def _quality(self, what: str, metrics: Mapping[str, float]) -> None:
+        for name, value in metrics.items():
+            if name != "perplexity":
+                kind = "score" if name == "accuracy" else "loss"
+                logger.info(f"#quality_metric: host={self.host}, {what} {name} <{kind}>={value}")
+
+    def _metrics(self, started: float, ended: float, values: Mapping[str, float], **dimensions: Any) -> None:
+        document = {
+            "StartTime": started,
+            "EndTime": ended,
+            "Dimensions": {"Algorithm": "ObjectToVec", "Host": self.host, "Operation": "training", **dimensions},
+            "Metrics": {
+                name: {"sum": float(value), "count": 1, "min": value, "max": value} for name, value in values.items()
+            },
+        }
+        logger.info(f"#metrics {json.dumps(document)}\n")
+
+
+def _short(metrics: Mapping[str, float]) -> str:
+    """Metrics as the log has them for people: three digits, a space after each."""
+    return "".join(f"{name}: {value:.3f} " for name, value in metrics.items())
