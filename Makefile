@@ -1,0 +1,41 @@
+# The verbs of the project; `make help` lists them. What is longer than a line is in scripts/.
+SHELL := /bin/bash
+PYTHON ?= python3
+FLAVOR ?= cpu
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check fmt image image-test lock clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make .venv with the package and every tool; nothing to do if pyproject.toml has not changed since
+
+$(READY): pyproject.toml scripts/setup
+	PYTHON=$(PYTHON) scripts/setup
+
+demo: $(READY) ## train on real film ratings, serve the model, ask it things, draw the films
+	$(BIN)/python scripts/demo.py
+
+test: $(READY) ## run the tests that need no network, Docker or GPU, with branch coverage
+	$(BIN)/python -m pytest --cov
+
+check: $(READY) ## formatting, lint, types, directions of imports
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+fmt: $(READY) ## format the code, and mend what lint can mend
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+image: ## build object2vec:cpu, or object2vec:cuda with FLAVOR=cuda, and print its size
+	scripts/image $(FLAVOR)
+
+image-test: $(READY) ## run real containers of the image: train, serve, fail, stop
+	OBJECT2VEC_IMAGE=object2vec:$(FLAVOR) $(BIN)/python -m pytest -m docker tests/container
+
+lock: $(READY) ## lock again, with hashes, what the image installs
+	scripts/lock
+
+clean: ## remove .venv and all that tools left behind
+	rm -rf .venv build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
