@@ -1,0 +1,80 @@
+# object2vec on a mounted /opt/ml: `docker run IMAGE train`, `docker run IMAGE serve`; no word is `train`.
+#
+# Build it with `make image`, or by hand: docker build --build-arg FLAVOR=cpu|cuda -t object2vec .
+# Optional build secrets: id=ca_bundle (certificates that pip trusts), id=pip_conf (a pip.conf naming an index). Wheels in
+# wheels/ are found beside the index; the CPU flavour needs torch's CPU wheel there or on that index.
+
+# ---- base: what every stage stands on ------------------------------------------------------------------------------------
+FROM debian:bookworm-slim AS base
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends python3 \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/log/apt /var/log/dpkg.log
+
+# ---- builder: has a compiler, for sagemaker-training, which comes as source ----------------------------------------------
+FROM base AS builder
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends gcc libc6-dev python3-dev python3-venv \
+ && rm -rf /var/lib/apt/lists/*
+ENV PIP_CONFIG_FILE=/run/secrets/pip_conf PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+
+COPY container/requirements-build.txt /lock/
+RUN --mount=type=secret,id=ca_bundle --mount=type=secret,id=pip_conf \
+    export PIP_CERT=$(ls /run/secrets/ca_bundle 2>/dev/null) \
+ && python3 -m venv /opt/build \
+ && /opt/build/bin/pip install --require-hashes -r /lock/requirements-build.txt
+
+# The dependencies, in a layer that only a change of the lock makes again. First every wheel into one folder, each checked
+# against its hash (and the one source package built there with the locked setuptools), then from that folder alone.
+# What only compiles or tests (headers, programs, test suites: a sixth of it all) is left out; numpy imports its own tests.
+ARG FLAVOR=cpu
+COPY container/requirements-${FLAVOR}.txt /lock/requirements.txt
+RUN --mount=type=secret,id=ca_bundle --mount=type=secret,id=pip_conf --mount=type=bind,source=wheels,target=/wheels \
+    export PIP_CERT=$(ls /run/secrets/ca_bundle 2>/dev/null) \
+ && /opt/build/bin/pip wheel --no-deps --no-build-isolation --require-hashes \
+      --find-links /wheels --wheel-dir /wheelhouse -r /lock/requirements.txt \
+ && python3 -m venv /opt/venv \
+ && /opt/venv/bin/pip install --no-index --no-deps /wheelhouse/*.whl \
+ && /opt/venv/bin/pip check \
+ && cd /opt/venv/lib/python3.11/site-packages \
+ && rm -r torch/include torch/test \
+ && find torch/bin -mindepth 1 ! -name torch_shm_manager -delete \
+ && find gevent networkx scipy sympy -depth -type d -name tests -exec rm -r {} + \
+ && rm -r /wheelhouse
+
+# ---- package: the wheel of object2vec itself -----------------------------------------------------------------------------
+FROM builder AS package
+WORKDIR /source
+COPY pyproject.toml README.md LICENSE ./
+COPY src src
+RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /dist .
+
+# ---- the image -----------------------------------------------------------------------------------------------------------
+FROM base
+# Nothing lives under /opt/ml: the platform mounts over it. /opt/program comes first on PATH, because sagemaker-training
+# installs a `train` of its own; ours checks the platform's files and then calls it.
+ENV PATH=/opt/program:/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    LANG=C.UTF-8 \
+    SAGEMAKER_TRAINING_MODULE=object2vec.sagemaker.training:main \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+COPY --from=builder /opt/venv /opt/venv
+COPY container/train container/serve /opt/program/
+RUN --mount=type=bind,from=package,source=/dist,target=/dist \
+    pip install --no-cache-dir --no-index --no-deps --root-user-action ignore /dist/*.whl
+
+# No USER: the platform's configuration folder can be entered by root alone, hosting expects root, and local mode's mounts
+# belong to root. No ENTRYPOINT and no init: the platform passes one word, `train` or `serve`, and brings an init of its own.
+EXPOSE 8080
+CMD ["train"]
+
+ARG VERSION=0
+ARG REVISION=unknown
+LABEL com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true \
+      com.amazonaws.sagemaker.capabilities.multi-models=true \
+      org.opencontainers.image.title=object2vec \
+      org.opencontainers.image.description="An open, drop-in implementation of Amazon SageMaker's built-in Object2Vec" \
+      org.opencontainers.image.licenses=Apache-2.0 \
+      org.opencontainers.image.base.name=debian:bookworm-slim \
+      org.opencontainers.image.version=${VERSION} \
+      org.opencontainers.image.revision=${REVISION}
