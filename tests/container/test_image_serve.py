@@ -1,0 +1,117 @@
+"""`serve` in a container: answers over HTTP, the platform's variables, a read-only model, and a quick stop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from containers import Container, OptMl, Start, Trained
+
+pytestmark = pytest.mark.docker
+
+PAIR = {"in0": [1, 2], "in1": [3]}
+JSON = "application/json"
+JSON_LINES = "application/jsonlines"
+
+
+@pytest.fixture(scope="module")
+def model(trained: Trained) -> str:
+    """The mount of the trained model: read-only, as hosting mounts it."""
+    assert trained.exit_code == 0, trained.log
+    return f"{trained.opt_ml.model}:/opt/ml/model:ro"
+
+
+@pytest.fixture(scope="module")
+def server(start: Start, model: str) -> Iterator[Container]:
+    container = start("--volume", model, "--publish", "127.0.0.1::8080", command=("serve",)).until_ping()
+    yield container
+    container.stop()
+
+
+def instances(*records: dict[str, list[int]]) -> bytes:
+    return json.dumps({"instances": records}).encode()
+
+
+def test_json_pair_is_scored(server: Container) -> None:
+    reply = server.send("/invocations", instances(PAIR, PAIR), JSON, accept=JSON)
+    assert reply.status == 200, reply.body
+    assert reply.content_type.startswith(JSON)
+    first, second = (prediction["scores"] for prediction in reply.json()["predictions"])
+    assert first == second
+    assert sum(first) == pytest.approx(1, abs=1e-5)
+
+
+def test_json_lines_are_answered_line_by_line(server: Container) -> None:
+    body = "\n".join(json.dumps(record) for record in (PAIR, {"in0": [1]}, {"in1": [3]})).encode()
+    reply = server.send("/invocations", body, JSON_LINES, accept=JSON_LINES)
+    assert reply.status == 200, reply.body
+    pair, left, right = reply.lines()
+    assert len(pair["scores"]) == 2
+    assert len(left["embeddings"]) == len(right["embeddings"]) == 8
+
+
+def test_bad_request_is_told_in_one_sentence(server: Container) -> None:
+    reply = server.send("/invocations", instances({"in0": [1], "in1": [1_000_000]}), JSON)
+    assert reply.status == 400
+    assert b"Traceback" not in reply.body
+    assert "1000000" in json.dumps(reply.json())
+
+
+def test_unknown_content_type_is_refused(server: Container) -> None:
+    assert server.send("/invocations", b"1,2,3", "text/csv").status == 415
+
+
+def test_stops_at_once_and_well(start: Start, model: str) -> None:
+    container = start("--volume", model, "--publish", "127.0.0.1::8080", command=("serve",)).until_ping()
+    code, seconds = container.stop()
+    assert code == 0, container.log()
+    assert seconds < 5
+
+
+def test_preferred_mode_embeds_pairs(start: Start, model: str) -> None:
+    container = start(
+        *("--volume", model, "--publish", "127.0.0.1::8080", "--env", "INFERENCE_PREFERRED_MODE=embedding"),
+        command=("serve",),
+    ).until_ping()
+    [prediction] = container.send("/invocations", instances(PAIR), JSON).json()["predictions"]
+    assert {side: len(vector) for side, vector in prediction["embeddings"].items()} == {"in0": 8, "in1": 8}
+    container.stop()
+
+
+def test_unknown_preferred_mode_does_not_start(start: Start, model: str) -> None:
+    container = start("--volume", model, "--env", "INFERENCE_PREFERRED_MODE=fast", command=("serve",))
+    assert container.wait(60) != 0
+    assert "INFERENCE_PREFERRED_MODE" in container.log()
+    assert "Traceback" not in container.log()
+
+
+def test_port_is_the_platform_s_choice(start: Start, model: str) -> None:
+    container = start(
+        *("--volume", model, "--publish", "127.0.0.1::9123", "--env", "SAGEMAKER_BIND_TO_PORT=9123"), command=("serve",)
+    ).until_ping(9123)
+    assert container.send("/invocations", instances(PAIR), JSON, port=9123).status == 200
+    container.stop()
+
+
+def test_serves_without_a_network(start: Start, model: str) -> None:
+    container = start("--network", "none", "--volume", model, command=("serve",))
+    request = (
+        "import time, urllib.request as u\n"
+        "for _ in range(200):\n"
+        "    try: u.urlopen('http://127.0.0.1:8080/ping'); break\n"
+        "    except OSError: time.sleep(0.2)\n"
+        f"r = u.Request('http://127.0.0.1:8080/invocations', {instances(PAIR)!r}, {{'Content-Type': '{JSON}'}})\n"
+        "print(u.urlopen(r).read().decode())"
+    )
+    assert len(json.loads(container.run("python", "-c", request))["predictions"][0]["scores"]) == 2
+    container.stop()
+
+
+def test_no_model_is_a_plain_failure(start: Start, tmp_path: Path) -> None:
+    empty = OptMl(tmp_path / "ml").model
+    container = start("--volume", f"{empty}:/opt/ml/model:ro", command=("serve",))
+    assert container.wait(60) != 0
+    assert "/opt/ml/model" in container.log()
+    assert "Traceback" not in container.log()

@@ -1,0 +1,150 @@
+"""`train` in a container: the model and the log of a job that ends well, and what one that fails leaves behind."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from containers import HYPERPARAMETERS, VOCABULARY, OptMl, Start, Trained, pairs
+
+pytestmark = pytest.mark.docker
+
+
+def test_job_ends_well(trained: Trained) -> None:
+    assert trained.exit_code == 0, trained.log
+    assert trained.opt_ml.failure == ""
+    assert "Traceback" not in trained.log
+
+
+def test_model_is_open_files(trained: Trained) -> None:
+    names = {path.name for path in trained.opt_ml.model.iterdir()}
+    assert {"config.json", "model.safetensors"} <= names
+    assert not [name for name in names if name.endswith((".pt", ".pth", ".pkl", ".pickle"))]
+    json.loads((trained.opt_ml.model / "config.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        r"#quality_metric: host=\S+, epoch=\S+, train cross_entropy <loss>=(\S+)",
+        r"#quality_metric: host=\S+, epoch=\S+, train accuracy <score>=(\S+)",
+        r"#quality_metric: host=\S+, epoch=\S+, validation cross_entropy <loss>=(\S+)",
+        r"#quality_metric: host=\S+, epoch=\S+, validation accuracy <score>=(\S+)",
+        r"#quality_metric: host=\S+, test cross_entropy <loss>=(\S+)",
+        r"#quality_metric: host=\S+, test accuracy <score>=(\S+)",
+        r"#progress_metric: host=\S+, completed (\S+) %",
+        r"#throughput_metric: host=\S+, train throughput=(\S+) records/second",
+    ],
+)
+def test_log_has_the_line_that_the_platform_reads(trained: Trained, line: str) -> None:
+    found = re.findall(line, trained.log)
+    assert found, trained.log
+    assert all(float(number) >= 0 for number in found)
+    assert "\r" not in trained.log
+
+
+def test_no_word_is_train(start: Start, opt_ml: OptMl) -> None:
+    container = start("--network", "none", "--volume", opt_ml.mount)
+    assert container.wait() == 0, container.log()
+    assert (opt_ml.model / "model.safetensors").exists()
+
+
+def test_a_regression_needs_the_train_channel_alone(start: Start, tmp_path: Path) -> None:
+    hyperparameters = HYPERPARAMETERS | {"output_layer": "mean_squared_error", "epochs": "1"}
+    opt_ml = OptMl(tmp_path / "ml", hyperparameters, {"train": pairs(100, 0)})
+    container = start("--network", "none", "--volume", opt_ml.mount, command=("train",))
+    assert container.wait() == 0, container.log()
+    assert re.search(
+        r"#quality_metric: host=algo-1, epoch=0, train mean_squared_error <loss>=[\d.e-]+", container.log()
+    )
+
+
+def test_a_stopped_job_keeps_its_model(start: Start, tmp_path: Path) -> None:
+    opt_ml = OptMl(
+        tmp_path / "ml",
+        HYPERPARAMETERS | {"epochs": "100", "early_stopping_patience": "5"},
+        {"train": pairs(50_000, 0)},
+    )
+    container = start("--network", "none", "--volume", opt_ml.mount, command=("train",))
+    container.until(lambda: "epoch=0, train" in container.log())
+    code, seconds = container.stop()
+    assert code == 0, container.log()
+    assert seconds < 20
+    assert (opt_ml.model / "model.safetensors").exists()
+    assert opt_ml.failure == ""
+
+
+def no_channel(opt_ml: OptMl) -> None:
+    opt_ml.config("inputdataconfig", {})
+
+
+def empty_channel(opt_ml: OptMl) -> None:
+    next((opt_ml.root / "input/data/train").iterdir()).unlink()
+
+
+def line_of_train(number: int, line: str) -> Callable[[OptMl], None]:
+    def spoil(opt_ml: OptMl) -> None:
+        path = next((opt_ml.root / "input/data/train").iterdir())
+        lines = path.read_text().splitlines()
+        lines[number - 1] = line
+        path.write_text("\n".join(lines))
+
+    return spoil
+
+
+def hyperparameters(**values: str) -> Callable[[OptMl], None]:
+    return lambda opt_ml: opt_ml.config("hyperparameters", HYPERPARAMETERS | values)
+
+
+def broken(name: str) -> Callable[[OptMl], None]:
+    def spoil(opt_ml: OptMl) -> None:
+        opt_ml.config_file(name).write_text('{"epochs": "3"')
+
+    return spoil
+
+
+def missing(name: str) -> Callable[[OptMl], None]:
+    return lambda opt_ml: opt_ml.config_file(name).unlink()
+
+
+@pytest.mark.parametrize(
+    "spoil, said",
+    [
+        pytest.param(no_channel, ["train"], id="no channel"),
+        pytest.param(empty_channel, ["train"], id="empty channel"),
+        pytest.param(hyperparameters(epochs="many"), ["epochs", "many"], id="bad hyperparameter"),
+        pytest.param(
+            hyperparameters(epochs="0", optimiser="adam"), ["epochs", "0", "optimiser", "optimizer"], id="two of them"
+        ),
+        pytest.param(line_of_train(3, "in0: 1"), ["part-0.jsonl", "line 3"], id="line that is not JSON"),
+        pytest.param(
+            line_of_train(5, '{"label": 1, "in1": [1]}'), ["part-0.jsonl", "line 5", "in0"], id="line without in0"
+        ),
+        pytest.param(
+            line_of_train(7, json.dumps({"label": 1, "in0": [1], "in1": [VOCABULARY]})),
+            [
+                f'Inconsistent vocab for in1 found. Vocab id "{VOCABULARY}" is not less than vocab_size={VOCABULARY}',
+                "line 7",
+            ],
+            id="token outside the vocabulary",
+        ),
+        pytest.param(broken("hyperparameters"), ["hyperparameters.json"], id="broken hyperparameters.json"),
+        pytest.param(missing("hyperparameters"), ["hyperparameters.json"], id="no hyperparameters.json"),
+        pytest.param(broken("inputdataconfig"), ["inputdataconfig.json"], id="broken inputdataconfig.json"),
+        pytest.param(missing("resourceconfig"), ["resourceconfig.json"], id="no resourceconfig.json"),
+    ],
+)
+def test_failure_says_why_in_its_first_line(
+    start: Start, opt_ml: OptMl, spoil: Callable[[OptMl], None], said: list[str]
+) -> None:
+    spoil(opt_ml)
+    container = start("--network", "none", "--volume", opt_ml.mount, command=("train",))
+    assert container.wait() != 0
+    assert opt_ml.failure.startswith("ClientError: "), f"{opt_ml.failure!r}\n{container.log()}"
+    shown = opt_ml.failure[:1024]
+    assert [words for words in said if words not in shown] == []
+    assert "Traceback" not in opt_ml.failure
+    assert not (opt_ml.model / "model.safetensors").exists()
