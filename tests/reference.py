@@ -1,0 +1,133 @@
+"""The forward pass once more, slowly: numpy, one sequence and one step of time at a time, and no torch.
+
+Written from what the encoders are said to do, not from the package's code. `weights` are the named tensors of a model
+directory; everything is computed in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from object2vec.hyperparameters import EncoderHyperparameters, Hyperparameters
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+Weights = Mapping[str, np.ndarray[Any, Any]]
+
+
+def score(hyperparameters: Hyperparameters, weights: Weights, tokens0: Sequence[int], tokens1: Sequence[int]) -> Array:
+    """What a user gets for one pair: probabilities in class order, or the one number."""
+    result = output(hyperparameters, weights, tokens0, tokens1)
+    if hyperparameters.output_layer == "mean_squared_error":
+        return result
+    powers = np.exp(result - result.max())
+    return powers / powers.sum()
+
+
+def output(hyperparameters: Hyperparameters, weights: Weights, tokens0: Sequence[int], tokens1: Sequence[int]) -> Array:
+    """The output layer's numbers for one pair."""
+    u = encode(hyperparameters, weights, 0, tokens0)
+    v = encode(hyperparameters, weights, 1, tokens1)
+    parts = []
+    for comparator in hyperparameters.comparator_list:
+        if comparator == "hadamard":
+            parts += [u[d] * v[d] for d in range(len(u))]
+        elif comparator == "concat":
+            parts += [*u, *v]
+        elif comparator == "abs_diff":
+            parts += [abs(u[d] - v[d]) for d in range(len(u))]
+    hidden = np.array(parts)
+    for layer in range(hyperparameters.mlp_layers):
+        hidden = _affine(weights, f"head.layers.{layer}", hidden)
+        if hyperparameters.mlp_activation == "tanh":
+            hidden = np.tanh(hidden)
+        elif hyperparameters.mlp_activation == "relu":
+            hidden = np.maximum(hidden, 0)
+    return _affine(weights, "head.output", hidden)
+
+
+def encode(hyperparameters: Hyperparameters, weights: Weights, side: int, tokens: Sequence[int]) -> Array:
+    """The encoding of one sequence of a side."""
+    encoder = hyperparameters.encoders[side]
+    # A table that both sides share is written once, under the first side's name.
+    tied = hyperparameters.tied_token_embedding_weight
+    table = weights["enc0.embedding.weight" if tied else f"enc{side}.embedding.weight"].astype(np.float64)
+    if encoder.network == "pooled_embedding":
+        return _mean(table, tokens)
+    if encoder.network == "hcnn":
+        return _convolve(weights, side, encoder, table, tokens, hyperparameters.enc_dim)
+    return _recur(weights, side, encoder, table, tokens, hyperparameters.enc_dim)
+
+
+def _mean(table: Array, tokens: Sequence[int]) -> Array:
+    """The mean embedding; 0 is no token, and no token gives zeros."""
+    counted = [token for token in tokens if token != 0]
+    total = np.zeros(table.shape[1])
+    for token in counted:
+        total += table[token]
+    return total / len(counted) if counted else total
+
+
+def _convolve(
+    weights: Weights, side: int, encoder: EncoderHyperparameters, table: Array, tokens: Sequence[int], dim: int
+) -> Array:
+    """Levels of convolution and ReLU; the maximum over time of each level, side by side."""
+    if not len(tokens):
+        return np.zeros(dim)
+    width = encoder.cnn_filter_width
+    hidden = [table[token] for token in tokens]
+    pooled = []
+    for level in range(encoder.layers):
+        kernel = weights[f"enc{side}.levels.{level}.weight"].astype(np.float64)  # (out, in, width)
+        bias = weights[f"enc{side}.levels.{level}.bias"].astype(np.float64)
+        convolved = []
+        for t in range(len(hidden)):
+            total = bias.copy()
+            for k in range(width):
+                source = t + k - (width - 1) // 2
+                if 0 <= source < len(hidden):
+                    total += kernel[:, :, k] @ hidden[source]
+            convolved.append(np.maximum(total, 0))
+        hidden = convolved
+        pooled.append(np.max(hidden, axis=0))
+    return np.concatenate(pooled)
+
+
+def _recur(
+    weights: Weights, side: int, encoder: EncoderHyperparameters, table: Array, tokens: Sequence[int], dim: int
+) -> Array:
+    """Forward and backward LSTM, layer on layer; the maximum over time of the last layer."""
+    if not len(tokens):
+        return np.zeros(dim)
+    hidden = [table[token] for token in tokens]
+    for layer in range(encoder.layers):
+        ahead = _lstm(weights, f"enc{side}.forwards.{layer}", dim - dim // 2, hidden)
+        behind = _lstm(weights, f"enc{side}.backwards.{layer}", dim // 2, hidden[::-1])[::-1]
+        hidden = [np.concatenate(both) for both in zip(ahead, behind, strict=True)]
+    return np.max(hidden, axis=0)
+
+
+def _lstm(weights: Weights, name: str, units: int, inputs: Sequence[Array]) -> list[Array]:
+    """One LSTM from a state of zeros. Its gates stand in the order input, forget, cell, output."""
+    w, r = (weights[f"{name}.weight_{kind}_l0"].astype(np.float64) for kind in ("ih", "hh"))
+    b = weights[f"{name}.bias_ih_l0"].astype(np.float64) + weights[f"{name}.bias_hh_l0"].astype(np.float64)
+    hidden = np.zeros(units)
+    cell = np.zeros(units)
+    outputs = []
+    for x in inputs:
+        gates = w @ x + r @ hidden + b
+        i, f, g, o = (gates[part * units : (part + 1) * units] for part in range(4))
+        cell = _sigmoid(f) * cell + _sigmoid(i) * np.tanh(g)
+        hidden = _sigmoid(o) * np.tanh(cell)
+        outputs.append(hidden)
+    return outputs
+
+
+def _sigmoid(x: Array) -> Array:
+    return 1 / (1 + np.exp(-x))
+
+
+def _affine(weights: Weights, name: str, x: Array) -> Array:
+    return weights[f"{name}.weight"].astype(np.float64) @ x + weights[f"{name}.bias"].astype(np.float64)

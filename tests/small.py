@@ -1,0 +1,47 @@
+"""Small configurations and networks that tests share."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from object2vec.data.sequences import Sequences
+from object2vec.hyperparameters import Hyperparameters, parse
+from object2vec.model.network import Network
+from object2vec.model.tokens import Tokens
+
+#: Small in every dimension; what a test does not say is here or at its default.
+SMALL = {
+    "enc0_network": "pooled_embedding",
+    "enc0_max_seq_len": 6,
+    "enc0_vocab_size": 9,
+    "enc0_token_embedding_dim": 4,
+    "enc_dim": 7,
+    "mlp_dim": 5,
+}
+
+
+def configured(**changes: object) -> Hyperparameters:
+    """`SMALL` with changes; a `network` is that of both encoders."""
+    if "network" in changes:
+        changes["enc0_network"] = changes.pop("network")
+    return parse(SMALL | changes).hyperparameters
+
+
+def network_of(hyperparameters: Hyperparameters, *, seed: int = 1) -> Network:
+    """A network ready to score, its weights large enough that a mistake in any of them shows."""
+    torch.manual_seed(seed)
+    network = Network(hyperparameters).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.normal_(std=0.5)
+    return network
+
+
+def weights_of(network: Network) -> dict[str, np.ndarray]:
+    """A network's tensors under the names that a model directory has."""
+    return {name: parameter.detach().numpy() for name, parameter in network.named_parameters()}
+
+
+def tokens_of(*lists: list[int]) -> Tokens:
+    return Tokens.of(Sequences.of(lists))

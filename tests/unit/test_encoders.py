@@ -1,0 +1,175 @@
+"""The encoders against the slow reference, by hand, and by what must not matter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import reference
+from object2vec.hyperparameters import NETWORKS, Hyperparameters
+from object2vec.model.encoders import BiLSTM, HierarchicalCNN, PooledEmbedding
+from object2vec.model.tokens import TokenEmbedding, Tokens
+from small import configured, network_of, tokens_of, weights_of
+
+#: Sequences of every kind: of one token, of all lengths, with 0 inside, at the end, alone, and without a token.
+SEQUENCES = [[3], [1, 2, 3, 4, 5, 6], [], [0], [8, 0, 8], [2, 5, 0, 0], [7, 7, 7, 7], [0, 0, 1], [6, 4]]
+
+#: Each encoder with every number of layers, odd and even dimensions and filter widths, filters wider than inputs.
+ENCODERS = [
+    {"network": "pooled_embedding"},
+    *({"network": "hcnn", "enc0_layers": n, "enc_dim": d} for n, d in [(1, 4), (2, 7), (3, 8), (4, 9), ("auto", 11)]),
+    *({"network": "hcnn", "enc0_layers": 2, "enc0_cnn_filter_width": w} for w in (1, 2, 3, 4, 5, 8, 9)),
+    *({"network": "bilstm", "enc0_layers": n, "enc_dim": d} for n, d in [("auto", 4), (1, 5), (2, 7), (3, 6), (4, 9)]),
+]
+
+
+def named(changes: dict[str, object]) -> str:
+    return "-".join(str(value) for value in changes.values())
+
+
+def encoded(hyperparameters: Hyperparameters, tokens: Tokens, side: int = 0) -> np.ndarray:
+    with torch.inference_mode():
+        return network_of(hyperparameters).encode(side, tokens).numpy()
+
+
+@pytest.mark.parametrize("changes", ENCODERS, ids=named)
+def test_each_encoder_equals_the_reference(changes: dict[str, object]) -> None:
+    """Encodings of one batch of all sequences are those of the slow reference, for both sides."""
+    hyperparameters = configured(**changes)
+    weights = weights_of(network_of(hyperparameters))
+    for side in (0, 1):
+        expected = [reference.encode(hyperparameters, weights, side, tokens) for tokens in SEQUENCES]
+        actual = encoded(hyperparameters, tokens_of(*SEQUENCES), side)
+        np.testing.assert_allclose(actual, expected, atol=1e-5, rtol=0)
+        assert actual.shape == (len(SEQUENCES), hyperparameters.encoding_dim(side))
+
+
+@pytest.mark.parametrize("changes", ENCODERS, ids=named)
+def test_what_else_is_in_the_batch_changes_nothing(changes: dict[str, object]) -> None:
+    """A sequence has one encoding: alone, beside longer ones (which pad it), and in any order."""
+    hyperparameters = configured(**changes)
+    together = encoded(hyperparameters, tokens_of(*SEQUENCES))
+    backwards = encoded(hyperparameters, tokens_of(*SEQUENCES[::-1]))[::-1]
+    alone = np.concatenate([encoded(hyperparameters, tokens_of(tokens)) for tokens in SEQUENCES])
+    np.testing.assert_allclose(together, alone, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(together, backwards, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_sequence_without_tokens_is_the_zero_vector(network: str) -> None:
+    """Empty sequences give zeros, also where every sequence of the batch is empty."""
+    hyperparameters = configured(network=network)
+    assert not encoded(hyperparameters, tokens_of([], [])).any()
+    assert not encoded(hyperparameters, tokens_of([], [1, 2]))[0].any()
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_only_pooling_passes_over_the_id_0(network: str) -> None:
+    """An id 0 anywhere leaves a pooled encoding as it is; for hcnn and bilstm it is a token like any other."""
+    with_zero, without = encoded(configured(network=network, enc_dim=40), tokens_of([3, 0, 5], [3, 5]))
+    assert np.allclose(with_zero, without) is (network == "pooled_embedding")
+
+
+def test_the_order_of_tokens_matters_to_all_but_pooling() -> None:
+    """Turned round, a sequence has another encoding, except where it is a mean."""
+    for network in NETWORKS:
+        there, back = encoded(configured(network=network), tokens_of([1, 2, 3], [3, 2, 1]))
+        assert np.allclose(there, back) is (network == "pooled_embedding")
+
+
+def table(rows: list[list[float]]) -> TokenEmbedding:
+    embedding = TokenEmbedding(len(rows), len(rows[0]), row_sparse=False, frozen=False)
+    embedding.weight.data = torch.tensor(rows)
+    return embedding
+
+
+def test_pooling_by_hand() -> None:
+    """Rows 1 = (1, 2), 2 = (3, 6): tokens 1, 0, 2 have the mean ((1 + 3) / 2, (2 + 6) / 2) = (2, 4); row 0 is left out.
+
+    Tokens 2, 2, 1 have ((3 + 3 + 1) / 3, (6 + 6 + 2) / 3) = (7/3, 14/3): a token counts as often as it stands there.
+    """
+    encoder = PooledEmbedding(table([[100.0, 100.0], [1.0, 2.0], [3.0, 6.0]]))
+    actual = encoder(tokens_of([1, 0, 2], [2, 2, 1])).tolist()
+    assert actual == [[2.0, 4.0], pytest.approx([7 / 3, 14 / 3])]
+
+
+def test_convolution_by_hand() -> None:
+    """Embeddings 1, 2, 4 of tokens 1, 2, 3; two levels of one filter of width 2, which sees its own place and the next.
+
+    Level 1 has the filter (1, -1) and bias 0: 1 - 2 = -1, 2 - 4 = -2, 4 - 0 = 4, after ReLU 0, 0, 4; maximum 4.
+    Level 2 has the filter (2, 1) and bias -3: 2·0 + 0 - 3 = -3, 2·0 + 4 - 3 = 1, 2·4 + 0 - 3 = 5, after ReLU 0, 1, 5;
+    maximum 5. The encoding is (4, 5).
+    """
+    encoder = HierarchicalCNN(table([[0.0], [1.0], [2.0], [4.0]]), dim=2, layers=2, filter_width=2)
+    for level, kernel, bias in zip(encoder.levels, [[1.0, -1.0], [2.0, 1.0]], [0.0, -3.0], strict=True):
+        level.weight.data = torch.tensor([[kernel]])
+        level.bias.data = torch.tensor([bias])
+    assert encoder(tokens_of([1, 2, 3], [1, 2, 3, 1, 1])).tolist()[0] == [4.0, 5.0]
+
+
+def test_the_widths_of_levels_add_up() -> None:
+    """The first levels are one wider where the dimension does not divide evenly: 11 over 4 is 3, 3, 3, 2."""
+    encoder = HierarchicalCNN(table([[0.0]]), dim=11, layers=4, filter_width=3)
+    assert [level.out_channels for level in encoder.levels] == [3, 3, 3, 2]
+
+
+def test_lstm_by_hand() -> None:
+    """One unit each way; every weight is 0 but that from the input to the cell, 1, and the forget gate's bias, 100.
+
+    So i = o = sigmoid(0) = 1/2, f = 1, g = tanh(x), and c grows by tanh(x) / 2 a step. With embeddings x = 1, then -1:
+    forward c = tanh(1)/2, then 0, so h = tanh(tanh(1)/2)/2 = t, then 0; the maximum is t.
+    Backward the -1 comes first: c = -tanh(1)/2, then 0, so h = -t, then 0; the maximum is 0. The encoding is (t, 0).
+    """
+    encoder = BiLSTM(table([[0.0], [1.0], [-1.0]]), dim=2, layers=1)
+    with torch.no_grad():
+        for lstm in (*encoder.forwards, *encoder.backwards):
+            for parameter in lstm.parameters():
+                parameter.zero_()
+            lstm.weight_ih_l0[2, 0] = 1
+            lstm.bias_ih_l0[1] = 100
+    t = np.tanh(np.tanh(1) / 2) / 2
+    np.testing.assert_allclose(encoder(tokens_of([1, 2], [2, 1, 1])).detach()[0], [t, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"network": "pooled_embedding"},
+        {"network": "hcnn", "enc0_layers": 2, "enc_dim": 5, "enc0_cnn_filter_width": 2},
+        {"network": "bilstm", "enc0_layers": 2, "enc_dim": 5, "enc0_token_embedding_dim": 2, "enc0_vocab_size": 6},
+    ],
+    ids=named,
+)
+def test_gradients_are_those_of_finite_differences(changes: dict[str, object]) -> None:
+    """Autograd's gradient of each encoder, for every weight, is the one that finite differences give."""
+    encoder = network_of(configured(**changes)).double().enc0
+    parameters = dict(encoder.named_parameters())
+    tokens = tokens_of([1, 2, 3], [], [4, 0], [5])
+
+    def forward(*values: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(encoder, dict(zip(parameters, values, strict=True)), (tokens,))
+
+    assert torch.autograd.gradcheck(forward, tuple(parameters.values()))
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_row_sparse_storage_has_the_gradients_of_dense(network: str, tied: bool) -> None:
+    """A row-sparse table's gradient is, written out, that of the dense one; only used rows are in it."""
+    gradients = []
+    for storage in ("dense", "row_sparse"):
+        hyperparameters = configured(
+            network=network, token_embedding_storage_type=storage, tied_token_embedding_weight=tied
+        )
+        network_ = network_of(hyperparameters)
+        sides = network_.encode(0, tokens_of([1, 2, 2], [4])), network_.encode(1, tokens_of([2], [3, 0]))
+        network_.compare(*sides).pow(2).sum().backward()
+        gradients.append(network_.enc0.embedding.weight.grad)
+    dense, sparse = gradients
+    assert sparse.is_sparse
+    assert not dense.is_sparse
+    torch.testing.assert_close(sparse.to_dense(), dense)
+    rows = set(sparse.coalesce().indices()[0].tolist())
+    used = {1, 2, 4} | ({2, 3} | ({0} if network != "pooled_embedding" else set()) if tied else set())
+    assert rows == used
