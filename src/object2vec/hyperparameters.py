@@ -521,7 +521,7 @@ def _conflicts(hyperparameters: Hyperparameters) -> Iterator[str]:
             for side, e in enumerate(hyperparameters.encoders)
         ]
         yield f"{length[0]} and {length[1]}: both encodings must have the same length, change one of the two"
-    for side, encoder in enumerate(hyperparameters.encoders):
+    for side, encoder in enumerate(dict.fromkeys(hyperparameters.encoders)):  # the second only where it is unlike
         if encoder.pretrained_embedding_file and not encoder.vocab_file:
             yield (
                 f"enc{side}_pretrained_embedding_file: got '{encoder.pretrained_embedding_file}' and no "
