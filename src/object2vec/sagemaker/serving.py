@@ -5,15 +5,18 @@ The same server runs in the image and on a laptop. gunicorn is a command here, a
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from object2vec.errors import Object2VecError, UserError
+from object2vec.errors import ArtifactError, Object2VecError, UserError
+from object2vec.sagemaker.environment import Directories
 from object2vec.serving.instances import Mode, to_mode
 from object2vec.serving.wire import TYPES
 
@@ -22,8 +25,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Connections that one worker answers at a time; /ping is one of them, whatever the others wait for.
-THREADS: Final = 16
+#: Connections that one worker holds at a time. Invocations take turns in it and /ping does not: it waits only where
+#: there are more connections than these.
+THREADS: Final = 256
 #: Seconds for a worker to load its model in: the platform's own budget before it gives up on a container.
 TIMEOUT: Final = 480
 #: Seconds that running requests get after SIGTERM; the platform kills after 30.
@@ -59,7 +63,7 @@ class Settings:
     max_payload: int | None
     accept: str | None
     machine: Machine
-    host: str = "0.0.0.0"
+    host: str = "0.0.0.0"  # noqa: S104 -- in a container; the command names its own
 
 
 def serve() -> int:
@@ -82,9 +86,9 @@ def read_settings(environment: Mapping[str, str], machine: Machine | None = None
     batch = given.get("SAGEMAKER_BATCH", "").lower() == "true"
     payload = _integer(given, "SAGEMAKER_MAX_PAYLOAD_IN_MB", 100 if batch else 25, least=0)
     return Settings(
-        model=Path(given.get("SAGEMAKER_BASE_DIR", "/opt/ml"), "model"),
+        model=Directories.of(given).model,
         mode=to_mode(given.get("INFERENCE_PREFERRED_MODE", "classification"), "INFERENCE_PREFERRED_MODE", UserError),
-        port=_integer(given, "SAGEMAKER_BIND_TO_PORT", 8080),
+        port=_integer(given, "SAGEMAKER_BIND_TO_PORT", 8080, most=65_535),
         # One model on a GPU: its memory is what is scarce, and it works on one request at a time.
         workers=_integer(given, "SAGEMAKER_MODEL_SERVER_WORKERS", 1 if machine.gpu else machine.cpus),
         timeout=_integer(given, "SAGEMAKER_MODEL_SERVER_TIMEOUT", TIMEOUT),
@@ -98,10 +102,10 @@ def start(settings: Settings) -> NoReturn:
     """Become the server.
 
     Raises:
-        UserError: there is no model directory to serve.
+        ArtifactError: there is no model to serve; whether it can be loaded shows only then.
     """
-    if not settings.model.is_dir():
-        raise UserError(f"{settings.model}: no such directory, wanted a model directory")
+    if not (settings.model / "config.json").is_file():
+        raise ArtifactError(f"{settings.model}: no model, wanted a directory with config.json and model.safetensors")
     threads = str(max(1, settings.machine.cpus // settings.workers))  # so that workers do not fight for the CPUs
     environment = {"OMP_NUM_THREADS": threads, **os.environ}
     sys.stdout.flush()
@@ -146,13 +150,17 @@ def application(
     except Object2VecError as error:
         logger.critical("cannot serve: %s", error)
         raise SystemExit(CANNOT_LOAD) from None
-    return create_app(predictor, max_payload=max_payload, concurrency=concurrency, accept=accept)
+    app = create_app(predictor, max_payload=max_payload, concurrency=concurrency, accept=accept)
+    # What stands now stays to the end. The collector need not look at it again: workers go on sharing its memory, and
+    # a process ends in a fraction of the time.
+    gc.freeze()
+    return app
 
 
 def available_cpus(cgroup: Path) -> int:
     """How many CPUs this process may keep busy, at least 1: of the host's the ones it may run on, within its quota."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(allowed, int(_quota(cgroup))))
+    return max(1, int(min(allowed, _quota(cgroup))))
 
 
 def _quota(cgroup: Path) -> float:
@@ -169,10 +177,10 @@ def _quota(cgroup: Path) -> float:
     return float("inf") if quota in ("max", "-1") else int(quota) / int(period)
 
 
-def _integer(given: Mapping[str, str], name: str, default: int, least: int = 1) -> int:
+def _integer(given: Mapping[str, str], name: str, default: int, least: int = 1, most: int = 10**6) -> int:
     text = given.get(name, str(default))
-    if not text.strip().isdecimal() or int(text) < least:
-        raise UserError(f"{name} is {text!r}, wanted an integer from {least}")
+    if not re.fullmatch("[0-9]{1,9}", text) or not least <= int(text) <= most:
+        raise UserError(f"{name} is {text!r}, wanted an integer from {least} to {most}")
     return int(text)
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 import re
 from functools import partial
+from threading import Lock
 from typing import Final
 
 import orjson
 from flask import Flask, Response, request
-from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, NotFound, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, NotFound
 
 from object2vec.errors import Object2VecError, PayloadTooLargeError
 from object2vec.serving import wire
@@ -25,6 +26,8 @@ ATTRIBUTES: Final = "X-Amzn-SageMaker-Custom-Attributes"
 # Batch transform: the platform allows MaxConcurrentTransforms × MaxPayloadInMB up to 100, and sends 6 MB by default.
 MOST_IN_FLIGHT_MB: Final = 100
 PAYLOAD_MB: Final = 6
+#: How much of a body that is too long is read, and thrown away.
+DRAINED_MB: Final = 1024
 
 
 def create_app(
@@ -36,9 +39,9 @@ def create_app(
     `accept` is the type to answer in where a request leaves it open, and None for the request's own.
     """
     app = Flask(__name__, static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = max_payload
+    invoke = partial(_invoke, predictor, Lock(), max_payload, accept)
     app.add_url_rule("/ping", "ping", _ping, methods=["GET", "POST"])
-    app.add_url_rule("/invocations", "invocations", partial(_invoke, predictor, accept), methods=["POST"])
+    app.add_url_rule("/invocations", "invocations", invoke, methods=["POST"])
     app.add_url_rule("/execution-parameters", "parameters", partial(_parameters, concurrency))
     app.register_error_handler(Object2VecError, _refuse)
     app.register_error_handler(HTTPException, _refuse_http)
@@ -50,10 +53,40 @@ def _ping() -> Response:
     return Response(mimetype=wire.JSON)
 
 
-def _invoke(predictor: Predictor, accept: str | None) -> Response:
-    body = request.get_data(cache=False)
+def _invoke(predictor: Predictor, turn: Lock, max_payload: int | None, accept: str | None) -> Response:
+    """Answer a request; one at a time in this process, since several would only fight for its CPU, and with /ping."""
+    body = _read_body(max_payload)
     if not body.strip():
         return Response(status=204)
+    with turn:
+        return _answer(predictor, body, accept)
+
+
+def _read_body(most: int | None) -> bytes:
+    """The request's body, however it is sent.
+
+    Raises:
+        PayloadTooLargeError: it is longer than `most` bytes.
+    """
+    if most is None:
+        return request.stream.read()
+    # Not by Flask's MAX_CONTENT_LENGTH, which cuts a chunked body off at the limit and says nothing.
+    declared = request.content_length or 0
+    body = b"" if declared > most else request.stream.read(most + 1)
+    if max(declared, len(body)) > most:
+        _drain()
+        raise PayloadTooLargeError(f"the body is longer than {most} bytes, the most that this server takes")
+    return body
+
+
+def _drain() -> None:
+    """Read on, so that a client which sends all before it reads anything gets to see why it is refused."""
+    for _ in range(DRAINED_MB):
+        if not request.stream.read(2**20):
+            return
+
+
+def _answer(predictor: Predictor, body: bytes, accept: str | None) -> Response:
     content = wire.to_content(request.headers.get("Content-Type"))
     kind = wire.to_reply_type(request.headers.get("Accept"), accept or content.type)
     instances = wire.decode(body, content)
@@ -87,9 +120,6 @@ def _refuse(error: Object2VecError) -> Response:
 
 def _refuse_http(error: HTTPException) -> Response:
     """Werkzeug's own errors, and behind InternalServerError all that nobody foresaw: Flask has logged its traceback."""
-    if isinstance(error, RequestEntityTooLarge):
-        limit = request.max_content_length
-        return _refuse(PayloadTooLargeError(f"the body is longer than {limit} bytes, the most this server takes"))
     reply = _reply(error.code or 500, type(error).__name__, _sentence(error))
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         reply.headers["Allow"] = ", ".join(error.valid_methods)

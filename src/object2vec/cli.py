@@ -1,0 +1,276 @@
+"""The command `object2vec`: train, serve, predict.
+
+Thin: it reads its arguments and calls what the image calls. What is slow to import is imported when a verb needs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final, Literal
+
+from object2vec import __version__
+from object2vec.errors import Object2VecError, UserError
+from object2vec.serving.instances import MODES
+
+if TYPE_CHECKING:
+    from object2vec.serving.predictor import Predictor
+    from object2vec.serving.wire import Content
+
+#: Exit statuses as a shell has them: 128 and the signal's number.
+INTERRUPTED: Final = 128 + signal.SIGINT
+BROKEN_PIPE: Final = 128 + signal.SIGPIPE
+#: Lines of JSON Lines that `predict` reads at a time.
+LINES: Final = 8192
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.verb(arguments)
+    except Object2VecError as error:
+        for sentence in str(error).splitlines():
+            sys.stderr.write(f"object2vec: error: {sentence}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has gone. Python would flush it once more at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="object2vec", description="Embeddings of objects, learned from pairs of them."
+    )
+    parser.add_argument("--version", action="version", version=f"object2vec {__version__}")
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+    _add_train(verbs)
+    _add_serve(verbs)
+    _add_predict(verbs)
+    return parser
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# train
+# ----------------------------------------------------------------------------------------------------------------------
+
+CHANNELS: Final = {
+    "train": "pairs to learn from: a JSON Lines file, or a folder of them, plain or .gz",
+    "validation": "pairs that decide which epoch is best and when to stop",
+    "test": "pairs that the best model is scored on at the end",
+    "auxiliary": "folder with pretrained embeddings and vocabularies",
+}
+
+
+def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = verbs.add_parser(
+        "train",
+        help="learn a model from pairs",
+        description="Learn a model from pairs, and write it to a directory that `serve` and `predict` open.",
+        epilog='A line of a channel: {"in0": [6, 17, 606], "in1": [16, 21, 13], "label": 1}',
+    )
+    for name, text in CHANNELS.items():
+        kind = "DIR" if name == "auxiliary" else "PATH"
+        parser.add_argument(f"--{name}", type=Path, metavar=kind, required=name == "train", help=text)
+    parser.add_argument(
+        "--hyperparameters",
+        nargs="+",
+        required=True,
+        metavar="FILE|NAME=VALUE",
+        help="JSON files of an object each, and single values; what comes later counts. "
+        "Required: enc0_max_seq_len and enc0_vocab_size",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the model goes")
+    parser.set_defaults(verb=_train)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    hyperparameters = _hyperparameters(arguments.hyperparameters)
+
+    from object2vec.training.job import Job, run
+    from object2vec.training.report import log_to_stdout
+
+    log_to_stdout()
+    given = {name: getattr(arguments, name) for name in CHANNELS}
+    channels = {name: path for name, path in given.items() if path is not None}
+    with _stopping() as stop:
+        job = Job(hyperparameters=hyperparameters, channels=channels, model_dir=arguments.out)
+        run(job, stop=stop, bar=sys.stderr.isatty())
+
+
+def _hyperparameters(words: Iterable[str]) -> dict[str, object]:
+    """Read files and `name=value`s; a later one goes before an earlier one."""
+    values: dict[str, object] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        values |= {name: value} if equals and not Path(word).exists() else _read_object(Path(word))
+    return values
+
+
+def _read_object(path: Path) -> Mapping[str, object]:
+    try:
+        document = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"--hyperparameters {path}: {error.strerror}, wanted a JSON file or NAME=VALUE") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"--hyperparameters {path}: not JSON ({error})") from error
+    if not isinstance(document, dict):
+        raise UserError(f'--hyperparameters {path}: wanted an object like {{"epochs": "10"}}')
+    return document
+
+
+@contextmanager
+def _stopping() -> Iterator[Callable[[], bool]]:
+    """Within, SIGTERM and a first Ctrl-C make the function that this gives true; a second Ctrl-C interrupts."""
+    event = threading.Event()
+
+    def stop(signum: int, _: object) -> None:
+        if event.is_set() and signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        event.set()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield event.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# serve
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def _add_serve(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = verbs.add_parser(
+        "serve",
+        help="answer HTTP requests with a model",
+        description="Answer POST /invocations and GET /ping with a model. SageMaker's variables are heeded where no "
+        "argument says otherwise.",
+    )
+    _add_model(parser)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine)")
+    parser.add_argument("--port", type=_positive, metavar="N", help="port to listen on (default: 8080)")
+    parser.add_argument("--workers", type=_positive, metavar="N", help="processes (default: one a CPU, one on a GPU)")
+    parser.set_defaults(verb=_serve)
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    from object2vec.sagemaker.serving import read_settings, start
+
+    names = ("model", "mode", "host", "port", "workers")
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    start(replace(read_settings(os.environ), **given))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# predict
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def _add_predict(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = verbs.add_parser(
+        "predict",
+        help="answer a file with a model",
+        description="Answer a file as a server answers a request with it: scores for pairs, embeddings for one side.",
+    )
+    _add_model(parser)
+    types = "application/jsonlines or application/json"
+    parser.add_argument("--input", default="-", metavar="FILE", help="what to answer, - for standard input (default)")
+    parser.add_argument("--output", default="-", metavar="FILE", help="where to, - for standard output (default)")
+    parser.add_argument(
+        "--content-type", default="application/jsonlines", metavar="TYPE", help=f"of the input: {types}"
+    )
+    parser.add_argument("--accept", metavar="TYPE", help=f"of the output: {types} (default: the input's)")
+    parser.set_defaults(verb=_predict)
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    from object2vec.serving import wire
+    from object2vec.serving.predictor import Predictor
+
+    content = wire.to_content(arguments.content_type)
+    kind = wire.to_reply_type(arguments.accept, content.type)
+    predictor = Predictor.load(arguments.model, mode=arguments.mode or "classification")
+    with _reading(arguments.input) as source, _writing(arguments.output) as target:
+        target.writelines(_replies(predictor, source, content, kind))
+
+
+def _replies(predictor: Predictor, source: IO[bytes], content: Content, kind: str) -> Iterator[bytes]:
+    """The output in pieces. JSON Lines to JSON Lines goes through in chunks, so that a file may have any length."""
+    from object2vec.serving import wire
+
+    if content.type == kind == wire.JSON_LINES:
+        first = 1
+        while lines := list(islice(source, LINES)):
+            answers = predictor.answer(wire.decode_lines(lines, first), max_seq_lens=content.max_seq_lens)
+            yield from (wire.encode([answer], kind) + b"\n" for answer in answers)
+            first += len(lines)
+    else:
+        answers = predictor.answer(wire.decode(source.read(), content), max_seq_lens=content.max_seq_lens)
+        yield from (wire.encode(answers, kind), b"\n")
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[IO[bytes]]:
+    if name == "-":
+        yield sys.stdin.buffer
+    else:
+        with _open("--input", Path(name), "rb") as file:
+            yield file
+
+
+@contextmanager
+def _writing(name: str) -> Iterator[IO[bytes]]:
+    """Standard output, or a file that is written aside and put in its place when all of it is there."""
+    if name == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    path = Path(name)
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        with _open("--output", aside, "wb") as file:
+            yield file
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _open(argument: str, path: Path, mode: Literal["rb", "wb"]) -> IO[bytes]:
+    try:
+        return path.open(mode)
+    except OSError as error:
+        raise UserError(f"{argument} {path}: {error.strerror}") from error
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# What verbs share
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="model directory that `train` wrote")
+    parser.add_argument(
+        "--mode", choices=MODES, help="what a pair is answered with: its scores (default), or embeddings"
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no integer from 1 to 65535")
+    return int(text)
