@@ -42,16 +42,27 @@ def _vectors(path: Path, vocabulary: Mapping[str, int], dim: int) -> Iterator[tu
     A word may hold spaces (GloVe's 840B has some): the last `dim` fields are the vector. Most lines of a large file
     are of no use, and are passed over by the word's first part.
     """
-    openings = {word.encode().partition(b" ")[0] for word in vocabulary}
+    words = {word.encode(errors="replace"): word for word in vocabulary}
+    openings = {word.partition(b" ")[0] for word in words}
     with open_file(path) as stream:
         for line, text in enumerate(stream, start=1):
             if text.partition(b" ")[0] not in openings:
                 continue
             word, *numbers = text.rstrip().rsplit(b" ", dim)
-            if (name := word.decode(errors="replace")) in vocabulary:
-                yield name, _vector(path, line, numbers, dim)
-            elif len(numbers) < dim:
+            if word in words:
+                yield words[word], _vector(path, line, numbers, dim)
+                continue
+            word, *numbers = text.rstrip().split(b" ")
+            if word in words and all(map(_is_number, numbers)):  # a vector of another length, and no longer word
                 _vector(path, line, numbers, dim)
+
+
+def _is_number(text: bytes) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _vector(path: Path, line: int, numbers: list[bytes], dim: int) -> Float32:
@@ -59,9 +70,9 @@ def _vector(path: Path, line: int, numbers: list[bytes], dim: int) -> Float32:
     if len(numbers) != dim:
         raise DataError.at(path, line, f"a word and {len(numbers)} numbers, {wanted}")
     try:
-        vector = np.array(numbers).astype(np.float32)
+        vector = np.array([float(number) for number in numbers])
     except ValueError as error:
-        raise DataError.at(path, line, f"{error}, {wanted}") from error
-    if not np.isfinite(vector).all():
-        raise DataError.at(path, line, f"a number that is not finite, {wanted}")
-    return vector
+        raise DataError.at(path, line, f"{error}, {wanted}") from None
+    if not (np.abs(vector) <= np.finfo(np.float32).max).all():
+        raise DataError.at(path, line, f"a number that float32 cannot hold, {wanted}")
+    return vector.astype(np.float32)
