@@ -75,7 +75,7 @@ class _Columns:
                         self._append(file, line, text)
         except (EOFError, OSError, zlib.error) as error:
             raise DataError(f"{file}: cannot be read past line {line} ({error})") from error
-        if not line:
+        if len(self.labels) == first:
             raise DataError(f"{file}: the file is empty, {WANTED} a line")
         self._check(file, first)
 
@@ -83,7 +83,7 @@ class _Columns:
         try:
             record = orjson.loads(text)
         except orjson.JSONDecodeError as error:
-            raise DataError.at(file, line, f"not JSON ({error}), {WANTED}") from None
+            raise DataError.at(file, line, f"not JSON ({error.msg} at character {error.pos + 1}), {WANTED}") from None
         try:
             if b"true" in text or b"false" in text:  # bool passes for int everywhere below
                 _refuse_bools(record)
@@ -132,7 +132,7 @@ class _Columns:
                 what = self._vocabulary(side, self.values[side][position])
                 raise DataError.at(file, _line_of(file, record - first), what)
         labels = np.frombuffer(self.labels, np.float64)[first:]
-        bad = ~np.isfinite(labels.astype(np.float32))
+        bad = np.abs(labels) > np.finfo(np.float32).max  # what float32 cannot hold
         if not self.hyperparameters.regression:
             bad |= (labels != np.floor(labels)) | (labels < 0) | (labels >= self.hyperparameters.num_classes)
         if bad.any():

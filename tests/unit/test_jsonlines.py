@@ -1,0 +1,310 @@
+"""Reading channels: what lines become, and what each kind of bad line gets."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import random
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from object2vec.data.jsonlines import read_channel
+from object2vec.data.sequences import Pairs
+from object2vec.errors import DataError
+from object2vec.hyperparameters import Hyperparameters
+from small import configured
+
+GOOD = '{"in0": [1, 2], "in1": [3], "label": 1}'
+WANTED = 'wanted an object like {"in0": [1, 2], "in1": [3], "label": 1}'
+#: Classes 0 and 1, ids 0 … 8, 6 tokens; and the same with real numbers for labels.
+CLASSES = configured()
+NUMBERS = configured(output_layer="mean_squared_error")
+
+
+def write(path: Path, *lines: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+def rows(pairs: Pairs) -> list[tuple[list[int], list[int], float]]:
+    sides = [np.split(side.values, side.offsets[1:-1]) for side in pairs.sides]
+    return [(a.tolist(), b.tolist(), label) for a, b, label in zip(*sides, pairs.labels.tolist(), strict=True)]
+
+
+def refused(path: Path, hyperparameters: Hyperparameters = CLASSES) -> str:
+    with pytest.raises(DataError) as caught:
+        read_channel("train", path, hyperparameters)
+    return str(caught.value)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# What is read.
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_lines_become_pairs(tmp_path: Path) -> None:
+    """Keys in any order, empty sides, the id 0, extra keys, blank lines, no last newline: all are read, in order."""
+    path = tmp_path / "train.jsonl"
+    path.write_text(
+        '{"label": 0, "in0": [6, 0], "in1": [8]}\n'
+        "\n"
+        '{"in1": [], "in0": [1], "label": 1.0, "weight": true, "text": "x", "more": {"in0": false}}\r\n'
+        "   \n"
+        '{"in0": [2], "in1": [3, 3, 3], "label": 1}'
+    )
+    pairs = read_channel("train", path, CLASSES)
+    assert rows(pairs) == [([6, 0], [8], 0.0), ([1], [], 1.0), ([2], [3, 3, 3], 1.0)]
+    assert pairs.labels.dtype == np.float32
+
+
+def test_a_regression_takes_any_number(tmp_path: Path) -> None:
+    """With real labels, integers, negatives and fractions are read."""
+    lines = [f'{{"in0": [1], "in1": [2], "label": {label}}}' for label in ("3", "3.5", "-1e3", "0")]
+    assert read_channel("train", write(tmp_path / "x", *lines), NUMBERS).labels.tolist() == [3.0, 3.5, -1000.0, 0.0]
+
+
+def test_a_channel_is_all_its_files(tmp_path: Path) -> None:
+    """Plain and compressed files in nested folders are read in the order of their names; markers are passed over."""
+    line = '{{"in0": [{}], "in1": [2], "label": 1}}'.format
+    write(tmp_path / "b.jsonl", line(3))
+    write(tmp_path / "a" / "2.jsonl", line(2))
+    (tmp_path / "a" / "1.jsonl.gz").write_bytes(gzip.compress(f"{line(1)}\n".encode()))
+    write(tmp_path / "_SUCCESS")
+    write(tmp_path / ".hidden", "not JSON")
+    assert [in0 for in0, _, _ in rows(read_channel("train", tmp_path, CLASSES))] == [[1], [2], [3]]
+
+
+def test_long_sequences_are_cut_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The first max_seq_len tokens are kept, and one warning counts the sequences of each side that were longer."""
+    hyperparameters = configured(
+        enc0_max_seq_len=2,
+        enc1_network="pooled_embedding",
+        enc1_max_seq_len=1,
+        enc1_vocab_size=9,
+        enc1_token_embedding_dim=4,
+    )
+    lines = ['{"in0": [1, 2, 3], "in1": [4, 5], "label": 1}', '{"in0": [1, 2], "in1": [4, 5, 6], "label": 0}']
+    with caplog.at_level(logging.WARNING, "object2vec"):
+        pairs = read_channel("train", write(tmp_path / "x", *lines), hyperparameters)
+    assert rows(pairs) == [([1, 2], [4], 1.0), ([1, 2], [4], 0.0)]
+    assert caplog.messages == [
+        "One or more sequences have been truncated because they exceeded max_seq_len (1 of in0, 2 of in1)"
+    ]
+
+
+def test_nothing_cut_is_nothing_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Without a long sequence there is no warning."""
+    read_channel("train", write(tmp_path / "x", GOOD), CLASSES)
+    assert caplog.messages == []
+
+
+PAIR = st.fixed_dictionaries(
+    {
+        "in0": st.lists(st.integers(0, 8), max_size=6),
+        "in1": st.lists(st.integers(0, 8), max_size=6),
+        "label": st.sampled_from([0, 1, 0.0, 1.0]),
+    },
+    optional={"note": st.text() | st.booleans() | st.none()},
+)
+
+
+@given(st.lists(st.lists(PAIR, min_size=1, max_size=5), min_size=1, max_size=3))
+def test_whatever_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, files: list[list[dict]]) -> None:
+    """Pairs written to files by the standard library are the pairs read."""
+    folder = tmp_path_factory.mktemp("channel")
+    for number, records in enumerate(files):
+        write(folder / f"{number}.jsonl", *(json.dumps(record) for record in records))
+    expected = [(record["in0"], record["in1"], record["label"]) for records in files for record in records]
+    assert rows(read_channel("train", folder, CLASSES)) == expected
+
+
+def test_a_pair_costs_little_memory(tmp_path: Path) -> None:
+    """Reading takes well under 100 bytes a pair beside 4 bytes a token, at its peak and in what is left."""
+    count, tokens = 20_000, 10
+    line = json.dumps({"in0": [1] * 5, "in1": [2] * 5, "label": 1})
+    path = write(tmp_path / "x", *[line] * count)
+    tracemalloc.start()
+    pairs = read_channel("train", path, CLASSES)
+    left, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(pairs) == count
+    assert left / count - 4 * tokens < 40
+    assert peak / count - 4 * tokens < 100
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# What is refused. Each line stands third in its file, behind a good one and a blank one.
+# ----------------------------------------------------------------------------------------------------------------------
+
+BAD = {
+    "no JSON": ("in0: 1", f"not JSON (unexpected character, expected a JSON value at character 1), {WANTED}"),
+    "half a line": ('{"in0": [1], "in1"', f"not JSON (unexpected end of data at character 20), {WANTED}"),
+    "two objects": (f"{GOOD} {GOOD}", f"not JSON (unexpected content after document at character 41), {WANTED}"),
+    "NaN": (
+        '{"in0": [1], "in1": [2], "label": NaN}',
+        f"not JSON (unexpected character, expected a JSON value at character 35), {WANTED}",
+    ),
+    "a list": ("[1, 2]", f"the list [1,2], {WANTED}"),
+    "a list with true": ("[true]", f"the list [true], {WANTED}"),
+    "a string": ('"in0 in1 label"', f'the string "in0 in1 label", {WANTED}'),
+    "a number": ("7", f"the number 7, {WANTED}"),
+    "true": ("true", f"the boolean true, {WANTED}"),
+    "null": ("null", f"null, {WANTED}"),
+    "no in0": ('{"in1": [3], "label": 1}', f"no in0, {WANTED}"),
+    "no in1": ('{"in0": [3], "label": 1}', f"no in1, {WANTED}"),
+    "no label": ('{"in0": [3], "in1": [1]}', f"no label, {WANTED}"),
+    "no label, but true": ('{"in0": [3], "in1": [1], "x": true}', f"no label, {WANTED}"),
+    "a token alone": ('{"in0": 3, "in1": [1], "label": 1}', "in0 is the number 3, wanted a list of integer token ids"),
+    "text for tokens": (
+        '{"in0": "3", "in1": [1], "label": 1}',
+        'in0 is the string "3", wanted a list of integer token ids',
+    ),
+    "an object for tokens": (
+        '{"in0": [1], "in1": {"a": 1}, "label": 1}',
+        'in1 is the object {"a":1}, wanted a list of integer token ids',
+    ),
+    "null for tokens": ('{"in0": [1], "in1": null, "label": 1}', "in1 is null, wanted a list of integer token ids"),
+    "a string token": (
+        '{"in0": [1, "2"], "in1": [1], "label": 1}',
+        'in0[1] is the string "2", wanted an integer token id',
+    ),
+    "a float token": (
+        '{"in0": [1], "in1": [1, 2, 3.0], "label": 1}',
+        "in1[2] is the number 3.0, wanted an integer token id",
+    ),
+    "a bool token": (
+        '{"in0": [1, true], "in1": [1], "label": 1}',
+        "in0[1] is the boolean true, wanted an integer token id",
+    ),
+    "a null token": ('{"in0": [null], "in1": [1], "label": 1}', "in0[0] is null, wanted an integer token id"),
+    "a nested token": ('{"in0": [[1]], "in1": [1], "label": 1}', "in0[0] is the list [1], wanted an integer token id"),
+    "a negative token": (
+        '{"in0": [1, -2], "in1": [1], "label": 1}',
+        "in0 has the token -2, wanted an integer token id from 0",
+    ),
+    "a very negative token": (
+        f'{{"in0": [1, {-(2**40)}], "in1": [1], "label": 1}}',
+        f"in0 has the token {-(2**40)}, wanted an integer token id from 0",
+    ),
+    "an id too large": (
+        '{"in0": [1], "in1": [4, 9], "label": 1}',
+        'Inconsistent vocab for in1 found. Vocab id "9" is not less than vocab_size=9',
+    ),
+    "an id past 32 bits": (
+        '{"in0": [4294967296], "in1": [4], "label": 1}',
+        'Inconsistent vocab for in0 found. Vocab id "4294967296" is not less than vocab_size=9',
+    ),
+    "a class too large": ('{"in0": [1], "in1": [1], "label": 2}', "label is 2, wanted a class from 0 to 1"),
+    "a negative class": ('{"in0": [1], "in1": [1], "label": -1}', "label is -1, wanted a class from 0 to 1"),
+    "half a class": ('{"in0": [1], "in1": [1], "label": 0.5}', "label is 0.5, wanted a class from 0 to 1"),
+    "a class as text": (
+        '{"in0": [1], "in1": [1], "label": "1"}',
+        'label is the string "1", wanted a class from 0 to 1',
+    ),
+    "a class as a flag": (
+        '{"in0": [1], "in1": [1], "label": true}',
+        "label is the boolean true, wanted a class from 0 to 1",
+    ),
+    "null for a class": ('{"in0": [1], "in1": [1], "label": null}', "label is null, wanted a class from 0 to 1"),
+    "classes": ('{"in0": [1], "in1": [1], "label": [1]}', "label is the list [1], wanted a class from 0 to 1"),
+}
+
+
+@pytest.mark.parametrize(("line", "sentence"), BAD.values(), ids=list(BAD))
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
+def test_a_bad_line_is_named(tmp_path: Path, line: str, sentence: str, packed: bool) -> None:
+    """A bad line is named with its file, its number, what was wrong and what was wanted, in a compressed file too."""
+    write(tmp_path / "a.jsonl", GOOD, GOOD)
+    bad = write(tmp_path / "b.jsonl", GOOD, "", line, GOOD)
+    if packed:
+        plain, bad = bad, bad.with_name("b.jsonl.gz")
+        bad.write_bytes(gzip.compress(plain.read_bytes()))
+        plain.unlink()
+    assert refused(tmp_path) == f"{bad}, line 3: {sentence}"
+
+
+@pytest.mark.parametrize(
+    ("label", "got"),
+    [
+        ('"3"', 'the string "3"'),
+        ("true", "the boolean true"),
+        ("null", "null"),
+        ("1e39", "1e+39"),
+        ("-1e300", "-1e+300"),
+    ],
+)
+def test_a_bad_number_is_named(tmp_path: Path, label: str, got: str) -> None:
+    """A regression's label must be a number that float32 can hold."""
+    path = write(tmp_path / "x", GOOD, f'{{"in0": [1], "in1": [2], "label": {label}}}')
+    assert refused(path, NUMBERS) == f"{path}, line 2: label is {got}, wanted a finite number"
+
+
+def test_what_is_no_utf8_is_named(tmp_path: Path) -> None:
+    """Bytes that are no text, and a byte order mark, are no JSON."""
+    path = tmp_path / "x"
+    path.write_bytes(b'{"in0": [1], "in1": [2], "label": 1, "text": "\xff"}')
+    assert refused(path).startswith(f"{path}, line 1: not JSON (str is not valid UTF-8")
+    path.write_bytes(b"\xef\xbb\xbf" + GOOD.encode())
+    assert refused(path).startswith(f"{path}, line 1: not JSON (UTF-8 byte order mark (BOM) is not supported")
+
+
+def test_long_text_is_shortened(tmp_path: Path) -> None:
+    """A sentence quotes no more than 40 characters of what it got."""
+    path = write(tmp_path / "x", f'{{"in0": "{"x" * 100}", "in1": [2], "label": 1}}')
+    assert refused(path) == f'{path}, line 1: in0 is the string "{"x" * 39}…, wanted a list of integer token ids'
+
+
+def test_tokens_past_max_seq_len_are_not_looked_up(tmp_path: Path) -> None:
+    """An id that is cut off may be any integer; it is not read."""
+    path = write(tmp_path / "x", '{"in0": [1, 2, 3, 4, 5, 6, 99], "in1": [1], "label": 1}')
+    assert rows(read_channel("train", path, CLASSES)) == [([1, 2, 3, 4, 5, 6], [1], 1.0)]
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.jsonl.gz"])
+@pytest.mark.parametrize("text", [b"", b"\n \n"], ids=["nothing", "blank lines"])
+def test_an_empty_file_is_refused(tmp_path: Path, name: str, text: bytes) -> None:
+    """A file without a record is named, though the channel has others."""
+    write(tmp_path / "a.jsonl", GOOD)
+    (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith("gz") else text)
+    assert refused(tmp_path) == f"{tmp_path / name}: the file is empty, {WANTED} a line"
+
+
+def test_a_channel_without_records_is_refused(tmp_path: Path) -> None:
+    """A channel without files is refused by name, whether its folder is empty or is not there."""
+    write(tmp_path / "_SUCCESS", GOOD)
+    for path in (tmp_path, tmp_path / "none"):
+        sentence = f"channel train: not able to find any data/records in 0 file(s) under {path}"
+        assert refused(path) == sentence
+
+
+def test_a_truncated_gz_is_refused(tmp_path: Path) -> None:
+    """A compressed file that ends too early is refused, however many whole lines it has."""
+    random.seed(1)
+    lines = [json.dumps({"in0": random.choices(range(9), k=6), "in1": [1], "label": 1}) for _ in range(5000)]
+    packed = gzip.compress("\n".join(lines).encode())
+    path = tmp_path / "x.jsonl.gz"
+    path.write_bytes(packed[: len(packed) // 2])
+    assert refused(path).startswith(f"{path}: cannot be read past line ")
+    assert "Compressed file ended before the end-of-stream marker was reached" in refused(path)
+
+
+@pytest.mark.parametrize("damage", ["no gzip at all", "bytes in the middle", "check sum"])
+def test_a_damaged_gz_is_refused(tmp_path: Path, damage: str) -> None:
+    """A file that only says .gz, or that was damaged on the way, is refused."""
+    packed = bytearray(gzip.compress("\n".join([GOOD] * 50).encode()))
+    if damage == "no gzip at all":
+        packed = bytearray(GOOD.encode())
+    elif damage == "check sum":
+        packed[-6] ^= 0xFF
+    else:
+        packed[20:30] = b"\xff" * 10
+    path = tmp_path / "x.gz"
+    path.write_bytes(packed)
+    assert refused(path).startswith(f"{path}: cannot be read past line ")

@@ -1,0 +1,71 @@
+"""Sequences as columns: the same as lists of lists, whatever is done to them."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from object2vec.data.sequences import Pairs, Sequences
+
+LISTS = st.lists(st.lists(st.integers(0, 2**31 - 1) | st.integers(0, 2), max_size=5), max_size=12)
+
+
+def lists_of(sequences: Sequences) -> list[list[int]]:
+    ends = sequences.offsets.tolist()
+    return [sequences.values[a:b].tolist() for a, b in itertools.pairwise(ends)]
+
+
+@given(LISTS)
+def test_columns_hold_what_lists_hold(lists: list[list[int]]) -> None:
+    """Lists go in and come out the same, with their lengths."""
+    sequences = Sequences.of(lists)
+    assert lists_of(sequences) == lists
+    assert len(sequences) == len(lists)
+    assert sequences.lengths.tolist() == [len(tokens) for tokens in lists]
+    assert (sequences.values.dtype, sequences.offsets.dtype) == (np.int32, np.int64)
+
+
+@given(LISTS, st.data())
+def test_take(lists: list[list[int]], data: st.DataObject) -> None:
+    """Taking names sequences in any order and as often as wanted."""
+    index = data.draw(st.lists(st.integers(0, len(lists) - 1), max_size=9)) if lists else []
+    taken = Sequences.of(lists).take(np.array(index, np.int64))
+    assert lists_of(taken) == [lists[i] for i in index]
+
+
+@given(LISTS, st.integers(1, 6))
+def test_cut(lists: list[list[int]], length: int) -> None:
+    """Cutting keeps the first tokens of each sequence."""
+    assert lists_of(Sequences.of(lists).cut(length)) == [tokens[:length] for tokens in lists]
+
+
+@given(st.lists(LISTS, max_size=4))
+def test_joined(parts: list[list[list[int]]]) -> None:
+    """Joining puts all sequences one after the other."""
+    joined = Sequences.joined([Sequences.of(part) for part in parts])
+    assert lists_of(joined) == [tokens for part in parts for tokens in part]
+
+
+@given(LISTS)
+def test_distinct(lists: list[list[int]]) -> None:
+    """The distinct sequences are each there once, and point back to every sequence."""
+    distinct, which = Sequences.of(lists).distinct()
+    assert sorted(lists_of(distinct)) == sorted(map(list, {tuple(tokens) for tokens in lists}))
+    assert lists_of(distinct.take(which)) == lists
+
+
+@given(LISTS)
+def test_without_tokens(lists: list[list[int]]) -> None:
+    """Sequences that are empty or all 0 are counted as without a token."""
+    assert Sequences.of(lists).without_tokens == sum(not any(tokens) for tokens in lists)
+
+
+def test_pairs_know_their_sides() -> None:
+    """Pairs are as many as their labels, and side 0 is in0."""
+    in0, in1 = Sequences.of([[1], [2]]), Sequences.of([[3], [4]])
+    pairs = Pairs(in0, in1, np.ones(2, np.float32))
+    assert len(pairs) == 2
+    assert pairs.sides == (in0, in1)
