@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from containers import IMAGE, docker
 
 pytestmark = pytest.mark.docker

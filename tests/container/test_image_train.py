@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from containers import HYPERPARAMETERS, VOCABULARY, OptMl, Start, Trained, pairs
 
 pytestmark = pytest.mark.docker
@@ -63,16 +64,14 @@ def test_a_regression_needs_the_train_channel_alone(start: Start, tmp_path: Path
 
 
 def test_a_stopped_job_keeps_its_model(start: Start, tmp_path: Path) -> None:
-    opt_ml = OptMl(
-        tmp_path / "ml",
-        HYPERPARAMETERS | {"epochs": "100", "early_stopping_patience": "5"},
-        {"train": pairs(50_000, 0)},
-    )
+    endless = {"epochs": "100", "early_stopping_patience": "5", "early_stopping_tolerance": "0.000001"}
+    opt_ml = OptMl(tmp_path / "ml", HYPERPARAMETERS | endless, {"train": pairs(10_000, 0)})
     container = start("--network", "none", "--volume", opt_ml.mount, command=("train",))
     container.until(lambda: "epoch=0, train" in container.log())
     code, seconds = container.stop()
     assert code == 0, container.log()
     assert seconds < 20
+    assert "epoch=99" not in container.log()
     assert (opt_ml.model / "model.safetensors").exists()
     assert opt_ml.failure == ""
 

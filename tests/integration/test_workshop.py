@@ -1,0 +1,60 @@
+"""What the image installs is what pyproject.toml asks for, and what it starts can be started."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[2]
+LOCKS = ["cpu", "cuda", "build"]
+ENTRY = re.compile(r"^([\w.-]+)==([\w.+-]+) \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE)
+
+
+def locked(flavor: str) -> dict[str, Version]:
+    text = (ROOT / f"container/requirements-{flavor}.txt").read_text() + "\n"
+    entries = ENTRY.findall(text)
+    assert len(entries) == len(re.findall(r"^[^#\s]", text, re.MULTILINE)), "an entry has no hash"
+    return {canonicalize_name(name): Version(version) for name, version, _ in entries}
+
+
+def wanted() -> list[Requirement]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return [Requirement(text) for text in project["dependencies"] + project["optional-dependencies"]["sagemaker"]]
+
+
+@pytest.mark.parametrize("flavor", ["cpu", "cuda"])
+def test_lock_satisfies_what_the_project_asks_for(flavor: str) -> None:
+    versions = locked(flavor)
+    assert {canonicalize_name(need.name) for need in wanted()} <= versions.keys()
+    assert [str(need) for need in wanted() if versions[canonicalize_name(need.name)] not in need.specifier] == []
+
+
+def test_flavours_differ_in_torch_and_cuda_alone() -> None:
+    cpu, cuda = locked("cpu"), locked("cuda")
+    assert str(cpu.pop("torch")) == f"{cuda.pop('torch')}+cpu"
+    assert cpu.items() <= cuda.items()
+    assert {name.split("-")[0] for name in cuda.keys() - cpu.keys()} == {"cuda", "nvidia", "triton"}
+
+
+def test_what_builds_is_locked_too() -> None:
+    assert {"hatchling", "setuptools"} <= locked("build").keys()
+
+
+@pytest.mark.parametrize("name", ["train", "serve"])
+def test_program_of_the_image_can_be_executed(name: str) -> None:
+    path = ROOT / "container" / name
+    assert path.stat().st_mode & 0o555 == 0o555  # for everyone
+    assert path.read_bytes().startswith(b"#!/opt/venv/bin/python\n")
+    assert b"\r" not in path.read_bytes()
+
+
+def test_every_target_has_help_and_one_line() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    [phony] = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    assert re.findall(r"^([a-z-]+):.*## \w.*$\n(?:\t.*\n)?(?!\t)", makefile, re.MULTILINE) == phony.split()
