@@ -1,0 +1,158 @@
+"""Batches: each pair once, objects once a batch, in buckets, in a seeded order."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from object2vec.data.batches import Batch, Batches
+from object2vec.data.sequences import Pairs, Sequences
+
+TOKENS = st.lists(st.integers(0, 3), max_size=9)
+ROWS = st.lists(st.tuples(TOKENS, TOKENS, st.sampled_from([0.0, 1.0])), min_size=1, max_size=30)
+Row = tuple[tuple[int, ...], tuple[int, ...], float]
+
+
+def pairs_of(rows: list[tuple[list[int], list[int], float]]) -> Pairs:
+    in0, in1, labels = zip(*rows, strict=True)
+    return Pairs(Sequences.of(in0), Sequences.of(in1), np.array(labels, np.float32))
+
+
+def objects_of(batch: Batch) -> list[list[tuple[int, ...]]]:
+    return [
+        [tuple(side.values[a:b].tolist()) for a, b in zip(side.offsets[:-1], side.offsets[1:], strict=True)]
+        for side in batch.objects
+    ]
+
+
+def rows_of(batch: Batch) -> list[Row]:
+    """A batch's pairs written out."""
+    first, second = objects_of(batch)
+    index = zip(batch.index[0].tolist(), batch.index[1].tolist(), batch.labels.tolist(), strict=True)
+    return [(first[a], second[b], label) for a, b, label in index]
+
+
+def counted(rows: list[tuple[list[int], list[int], float]]) -> Counter[Row]:
+    return Counter((tuple(a), tuple(b), label) for a, b, label in rows)
+
+
+#: 40 users with one item each, of lengths 1 to 10.
+MANY = [([user], [user] * (1 + user % 10), 1.0) for user in range(40)]
+
+
+@given(ROWS, st.integers(1, 8), st.integers(0, 4))
+def test_an_epoch_has_each_pair_once(
+    rows: list[tuple[list[int], list[int], float]], size: int, bucket_width: int
+) -> None:
+    """Every pair stands in one batch, as often as it was given; no batch is empty or above its size."""
+    batches = list(Batches(pairs_of(rows), size=size, bucket_width=bucket_width).epoch(0))
+    assert sum((Counter(rows_of(batch)) for batch in batches), Counter()) == counted(rows)
+    assert all(1 <= len(batch) <= size for batch in batches)
+    assert bucket_width or len(batches) == -(-len(rows) // size)
+
+
+@given(ROWS, st.integers(1, 8))
+def test_scoring_keeps_the_order(rows: list[tuple[list[int], list[int], float]], size: int) -> None:
+    """In order, the pairs come as they were given, without negatives."""
+    batches = Batches(pairs_of(rows), size=size, negatives=2)
+    flat = [row for batch in batches.in_order() for row in rows_of(batch)]
+    assert flat == [(tuple(a), tuple(b), label) for a, b, label in rows]
+
+
+@given(ROWS, st.integers(1, 8), st.integers(0, 3))
+def test_each_object_is_in_a_batch_once(
+    rows: list[tuple[list[int], list[int], float]], size: int, negatives: int
+) -> None:
+    """A batch holds the different objects of its pairs, each once, and none that no pair uses."""
+    for batch in Batches(pairs_of(rows), size=size, negatives=negatives).epoch(0):
+        for objects, index in zip(objects_of(batch), batch.index, strict=True):
+            assert len(set(objects)) == len(objects)
+            assert set(index.tolist()) == set(range(len(objects)))
+            assert index.shape == batch.labels.shape
+
+
+@given(ROWS, st.integers(1, 8), st.integers(1, 4), st.integers(0, 2))
+def test_a_bucket_holds_like_lengths(
+    rows: list[tuple[list[int], list[int], float]], size: int, bucket_width: int, negatives: int
+) -> None:
+    """In a batch the lengths of the longer sides differ by less than the bucket's width."""
+    made = Batches(pairs_of(rows), size=size, bucket_width=bucket_width, negatives=negatives)
+    for batch in made.epoch(0):
+        longer = [max(len(a), len(b)) for a, b, _ in rows_of(batch)]
+        assert max(longer) - min(longer) < bucket_width
+        assert len({length // bucket_width for length in longer}) == 1
+
+
+@pytest.mark.parametrize("negatives", [0, 2])
+@pytest.mark.parametrize("bucket_width", [0, 3])
+def test_a_seed_repeats_an_epoch(bucket_width: int, negatives: int) -> None:
+    """The same seed and epoch give the same batches; another epoch, or seed, gives another order."""
+
+    def epoch(seed: int, number: int) -> list[list[Row]]:
+        made = Batches(pairs_of(MANY), size=4, bucket_width=bucket_width, negatives=negatives, seed=seed)
+        return [rows_of(batch) for batch in made.epoch(number)]
+
+    assert epoch(1, 0) == epoch(1, 0)
+    assert epoch(1, 0) != epoch(1, 1)
+    assert epoch(1, 0) != epoch(2, 0)
+
+
+def test_epochs_do_not_hang_on_each_other() -> None:
+    """Epoch 3 is the same whether or not those before it were drawn, so that a job can go on from there."""
+    made = Batches(pairs_of(MANY), size=4, negatives=2)
+    for number in range(3):
+        list(made.epoch(number))
+    fresh = Batches(pairs_of(MANY), size=4, negatives=2)
+    assert list(map(rows_of, made.epoch(3))) == list(map(rows_of, fresh.epoch(3)))
+
+
+def test_buckets_come_in_no_order_of_length() -> None:
+    """Batches of short and of long inputs alternate, instead of all short ones coming first."""
+    batches = Batches(pairs_of(MANY), size=4, bucket_width=1).epoch(0)
+    lengths = [len(rows_of(batch)[0][1]) for batch in batches]
+    assert lengths != sorted(lengths)
+
+
+@pytest.mark.parametrize("bucket_width", [0, 3])
+def test_negatives_stand_beside_their_positives(bucket_width: int) -> None:
+    """Each epoch has `rate` negatives of label 0 for each positive, with the in0 of the positive; all are new each
+    epoch, and no known positive is among them.
+    """
+    rows = [*MANY, ([7], [1, 2, 3], 0.0)]
+    made = Batches(pairs_of(rows), size=8, bucket_width=bucket_width, negatives=3)
+    assert made.examples == 41 + 3 * 40
+    epochs = [[row for batch in made.epoch(number) for row in rows_of(batch)] for number in (0, 1)]
+    negatives = []
+    for epoch in epochs:
+        assert len(epoch) == made.examples
+        assert Counter(epoch) >= counted(rows)
+        added = Counter(epoch) - counted(rows)
+        negatives.append(added)
+        assert {label for _, _, label in added} == {0.0}
+        assert Counter(a for a, _, _ in added.elements()) == {(user,): 3 for user in range(40)}
+        assert not {(a, b) for a, b, _ in added} & {(tuple(a), tuple(b)) for a, b, _ in MANY}
+    assert negatives[0] != negatives[1]
+
+
+def test_a_positive_and_its_negatives_are_neighbours() -> None:
+    """Without buckets, the negatives of a pair follow it at once, so that most batches encode their in0 once."""
+    made = Batches(pairs_of(MANY), size=1000, negatives=3)
+    (batch,) = made.epoch(0)
+    rows = rows_of(batch)
+    for start in range(0, len(rows), 4):
+        group = rows[start : start + 4]
+        assert len({a for a, _, _ in group}) == 1
+        assert [label for _, _, label in group] == [1, 0, 0, 0]
+
+
+def test_the_order_of_pairs_is_random_with_negatives_too() -> None:
+    """Pairs do not come in the order of the file."""
+    for negatives in (0, 3):
+        (batch,) = Batches(pairs_of(MANY), size=1000, negatives=negatives).epoch(0)
+        users = [a for a, _, label in rows_of(batch) if label == 1]
+        assert len(users) == 40
+        assert users != sorted(users)

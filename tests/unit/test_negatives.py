@@ -1,0 +1,89 @@
+"""Negative sampling: what must never be drawn, what must, and how many."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from object2vec.data.negatives import NegativeSampler
+
+
+def sampler(pairs: list[tuple[int, int]], labels: list[float] | None = None, rate: int = 1) -> NegativeSampler:
+    """A sampler over pairs of objects; all positive unless `labels` says otherwise."""
+    objects = np.array(pairs, np.int64).reshape(-1, 2)
+    given_labels = np.ones(len(pairs), np.float32) if labels is None else np.array(labels, np.float32)
+    return NegativeSampler((objects[:, 0], objects[:, 1]), given_labels, rate)
+
+
+def drawn(made: NegativeSampler, seed: int = 0) -> list[tuple[int, int]]:
+    """The rows of the negatives of one pass: (row of in0, row of in1)."""
+    row0, row1 = made.draw(np.random.default_rng(seed))
+    return list(zip(row0.tolist(), row1.tolist(), strict=True))
+
+
+PAIRS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 7)), min_size=1, max_size=30)
+
+
+@given(PAIRS, st.integers(1, 5), st.integers(0, 9), st.data())
+def test_a_negative_is_never_a_known_positive(
+    pairs: list[tuple[int, int]], rate: int, seed: int, data: st.DataObject
+) -> None:
+    """No negative is a pair of objects that stands as a positive anywhere, and each is made for a positive row, with
+    that row's in0 and some row's in1; no row has more than `rate`.
+    """
+    labels = data.draw(st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0]), min_size=len(pairs), max_size=len(pairs)))
+    positive = {pair for pair, label in zip(pairs, labels, strict=True) if label >= 1}
+    negatives = drawn(sampler(pairs, labels, rate), seed)
+    for row0, row1 in negatives:
+        assert labels[row0] >= 1
+        assert (pairs[row0][0], pairs[row1][1]) not in positive
+    counts = np.bincount([row0 for row0, _ in negatives], minlength=len(pairs))
+    for row, (first, _) in enumerate(pairs):
+        free = sum((first, b) not in positive for _, b in pairs)
+        if labels[row] < 1 or not free:
+            assert counts[row] == 0
+        elif 3 * free >= len(pairs):  # else bad luck may give a row up
+            assert counts[row] == rate
+
+
+def test_a_positive_keeps_its_own_in0() -> None:
+    """Users and their items do not get mixed up: the negatives of a row carry that row's user, in runs of `rate`."""
+    pairs = [(user, user) for user in range(6)]
+    negatives = drawn(sampler(pairs, rate=3))
+    assert [row0 for row0, _ in negatives] == [row for row in range(6) for _ in range(3)]
+
+
+def test_what_cannot_have_a_negative_is_given_up() -> None:
+    """A user who has every item gets no negative, and the others get theirs."""
+    pairs = [(0, 0), (0, 1), (0, 2), (1, 0)]
+    negatives = drawn(sampler(pairs, rate=2))
+    assert [row0 for row0, _ in negatives] == [3, 3]
+    assert {pairs[row1][1] for _, row1 in negatives} <= {1, 2}
+
+
+@pytest.mark.parametrize("labels", [[0.0, 0.0], [0.0, 0.9]])
+def test_without_a_positive_there_is_nothing_to_draw(labels: list[float]) -> None:
+    """Rows whose label is below 1 get no negatives."""
+    assert drawn(sampler([(0, 0), (1, 1)], labels, rate=3)) == []
+
+
+def test_a_seed_repeats_and_another_differs() -> None:
+    """The same generator draws the same negatives; a generator that goes on, or another seed, draws others."""
+    made = sampler([(n, n) for n in range(50)], rate=2)
+    assert drawn(made, 1) == drawn(made, 1)
+    assert drawn(made, 1) != drawn(made, 2)
+    generator = np.random.default_rng(1)
+    assert not np.array_equal(made.draw(generator)[1], made.draw(generator)[1])
+
+
+def test_negatives_come_from_all_rows_alike() -> None:
+    """Every row of in1 that may be drawn is, about as often as the others, rows of label 0 included."""
+    pairs = [(0, 0), *((1, item) for item in range(1, 11))]
+    labels = [1.0] + [0.0] * 10
+    rows = [row1 for _, row1 in drawn(sampler(pairs, labels, rate=5000))]
+    counts = np.bincount(rows, minlength=11)
+    assert counts[0] == 0
+    assert counts[1:].min() > 400
+    assert counts[1:].max() < 600
