@@ -17,6 +17,7 @@ from typing import Any, Final
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 import object2vec
 from object2vec.errors import ArtifactError, HyperparameterError
@@ -80,18 +81,19 @@ def read_config(directory: Path) -> Hyperparameters:
         config = json.loads(path.read_bytes())
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror or error}, {wanted}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: not JSON ({error}), {wanted}") from error
     version = config.get("format_version") if isinstance(config, dict) else None
-    if not isinstance(version, int):
+    if type(version) is not int:
         raise ArtifactError(f"{path}: no format_version, {wanted} written by object2vec")
     if version > FORMAT_VERSION:
         made = f"written by object2vec {config.get('object2vec_version')} in format {version}"
         raise ArtifactError(f"{path}: {made}, wanted format {FORMAT_VERSION} or older; use a newer object2vec")
     try:
         return parse(config["hyperparameters"]).hyperparameters
-    except (KeyError, AttributeError, HyperparameterError) as error:
-        raise ArtifactError(f"{path}: its hyperparameters cannot be read ({error}), {wanted}") from error
+    except (KeyError, TypeError, AttributeError, HyperparameterError) as error:
+        what = "; ".join(str(error).splitlines())
+        raise ArtifactError(f"{path}: its hyperparameters cannot be read ({what}), {wanted}") from error
 
 
 def load(
@@ -126,8 +128,8 @@ def _fill(path: Path, network: Network, tensors: Any) -> None:
         if tensor.shape != parameter.shape or tensor.dtype != parameter.dtype:
             got, wanted = (f"{tuple(t.shape)} of {t.dtype}" for t in (tensor, parameter))
             raise ArtifactError(f"{path}: does not fit {CONFIG}, {name} is {got}, wanted {wanted}")
-        parameters[name] = tensor
-    # The tied table stands in both encoders, and only under its first name in the file.
+        parameters[name] = nn.Parameter(tensor, requires_grad=parameter.requires_grad)
+    # The tied table stands in both encoders, as one, and only under its first name in the file.
     network.load_state_dict({name: parameters[first] for name, first in _first_names(network).items()}, assign=True)
 
 

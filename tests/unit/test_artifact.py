@@ -1,0 +1,297 @@
+"""Model directories: what is saved is what is loaded, and nothing that is damaged or foreign is loaded."""
+
+from __future__ import annotations
+
+import json
+import resource
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from object2vec import artifact
+from object2vec.errors import ArtifactError
+from object2vec.hyperparameters import NETWORKS, Hyperparameters
+from object2vec.model.network import Network
+from small import configured, network_of, tokens_of, weights_of
+
+FORMS = [
+    *({"network": name} for name in NETWORKS),
+    {"network": "hcnn", "tied_token_embedding_weight": True, "token_embedding_storage_type": "row_sparse"},
+    {"output_layer": "mean_squared_error", "mlp_layers": 0},
+    {"enc0_pretrained_embedding_file": "g.txt", "enc0_vocab_file": "v.json"},
+]
+
+
+def saved(directory: Path, hyperparameters: Hyperparameters, *, seed: int = 1) -> Network:
+    network = network_of(hyperparameters, seed=seed)
+    artifact.save(directory, network, hyperparameters, training={"best_epoch": 3}, vocabularies={})
+    return network
+
+
+def scores(network: Network) -> torch.Tensor:
+    with torch.inference_mode():
+        u, v = network.encode(0, tokens_of([1, 2], [], [3])), network.encode(1, tokens_of([4], [5, 6], [0]))
+        return network.scores(network.compare(u, v))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# There and back.
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changes", FORMS, ids=lambda changes: "-".join(map(str, changes.values())))
+def test_what_is_loaded_scores_as_what_was_saved(tmp_path: Path, changes: dict[str, object]) -> None:
+    """A loaded model has the same hyperparameters and, bit for bit, the same scores."""
+    hyperparameters = configured(**changes)
+    network = saved(tmp_path / "new" / "model", hyperparameters)
+    loaded_hyperparameters, loaded = artifact.load(tmp_path / "new" / "model")
+    assert loaded_hyperparameters == hyperparameters
+    assert torch.equal(scores(network), scores(loaded.eval()))
+    assert [p.requires_grad for p in loaded.parameters()] == [p.requires_grad for p in network.parameters()]
+
+
+def test_the_files_are_readable_without_the_package(tmp_path: Path) -> None:
+    """config.json starts with its format version and holds plain JSON; the weights are plain safetensors; both may be
+    read by anyone; nothing else is left there.
+    """
+    hyperparameters = configured()
+    network = saved(tmp_path, hyperparameters)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o644}
+    text = (tmp_path / "config.json").read_text()
+    assert text.startswith('{\n  "format_version": 1,\n')
+    config = json.loads(text)
+    assert config["hyperparameters"] == hyperparameters.to_dict()
+    assert config["training"] == {"best_epoch": 3}
+    assert list(config) == ["format_version", "object2vec_version", "hyperparameters", "training"]
+    with (tmp_path / "model.safetensors").open("rb") as file:
+        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+    assert set(header) - {"__metadata__"} == set(weights_of(network))
+    for name, tensor in weights_of(network).items():
+        np.testing.assert_array_equal(load_file(tmp_path / "model.safetensors")[name].numpy(), tensor)
+
+
+def test_the_names_of_the_tensors() -> None:
+    """The names that other programs may count on are these, for each kind of encoder and the head."""
+    hcnn = set(weights_of(network_of(configured(network="hcnn", enc0_layers=2))))
+    assert {"enc0.embedding.weight", "enc0.levels.1.bias", "enc1.levels.0.weight"} <= hcnn
+    assert {"head.layers.0.weight", "head.layers.1.bias", "head.output.weight", "head.output.bias"} <= hcnn
+    bilstm = set(weights_of(network_of(configured(network="bilstm"))))
+    assert {"enc0.forwards.0.weight_ih_l0", "enc1.backwards.0.bias_hh_l0"} <= bilstm
+
+
+def test_a_tied_table_is_stored_once_and_stays_tied(tmp_path: Path) -> None:
+    """The table of both sides is one tensor in the file and, loaded, one parameter again, which can be saved again."""
+    hyperparameters = configured(tied_token_embedding_weight=True)
+    network = saved(tmp_path, hyperparameters)
+    names = set(load_file(tmp_path / "model.safetensors"))
+    assert "enc0.embedding.weight" in names
+    assert "enc1.embedding.weight" not in names
+    _, loaded = artifact.load(tmp_path)
+    assert loaded.enc0.embedding.weight is loaded.enc1.embedding.weight
+    artifact.save(tmp_path / "again", loaded, hyperparameters, training={}, vocabularies={})
+    _, again = artifact.load(tmp_path / "again")
+    assert torch.equal(scores(network), scores(again.eval()))
+
+
+def test_without_its_head_a_model_encodes(tmp_path: Path) -> None:
+    """Asked for without its head, a model has the same encodings, and the head is not read."""
+    network = saved(tmp_path, configured())
+    _, loaded = artifact.load(tmp_path, with_head=False)
+    assert loaded.head is None
+    assert torch.equal(network.encode(0, tokens_of([1, 2])), loaded.encode(0, tokens_of([1, 2])))
+
+
+def test_vocabularies_come_along(tmp_path: Path) -> None:
+    """Vocabulary files are copied in under their names."""
+    (tmp_path / "words.json").write_text('{"a": 1}')
+    hyperparameters = configured(enc0_vocab_file="words.json")
+    model = tmp_path / "model"
+    vocabularies = {"words.json": tmp_path / "words.json"}
+    artifact.save(model, network_of(hyperparameters), hyperparameters, training={}, vocabularies=vocabularies)
+    assert (model / "words.json").read_text() == '{"a": 1}'
+    assert artifact.load(model)[0] == hyperparameters
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Writing that fails.
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_room() -> Iterator[None]:
+    """No file may grow past 200 bytes, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_leaves_no_half_file(tmp_path: Path, no_room: None) -> None:
+    """Where there is no room for the weights, nothing is left that looks like a model."""
+    with pytest.raises((OSError, SafetensorError)):
+        saved(tmp_path, configured())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_leaves_the_file_from_before(tmp_path: Path) -> None:
+    """Where config.json cannot be written, the one from before stands there whole, and nothing beside it."""
+    hyperparameters = configured()
+    network = saved(tmp_path, hyperparameters)
+    before = (tmp_path / "config.json").read_bytes()
+    with pytest.raises(TypeError):
+        artifact.save(tmp_path, network, hyperparameters, training={"epoch": object()}, vocabularies={})
+    assert (tmp_path / "config.json").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_saving_again_replaces_the_model(tmp_path: Path) -> None:
+    """A second save to the same place gives the second model."""
+    saved(tmp_path, configured(), seed=1)
+    second = saved(tmp_path, configured(), seed=2)
+    assert torch.equal(scores(artifact.load(tmp_path)[1].eval()), scores(second))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# What is not loaded.
+# ----------------------------------------------------------------------------------------------------------------------
+
+MODEL = "wanted a model directory with config.json and model.safetensors"
+
+
+def config(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    """What spoils a directory by a change to its config.json."""
+
+    def spoil(directory: Path) -> None:
+        path = directory / "config.json"
+        document = json.loads(path.read_text())
+        change(document)
+        path.write_text(json.dumps(document))
+
+    return spoil
+
+
+def tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:
+    """What spoils a directory by a change to its tensors."""
+
+    def spoil(directory: Path) -> None:
+        path = directory / "model.safetensors"
+        named = load_file(path)
+        change(named)
+        save_file(named, path)
+
+    return spoil
+
+
+def text(name: str, content: bytes) -> Callable[[Path], object]:
+    return lambda directory: (directory / name).write_bytes(content)
+
+
+def cut(directory: Path) -> None:
+    path = directory / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def grown(directory: Path) -> None:
+    path = directory / "model.safetensors"
+    path.write_bytes(path.read_bytes() + b"more")
+
+
+def folder(name: str) -> Callable[[Path], None]:
+    def spoil(directory: Path) -> None:
+        (directory / name).unlink()
+        (directory / name).mkdir()
+
+    return spoil
+
+
+SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no config": (lambda d: (d / "config.json").unlink(), f"config.json: No such file or directory, {MODEL}"),
+    "config a folder": (folder("config.json"), f"config.json: Is a directory, {MODEL}"),
+    "config no JSON": (text("config.json", b"{"), "config.json: not JSON (Expecting property name"),
+    "config no text": (text("config.json", b"\xff\xfe{"), "config.json: not JSON ("),
+    "config too deep": (text("config.json", b"[" * 100_000), "config.json: not JSON ("),
+    "config a list": (text("config.json", b"[1]"), f"config.json: no format_version, {MODEL} written by object2vec"),
+    "config of another": (
+        text("config.json", b'{"model_type": "bert"}'),
+        f"config.json: no format_version, {MODEL} written by object2vec",
+    ),
+    "version as text": (config(lambda c: c.update(format_version="1")), f"config.json: no format_version, {MODEL}"),
+    "version true": (config(lambda c: c.update(format_version=True)), f"config.json: no format_version, {MODEL}"),
+    "newer": (
+        config(lambda c: c.update(format_version=2, object2vec_version="9.1")),
+        "config.json: written by object2vec 9.1 in format 2, wanted format 1 or older; use a newer object2vec",
+    ),
+    "no hyperparameters": (config(lambda c: c.pop("hyperparameters")), "config.json: its hyperparameters cannot be"),
+    "null hyperparameters": (
+        config(lambda c: c.update(hyperparameters=None)),
+        "config.json: its hyperparameters cannot be read",
+    ),
+    "listed hyperparameters": (
+        config(lambda c: c.update(hyperparameters=[1])),
+        "config.json: its hyperparameters cannot be read",
+    ),
+    "unknown hyperparameter": (
+        config(lambda c: c["hyperparameters"].update(heads=1, layers=2)),
+        "config.json: its hyperparameters cannot be read (heads: no such hyperparameter, the nearest is ",
+    ),
+    "no weights": (
+        lambda d: (d / "model.safetensors").unlink(),
+        "model.safetensors: truncated, damaged or missing (No such file or directory",
+    ),
+    "weights a folder": (folder("model.safetensors"), "model.safetensors: truncated, damaged or missing ("),
+    "weights cut": (cut, "model.safetensors: truncated, damaged or missing ("),
+    "weights grown": (grown, "model.safetensors: truncated, damaged or missing ("),
+    "weights empty": (text("model.safetensors", b""), "model.safetensors: truncated, damaged or missing ("),
+    "weights pickled": (
+        lambda d: torch.save({"a": torch.ones(1)}, d / "model.safetensors"),
+        "model.safetensors: truncated, damaged or missing (",
+    ),
+    "a tensor missing": (
+        tensors(lambda t: t.pop("head.output.bias")),
+        "model.safetensors: does not fit config.json, the tensors differ in head.output.bias",
+    ),
+    "a tensor more": (
+        tensors(lambda t: t.update(extra=torch.ones(1))),
+        "model.safetensors: does not fit config.json, the tensors differ in extra",
+    ),
+    "another shape": (
+        tensors(lambda t: t.update({"head.output.bias": torch.ones(3)})),
+        "model.safetensors: does not fit config.json, head.output.bias is (3,) of torch.float32, "
+        "wanted (2,) of torch.float32",
+    ),
+    "another type": (
+        tensors(lambda t: t.update({"head.output.bias": torch.ones(2).half()})),
+        "model.safetensors: does not fit config.json, head.output.bias is (2,) of torch.float16, "
+        "wanted (2,) of torch.float32",
+    ),
+    "another configuration": (
+        config(lambda c: c["hyperparameters"].update(enc0_vocab_size=10)),
+        "model.safetensors: does not fit config.json, enc0.embedding.weight is (9, 4) of torch.float32, "
+        "wanted (10, 4) of torch.float32",
+    ),
+}
+
+
+@pytest.mark.parametrize(("spoil", "sentence"), SPOILED.values(), ids=list(SPOILED))
+def test_a_spoiled_model_is_refused(tmp_path: Path, spoil: Callable[[Path], object], sentence: str) -> None:
+    """What is truncated, foreign, newer or does not fit is refused with the file and what is wrong with it."""
+    saved(tmp_path, configured())
+    spoil(tmp_path)
+    with pytest.raises(ArtifactError) as caught:
+        artifact.load(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path}/{sentence}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_directory_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    """A path without a model is named."""
+    with pytest.raises(ArtifactError, match=r"none/config\.json: No such file or directory"):
+        artifact.load(tmp_path / "none")
