@@ -39,7 +39,7 @@ class Predictor:
     ) -> None:
         self.hyperparameters = hyperparameters
         self.mode = mode
-        self._network = network.eval()
+        self.network = network.eval()
         self._directory = directory
         self._lock = Lock()
 
@@ -90,7 +90,7 @@ class Predictor:
             RequestError: an id that the model does not know.
         """
         scored = (mode or self.mode) != "embedding"
-        network = self._network_with_head() if scored else self._network
+        network = self._network_with_head() if scored else self.network
         lengths = max_seq_lens or [encoder.max_seq_len for encoder in self.hyperparameters.encoders]
         predictions: list[Prediction] = []
         with torch.inference_mode():
@@ -103,11 +103,11 @@ class Predictor:
     def _network_with_head(self) -> Network:
         """The network, its head fetched now if it was left out."""
         with self._lock:
-            if self._network.head is None:
+            if self.network.head is None:
                 _, whole = artifact.load(self._directory)  # the encoders of this one are mapped, and never read
                 if whole.head is not None:
-                    self._network.head = whole.head.eval().to(self._network.device)
-        return self._network
+                    self.network.head = whole.head.eval().to(self.network.device)
+        return self.network
 
     def _encode(self, side: int, instances: Instances, max_seq_len: int) -> _Column:
         """Encode what the instances have of a side, each distinct object once."""
@@ -116,7 +116,7 @@ class Predictor:
         tokens = [(given[row] or [])[:max_seq_len] for row in rows]
         self._check(side, instances, rows, tokens)
         distinct, which = Sequences.of(tokens).distinct()
-        passes = [self._network.encode(side, Tokens.of(part, self._network.device)) for part in _passes(distinct)]
+        passes = [self.network.encode(side, Tokens.of(part, self.network.device)) for part in _passes(distinct)]
         place = np.full(len(instances), -1)
         place[rows] = which
         return _Column(torch.cat(passes) if passes else torch.empty(0), place)

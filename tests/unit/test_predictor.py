@@ -1,0 +1,212 @@
+"""A model that answers: each instance by what it has, in order, in few passes, within bounds."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import object2vec
+from object2vec import artifact
+from object2vec.errors import ArtifactError, RequestError
+from object2vec.serving.instances import Instances
+from object2vec.serving.predictor import ROWS, Predictor
+from small import configured, network_of, tokens_of
+
+NETWORKS = ("pooled_embedding", "hcnn", "bilstm")
+Side = list[int] | None
+
+
+def instances(*pairs: tuple[Side, Side]) -> Instances:
+    in0, in1 = ([pair[side] for pair in pairs] for side in (0, 1))
+    return Instances(in0=in0, in1=in1, label="instances[{}]", numbers=range(len(pairs)))
+
+
+@pytest.fixture
+def predictor(tmp_path: Path) -> Predictor:
+    return Predictor.load(saved(tmp_path))
+
+
+def saved(directory: Path, **changes: object) -> Path:
+    hyperparameters = configured(**changes)
+    artifact.save(directory, network_of(hyperparameters), hyperparameters, training={}, vocabularies={})
+    return directory
+
+
+def counted(predictor: Predictor) -> list[int]:
+    """A list that grows by the number of objects of each pass through either encoder from now on."""
+    passes: list[int] = []
+    for encoder in (predictor.network.enc0, predictor.network.enc1):
+        encoder.register_forward_pre_hook(lambda module, inputs: passes.append(len(inputs[0].lengths)))
+    return passes
+
+
+# What is answered.
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("output", ["softmax", "mean_squared_error"])
+def test_mixed_instances_are_answered_in_order(tmp_path: Path, kind: str, output: str) -> None:
+    """Pairs with what the network scores them, sides alone with what it encodes them to."""
+    predictor = Predictor.load(saved(tmp_path, network=kind, output_layer=output))
+    network = predictor.network
+    answers = predictor.answer(instances(([1, 2], [3]), (None, [3]), ([5, 4, 3], None), ([], [1]), ([1, 2], [8, 7])))
+    with torch.inference_mode():
+        u = network.encode(0, tokens_of([1, 2], [5, 4, 3], [], [1, 2]))
+        v = network.encode(1, tokens_of([3], [3], [1], [8, 7]))
+        scores = network.scores(network.compare(u[[0, 2, 3]], v[[0, 2, 3]]))
+    assert [list(answer) for answer in answers] == [["scores"], ["embeddings"], ["embeddings"], ["scores"], ["scores"]]
+    wanted = [scores[0], v[1], u[1], scores[1], scores[2]]
+    for answer, vector in zip(answers, wanted, strict=True):
+        np.testing.assert_allclose(next(iter(answer.values())), vector, atol=1e-6)
+
+
+def test_embedding_mode_names_the_sides_of_a_pair(tmp_path: Path) -> None:
+    """A pair is answered with both embeddings, a side alone as in every mode."""
+    predictor = Predictor.load(saved(tmp_path), mode="embedding")
+    pair, alone = predictor.answer(instances(([1, 2], [3]), (None, [3])))
+    np.testing.assert_array_equal(pair["embeddings"]["in0"], predictor.encode([[1, 2]], "in0")[0])
+    np.testing.assert_array_equal(pair["embeddings"]["in1"], predictor.encode([[3]], "in1")[0])
+    np.testing.assert_array_equal(alone["embeddings"], pair["embeddings"]["in1"])
+
+
+def test_embedding_mode_fetches_its_head_when_it_is_asked_for_scores(tmp_path: Path) -> None:
+    """Left out at first, and then the same scores as without the mode."""
+    scores = Predictor.load(saved(tmp_path)).score([([1, 2], [3])])
+    predictor = Predictor.load(tmp_path, mode="embedding")
+    predictor.answer(instances(([1], [2])))
+    assert predictor.network.head is None
+    np.testing.assert_array_equal(predictor.score([([1, 2], [3])]), scores)
+    assert predictor.network.head is not None
+    assert not predictor.network.head.training
+
+
+@pytest.mark.parametrize("mode", ["classification", "regression"])
+def test_a_request_overrides_the_mode(tmp_path: Path, mode: str) -> None:
+    """Both words for scores, and embeddings from a predictor that scores."""
+    predictor = Predictor.load(saved(tmp_path))
+    assert list(predictor.answer(instances(([1], [2])), mode=mode)[0]) == ["scores"]
+    assert list(predictor.answer(instances(([1], [2])), mode="embedding")[0]["embeddings"]) == ["in0", "in1"]
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_long_input_is_cut_and_a_request_may_cut_elsewhere(tmp_path: Path, kind: str) -> None:
+    """The first max_seq_len (6) tokens are kept, or as many as the request says, of each side its own."""
+    predictor = Predictor.load(saved(tmp_path, network=kind))
+    long = [1, 2, 3, 4, 5, 6, 7, 8]
+    cut = predictor.answer(instances((long, None), (long[:6], None)))
+    np.testing.assert_allclose(cut[0]["embeddings"], cut[1]["embeddings"], atol=1e-6)
+    longer = predictor.answer(instances((long, None), (None, long), (None, long[:2])), max_seq_lens=(8, 2))
+    assert np.abs(longer[0]["embeddings"] - cut[0]["embeddings"]).max() > 1e-3
+    np.testing.assert_allclose(longer[1]["embeddings"], longer[2]["embeddings"], atol=1e-6)
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("token", "sentence"),
+    [
+        (9, 'Inconsistent vocab for in1 found. Vocab id "9" is not less than vocab_size=9'),
+        (2**63, f'Inconsistent vocab for in1 found. Vocab id "{2**63}" is not less than vocab_size=9'),
+        (-1, "in1 has the token -1, wanted an integer token id from 0"),
+    ],
+)
+def test_ids_that_the_model_does_not_know(predictor: Predictor, token: int, sentence: str) -> None:
+    """Instance, side, id and vocab_size; the whole request is refused."""
+    with pytest.raises(RequestError) as raised:
+        predictor.answer(instances(([1], [2]), (None, [3, token]), ([1], None)))
+    assert str(raised.value) == f"instances[1]: {sentence}"
+
+
+def test_ids_are_named_in_later_chunks_too(predictor: Predictor) -> None:
+    pairs = [([1], [2])] * (ROWS + 1) + [([1], [99])]
+    with pytest.raises(RequestError, match=rf"^instances\[{ROWS + 1}\]: "):
+        predictor.answer(instances(*pairs))
+
+
+def test_ids_past_the_cut_do_not_matter(predictor: Predictor) -> None:
+    """As in training: what is cut off is not looked at."""
+    assert predictor.encode([[1, 2, 3, 4, 5, 6, 99]], "in0").shape == (1, 4)
+
+
+# In how many passes.
+
+
+def test_each_distinct_object_is_encoded_once(predictor: Predictor) -> None:
+    """A user beside a thousand items, and each item once more alone: one pass a side."""
+    passes = counted(predictor)
+    predictor.answer(instances(*[([1, 2], [item % 5]) for item in range(900)], *[(None, [item]) for item in range(5)]))
+    assert passes == [1, 5]
+
+
+def test_many_instances_go_through_in_chunks(predictor: Predictor) -> None:
+    """Bounded rows at a time, and the same answers in the same order."""
+    pairs = [([n % 9, n // 9 % 9], [n // 81 % 9, n % 7]) for n in range(2 * ROWS + 10)]
+    passes = counted(predictor)
+    scores = predictor.score(pairs)
+    assert len(passes) == 6
+    assert max(passes) <= ROWS
+    np.testing.assert_allclose(scores[-20:], predictor.score(pairs[-20:]), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["hcnn", "bilstm"])
+def test_long_sequences_go_through_in_several_passes(tmp_path: Path, kind: str) -> None:
+    """Bounded padded tokens at a time: 32 rows of 1,000 fit one pass, the shortest two among them."""
+    predictor = Predictor.load(saved(tmp_path, network=kind, enc0_max_seq_len=5000, enc0_layers=1))
+    rng = np.random.default_rng(0)
+    objects = [rng.integers(1, 9, length).tolist() for length in [1000] * 40 + [3, 2]]
+    passes = counted(predictor)
+    encodings = predictor.encode(objects, "in0")
+    assert passes == [32, 10]
+    np.testing.assert_allclose(encodings[[0, -1]], predictor.encode([objects[0], objects[-1]], "in0"), atol=1e-6)
+
+
+def test_threads_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """Many at a time get what one gets, the first scores of an embedding-mode predictor among them."""
+    pairs = [([n % 9], [n // 9]) for n in range(80)]
+    wanted = Predictor.load(saved(tmp_path, network="bilstm")).score(pairs)
+    predictor = Predictor.load(tmp_path, mode="embedding")
+    with ThreadPoolExecutor(8) as pool:
+        for scores in pool.map(predictor.score, [pairs] * 32):
+            np.testing.assert_array_equal(scores, wanted)
+
+
+# As a library.
+
+
+def test_load_is_the_package_s(tmp_path: Path) -> None:
+    """`object2vec.load` gives this object, from a string as well."""
+    assert isinstance(object2vec.load(str(saved(tmp_path))), Predictor)
+    with pytest.raises(ArtifactError):
+        object2vec.load(tmp_path / "nothing")
+
+
+def test_matrices(predictor: Predictor) -> None:
+    """float32, a row an object or pair; none gives none of the right width; numpy's integers and tuples are tokens."""
+    tokens = np.array([[1, 2], [3, 4]])
+    assert predictor.encode(tokens, "in1").shape == (2, 4)
+    assert predictor.encode([], "in0").shape == (0, 4)
+    assert predictor.score([((1,), (2, 3))]).shape == (1, 2)
+    assert predictor.score([]).shape == (0, 2)
+    assert predictor.score(iter([([1], [2])])).dtype == predictor.encode(tokens, "in0").dtype == np.float32
+
+
+def test_library_names_what_it_was_given(predictor: Predictor) -> None:
+    """The words of messages are those of the call; a float is no token, not even a whole one."""
+    with pytest.raises(RequestError, match=r"^tokens\[1\]: Inconsistent vocab for in1"):
+        predictor.encode([[1], [9]], "in1")
+    with pytest.raises(RequestError, match=r"^pairs\[0\]: Inconsistent vocab for in0"):
+        predictor.score([([9], [1])])
+    with pytest.raises(TypeError):
+        predictor.encode([[1.0]], "in0")  # type: ignore[list-item]
+
+
+def test_instances_to_load_are_checked(tmp_path: Path) -> None:
+    """A directory that another program wrote is no model."""
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ArtifactError, match="format_version"):
+        Predictor.load(tmp_path)
