@@ -1,0 +1,105 @@
+"""The house: who imports whom, what an import costs, and who may look at the world outside."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import object2vec
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "src" / "object2vec"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+#: The modules that may read the environment, the arguments and signals.
+SHELLS = [PACKAGE / "cli.py", PACKAGE / "sagemaker"]
+
+
+def test_imports_go_one_way() -> None:
+    """The contracts of import-linter, which hold the directions of the house, are kept."""
+    lint = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([lint, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("module", ["object2vec", "object2vec.cli", "object2vec.sagemaker"])
+def test_importing_is_quick(module: str) -> None:
+    """Importing the package or its command imports neither torch nor flask, so that --help answers at once."""
+    code = f"import sys, {module}; print(*sorted({{'torch', 'flask', 'sagemaker_training'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_the_package_shows_what_it_says() -> None:
+    """What is public is `load` and the version."""
+    assert object2vec.__all__ == ["__version__", "load"]
+    assert callable(object2vec.load)
+
+
+def uses(path: Path) -> Iterator[str]:
+    """What a module takes from the world outside."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Attribute(value=ast.Name(id="os"), attr="environ" | "environb" | "getenv" | "putenv" as name):
+                yield f"os.{name}"
+            case ast.Attribute(value=ast.Name(id="sys"), attr="argv" | "exit" as name):
+                yield f"sys.{name}"
+            case ast.ImportFrom(module="os" | "sys" as module, names=names):
+                yield from (f"{module}.{n.name}" for n in names if n.name in {"environ", "getenv", "argv", "exit"})
+            case ast.Import(names=names) if any(n.name == "signal" for n in names):
+                yield "signal"
+            case ast.ImportFrom(module="signal"):
+                yield "signal"
+            case ast.Constant(value=str(text)) if text.startswith("/opt/ml"):
+                yield text
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_only_the_shells_look_outside(path: Path) -> None:
+    """The environment, arguments, signals and /opt/ml are for cli.py and sagemaker/ alone."""
+    if not any(path.is_relative_to(shell) for shell in SHELLS):
+        assert list(uses(path)) == []
+
+
+def test_the_check_above_sees_what_it_looks_for(tmp_path: Path) -> None:
+    """A module with each of the forbidden things is found out."""
+    path = tmp_path / "x.py"
+    path.write_text(
+        "import os, sys, signal\nfrom os import environ\nos.environ['A']; os.getenv('A'); sys.argv; sys.exit(1)\n"
+        "X = '/opt/ml/model'\n"
+    )
+    found = {"os.environ", "os.getenv", "sys.argv", "sys.exit", "signal", "/opt/ml/model"}
+    assert set(uses(path)) == found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_nothing_happens_at_import(path: Path) -> None:
+    """At the top of a module stand imports, definitions and assignments; no call for its effect, loop or printing."""
+    body = ast.parse(path.read_text()).body
+    allowed = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.If)
+    effects = [node for node in body if not isinstance(node, allowed)]
+    docstrings = [node for node in effects if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)]
+    assert [ast.unparse(node) for node in effects if node not in docstrings] == []
+
+
+def test_the_source_has_no_pickle_eval_or_assert() -> None:
+    """No module of the package unpickles, evaluates text, or checks its input with assert."""
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            assert not isinstance(node, ast.Assert), path
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in {"eval", "exec", "compile"}, path
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = {alias.name for alias in node.names} | {getattr(node, "module", None)}
+                assert not names & {"pickle", "dill", "joblib"}, path
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "torch":
+                assert node.attr not in {"load", "save"}, path
+
+
+def test_every_module_says_what_it_is() -> None:
+    """Each module opens with a docstring."""
+    assert [path for path in MODULES if not ast.get_docstring(ast.parse(path.read_text()))] == []
