@@ -230,7 +230,7 @@ def _reading(name: str) -> Iterator[IO[bytes]]:
     if name == "-":
         yield sys.stdin.buffer
     else:
-        with _open("--input", Path(name), "rb") as file:
+        with _open(f"--input {name}", Path(name), "rb") as file:
             yield file
 
 
@@ -244,18 +244,26 @@ def _writing(name: str) -> Iterator[IO[bytes]]:
     path = Path(name)
     aside = path.with_name(f".{path.name}.part")
     try:
-        with _open("--output", aside, "wb") as file:
+        with _open(f"--output {name}", aside, "wb") as file:
             yield file
-        aside.replace(path)
+        with _blaming(f"--output {name}"):
+            aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
 
 
 def _open(argument: str, path: Path, mode: Literal["rb", "wb"]) -> IO[bytes]:
-    try:
+    with _blaming(argument):
         return path.open(mode)
+
+
+@contextmanager
+def _blaming(argument: str) -> Iterator[None]:
+    """Within, what the system refuses is the fault of an argument."""
+    try:
+        yield
     except OSError as error:
-        raise UserError(f"{argument} {path}: {error.strerror}") from error
+        raise UserError(f"{argument}: {error.strerror}") from error
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -122,7 +122,7 @@ def _refuse_http(error: HTTPException) -> Response:
     """Werkzeug's own errors, and behind InternalServerError all that nobody foresaw: Flask has logged its traceback."""
     reply = _reply(error.code or 500, type(error).__name__, _sentence(error))
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
-        reply.headers["Allow"] = ", ".join(error.valid_methods)
+        reply.headers["Allow"] = ", ".join(sorted(error.valid_methods))
     return reply
 
 
@@ -131,7 +131,7 @@ def _sentence(error: HTTPException) -> str:
         case NotFound():
             return f"there is no {request.path}, wanted /ping, /invocations or /execution-parameters"
         case MethodNotAllowed(valid_methods=methods):
-            return f"{request.path} does not take {request.method}, wanted {' or '.join(methods or ())}"
+            return f"{request.path} does not take {request.method}, wanted {' or '.join(sorted(methods or ()))}"
         case InternalServerError():
             return "the request could not be answered; the reason is in the server's log"
     return error.description or error.name

@@ -1,0 +1,211 @@
+"""The real server: gunicorn as `object2vec serve` starts it, on a free port of this machine, asked over real HTTP."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import object2vec
+from object2vec import artifact
+from small import configured, network_of
+
+JSON, JSON_LINES = "application/json", "application/jsonlines"
+COMMAND = str(Path(sys.executable).with_name("object2vec"))
+PAIRS = [([n % 9, n % 7], [n % 5]) for n in range(40)]
+BODY = json.dumps({"instances": [{"in0": in0, "in1": in1} for in0, in1 in PAIRS]}).encode()
+
+
+class Server:
+    """A running `object2vec serve`, ready when it is made."""
+
+    def __init__(self, model: Path, log: Path, **environment: str) -> None:
+        self.port = _free_port()
+        self.log = log
+        with log.open("wb") as file:
+            self.process = subprocess.Popen(
+                [COMMAND, "serve", "--model", str(model), "--port", str(self.port)],
+                stdout=file,
+                stderr=file,
+                env=os.environ | {"SAGEMAKER_MODEL_SERVER_WORKERS": "2"} | environment,
+            )
+        self._wait()
+
+    def _wait(self) -> None:
+        """Until /ping is answered, which must be with 200 from the first time on."""
+        for _ in range(600):
+            assert self.process.poll() is None, self.log.read_text()
+            try:
+                status, _ = self.send("GET", "/ping")
+            except OSError:
+                time.sleep(0.1)
+            else:
+                assert status == 200
+                return
+        pytest.fail(self.log.read_text())
+
+    def connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+
+    def send(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
+        """Send one request; `content_type=` is Content-Type."""
+        connection = self.connection()
+        try:
+            connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+            reply = connection.getresponse()
+            return reply.status, reply.read()
+        finally:
+            connection.close()
+
+    def stop(self) -> tuple[int, float]:
+        """SIGTERM; the exit status, and the seconds it took."""
+        started = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60), time.monotonic() - started
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("ml") / "model"
+    hyperparameters = configured(network="hcnn")
+    artifact.save(directory, network_of(hyperparameters), hyperparameters, training={}, vocabularies={})
+    return directory
+
+
+@pytest.fixture(scope="module")
+def server(model: Path) -> Iterator[Server]:
+    server = Server(model, model.parent / "log", SAGEMAKER_MAX_PAYLOAD_IN_MB="1")
+    yield server
+    if server.process.poll() is None:
+        server.stop()
+
+
+def test_served_scores_are_the_library_s(server: Server, model: Path) -> None:
+    """Bit for bit, as float32, in either type."""
+    wanted = object2vec.load(model).score(PAIRS)
+    status, body = server.send("POST", "/invocations", BODY, content_type=JSON)
+    assert status == 200
+    served = [prediction["scores"] for prediction in json.loads(body)["predictions"]]
+    assert np.array(served, np.float32).tobytes() == wanted.tobytes()
+    lines = b"\n".join(json.dumps(instance).encode() for instance in json.loads(BODY)["instances"])
+    status, body = server.send("POST", "/invocations", lines, content_type=JSON_LINES)
+    served = [json.loads(line)["scores"] for line in body.splitlines()]
+    assert np.array(served, np.float32).tobytes() == wanted.tobytes()
+
+
+def test_shape_of_a_reply(server: Server) -> None:
+    """Compact JSON, the built-in's keys and nesting; no Content-Type is JSON."""
+    status, body = server.send("POST", "/invocations", b'{"instances": [{"in0":[3],"in1":[8]}]}')
+    assert (status, list(json.loads(body)), b" " in body) == (200, ["predictions"], False)
+    [prediction] = json.loads(body)["predictions"]
+    assert (list(prediction), len(prediction["scores"])) == (["scores"], 2)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "headers", "status"),
+    [
+        ("POST", "/invocations", b"[]", {}, 400),
+        ("POST", "/invocations", b'{"instances": ' + b"[" * 100_000, {}, 400),
+        ("GET", "/nothing", None, {}, 404),
+        ("GET", "/invocations", None, {}, 405),
+        ("POST", "/invocations", BODY, {"accept": "text/csv"}, 406),
+        ("POST", "/invocations", b" " * 30_000_000, {"connection": "close"}, 413),
+        ("POST", "/invocations", b"1,2,3", {"content_type": "text/csv"}, 415),
+    ],
+)
+def test_refusals(server: Server, method: str, path: str, body: bytes, headers: dict[str, str], status: int) -> None:
+    """JSON with one sentence, and a client that sends all before it reads gets to read it."""
+    got, reply = server.send(method, path, body, **headers)
+    assert got == status
+    document = json.loads(reply)
+    assert document["code"] == status
+    assert document["message"]
+
+
+def test_chunks_beyond_the_limit(server: Server) -> None:
+    """A body of unknown length is not cut off at the limit and taken for whole."""
+    connection = server.connection()
+    connection.request("POST", "/invocations", iter([BODY, *[b" " * 2**20] * 3]), encode_chunked=True)
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+def test_ping_beside_many_invocations(server: Server) -> None:
+    """More invocations than workers, and health is still told within the platform's 2 seconds."""
+    instances = json.loads(BODY)["instances"] * 100
+    large = json.dumps({"instances": instances}).encode()
+    with ThreadPoolExecutor(16) as pool:
+        replies = [pool.submit(server.send, "POST", "/invocations", large) for _ in range(16)]
+        while not all(reply.done() for reply in replies):
+            started = time.monotonic()
+            assert server.send("GET", "/ping") == (200, b"")
+            assert time.monotonic() - started < 2
+        assert {reply.result()[0] for reply in replies} == {200}
+
+
+def test_stops_after_what_it_has_begun(model: Path, tmp_path: Path) -> None:
+    """SIGTERM while a body is still on its way: it is answered, then the server ends well, kept connections or not."""
+    server = Server(model, tmp_path / "log")
+    kept, begun = server.connection(), server.connection()
+    kept.request("GET", "/ping")
+    kept.getresponse().read()
+    begun.putrequest("POST", "/invocations")
+    begun.putheader("Content-Length", str(len(BODY)))
+    begun.endheaders()
+    begun.send(BODY[:100])
+    time.sleep(0.5)
+    server.process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    begun.send(BODY[100:])
+    assert begun.getresponse().status == 200
+    started = time.monotonic()
+    assert server.process.wait(60) == 0, server.log.read_text()
+    assert time.monotonic() - started < 5
+    assert "Traceback" not in server.log.read_text()
+    kept.close()
+    begun.close()
+
+
+def fails(model: Path, **environment: str) -> str:
+    """What `object2vec serve` prints of a server that must not start."""
+    command = [COMMAND, "serve", "--model", str(model), "--port", str(_free_port())]
+    done = subprocess.run(
+        command, env=os.environ | environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode not in (0, -signal.SIGTERM)
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_no_model(tmp_path: Path) -> None:
+    assert fails(tmp_path).startswith(f"object2vec: error: {tmp_path}: no model, wanted a directory with config.json")
+
+
+def test_model_that_cannot_be_loaded(model: Path, tmp_path: Path) -> None:
+    """Whatever only loading shows ends the server too, with the sentence and no traceback."""
+    (tmp_path / "config.json").write_bytes((model / "config.json").read_bytes())
+    (tmp_path / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes()[:500])
+    assert f"{tmp_path}/model.safetensors: truncated, damaged or missing" in fails(tmp_path)
+
+
+def test_unknown_preferred_mode(model: Path) -> None:
+    sentence = "INFERENCE_PREFERRED_MODE is 'fast', wanted one of classification, regression, embedding"
+    assert fails(model, INFERENCE_PREFERRED_MODE="fast") == f"object2vec: error: {sentence}\n"

@@ -1,0 +1,286 @@
+"""The HTTP surface: routes, statuses and bodies, over the test client and a small real model."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from object2vec.errors import AlgorithmError, ArtifactError, Object2VecError
+from object2vec.serving.application import ATTRIBUTES, create_app
+from object2vec.serving.instances import Instances, Prediction
+from object2vec.serving.predictor import Predictor
+from small import configured, network_of
+
+JSON, JSON_LINES = "application/json", "application/jsonlines"
+PAIR = '{"instances": [{"in0": [1, 2], "in1": [3]}]}'
+LINE = '{"in0": [1, 2], "in1": [3]}'
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    hyperparameters = configured()
+    return Predictor(network_of(hyperparameters), hyperparameters, directory=Path("nowhere"))
+
+
+@pytest.fixture
+def client(predictor: Predictor) -> FlaskClient:
+    return create_app(predictor, max_payload=1000, concurrency=4).test_client()
+
+
+def invoke(client: FlaskClient, body: str | bytes = PAIR, **headers: str) -> TestResponse:
+    """POST a body with headers; `content_type=` is Content-Type."""
+    return client.post("/invocations", data=body, headers={name.replace("_", "-"): v for name, v in headers.items()})
+
+
+def refused(reply: TestResponse, status: int, kind: str) -> str:
+    """The sentence of a refusal, which is JSON of this shape whatever the request was."""
+    assert reply.status_code == status
+    assert reply.content_type == JSON
+    document = json.loads(reply.data)
+    assert list(document) == ["code", "type", "message"]
+    assert (document["code"], document["type"]) == (status, kind)
+    assert "\n" not in document["message"]
+    message: str = document["message"]
+    return message
+
+
+# Health.
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_ping(client: FlaskClient, method: str) -> None:
+    """200 with nothing in it, by each method that a platform has been seen to use."""
+    reply = client.open("/ping", method=method)
+    assert (reply.status_code, reply.data) == (200, b"")
+
+
+def test_ping_does_not_wait_for_an_invocation(predictor: Predictor) -> None:
+    """Invocations take turns, health does not."""
+    running, done = threading.Event(), threading.Event()
+
+    class Slow(Predictor):
+        def answer(self, *args: Any, **kwargs: Any) -> list[Prediction]:
+            running.set()
+            assert done.wait(10)
+            return super().answer(*args, **kwargs)
+
+    app = create_app(Slow(predictor.network, predictor.hyperparameters, directory=Path("nowhere")))
+    replies: list[TestResponse] = []
+    threads = [threading.Thread(target=lambda: replies.append(invoke(app.test_client()))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert running.wait(10)
+    assert app.test_client().get("/ping").status_code == 200
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert [reply.status_code for reply in replies] == [200, 200]
+
+
+# Invocations.
+
+
+def test_json(client: FlaskClient, predictor: Predictor) -> None:
+    """The reply is the predictor's scores, compact, each float32 as it is."""
+    reply = invoke(client, content_type=JSON)
+    assert (reply.status_code, reply.content_type) == (200, JSON)
+    scores = ",".join(np.format_float_positional(value, unique=True) for value in predictor.score([([1, 2], [3])])[0])
+    assert reply.data.decode() == f'{{"predictions":[{{"scores":[{scores}]}}]}}'
+
+
+def test_json_lines(client: FlaskClient) -> None:
+    """A line is answered with a line, and the last one has no newline."""
+    reply = invoke(client, f"{LINE}\n{LINE}\n", content_type=JSON_LINES)
+    assert (reply.status_code, reply.content_type) == (200, JSON_LINES)
+    first, second = (json.loads(line) for line in reply.data.split(b"\n"))
+    assert list(first) == list(second) == ["scores"]
+    assert first["scores"] == pytest.approx(second["scores"], abs=1e-6)
+
+
+def test_no_content_type(client: FlaskClient) -> None:
+    """JSON in, JSON out."""
+    reply = invoke(client)
+    assert (reply.status_code, reply.content_type) == (200, JSON)
+
+
+def test_accept_chooses_the_reply(client: FlaskClient) -> None:
+    reply = invoke(client, content_type=JSON, accept=JSON_LINES)
+    assert reply.content_type == JSON_LINES
+    assert list(json.loads(reply.data)) == ["scores"]
+
+
+def test_default_accept_is_for_requests_that_leave_it_open(predictor: Predictor) -> None:
+    """It goes before the request's own type, and after its Accept."""
+    client = create_app(predictor, accept=JSON_LINES).test_client()
+    assert invoke(client, content_type=JSON).content_type == JSON_LINES
+    assert invoke(client, content_type=JSON, accept="*/*").content_type == JSON_LINES
+    assert invoke(client, content_type=JSON, accept=JSON).content_type == JSON
+
+
+@pytest.mark.parametrize("body", ["", " \n", "\n\n"])
+@pytest.mark.parametrize("kind", [JSON, JSON_LINES])
+def test_empty_body(client: FlaskClient, body: str, kind: str) -> None:
+    """204 and nothing: a batch transform of an empty file is no fault."""
+    reply = invoke(client, body, content_type=kind)
+    assert (reply.status_code, reply.data) == (204, b"")
+
+
+def test_lengths_come_with_the_content_type(client: FlaskClient) -> None:
+    """`infer_max_seqlens` reaches the predictor: one token is kept, so more of them change nothing."""
+    long = '{"instances": [{"in0": [1, 2, 3], "in1": [3]}]}'
+    short = '{"instances": [{"in0": [1], "in1": [3]}]}'
+    assert invoke(client, long).data != invoke(client, short).data
+    assert invoke(client, long, content_type=f"{JSON};infer_max_seqlens=1,1").data == invoke(client, short).data
+
+
+@pytest.mark.parametrize("attributes", ["mode=embedding", "trace=7; mode = embedding", "a=b,mode=embedding,c"])
+def test_mode_of_a_request(client: FlaskClient, attributes: str) -> None:
+    """The custom attributes may name a mode among other things."""
+    [prediction] = json.loads(invoke(client, **{ATTRIBUTES: attributes}).data)["predictions"]
+    assert {side: len(vector) for side, vector in prediction["embeddings"].items()} == {"in0": 4, "in1": 4}
+
+
+@pytest.mark.parametrize("attributes", ["", "anything at all", "xmode=embedding", "c000b4f9-df62-4c85", "=,;="])
+def test_other_attributes_are_somebody_elses(client: FlaskClient, attributes: str) -> None:
+    [prediction] = json.loads(invoke(client, **{ATTRIBUTES: attributes}).data)["predictions"]
+    assert list(prediction) == ["scores"]
+
+
+# Refusals.
+
+
+def test_bad_payload(client: FlaskClient) -> None:
+    """The built-in's words for a body without instances."""
+    sentence = refused(invoke(client, f"[{LINE}]"), 400, "RequestError")
+    assert sentence.startswith("unable to evaluate payload provided")
+
+
+def test_bad_instance(client: FlaskClient) -> None:
+    """Faults that the codec finds and those that the model finds read alike."""
+    sentence = refused(invoke(client, '{"instances": [{"in0": [1]}, {"in0": ["1"]}]}'), 400, "RequestError")
+    assert sentence == 'instances[1]: in0[0] is the string "1", wanted an integer token id'
+    sentence = refused(invoke(client, f"{LINE}\n\n" + '{"in0": [9]}', content_type=JSON_LINES), 400, "RequestError")
+    assert sentence == 'line 3: Inconsistent vocab for in0 found. Vocab id "9" is not less than vocab_size=9'
+
+
+def test_deep_nesting(predictor: Predictor) -> None:
+    """400, not a stack that overflows."""
+    client = create_app(predictor).test_client()
+    refused(invoke(client, '{"instances": ' + "[" * 100_000), 400, "RequestError")
+    refused(invoke(client, '{"instances": [{"in0": ' + "[" * 900 + "]" * 900 + "}]}"), 400, "RequestError")
+
+
+def test_unknown_mode(client: FlaskClient) -> None:
+    sentence = refused(invoke(client, **{ATTRIBUTES: "mode=fast"}), 400, "RequestError")
+    assert sentence == f"mode in {ATTRIBUTES} is 'fast', wanted one of classification, regression, embedding"
+
+
+def test_unsupported_content_type(client: FlaskClient) -> None:
+    sentence = refused(invoke(client, content_type="text/csv"), 415, "UnsupportedMediaTypeError")
+    assert sentence == "Content-Type 'text/csv' is not supported, wanted application/json or application/jsonlines"
+
+
+def test_unacceptable_accept(client: FlaskClient) -> None:
+    """Told before any work is done."""
+    sentence = refused(invoke(client, "{", accept="text/csv"), 406, "NotAcceptableError")
+    assert (
+        sentence
+        == "Accept 'text/csv' allows no reply that can be sent, wanted application/json or application/jsonlines"
+    )
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_payload_limit(client: FlaskClient, chunked: bool) -> None:
+    """A body of the limit is read and one byte more is not, whether its length is declared or it comes in chunks."""
+
+    def send(length: int) -> TestResponse:
+        body = PAIR.encode().ljust(length)
+        if not chunked:
+            return client.post("/invocations", data=body)
+        headers = {"Transfer-Encoding": "chunked"}
+        stream = io.BytesIO(body)
+        return client.post(
+            "/invocations", input_stream=stream, headers=headers, environ_overrides={"wsgi.input_terminated": True}
+        )
+
+    assert send(1000).status_code == 200
+    for length in (1001, 100_000):
+        sentence = refused(send(length), 413, "PayloadTooLargeError")
+        assert sentence == "the body is longer than 1000 bytes, the most that this server takes"
+
+
+def test_no_payload_limit(predictor: Predictor) -> None:
+    client = create_app(predictor, max_payload=None).test_client()
+    assert invoke(client, PAIR.ljust(10**6)).status_code == 200
+
+
+def test_no_such_route(client: FlaskClient) -> None:
+    sentence = refused(client.get("/nothing"), 404, "NotFound")
+    assert sentence == "there is no /nothing, wanted /ping, /invocations or /execution-parameters"
+
+
+def test_method_not_allowed(client: FlaskClient) -> None:
+    """405 names the methods, in the header as well."""
+    reply = client.get("/invocations")
+    assert refused(reply, 405, "MethodNotAllowed") == "/invocations does not take GET, wanted OPTIONS or POST"
+    assert reply.headers["Allow"] == "OPTIONS, POST"
+
+
+class Failing(Predictor):
+    """A predictor in which something goes wrong."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def answer(self, instances: Instances, **_: Any) -> list[Prediction]:
+        raise self.error
+
+
+def test_what_nobody_foresaw(caplog: pytest.LogCaptureFixture) -> None:
+    """A fixed sentence outside; the reason and its traceback in the log."""
+    client = create_app(Failing(ZeroDivisionError("secret"))).test_client()
+    sentence = refused(invoke(client), 500, "InternalServerError")
+    assert sentence == "the request could not be answered; the reason is in the server's log"
+    assert "ZeroDivisionError: secret" in caplog.text
+    assert "Traceback" in caplog.text
+
+
+@pytest.mark.parametrize("error", [AlgorithmError("a reason"), ArtifactError("a reason")])
+def test_faults_of_the_server_that_have_a_name(caplog: pytest.LogCaptureFixture, error: Object2VecError) -> None:
+    """Their own sentence, and the traceback in the log."""
+    client = create_app(Failing(error)).test_client()
+    assert refused(invoke(client), 500, type(error).__name__) == "a reason"
+    assert "Traceback" in caplog.text
+
+
+def test_a_client_s_fault_is_no_line_in_the_log(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    invoke(client, "{")
+    assert not caplog.records
+
+
+# Batch transform.
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "wanted"), [(1, (1, 6)), (4, (4, 6)), (16, (16, 6)), (40, (40, 2)), (400, (100, 1))]
+)
+def test_execution_parameters(predictor: Predictor, concurrency: int, wanted: tuple[int, int]) -> None:
+    """As many at a time as can be worked on, and never more than 100 MB under way."""
+    reply = create_app(predictor, concurrency=concurrency).test_client().get("/execution-parameters")
+    transforms, payload = wanted
+    assert reply.content_type == JSON
+    assert json.loads(reply.data) == {
+        "MaxConcurrentTransforms": transforms,
+        "BatchStrategy": "MULTI_RECORD",
+        "MaxPayloadInMB": payload,
+    }

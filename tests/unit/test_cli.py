@@ -1,0 +1,329 @@
+"""The command, through `main(argv)`: what it prints, writes and ends with."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import object2vec
+from object2vec import artifact, cli
+from object2vec.cli import main
+from object2vec.serving.predictor import Predictor
+from small import configured, network_of
+
+PAIRS = [([1, 2], [3]), ([4], [5, 6]), ([7], [8])]
+SMALL = ["enc0_network=pooled_embedding", "enc0_max_seq_len=4", "enc0_vocab_size=9", "enc0_token_embedding_dim=4"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("model")
+    hyperparameters = configured()
+    artifact.save(directory, network_of(hyperparameters), hyperparameters, training={}, vocabularies={})
+    return directory
+
+
+@pytest.fixture
+def train_file(tmp_path: Path) -> Path:
+    lines = [json.dumps({"in0": [n % 9], "in1": [n // 9 % 9], "label": n % 2}) for n in range(40)]
+    path = tmp_path / "train.jsonl"
+    path.write_text("\n".join(lines))
+    return path
+
+
+def error_of(capsys: pytest.CaptureFixture[str]) -> str:
+    """What stands on standard error, which is one line with the command's name."""
+    line = capsys.readouterr().err
+    assert line.startswith("object2vec: error: ")
+    assert line.count("\n") == 1
+    return line.removeprefix("object2vec: error: ").rstrip("\n")
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+# Help.
+
+
+@pytest.mark.parametrize(
+    "argv", [["--help"], ["--version"], ["train", "--help"], ["serve", "--help"], ["predict", "--help"]]
+)
+def test_help_is_quick(argv: list[str]) -> None:
+    """Help and version import nothing slow."""
+    slow = "{'torch', 'flask', 'tqdm', 'safetensors', 'gunicorn'}"
+    code = f"import sys, object2vec.cli as cli\ntry: cli.main({argv})\nfinally: assert not {slow} & set(sys.modules)"
+    done = python(code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage: " if "--help" in argv else f"object2vec {object2vec.__version__}\n")
+
+
+def test_no_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main([])
+    assert raised.value.code == 2
+    assert "VERB" in capsys.readouterr().err
+
+
+# train.
+
+
+def test_train_writes_a_model(train_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From files to a directory that can be loaded, with the platform's lines on standard output and no bar."""
+    out = tmp_path / "model"
+    channels = ["--train", str(train_file), "--validation", str(train_file), "--test", str(train_file)]
+    assert main(["train", *channels, "--hyperparameters", *SMALL, "epochs=2", "--out", str(out)]) == 0
+    assert object2vec.load(out).score([([1], [2])]).shape == (1, 2)
+    printed = capsys.readouterr()
+    assert "#quality_metric: host=algo-1, epoch=1, validation accuracy <score>=" in printed.out
+    assert "#quality_metric: host=algo-1, test accuracy <score>=" in printed.out
+    assert "\r" not in printed.out + printed.err
+
+
+def test_hyperparameters_come_from_files_and_words(train_file: Path, tmp_path: Path) -> None:
+    """Plain values and strings in a file; what comes later counts."""
+    small = dict(word.split("=") for word in SMALL)
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    first.write_text(json.dumps(small | {"epochs": 1, "mlp_dim": 7, "learning_rate": 0.5, "mlp_layers": "1"}))
+    second.write_text(json.dumps({"mlp_dim": 8}))
+    out = tmp_path / "model"
+    given = [str(first), "learning_rate=0.25", str(second)]
+    assert main(["train", "--train", str(train_file), "--hyperparameters", *given, "--out", str(out)]) == 0
+    read = artifact.read_config(out)
+    assert (read.epochs, read.mlp_dim, read.learning_rate, read.mlp_layers) == (1, 8, 0.25, 1)
+
+
+def test_bad_hyperparameters_are_told_together(
+    train_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line for each, and the status of a user's error."""
+    given = [*SMALL, "epochs=0", "optimiser=adam"]
+    assert main(["train", "--train", str(train_file), "--hyperparameters", *given, "--out", str(tmp_path / "m")]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("object2vec: error: ") for line in lines)
+    assert "epochs" in lines[0] + lines[1]
+    assert "optimiser" in lines[0] + lines[1]
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (None, "No such file or directory, wanted a JSON file or NAME=VALUE"),
+        ("{", "not JSON"),
+        ("[" * 10**6, "not JSON"),
+        ("[1]", 'wanted an object like {"epochs": "10"}'),
+    ],
+)
+def test_bad_hyperparameter_files(
+    text: str | None, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "h.json"
+    if text is not None:
+        path.write_text(text)
+    assert main(["train", "--train", "x", "--hyperparameters", str(path), "--out", str(tmp_path / "m")]) == 2
+    error = error_of(capsys)
+    assert error.startswith(f"--hyperparameters {path}: ")
+    assert sentence in error
+
+
+def test_bad_line_of_a_channel(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """File and line come through to the terminal."""
+    path = tmp_path / "train.jsonl"
+    path.write_text('{"in0": [1], "in1": [2], "label": 1}\n{"in0": ["1"], "in1": [2], "label": 1}\n')
+    assert main(["train", "--train", str(path), "--hyperparameters", *SMALL, "--out", str(tmp_path / "m")]) == 2
+    assert error_of(capsys).startswith(f"{path}, line 2: in0[0] is the string")
+
+
+def interrupting(*signals: int) -> threading.Thread:
+    """A thread that sends this process signals as soon as the command listens to them."""
+
+    def send() -> None:
+        while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            time.sleep(0.01)
+        for number in signals:
+            time.sleep(0.2)
+            os.kill(os.getpid(), number)
+
+    return threading.Thread(target=send)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_training_with_the_model_so_far(train_file: Path, tmp_path: Path, number: int) -> None:
+    """The batch is finished, the model saved, and all is well; the handlers from before are back."""
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    thread = interrupting(number)
+    thread.start()
+    hyperparameters = [
+        *SMALL,
+        "epochs=100",
+        "early_stopping_patience=5",
+        "early_stopping_tolerance=1e-6",
+        "mini_batch_size=1",
+    ]
+    argv = ["train", "--train", str(train_file), "--hyperparameters", *hyperparameters, "--out", str(tmp_path / "m")]
+    assert main(argv) == 0
+    thread.join()
+    assert object2vec.load(tmp_path / "m")
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_a_second_interrupt_is_heeded_at_once() -> None:
+    """The first Ctrl-C asks to stop, the second does."""
+    with cli._stopping() as stop:
+        assert not stop()
+        signal.raise_signal(signal.SIGINT)
+        assert stop()
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interrupt_has_the_shell_s_status(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C where nothing can be saved: 130 and no traceback."""
+
+    class Interrupted(io.BytesIO):
+        def __next__(self) -> bytes:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=Interrupted()))
+    assert main(["predict", "--model", str(model)]) == 130
+
+
+# serve: that it starts is an integration test.
+
+
+def test_serve_without_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--model", str(tmp_path)]) == 2
+    assert error_of(capsys) == f"{tmp_path}: no model, wanted a directory with config.json and model.safetensors"
+
+
+@pytest.mark.parametrize("option", [["--port", "0"], ["--port", "x"], ["--workers", "-1"], ["--mode", "fast"]])
+def test_serve_refuses_what_it_cannot_mean(option: list[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(["serve", "--model", str(tmp_path), *option])
+    assert raised.value.code == 2
+
+
+# predict.
+
+
+def lines_of(pairs: list[tuple[list[int], list[int]]]) -> str:
+    return "".join(json.dumps({"in0": in0, "in1": in1}) + "\n" for in0, in1 in pairs)
+
+
+def test_predict_json_lines(model: Path, tmp_path: Path) -> None:
+    """File to file: a line each, the library's scores to the last bit."""
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text(lines_of(PAIRS))
+    assert main(["predict", "--model", str(model), "--input", str(source), "--output", str(target)]) == 0
+    scores = [json.loads(line)["scores"] for line in target.read_text().splitlines()]
+    np.testing.assert_array_equal(np.array(scores, np.float32), Predictor.load(model).score(PAIRS))
+    assert target.read_bytes().endswith(b"}\n")
+    assert sorted(tmp_path.iterdir()) == [source, target]
+
+
+def test_predict_json(model: Path, tmp_path: Path) -> None:
+    """The other type, in and out, or chosen by --accept."""
+    source, target = tmp_path / "in.json", tmp_path / "out"
+    source.write_text('{"instances": [{"in0": [1]}, {"in0": [1], "in1": [2]}]}')
+    argv = ["predict", "--model", str(model), "--input", str(source), "--output", str(target)]
+    assert main([*argv, "--content-type", "application/json", "--mode", "embedding"]) == 0
+    first, second = json.loads(target.read_text())["predictions"]
+    assert first["embeddings"] == pytest.approx(second["embeddings"]["in0"])
+    assert main([*argv, "--content-type", "application/json", "--accept", "application/jsonlines"]) == 0
+    assert [list(json.loads(line)) for line in target.read_text().splitlines()] == [["embeddings"], ["scores"]]
+
+
+def test_predict_through_standard_streams(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b'\n{"in0": [1]}\n\n{"in1": [2]}')))
+    assert main(["predict", "--model", str(model)]) == 0
+    printed = capsysbinary.readouterr().out
+    assert printed.endswith(b"}\n")
+    assert [list(json.loads(line)) for line in printed.splitlines()] == [["embeddings"], ["embeddings"]]
+
+
+def test_predict_a_long_file_in_chunks(model: Path, tmp_path: Path) -> None:
+    """More lines than are read at a time: all are answered in order, and lines are counted through."""
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    pairs = [([n % 9], [n // 9 % 9]) for n in range(cli.LINES + 100)]
+    source.write_text(lines_of(pairs))
+    argv = ["predict", "--model", str(model), "--input", str(source), "--output", str(target)]
+    assert main(argv) == 0
+    scores = [json.loads(line)["scores"] for line in target.read_text().splitlines()]
+    np.testing.assert_allclose(scores, Predictor.load(model).score(pairs), atol=1e-6)
+
+
+def test_predict_that_fails_leaves_what_was_there(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A bad line far in: named by its number in the file, and the output of before is untouched."""
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text('{"in0": [1]}\n' * (cli.LINES + 5) + '{"in0": [9]}\n')
+    target.write_text("before")
+    assert main(["predict", "--model", str(model), "--input", str(source), "--output", str(target)]) == 2
+    assert error_of(capsys).startswith(f"line {cli.LINES + 6}: Inconsistent vocab for in0 found")
+    assert target.read_text() == "before"
+    assert sorted(tmp_path.iterdir()) == [source, target]
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        (["--input", "/no/such/file"], "--input /no/such/file: No such file or directory"),
+        (["--output", "/no/such/folder/file"], "--output /no/such/folder/file: No such file or directory"),
+        (["--content-type", "text/csv"], "Content-Type 'text/csv' is not supported"),
+        (["--accept", "text/csv"], "Accept 'text/csv' allows no reply that can be sent"),
+        (["--model", "/no/such/model"], "/no/such/model/config.json: No such file or directory"),
+    ],
+)
+def test_predict_refuses(
+    model: Path,
+    option: list[str],
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO()))
+    assert main(["predict", "--model", str(model), *option]) == 2
+    assert error_of(capsys).startswith(sentence)
+
+
+def test_predict_does_not_replace_a_folder(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not even when all is written; nothing else is left beside it."""
+    source, target = tmp_path / "in.jsonl", tmp_path / "out"
+    source.write_text('{"in0": [1]}')
+    target.mkdir()
+    assert main(["predict", "--model", str(model), "--input", str(source), "--output", str(target)]) == 2
+    assert error_of(capsys) == f"--output {target}: Is a directory"
+    assert sorted(tmp_path.iterdir()) == [source, target]
+
+
+def test_a_reader_that_leaves_is_no_fault(model: Path, tmp_path: Path) -> None:
+    """`object2vec predict … | head -1`: the shell's status for it, and nothing on standard error."""
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"in0": [1]}\n' * 20_000)
+    argv = ["predict", "--model", str(model), "--input", str(source)]
+    code = f"import sys; from object2vec.cli import main; sys.exit(main({argv}))"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline().startswith(b'{"embeddings":')
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(), errors) == (141, b"")

@@ -1,0 +1,243 @@
+"""From the platform's variables to gunicorn's arguments; the server itself is started in the integration tests."""
+
+from __future__ import annotations
+
+import ast
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from object2vec import artifact
+from object2vec.errors import ArtifactError, UserError
+from object2vec.sagemaker.serving import (
+    CANNOT_LOAD,
+    Machine,
+    Settings,
+    application,
+    arguments,
+    available_cpus,
+    read_settings,
+    serve,
+    start,
+)
+from small import configured, network_of
+
+FOUR = Machine(cpus=4, gpu=False)
+GPU = Machine(cpus=8, gpu=True)
+
+
+def settings(machine: Machine = FOUR, **environment: str) -> Settings:
+    return read_settings(environment, machine)
+
+
+def value_of(argument: str, of: Settings) -> str:
+    words = arguments(of)
+    return words[words.index(argument) + 1]
+
+
+def call_of(of: Settings) -> dict[str, object]:
+    """The arguments of the factory, as gunicorn reads them from its last word."""
+    module, _, call = arguments(of)[-1].partition(":")
+    assert module == "object2vec.sagemaker.serving"
+    expression = ast.parse(call, mode="eval").body
+    assert isinstance(expression, ast.Call)
+    assert isinstance(expression.func, ast.Name)
+    assert expression.func.id == application.__name__
+    return {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in expression.keywords}
+
+
+# The environment.
+
+
+def test_without_variables() -> None:
+    """What the platform expects: its port, all CPUs, 25 MB, replies in the request's type."""
+    assert settings() == Settings(
+        model=Path("/opt/ml/model"),
+        mode="classification",
+        host="0.0.0.0",
+        port=8080,
+        workers=4,
+        timeout=480,
+        max_payload=25 * 2**20,
+        accept=None,
+        machine=FOUR,
+    )
+
+
+def test_with_variables() -> None:
+    given = settings(
+        SAGEMAKER_BASE_DIR="/somewhere",
+        INFERENCE_PREFERRED_MODE="embedding",
+        SAGEMAKER_BIND_TO_PORT="9000",
+        SAGEMAKER_MODEL_SERVER_WORKERS="3",
+        SAGEMAKER_MODEL_SERVER_TIMEOUT="30",
+        SAGEMAKER_MAX_PAYLOAD_IN_MB="6",
+        SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT="application/jsonlines",
+    )
+    assert (given.model, given.mode, given.port) == (Path("/somewhere/model"), "embedding", 9000)
+    assert (given.workers, given.timeout) == (3, 30)
+    assert (given.max_payload, given.accept) == (6 * 2**20, "application/jsonlines")
+
+
+@pytest.mark.parametrize(
+    ("environment", "wanted"),
+    [
+        ({"SAGEMAKER_BATCH": "true"}, 100 * 2**20),
+        ({"SAGEMAKER_BATCH": "True"}, 100 * 2**20),
+        ({"SAGEMAKER_BATCH": "false"}, 25 * 2**20),
+        ({"SAGEMAKER_BATCH": "true", "SAGEMAKER_MAX_PAYLOAD_IN_MB": "1"}, 2**20),
+        ({"SAGEMAKER_BATCH": "true", "SAGEMAKER_MAX_PAYLOAD_IN_MB": "0"}, None),
+    ],
+)
+def test_payload(environment: dict[str, str], wanted: int | None) -> None:
+    """A batch transform may send more, in either spelling; its 0 means streamed without limit."""
+    assert settings(**environment).max_payload == wanted
+
+
+def test_empty_variables_are_not_set() -> None:
+    """As `docker run --env NAME=` leaves them."""
+    names = (
+        "SAGEMAKER_BASE_DIR",
+        "INFERENCE_PREFERRED_MODE",
+        "SAGEMAKER_BIND_TO_PORT",
+        "SAGEMAKER_MODEL_SERVER_WORKERS",
+    )
+    assert settings(**dict.fromkeys(names, "")) == settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("INFERENCE_PREFERRED_MODE", "fast", "is 'fast', wanted one of classification, regression, embedding"),
+        ("SAGEMAKER_BIND_TO_PORT", "80 80", "is '80 80', wanted an integer from 1 to 65535"),
+        ("SAGEMAKER_BIND_TO_PORT", "65536", "is '65536', wanted an integer from 1 to 65535"),
+        ("SAGEMAKER_MODEL_SERVER_WORKERS", "0", "is '0', wanted an integer from 1 to 1000000"),
+        ("SAGEMAKER_MODEL_SERVER_TIMEOUT", "-1", "is '-1', wanted an integer from 1 to 1000000"),
+        ("SAGEMAKER_MAX_PAYLOAD_IN_MB", "1.5", "is '1.5', wanted an integer from 0 to 1000000"),
+        (
+            "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT",
+            "text/csv",
+            "is 'text/csv', wanted application/json or application/jsonlines",
+        ),
+    ],
+)
+def test_variables_that_mean_nothing(name: str, value: str, sentence: str) -> None:
+    """The server does not start on a guess."""
+    with pytest.raises(UserError) as raised:
+        settings(**{name: value})
+    assert str(raised.value) == f"{name} {sentence}"
+
+
+# The machine.
+
+
+def test_quota_of_cgroup_2(tmp_path: Path) -> None:
+    """Half a CPU is one worker; no limit is the CPUs that the process may run on."""
+    every = available_cpus(tmp_path)
+    for text, wanted in (("50000 100000", 1), ("100000 100000", 1), ("max 100000", every), ("99900000 100000", every)):
+        (tmp_path / "cpu.max").write_text(f"{text}\n")
+        assert available_cpus(tmp_path) == wanted
+
+
+def test_quota_of_cgroup_1(tmp_path: Path) -> None:
+    """The same in the older form, where -1 is no limit."""
+    every = available_cpus(tmp_path)
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
+    for text, wanted in (("150000", 1), ("-1", every)):
+        (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(f"{text}\n")
+        assert available_cpus(tmp_path) == wanted
+
+
+def test_gpu_has_one_worker_that_loads_for_itself() -> None:
+    """CUDA does not survive the fork of a loaded master, and memory of a GPU is for one model."""
+    assert settings(GPU).workers == 1
+    assert settings(GPU, SAGEMAKER_MODEL_SERVER_WORKERS="2").workers == 2
+    assert "--preload" not in arguments(settings(GPU))
+    assert call_of(settings(GPU))["device"] is None
+
+
+def test_without_a_gpu_the_model_is_loaded_once() -> None:
+    assert "--preload" in arguments(settings())
+    assert call_of(settings())["device"] == "cpu"
+
+
+# gunicorn's arguments.
+
+
+def test_arguments() -> None:
+    """Address, workers, threads enough that /ping has one beside requests, and less grace than the platform's 30 s."""
+    given = settings(SAGEMAKER_BIND_TO_PORT="9000", SAGEMAKER_MODEL_SERVER_TIMEOUT="30")
+    assert arguments(given)[:2] == ["-m", "gunicorn"]
+    assert value_of("--bind", given) == "0.0.0.0:9000"
+    assert value_of("--workers", given) == "4"
+    assert value_of("--worker-class", given) == "gthread"
+    assert int(value_of("--threads", given)) > 64
+    assert value_of("--timeout", given) == "30"
+    assert int(value_of("--graceful-timeout", given)) < 30
+    assert call_of(given) == {
+        "directory": "/opt/ml/model",
+        "mode": "classification",
+        "device": "cpu",
+        "max_payload": 25 * 2**20,
+        "concurrency": 4,
+        "accept": None,
+    }
+
+
+def test_any_directory_can_be_named() -> None:
+    """What is a quote or a bracket to Python is a letter of a name here."""
+    base = """/a b/it's "(x)", y={z}\\n"""
+    assert call_of(settings(SAGEMAKER_BASE_DIR=base))["directory"] == str(Path(base, "model"))
+
+
+# What gunicorn calls, and what stands before it.
+
+
+@pytest.fixture
+def thawed() -> Iterator[None]:
+    """The factory freezes the collector's view of a server's process; tests go on in theirs."""
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("thawed")
+def test_application_is_loaded(tmp_path: Path) -> None:
+    """The arguments that the settings give make an application that answers."""
+    hyperparameters = configured()
+    artifact.save(tmp_path / "model", network_of(hyperparameters), hyperparameters, training={}, vocabularies={})
+    app = application(**call_of(settings(SAGEMAKER_BASE_DIR=str(tmp_path))))  # type: ignore[arg-type]
+    client = app.test_client()
+    assert client.post("/invocations", data='{"instances": [{"in0": [1], "in1": [2]}]}').status_code == 200
+    assert client.get("/execution-parameters").get_json()["MaxConcurrentTransforms"] == 4
+
+
+def test_application_that_cannot_be_loaded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One sentence, and the status with which gunicorn gives up and starts no other worker."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    with pytest.raises(SystemExit) as raised:
+        application(**call_of(settings(SAGEMAKER_BASE_DIR=str(tmp_path))))  # type: ignore[arg-type]
+    assert raised.value.code == CANNOT_LOAD == 3
+    assert "config.json: no format_version" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+def test_nothing_to_serve(tmp_path: Path) -> None:
+    """Seen before gunicorn is started."""
+    with pytest.raises(ArtifactError, match=r"model: no model, wanted a directory with config\.json"):
+        start(settings(SAGEMAKER_BASE_DIR=str(tmp_path)))
+
+
+def test_serve_tells_and_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the image runs: the sentence on standard error and a status other than 0."""
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
+    assert serve() == ArtifactError.exit_code == 2
+    assert capsys.readouterr().err.startswith(f"serve: error: {tmp_path}/model: no model")
+    monkeypatch.setenv("INFERENCE_PREFERRED_MODE", "fast")
+    assert serve() == UserError.exit_code
+    assert capsys.readouterr().err.startswith("serve: error: INFERENCE_PREFERRED_MODE is 'fast'")
