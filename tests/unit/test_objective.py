@@ -1,0 +1,73 @@
+"""What training makes small, by hand; metrics over all rows."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from object2vec.training.objective import Metrics, Objective
+
+CLASSES = Objective(regression=False)
+NUMBER = Objective(regression=True)
+
+
+def test_cross_entropy_by_hand() -> None:
+    """Logits (0, 0) and (0, ln 3) have probabilities (1/2, 1/2) and (1/4, 3/4); for the classes 0 and 1 the loss is
+    (-ln 1/2 - ln 3/4) / 2 = (ln 2 + ln 4/3) / 2.
+    """
+    output = torch.tensor([[0.0, 0.0], [0.0, math.log(3)]])
+    loss = CLASSES.loss(output, torch.tensor([0.0, 1.0])).item()
+    assert loss == pytest.approx((math.log(2) + math.log(4 / 3)) / 2)
+
+
+def test_mean_squared_error_by_hand() -> None:
+    """Outputs 1, 2 and 5 for the labels 1, 4 and 4 are off by 0, 2 and 1: (0 + 4 + 1) / 3."""
+    loss = NUMBER.loss(torch.tensor([[1.0], [2.0], [5.0]]), torch.tensor([1.0, 4.0, 4.0])).item()
+    assert loss == pytest.approx(5 / 3)
+
+
+@pytest.mark.parametrize("objective", [CLASSES, NUMBER])
+def test_a_batch_of_one_has_a_loss(objective: Objective) -> None:
+    """One pair has the loss that it has among copies of itself."""
+    width = 1 if objective.regression else 2
+    one = objective.loss(torch.ones(1, width) * 3, torch.tensor([1.0]))
+    many = objective.loss(torch.ones(4, width) * 3, torch.ones(4))
+    assert one.shape == ()
+    torch.testing.assert_close(one, many)
+
+
+def test_metrics_count_each_row_once() -> None:
+    """Batches of unequal size count by their rows: three rows of loss 1 and one of loss 5 have the mean 2."""
+    metrics = Metrics(CLASSES)
+    metrics.add(torch.tensor(1.0), torch.tensor([[1.0, 0.0]] * 3), torch.tensor([0.0, 0.0, 1.0]))
+    metrics.add(torch.tensor(5.0), torch.tensor([[0.0, 1.0]]), torch.tensor([1.0]))
+    assert (metrics.rows, metrics.batches) == (4, 2)
+    assert metrics.loss == 2.0
+    assert metrics.values() == {"perplexity": pytest.approx(math.exp(2)), "cross_entropy": 2.0, "accuracy": 0.75}
+    assert list(metrics.values()) == ["perplexity", "cross_entropy", "accuracy"]
+
+
+def test_a_regression_has_one_metric() -> None:
+    """Real labels have the mean squared error alone, which is what is watched."""
+    metrics = Metrics(NUMBER)
+    metrics.add(torch.tensor(0.25), torch.ones(2, 1), torch.ones(2))
+    assert metrics.values() == {"mean_squared_error": 0.25}
+    assert (NUMBER.watched, CLASSES.watched) == ("mean_squared_error", "cross_entropy")
+
+
+def test_a_huge_loss_has_a_perplexity() -> None:
+    """A cross-entropy past what exp can give has an infinite perplexity and no error."""
+    metrics = Metrics(CLASSES)
+    metrics.add(torch.tensor(1e6), torch.ones(1, 2), torch.ones(1))
+    assert metrics.values()["perplexity"] == math.inf
+
+
+def test_many_rows_lose_no_precision() -> None:
+    """A thousand small losses beside a huge one still count: sums are in float64."""
+    metrics = Metrics(NUMBER)
+    metrics.add(torch.tensor(1e8), torch.ones(1, 1), torch.ones(1))
+    for _ in range(1000):
+        metrics.add(torch.tensor(1.0), torch.ones(1, 1), torch.ones(1))
+    assert metrics.loss == (1e8 + 1000) / 1001
