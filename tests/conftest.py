@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+
+import pytest
 import torch
 from hypothesis import settings
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.load_profile("repeatable")
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def package_logger() -> Iterator[logging.Logger]:
+    """The package's logger, listened to at the level that a job prints, and as it was again after the test."""
+    logger = logging.getLogger("object2vec")
+    before = logger.level, logger.propagate, list(logger.handlers)
+    logger.setLevel(logging.INFO)
+    yield logger
+    logger.level, logger.propagate, logger.handlers[:] = before

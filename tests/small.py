@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
 import numpy as np
 import torch
 
-from object2vec.data.sequences import Sequences
+from object2vec.data.sequences import Pairs, Sequences
 from object2vec.hyperparameters import Hyperparameters, parse
 from object2vec.model.network import Network
 from object2vec.model.tokens import Tokens
@@ -41,6 +45,20 @@ def network_of(hyperparameters: Hyperparameters, *, seed: int = 1) -> Network:
 def weights_of(network: Network) -> dict[str, np.ndarray]:
     """A network's tensors under the names that a model directory has."""
     return {name: parameter.detach().numpy() for name, parameter in network.named_parameters()}
+
+
+def pairs_of(rows: Iterable[tuple[list[int], list[int], float]]) -> Pairs:
+    """Pairs of (in0, in1, label)."""
+    in0, in1, labels = zip(*rows, strict=True)
+    return Pairs(Sequences.of(in0), Sequences.of(in1), np.array(labels, np.float32))
+
+
+def write_pairs(path: Path, rows: Iterable[tuple[list[int], list[int], float]]) -> Path:
+    """A JSON Lines file of pairs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = (json.dumps({"in0": in0, "in1": in1, "label": label}) for in0, in1, label in rows)
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
 
 
 def tokens_of(*lists: list[int]) -> Tokens:

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from object2vec.data.batches import Batch, Batches
-from object2vec.data.sequences import Pairs, Sequences
+from small import pairs_of
 
 TOKENS = st.lists(st.integers(0, 3), max_size=9)
 ROWS = st.lists(st.tuples(TOKENS, TOKENS, st.sampled_from([0.0, 1.0])), min_size=1, max_size=30)
 Row = tuple[tuple[int, ...], tuple[int, ...], float]
-
-
-def pairs_of(rows: list[tuple[list[int], list[int], float]]) -> Pairs:
-    in0, in1, labels = zip(*rows, strict=True)
-    return Pairs(Sequences.of(in0), Sequences.of(in1), np.array(labels, np.float32))
 
 
 def objects_of(batch: Batch) -> list[list[tuple[int, ...]]]:
