@@ -1,0 +1,194 @@
+"""The training loop: what is measured, which epoch is kept, and when it ends."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from object2vec.data.sequences import Pairs
+from object2vec.errors import AlgorithmError
+from object2vec.hyperparameters import Hyperparameters
+from object2vec.training.loop import Best, Trainer, evaluate, scoring_batches, training_batches
+from object2vec.training.objective import Objective
+from object2vec.training.report import Report
+from small import configured, network_of, pairs_of
+
+CLASSES = Objective(regression=False)
+#: Users 1 … 8 who like the items of their own parity.
+ROWS = [([user], [item], float(user % 2 == item % 2)) for user in range(1, 9) for item in range(1, 9)]
+#: The same, the labels of every third turned round, so that learning the others too well makes it worse.
+OTHER_ROWS = [(a, b, 1 - label if n % 3 == 0 else label) for n, (a, b, label) in enumerate(ROWS)]
+
+
+def trainer(hyperparameters: Hyperparameters, *, seed: int = 1) -> Trainer:
+    report = Report(host="algo-1", epochs=hyperparameters.epochs)
+    return Trainer(network_of(hyperparameters, seed=seed), hyperparameters, report)
+
+
+def never() -> bool:
+    return False
+
+
+def fitted(
+    hyperparameters: Hyperparameters, train: Pairs | None = None, validation: Pairs | None = None
+) -> tuple[Trainer, Best]:
+    made = trainer(hyperparameters)
+    scored = scoring_batches(validation, hyperparameters) if validation else None
+    best = made.fit(training_batches(train or pairs_of(ROWS), hyperparameters), scored, never)
+    return made, best
+
+
+def losses(caplog: pytest.LogCaptureFixture, channel: str) -> list[float]:
+    """The losses of a channel, epoch by epoch, as printed."""
+    loss = f"{channel} cross_entropy <loss>="
+    return [float(line.rpartition("=")[2]) for line in caplog.messages if loss in line]
+
+
+def test_evaluation_counts_each_row_once() -> None:
+    """However pairs are cut, the metrics are those of all rows alike, and the rows are counted without fill-up."""
+    network = network_of(configured())
+    pairs = pairs_of(ROWS)
+    found = []
+    for size in (1, 7, 512, 10_000):
+        batches = scoring_batches(pairs, configured(mini_batch_size=size))
+        batches.size = size
+        metrics = evaluate(network, batches, CLASSES)
+        assert (metrics.rows, metrics.batches) == (len(ROWS), math.ceil(len(ROWS) / size))
+        found.append(metrics.values())
+    for values in found[1:]:
+        assert values == pytest.approx(found[0], abs=1e-6)
+
+
+def test_evaluation_drops_nothing() -> None:
+    """Dropout is off while pairs are scored, also right after a training step."""
+    hyperparameters = configured(dropout=0.9)
+    network = network_of(hyperparameters).train()
+    batches = scoring_batches(pairs_of(ROWS), hyperparameters)
+    first, second = (evaluate(network, batches, CLASSES).values() for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize("validated", [False, True])
+def test_the_network_is_left_with_the_best_epoch(validated: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """After training the network is that of the epoch with the least validation loss, not the last one; without a
+    validation channel the training loss is watched.
+    """
+    hyperparameters = configured(learning_rate=0.1, epochs=12, mini_batch_size=16, early_stopping_patience=5)
+    validation = pairs_of(OTHER_ROWS) if validated else None
+    made, best = fitted(hyperparameters, validation=validation)
+    watched = losses(caplog, "validation" if validated else "train")
+    assert best.loss == min(watched)
+    assert best.epoch == watched.index(min(watched))
+    if validation:
+        assert best.epoch < len(watched) - 1
+        again = evaluate(made.network, scoring_batches(validation, hyperparameters), CLASSES)
+        assert again.loss == best.loss
+
+
+@pytest.mark.parametrize("optimizer", ["adadelta", "adagrad", "adam", "rmsprop", "sgd"])
+def test_training_learns(optimizer: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Each optimizer brings the loss of a learnable task down."""
+    fitted(configured(optimizer=optimizer, learning_rate=0.05, epochs=20, mini_batch_size=8))
+    watched = losses(caplog, "train")
+    assert watched[-1] < 0.7 * watched[0]
+
+
+def test_training_stops_early(caplog: pytest.LogCaptureFixture) -> None:
+    """With steps too small to fall by the tolerance, patience 1 lets epoch 1 pass and ends training with epoch 2."""
+    hyperparameters = configured(learning_rate=1e-6, early_stopping_tolerance=0.1, early_stopping_patience=1, epochs=10)
+    _, best = fitted(hyperparameters, validation=pairs_of(OTHER_ROWS))
+    assert len(losses(caplog, "validation")) == 3
+    assert best.epoch in (0, 1, 2)
+    stopped = caplog.messages.index("Early stopping criterion met! Stopping training at epoch: 2")
+    assert caplog.messages[stopped + 2] == "#progress_metric: host=algo-1, completed 100 % epochs"
+    assert not any("completed 100.0 %" in line for line in caplog.messages)
+
+
+def test_training_ends_with_its_last_epoch(caplog: pytest.LogCaptureFixture) -> None:
+    """An epoch that improves enough is followed by the next until there is none."""
+    fitted(configured(epochs=2))
+    progress = [line for line in caplog.messages if "#progress_metric" in line]
+    assert progress == [f"#progress_metric: host=algo-1, completed {done} % of epochs" for done in (50.0, 100.0)]
+
+
+def test_training_stops_when_asked(caplog: pytest.LogCaptureFixture) -> None:
+    """Asked to stop within the third epoch, training ends within a batch, with the best whole epoch's weights."""
+    hyperparameters = configured(epochs=10, mini_batch_size=8)
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 20  # eight batches an epoch, and one question after each epoch
+
+    made = trainer(hyperparameters)
+    best = made.fit(training_batches(pairs_of(ROWS), hyperparameters), None, stop)
+    assert len(losses(caplog, "train")) == 2
+    assert best.epoch == 1
+    assert asked == 22
+
+
+def test_training_that_is_stopped_at_once_keeps_its_weights() -> None:
+    """Asked to stop before the first epoch ends, there is no best epoch, and the network stays as it is."""
+    hyperparameters = configured()
+    made = trainer(hyperparameters)
+    before = {name: tensor.clone() for name, tensor in made.network.state_dict().items()}
+    best = made.fit(training_batches(pairs_of(ROWS), hyperparameters), None, lambda: True)
+    assert (best.epoch, best.loss) == (None, math.inf)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in made.network.state_dict().items())
+
+
+def test_a_loss_that_is_not_finite_ends_training() -> None:
+    """A loss past all bounds is an error of the algorithm that says where it was and what to try."""
+    hyperparameters = configured(output_layer="mean_squared_error", optimizer="sgd", learning_rate=1.0)
+    rows = [(a, b, 1e30) for a, b, _ in ROWS]
+    with pytest.raises(AlgorithmError, match=r"The loss is (inf|nan) in epoch 0, batch \d+: try a learning_rate below"):
+        fitted(hyperparameters, pairs_of(rows))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"dropout": 0.5, "negative_sampling_rate": 2, "bucket_width": 2},
+        {"token_embedding_storage_type": "row_sparse", "tied_token_embedding_weight": True},
+        {"network": "hcnn"},
+        {"network": "bilstm", "enc0_layers": 2},
+    ],
+    ids=["plain", "random", "sparse", "hcnn", "bilstm"],
+)
+def test_a_seed_repeats_a_run(changes: dict[str, object], caplog: pytest.LogCaptureFixture) -> None:
+    """The same seed gives the same losses to the last digit, and another gives others."""
+    runs = []
+    for seed in (3, 3, 4):
+        caplog.clear()
+        hyperparameters = configured(**changes, seed=seed, epochs=2, mini_batch_size=8)
+        torch.manual_seed(seed)
+        made = trainer(hyperparameters, seed=seed)
+        made.fit(training_batches(pairs_of(ROWS), hyperparameters), None, never)
+        runs.append(losses(caplog, "train"))
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+
+
+def test_the_best_of_equal_epochs_is_the_first() -> None:
+    """An epoch that is only as good as the best is not taken for better, and a frozen table is not copied."""
+    network = network_of(configured(enc0_pretrained_embedding_file="g.txt", enc0_vocab_file="v.json"))
+    best = Best()
+    for epoch, loss in enumerate([0.5, 0.4, 0.4, 0.6]):
+        best.offer(epoch, loss, network)
+    assert (best.epoch, best.loss) == (1, 0.4)
+    assert best.weights is not None
+    assert not any("embedding" in name for name in best.weights)
+
+
+def test_negatives_make_an_epoch_longer(caplog: pytest.LogCaptureFixture) -> None:
+    """With a rate of 2, an epoch has two negatives for each positive, and the loss is that of all of them."""
+    likes = [row for row in ROWS if row[2] == 1]
+    hyperparameters = configured(negative_sampling_rate=2, epochs=1, mini_batch_size=8)
+    fitted(hyperparameters, pairs_of(likes))
+    (seen,) = [line for line in caplog.messages if "training_data_iter" in line]
+    assert f'"Total Records Seen": {{"sum": {3.0 * len(likes)}' in seen
+    assert f'"Total Batches Seen": {{"sum": {3.0 * len(likes) / 8}' in seen
