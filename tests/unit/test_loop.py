@@ -90,7 +90,8 @@ def test_the_network_is_left_with_the_best_epoch(validated: bool, caplog: pytest
 @pytest.mark.parametrize("optimizer", ["adadelta", "adagrad", "adam", "rmsprop", "sgd"])
 def test_training_learns(optimizer: str, caplog: pytest.LogCaptureFixture) -> None:
     """Each optimizer brings the loss of a learnable task down."""
-    fitted(configured(optimizer=optimizer, learning_rate=0.05, epochs=20, mini_batch_size=8))
+    rows = [(user, item, float(item[0] > 4)) for user, item, _ in ROWS]
+    fitted(configured(optimizer=optimizer, learning_rate=0.05, epochs=20, mini_batch_size=8), pairs_of(rows))
     watched = losses(caplog, "train")
     assert watched[-1] < 0.7 * watched[0]
 
