@@ -61,6 +61,15 @@ def test_evaluation_counts_each_row_once() -> None:
         assert values == pytest.approx(found[0], abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("length", "mini_batch_size", "size"), [(1, 32, 512), (64, 32, 512), (1000, 8, 32), (5000, 8, 8), (1, 2048, 2048)]
+)
+def test_scoring_needs_no_more_room_than_training(length: int, mini_batch_size: int, size: int) -> None:
+    """Pairs are scored 512 at a time, fewer where sequences are long, never fewer than in a batch of training."""
+    pairs = pairs_of([([1], [2] * length, 1.0), ([], [], 0.0)])
+    assert scoring_batches(pairs, configured(mini_batch_size=mini_batch_size)).size == size
+
+
 def test_evaluation_drops_nothing() -> None:
     """Dropout is off while pairs are scored, also right after a training step."""
     hyperparameters = configured(dropout=0.9)

@@ -14,27 +14,12 @@ import numpy as np
 import pytest
 import torch
 
+from builtin import PATTERNS
 from object2vec.data.batches import Batches
 from object2vec.training.objective import Metrics, Objective
 from object2vec.training.report import LineHandler, Report, log_to_stdout
 from small import pairs_of
 
-#: The patterns by which the platform finds metrics in a log, as it has them registered.
-PATTERNS = {
-    "test:accuracy": r"#quality_metric: host=\S+, test accuracy <score>=(\S+)",
-    "test:cross_entropy": r"#quality_metric: host=\S+, test cross_entropy <loss>=(\S+)",
-    "test:mean_squared_error": r"#quality_metric: host=\S+, test mean_squared_error <loss>=(\S+)",
-    "train:accuracy": r"#quality_metric: host=\S+, epoch=\S+, train accuracy <score>=(\S+)",
-    "train:cross_entropy": r"#quality_metric: host=\S+, epoch=\S+, train cross_entropy <loss>=(\S+)",
-    "train:mean_squared_error": r"#quality_metric: host=\S+, epoch=\S+, train mean_squared_error <loss>=(\S+)",
-    "train:progress": r"#progress_metric: host=\S+, completed (\S+) %",
-    "train:throughput": r"#throughput_metric: host=\S+, train throughput=(\S+) records/second",
-    "validation:accuracy": r"#quality_metric: host=\S+, epoch=\S+, validation accuracy <score>=(\S+)",
-    "validation:cross_entropy": r"#quality_metric: host=\S+, epoch=\S+, validation cross_entropy <loss>=(\S+)",
-    "validation:mean_squared_error": (
-        r"#quality_metric: host=\S+, epoch=\S+, validation mean_squared_error <loss>=(\S+)"
-    ),
-}
 CLASSES = {"perplexity": 1.3511, "cross_entropy": 0.3009043032168976, "accuracy": 0.8743719598054276}
 NUMBER = {"mean_squared_error": 0.9123456789}
 

@@ -54,13 +54,14 @@ def run(job: Job, *, stop: Callable[[], bool] = lambda: False, bar: bool = False
     clock = Clock()
     hyperparameters = _configure(job)
     report = Report(host=job.host, epochs=hyperparameters.epochs, bar=bar)
+    files = _auxiliary_files(job, hyperparameters)
     train, validation, test = _read_channels(job, hyperparameters)
-    trainer = Trainer(_make_network(job, hyperparameters), hyperparameters, report)
+    trainer = Trainer(_make_network(files, hyperparameters), hyperparameters, report)
     clock.lap("setuptime")
     best = trainer.fit(train, validation, stop)
     report.best(best.epoch, best.loss)
     clock.lap("training.time")
-    _save(job, trainer, best)
+    _save(job, files, trainer, best)
     clock.lap("model.serialize.time")
     if test:
         report.tested(evaluate(trainer.network, test, trainer.objective), test.size)
@@ -87,7 +88,7 @@ class Clock:
 
 
 def _configure(job: Job) -> Hyperparameters:
-    logger.info(f"Provided configuration: {json.dumps(dict(job.hyperparameters))}")
+    logger.info(f"Provided configuration: {json.dumps(dict(job.hyperparameters), default=str)}")
     parsed = parse(job.hyperparameters)
     for notice in parsed.notices:
         logger.warning(notice)
@@ -129,16 +130,15 @@ def _read(job: Job, name: str, hyperparameters: Hyperparameters) -> Pairs:
     return pairs
 
 
-def _make_network(job: Job, hyperparameters: Hyperparameters) -> Network:
+def _make_network(files: Mapping[str, Path], hyperparameters: Hyperparameters) -> Network:
     """A new network, on the GPU where there is one, with pretrained embeddings in place."""
     torch.manual_seed(hyperparameters.seed)
     network = Network(hyperparameters)
     for side, encoder in enumerate(hyperparameters.encoders):
         name = encoder.pretrained_embedding_file
         if name and not (side and hyperparameters.tied_token_embedding_weight):
-            vocabulary = read_vocabulary(_auxiliary(job, encoder.vocab_file), encoder.vocab_size)
-            table = network.encoder(side).embedding.weight
-            found = load_pretrained(_auxiliary(job, name), vocabulary, table)
+            vocabulary = read_vocabulary(files[encoder.vocab_file], encoder.vocab_size)
+            found = load_pretrained(files[name], vocabulary, network.encoder(side).embedding.weight)
             logger.info(
                 f"enc{side}: {found} of {len(vocabulary)} words have a vector in {name}, the rest start like new"
             )
@@ -147,20 +147,24 @@ def _make_network(job: Job, hyperparameters: Hyperparameters) -> Network:
     return network.to(device)
 
 
-def _save(job: Job, trainer: Trainer, best: Best) -> None:
+def _save(job: Job, files: Mapping[str, Path], trainer: Trainer, best: Best) -> None:
     logger.info(f"Serializing model to {job.model_dir}")
     training = {"best_epoch": best.epoch, "watched": trainer.objective.watched, "best_loss": best.loss}
-    names = {encoder.vocab_file for encoder in trainer.hyperparameters.encoders if encoder.vocab_file}
-    vocabularies = {name: _auxiliary(job, name) for name in sorted(names)}
+    vocabularies = {e.vocab_file: files[e.vocab_file] for e in trainer.hyperparameters.encoders if e.vocab_file}
     artifact.save(job.model_dir, trainer.network, trainer.hyperparameters, training=training, vocabularies=vocabularies)
 
 
-def _auxiliary(job: Job, name: str) -> Path:
-    """A file of the auxiliary channel.
+def _auxiliary_files(job: Job, hyperparameters: Hyperparameters) -> dict[str, Path]:
+    """The files of the auxiliary channel that the configuration names; one that is not there is known at once.
 
     Raises:
         DataError: there is no such file, or no such channel.
     """
+    names = {name for e in hyperparameters.encoders for name in (e.pretrained_embedding_file, e.vocab_file) if name}
+    return {name: _auxiliary(job, name) for name in sorted(names)}
+
+
+def _auxiliary(job: Job, name: str) -> Path:
     if "auxiliary" not in job.channels:
         raise DataError(f"There is no auxiliary channel, wanted one with the file {name}")
     path = job.channels["auxiliary"] / name

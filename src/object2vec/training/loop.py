@@ -21,8 +21,10 @@ from object2vec.training.objective import Metrics, Objective
 from object2vec.training.optimizers import make_optimizers
 from object2vec.training.report import Report
 
-#: Pairs are scored in batches of at least as many as this, since how many makes no difference to the scores.
+#: Pairs in a scoring batch, and how many tokens they may have at most: how many makes no difference to the scores, and
+#: a job that trains in small batches because its sequences are long has no room for large ones here.
 SCORING_SIZE = 512
+SCORING_TOKENS = 32_768
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,7 +69,8 @@ def evaluate(network: Network, pairs: Batches, objective: Objective) -> Metrics:
 
 def scoring_batches(pairs: Pairs, hyperparameters: Hyperparameters) -> Batches:
     """Pairs cut for scoring."""
-    return Batches(pairs, size=max(SCORING_SIZE, hyperparameters.mini_batch_size))
+    longest = max(1, *(int(side.lengths.max()) for side in pairs.sides))
+    return Batches(pairs, size=max(min(SCORING_SIZE, SCORING_TOKENS // longest), hyperparameters.mini_batch_size))
 
 
 def training_batches(pairs: Pairs, hyperparameters: Hyperparameters) -> Batches:
