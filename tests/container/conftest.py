@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from containers import IMAGE, Container, OptMl, Start, Trained, docker
 
 

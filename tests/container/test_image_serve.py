@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from containers import Container, OptMl, Start, Trained
 
 pytestmark = pytest.mark.docker
