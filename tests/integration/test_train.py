@@ -303,11 +303,11 @@ def notebook_rows(name: str, count: int, seed: int) -> list[Row]:
 SIZES: dict[str, tuple[int, int, dict[str, str]]] = {
     "movies, ratings": (500, 2, {}),
     "movies, recommendation": (500, 2, {}),
-    "sentences, quick": (64, 2, {}),
+    "sentences, quick": (32, 2, {}),
     "sentences, full": (8, 1, {"enc_dim": "512"}),
     "sentences, pretrained": (8, 1, {"enc_dim": "512"}),
-    "genres": (24, 1, {}),
-    "documents": (100, 1, {}),
+    "genres": (8, 1, {}),
+    "documents": (60, 1, {}),
 }
 
 

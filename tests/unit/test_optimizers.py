@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import time
+from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from object2vec.hyperparameters import OPTIMIZERS, ROW_SPARSE_OPTIMIZERS
+from object2vec.hyperparameters import NETWORKS, OPTIMIZERS, ROW_SPARSE_OPTIMIZERS
 from object2vec.model.network import Network
 from object2vec.training.optimizers import RowAdagrad, RowAdam, RowOptimizer, RowSGD, make_optimizers
 from small import configured, network_of, tokens_of
@@ -195,24 +198,40 @@ def test_adadelta_has_no_learning_rate() -> None:
     assert torch.equal(*ends)
 
 
-def test_the_cost_of_a_step_is_in_the_rows() -> None:
-    """A row-sparse step of a large table touches a few rows: it takes less than a tenth of the dense step's time."""
-    seconds = {}
-    for storage in ("dense", "row_sparse"):
+class Largest(TorchDispatchMode):
+    """Watches operations, and knows how many numbers the largest tensor has that one of them made."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if not any(result.alias_info for result in func._schema.returns):  # else a view, or in place
+            for tensor in tree_leaves(made):
+                if isinstance(tensor, Tensor):
+                    self.numbers = max(self.numbers, (tensor._values() if tensor.is_sparse else tensor).numel())
+        return made
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("optimizer", ROW_SPARSE_OPTIMIZERS)
+def test_the_cost_of_a_step_is_in_the_rows(optimizer: str, network: str) -> None:
+    """With row-sparse storage no operation of a step, from the gradients to the weights, makes a tensor anywhere near
+    as large as the table; with dense storage some do, which shows that the watch sees it.
+    """
+    rows = 10_000
+    for storage in ("row_sparse", "dense"):
         hyperparameters = configured(
-            enc0_vocab_size=1_000_000, token_embedding_storage_type=storage, tied_token_embedding_weight=True
+            network=network, enc0_vocab_size=rows, token_embedding_storage_type=storage, optimizer=optimizer
         )
-        network = network_of(hyperparameters)
-        optimizers = make_optimizers(network, hyperparameters)
-        times = []
-        for _ in range(4):
-            started = time.perf_counter()
-            output = network((tokens_of([1, 2], [3]),) * 2, (torch.tensor([0, 1]),) * 2)
-            for optimizer in optimizers:
-                optimizer.zero_grad()
-            output.sum().backward()
-            for optimizer in optimizers:
-                optimizer.step()
-            times.append(time.perf_counter() - started)
-        seconds[storage] = min(times)
-    assert seconds["row_sparse"] < seconds["dense"] / 10
+        made = network_of(hyperparameters)
+        optimizers = make_optimizers(made, hyperparameters)
+        largest = Largest()
+        for step in range(2):
+            # The first step makes the state, once.
+            with largest if step else nullcontext():
+                for each in optimizers:
+                    each.zero_grad()
+                made((tokens_of([1, 2], [3]),) * 2, (torch.tensor([0, 1]),) * 2).sum().backward()
+                for each in optimizers:
+                    each.step()
+        assert (largest.numbers < rows / 10) is (storage == "row_sparse")
