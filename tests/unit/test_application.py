@@ -63,27 +63,38 @@ def test_ping(client: FlaskClient, method: str) -> None:
     assert (reply.status_code, reply.data) == (200, b"")
 
 
-def test_ping_does_not_wait_for_an_invocation(predictor: Predictor) -> None:
-    """Invocations take turns, health does not."""
-    running, done = threading.Event(), threading.Event()
+class Slow(Predictor):
+    """A predictor that waits to be let go on, and counts how many calls are in it at once."""
 
-    class Slow(Predictor):
-        def answer(self, *args: Any, **kwargs: Any) -> list[Prediction]:
-            running.set()
-            assert done.wait(10)
-            return super().answer(*args, **kwargs)
+    def __init__(self, like: Predictor) -> None:
+        super().__init__(like.network, like.hyperparameters, directory=Path("nowhere"))
+        self.entered, self.let_go = threading.Event(), threading.Event()
+        self.inside = self.most_inside = 0
 
-    app = create_app(Slow(predictor.network, predictor.hyperparameters, directory=Path("nowhere")))
+    def answer(self, *args: Any, **kwargs: Any) -> list[Prediction]:
+        self.inside += 1
+        self.most_inside = max(self.most_inside, self.inside)
+        self.entered.set()
+        assert self.let_go.wait(10)
+        self.inside -= 1
+        return super().answer(*args, **kwargs)
+
+
+def test_ping_does_not_wait_for_invocations(predictor: Predictor) -> None:
+    """Invocations take turns, one at a time; health does not."""
+    slow = Slow(predictor)
+    app = create_app(slow)
     replies: list[TestResponse] = []
-    threads = [threading.Thread(target=lambda: replies.append(invoke(app.test_client()))) for _ in range(2)]
+    threads = [threading.Thread(target=lambda: replies.append(invoke(app.test_client()))) for _ in range(4)]
     for thread in threads:
         thread.start()
-    assert running.wait(10)
+    assert slow.entered.wait(10)
     assert app.test_client().get("/ping").status_code == 200
-    done.set()
+    slow.let_go.set()
     for thread in threads:
         thread.join()
-    assert [reply.status_code for reply in replies] == [200, 200]
+    assert [reply.status_code for reply in replies] == [200] * 4
+    assert slow.most_inside == 1
 
 
 # Invocations.

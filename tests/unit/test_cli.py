@@ -94,7 +94,7 @@ def test_train_writes_a_model(train_file: Path, tmp_path: Path, capsys: pytest.C
 def test_hyperparameters_come_from_files_and_words(train_file: Path, tmp_path: Path) -> None:
     """Plain values and strings in a file; what comes later counts."""
     small = dict(word.split("=") for word in SMALL)
-    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    first, second = tmp_path / "first.json", tmp_path / "mlp_dim=8.json"
     first.write_text(json.dumps(small | {"epochs": 1, "mlp_dim": 7, "learning_rate": 0.5, "mlp_layers": "1"}))
     second.write_text(json.dumps({"mlp_dim": 8}))
     out = tmp_path / "model"

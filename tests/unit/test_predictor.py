@@ -104,6 +104,12 @@ def test_long_input_is_cut_and_a_request_may_cut_elsewhere(tmp_path: Path, kind:
     np.testing.assert_allclose(longer[1]["embeddings"], longer[2]["embeddings"], atol=1e-6)
 
 
+def test_dropout_is_for_training(tmp_path: Path) -> None:
+    """The same scores each time, those of the network at rest."""
+    predictor = Predictor.load(saved(tmp_path, dropout=0.5))
+    np.testing.assert_array_equal(predictor.score([([1], [2])]), predictor.score([([1], [2])]))
+
+
 # What is refused.
 
 
@@ -118,7 +124,7 @@ def test_long_input_is_cut_and_a_request_may_cut_elsewhere(tmp_path: Path, kind:
 def test_ids_that_the_model_does_not_know(predictor: Predictor, token: int, sentence: str) -> None:
     """Instance, side, id and vocab_size; the whole request is refused."""
     with pytest.raises(RequestError) as raised:
-        predictor.answer(instances(([1], [2]), (None, [3, token]), ([1], None)))
+        predictor.answer(instances(([1], None), (None, [3, token]), ([1], [2])))
     assert str(raised.value) == f"instances[1]: {sentence}"
 
 
@@ -203,6 +209,8 @@ def test_library_names_what_it_was_given(predictor: Predictor) -> None:
         predictor.score([([9], [1])])
     with pytest.raises(TypeError):
         predictor.encode([[1.0]], "in0")  # type: ignore[list-item]
+    with pytest.raises(TypeError):
+        predictor.score([([1.0], [2])])  # type: ignore[list-item]
 
 
 def test_instances_to_load_are_checked(tmp_path: Path) -> None:

@@ -176,7 +176,8 @@ def test_arguments() -> None:
     assert value_of("--worker-class", given) == "gthread"
     assert int(value_of("--threads", given)) > 64
     assert value_of("--timeout", given) == "30"
-    assert int(value_of("--graceful-timeout", given)) < 30
+    assert 10 < int(value_of("--graceful-timeout", given)) < 30
+    assert int(value_of("--keep-alive", given)) > 60  # the idle time of common proxies
     assert call_of(given) == {
         "directory": "/opt/ml/model",
         "mode": "classification",

@@ -201,6 +201,7 @@ def test_long_strings_are_shortened_and_nesting_is_no_fault_of_ours() -> None:
         with pytest.raises(RequestError) as raised:
             decode(json.dumps({"instances": [{"in0": [value]}]}))
         assert len(str(raised.value)) < 120
+        assert ("…" in str(raised.value)) == isinstance(value, str)
     with pytest.raises(RequestError, match=r"in0\[0\] is a list"):
         decode('{"instances": [{"in0": [' + "[" * 1000 + "]" * 1000 + "]}]}")
 
