@@ -17,7 +17,6 @@ from typing import Any, Final
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
 
 import object2vec
 from object2vec.errors import ArtifactError, HyperparameterError
@@ -128,8 +127,8 @@ def _fill(path: Path, network: Network, tensors: Any) -> None:
         if tensor.shape != parameter.shape or tensor.dtype != parameter.dtype:
             got, wanted = (f"{tuple(t.shape)} of {t.dtype}" for t in (tensor, parameter))
             raise ArtifactError(f"{path}: does not fit {CONFIG}, {name} is {got}, wanted {wanted}")
-        parameters[name] = nn.Parameter(tensor, requires_grad=parameter.requires_grad)
-    # The tied table stands in both encoders, as one, and only under its first name in the file.
+        parameters[name] = tensor
+    # The tied table stands in both encoders, and only under its first name in the file.
     network.load_state_dict({name: parameters[first] for name, first in _first_names(network).items()}, assign=True)
 
 

@@ -6,6 +6,7 @@ import json
 import resource
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -125,20 +126,28 @@ def test_vocabularies_come_along(tmp_path: Path) -> None:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
+@contextmanager
 def no_room() -> Iterator[None]:
     """No file may grow past 200 bytes, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_leaves_no_half_file(tmp_path: Path, no_room: None) -> None:
-    """Where there is no room for the weights, nothing is left that looks like a model."""
-    with pytest.raises((OSError, SafetensorError)):
-        saved(tmp_path, configured())
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("words", [0, 1000])
+def test_a_full_disk_leaves_no_half_file(tmp_path: Path, words: int) -> None:
+    """Where there is no room for the weights, or for the vocabulary before them, nothing is left."""
+    vocabulary = tmp_path / "v.json"
+    vocabulary.write_text(json.dumps(list(range(words))))
+    hyperparameters = configured()
+    network = network_of(hyperparameters)
+    vocabularies = {"v.json": vocabulary} if words else {}
+    with no_room(), pytest.raises((OSError, SafetensorError)):
+        artifact.save(tmp_path / "model", network, hyperparameters, training={}, vocabularies=vocabularies)
+    assert list((tmp_path / "model").iterdir()) == []
 
 
 def test_a_failed_write_leaves_the_file_from_before(tmp_path: Path) -> None:

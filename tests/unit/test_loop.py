@@ -79,6 +79,14 @@ def test_evaluation_drops_nothing() -> None:
     assert first == second
 
 
+def test_training_drops_also_after_an_evaluation() -> None:
+    """With everything dropped no gradient reaches an embedding, in the epochs after a validation too."""
+    hyperparameters = configured(dropout=1.0, epochs=3)
+    made, _ = fitted(hyperparameters, validation=pairs_of(OTHER_ROWS))
+    assert not made.network.enc0.embedding.weight.grad.any()
+    assert made.network.head.output.bias.grad.any()
+
+
 @pytest.mark.parametrize("validated", [False, True])
 def test_the_network_is_left_with_the_best_epoch(validated: bool, caplog: pytest.LogCaptureFixture) -> None:
     """After training the network is that of the epoch with the least validation loss, not the last one; without a
