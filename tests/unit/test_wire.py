@@ -275,6 +275,28 @@ def test_body_that_is_not_in_its_charset() -> None:
         decode('{"é": 1}', wire.to_content("application/json; charset=ascii"))
 
 
+content_types = (
+    st.text()
+    | st.text().map("application/json;charset={}".format)
+    | st.text("0123456789,-. ²").map("application/json;infer_max_seqlens={}".format)
+)
+
+
+@given(content_types)
+def test_any_content_type_is_read_or_refused(header: str) -> None:
+    """No header makes anything but a content or a RequestError."""
+    with contextlib.suppress(RequestError):
+        assert wire.to_content(header).type in wire.TYPES
+
+
+@given(
+    st.text() | st.lists(st.sampled_from(["application/json", "*/*", ";", ",", "q=", "0.5", "inf", "1e9"])).map("".join)
+)
+def test_any_accept_is_read_or_refused(header: str) -> None:
+    with contextlib.suppress(NotAcceptableError):
+        assert wire.to_reply_type(header, JSON) in wire.TYPES
+
+
 # Accept.
 
 

@@ -6,17 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-import numpy as np
-import numpy.typing as npt
-
+from object2vec.data.sequences import Float32
 from object2vec.errors import RequestError, UserError
 
 Side = Literal["in0", "in1"]
 #: What a pair is answered with. The built-in has one word for each output layer, and both mean scores.
 Mode = Literal["classification", "regression", "embedding"]
-Vector = npt.NDArray[np.float32]
 #: {"scores": (C,)}, {"embeddings": (D,)}, or for a pair in embedding mode {"embeddings": {"in0": (D,), "in1": (D,)}}.
-Prediction = Mapping[str, Vector | Mapping[str, Vector]]
+Prediction = Mapping[str, Float32 | Mapping[str, Float32]]
 
 SIDES: Final[tuple[Side, ...]] = get_args(Side)
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)

@@ -24,7 +24,7 @@ from object2vec.errors import RequestError
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 from object2vec.model.tokens import Tokens
-from object2vec.serving.instances import SIDES, Instances, Mode, Prediction, Side, Vector
+from object2vec.serving.instances import SIDES, Instances, Mode, Prediction, Side
 
 #: What bounds the memory of a request of any size: instances worked on at a time, and padded tokens in one pass.
 ROWS: Final = 1024
@@ -174,7 +174,7 @@ def _embeddings(columns: Sequence[_Column], rows: Int64) -> dict[int, Prediction
     encodings = [column.encodings.cpu().numpy() for column in columns]
     answers: dict[int, Prediction] = {}
     for row in rows.tolist():
-        found: dict[str, Vector] = {
+        found: dict[str, Float32] = {
             side: vectors[column.place[row]]
             for side, vectors, column in zip(SIDES, encodings, columns, strict=True)
             if column.place[row] >= 0
