@@ -137,7 +137,7 @@ def test_lstm_by_hand() -> None:
     [
         {"network": "pooled_embedding"},
         {"network": "hcnn", "enc0_layers": 2, "enc_dim": 5, "enc0_cnn_filter_width": 2},
-        {"network": "bilstm", "enc0_layers": 2, "enc_dim": 5, "enc0_token_embedding_dim": 2, "enc0_vocab_size": 6},
+        {"network": "bilstm", "enc0_layers": 2, "enc_dim": 4, "enc0_token_embedding_dim": 2, "enc0_vocab_size": 6},
     ],
     ids=named,
 )

@@ -157,7 +157,7 @@ def test_the_official_notebooks_are_accepted(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["3.7", "nan", "NaN", "inf", "-inf", "Infinity", "1e3", "0x3", "three", "", "1_0", "٣"]
+    "text", ["3.7", "nan", "NaN", "inf", "-inf", "Infinity", "1e3", "0x3", "three", "", "1_0", "٣", '"a"b"']
 )
 def test_what_is_no_integer_is_refused(text: str) -> None:
     """Text that is no integer is named with its key, itself and the range."""

@@ -21,7 +21,7 @@ def loaded(path: Path, vocabulary: dict[str, int]) -> tuple[int, torch.Tensor]:
 def test_words_of_the_vocabulary_get_their_vectors(tmp_path: Path) -> None:
     """Rows of words in the file take its vectors, the others stay; words of other vocabularies are passed over."""
     path = tmp_path / "g.txt"
-    path.write_text("the 1 2\nother not a vector at all\ncat -0.5 1e-3\nthe 7 7\n", encoding="utf-8")
+    path.write_text("the 1 2\nother not a vector\nthe dog 5 5\ncat -0.5 1e-3\nthe 7 7\n", encoding="utf-8")
     found, table = loaded(path, {"the": 3, "cat": 0, "dog": 1})
     assert found == 2
     assert table.tolist() == [[-0.5, pytest.approx(1e-3)], [9, 9], [9, 9], [1, 2], [9, 9]]
