@@ -149,7 +149,8 @@ def _make_network(files: Mapping[str, Path], hyperparameters: Hyperparameters) -
 
 def _save(job: Job, files: Mapping[str, Path], trainer: Trainer, best: Best) -> None:
     logger.info(f"Serializing model to {job.model_dir}")
-    training = {"best_epoch": best.epoch, "watched": trainer.objective.watched, "best_loss": best.loss}
+    loss = None if best.epoch is None else best.loss  # JSON has no infinity
+    training = {"best_epoch": best.epoch, "watched": trainer.objective.watched, "best_loss": loss}
     vocabularies = {e.vocab_file: files[e.vocab_file] for e in trainer.hyperparameters.encoders if e.vocab_file}
     artifact.save(job.model_dir, trainer.network, trainer.hyperparameters, training=training, vocabularies=vocabularies)
 
