@@ -125,6 +125,34 @@ def test_whatever_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, f
     assert rows(read_channel("train", folder, CLASSES)) == expected
 
 
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.integers(0, 8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["in0", "label"]), inner, max_size=2),
+    max_leaves=6,
+)
+RECORDS = st.dictionaries(st.sampled_from(["in0", "in1", "label", "x"]), VALUES) | VALUES
+
+
+@given(st.lists(RECORDS.map(lambda record: json.dumps(record).encode()) | st.binary(max_size=20), max_size=4))
+def test_no_file_raises_anything_else(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes]) -> None:
+    """Whatever bytes a file has, it is read as pairs of known tokens and classes, or refused with its name."""
+    path = tmp_path_factory.mktemp("channel") / "x.jsonl"
+    path.write_bytes(b"\n".join(lines))
+    found = pairs_or_sentence(path)
+    if isinstance(found, str):
+        assert found.startswith(str(path))
+    else:
+        assert set(found.labels.tolist()) <= {0.0, 1.0}
+        assert all(0 <= token < 9 for side in found.sides for token in side.values.tolist())
+
+
+def pairs_or_sentence(path: Path) -> Pairs | str:
+    try:
+        return read_channel("train", path, CLASSES)
+    except DataError as error:
+        return str(error)
+
+
 def test_a_pair_costs_little_memory(tmp_path: Path) -> None:
     """Reading takes well under 100 bytes a pair beside 4 bytes a token, at its peak and in what is left."""
     count, tokens = 20_000, 10
