@@ -17,6 +17,8 @@ from typing import Any, Final
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 import object2vec
 from object2vec.errors import ArtifactError, HyperparameterError
@@ -105,7 +107,7 @@ def load(
     """
     hyperparameters = read_config(directory)
     path = directory / WEIGHTS
-    with torch.device("meta"):  # shapes only: nothing is drawn that the file replaces
+    with torch.device("meta"), _Undrawn():  # shapes only: nothing is drawn that the file replaces
         network = Network(hyperparameters, with_head=with_head)
     try:
         with safe_open(path, framework="pt", device=str(device or "cpu")) as tensors:
@@ -113,6 +115,15 @@ def load(
     except (OSError, SafetensorError) as error:
         raise ArtifactError(f"{path}: truncated, damaged or missing ({error})") from error
     return hyperparameters, network
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves out the drawing of initial values, which has no effect on shapes and costs a second of imports on them."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function in (Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_):
+            return args[0]
+        return function(*args, **(kwargs or {}))
 
 
 def _fill(path: Path, network: Network, tensors: Any) -> None:

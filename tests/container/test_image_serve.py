@@ -40,7 +40,7 @@ def test_json_pair_is_scored(server: Container) -> None:
     assert reply.status == 200, reply.body
     assert reply.content_type.startswith(JSON)
     first, second = (prediction["scores"] for prediction in reply.json()["predictions"])
-    assert first == second
+    assert first == pytest.approx(second, abs=1e-5)
     assert sum(first) == pytest.approx(1, abs=1e-5)
 
 

@@ -173,3 +173,21 @@ def test_scoring_without_a_head_is_refused() -> None:
     assert network.encode(0, tokens_of([1])).shape == (1, 4)
     with pytest.raises(RuntimeError, match="without its head"):
         network.compare(torch.ones(1, 4), torch.ones(1, 4))
+
+
+def test_threads_do_not_change_a_gradient() -> None:
+    """Two threads give the same gradient each time, to the last bit, also where many pairs share their objects."""
+    network = network_of(configured(enc0_token_embedding_dim=32, mlp_layers=0))
+    tokens = tokens_of(*([token] for token in range(9))), tokens_of(*([token] for token in range(9)))
+    generator = torch.Generator().manual_seed(0)
+    index = tuple(torch.randint(9, (10_240,), generator=generator) for _ in range(2))
+    gradients = []
+    torch.set_num_threads(2)
+    try:
+        for _ in range(5):
+            network.zero_grad()
+            network(tokens, index).pow(2).sum().backward()
+            gradients.append(network.enc0.embedding.weight.grad.clone())
+    finally:
+        torch.set_num_threads(1)
+    assert all(torch.equal(gradient, gradients[0]) for gradient in gradients)

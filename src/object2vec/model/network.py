@@ -80,7 +80,8 @@ class Network(nn.Module):
 
         However many pairs an object is in, it is encoded once.
         """
-        u, v = (self.encode(side, tokens[side])[index[side]] for side in (0, 1))
+        # Not by [index]: its gradient is summed by threads in any order, so that a seed would not repeat a job.
+        u, v = (self.encode(side, tokens[side]).index_select(0, index[side]) for side in (0, 1))
         return self.compare(u, v)
 
     def encode(self, side: int, tokens: Tokens) -> Tensor:

@@ -1,0 +1,203 @@
+"""The `train` of the image on a real tree, by sagemaker-training's own command: outcomes, statuses, failure files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from sagemaker_training.errors import ClientError
+
+import object2vec
+from object2vec.sagemaker import training
+
+HYPERPARAMETERS = {
+    "enc0_network": "pooled_embedding",
+    "enc0_max_seq_len": "4",
+    "enc0_vocab_size": "5",
+    "enc0_token_embedding_dim": '"3"',
+    "mlp_dim": "4",
+    "epochs": "2",
+    "_kvstore": "device",
+    "sagemaker_job_name": "job-1",
+}
+GOOD = '{"in0": [1, 2], "in1": [3], "label": 1}\n{"in0": [4], "in1": [1], "label": 0}\n'
+RESOURCES = {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "eth0"}
+
+
+def tree(
+    base: Path, *, hyperparameters: object = HYPERPARAMETERS, channels: Mapping[str, str] | None = None, **files: str
+) -> Path:
+    """The platform's folder with its three files, each as given in `files` instead; a channel has one file of text."""
+    channels = {"train": GOOD} if channels is None else channels
+    written = {
+        "hyperparameters": json.dumps(hyperparameters),
+        "inputdataconfig": json.dumps({name: {"TrainingInputMode": "File"} for name in channels}),
+        "resourceconfig": json.dumps(RESOURCES),
+    } | files
+    config = base / "input" / "config"
+    config.mkdir(parents=True)
+    (base / "output").mkdir()
+    for name, text in written.items():
+        (config / f"{name}.json").write_text(text)
+    for name, text in channels.items():
+        (base / "input" / "data" / name).mkdir(parents=True)
+        (base / "input" / "data" / name / "part-0.jsonl").write_text(text)
+    return base
+
+
+def start(base: Path) -> subprocess.Popen[str]:
+    """What container/train runs, in a process of its own."""
+    environment = os.environ | {
+        "SAGEMAKER_BASE_DIR": str(base),
+        "SAGEMAKER_TRAINING_MODULE": "object2vec.sagemaker.training:main",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+    command = [sys.executable, "-c", "from object2vec.sagemaker.training import train; train()"]
+    return subprocess.Popen(
+        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=base
+    )
+
+
+def test_a_job_ends_well(tmp_path: Path) -> None:
+    """Status 0, a model that opens, the success file, no failure file; files beside a channel are none of its data."""
+    base = tree(tmp_path)
+    (base / "input" / "data" / "train-manifest").write_text("not a channel")
+    with start(base) as job:
+        output, _ = job.communicate(timeout=120)
+    assert job.returncode == 0, output
+    assert object2vec.load(base / "model").score([([1], [3])]).shape == (1, 2)
+    assert (base / "output" / "success").exists()
+    assert not (base / "output" / "failure").exists()
+    assert "#quality_metric: host=algo-1, epoch=1, train cross_entropy <loss>=" in output
+    assert "\r" not in output
+
+
+def test_a_failed_job_does_not_end_with_0(tmp_path: Path) -> None:
+    """A file that cannot be read is an OSError, on which sagemaker-training alone ends with 0."""
+    base = tree(tmp_path, channels={"train": ""})
+    with start(base) as job:
+        output, _ = job.communicate(timeout=120)
+    assert job.returncode == 1
+    failure = (base / "output" / "failure").read_text()
+    assert failure.startswith(f"ClientError: {base}/input/data/train/part-0.jsonl: the file is empty, wanted")
+    assert "Traceback" not in failure
+    assert "Customer Error: " in output
+
+
+def test_sigterm_leaves_a_model(tmp_path: Path) -> None:
+    """Status 0 soon after SIGTERM, with the best model so far."""
+    base = tree(tmp_path, hyperparameters=HYPERPARAMETERS | {"epochs": "100", "mini_batch_size": "1"})
+    (base / "input" / "data" / "train" / "more.jsonl").write_text(GOOD * 100_000)
+    with start(base) as job:
+        assert job.stdout
+        for line in job.stdout:
+            if "batches: 100," in line:
+                break
+        job.send_signal(signal.SIGTERM)
+        stopped = time.monotonic()
+        output, _ = job.communicate(timeout=60)
+    assert job.returncode == 0, output
+    assert time.monotonic() - stopped < 20
+    assert object2vec.load(base / "model").score([([1], [3])]).shape == (1, 2)
+
+
+@pytest.fixture
+def failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
+    monkeypatch.setattr(training, "_listen", lambda: None)  # a signal handler would outlive the test
+    return tmp_path / "output" / "failure"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"channels": {}}, "ClientError: There is no train channel, wanted one; the channels are: none"),
+        ({"channels": {"validation": GOOD}}, "ClientError: There is no train channel, wanted one; the channels are: "),
+        (
+            {"channels": {"train": GOOD + "nonsense\n"}},
+            "ClientError: {base}/input/data/train/part-0.jsonl, line 3: not ",
+        ),
+        (
+            {"channels": {"train": '{"in0": [1], "in1": [5], "label": 1}\n'}},
+            'Vocab id "5" is not less than vocab_size=5',
+        ),
+        ({"hyperparameters": HYPERPARAMETERS | {"epochs": "3.7"}}, "ClientError: epochs: got '3.7', wanted an integer"),
+        (
+            {"inputdataconfig": '{"train": {"ContentType": "text/csv"}}'},
+            "ClientError: No iterator has been registered for ContentType ('text/csv', '1.0')",
+        ),
+    ],
+    ids=["no channel", "no train channel", "bad line", "unknown id", "bad hyperparameter", "content type"],
+)
+def test_what_fails_says_why(failure: Path, tmp_path: Path, changes: dict, sentence: str) -> None:
+    """The sentence is first in the failure file and the only thing in it; sagemaker-training gets its ClientError."""
+    base = tree(tmp_path, **changes)
+    with pytest.raises(ClientError) as raised:
+        training.main()
+    assert failure.read_text() == str(raised.value)
+    assert sentence.format(base=base) in str(raised.value)
+    assert str(raised.value).startswith("ClientError: ")
+
+
+@pytest.mark.parametrize("error", [OSError("text"), TimeoutError(), KeyboardInterrupt(), SystemExit(0), MemoryError()])
+def test_the_unforeseen_fails_too(
+    failure: Path, tmp_path: Path, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exceptions on which sagemaker-training would end with 0 reach it as ClientError, with their name in the file."""
+    tree(tmp_path)
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(training, "run", fail)
+    with pytest.raises(ClientError):
+        training.main()
+    assert failure.read_text() == f"AlgorithmError: {type(error).__name__}: {error}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"hyperparameters": "{"}, "not JSON"),
+        ({"hyperparameters": "[]"}, "wanted a JSON object"),
+        ({"inputdataconfig": "nothing"}, "not JSON"),
+        ({"resourceconfig": "{}"}, 'wanted {"current_host": "algo-1", "hosts": ["algo-1"]}'),
+        ({"resourceconfig": '{"current_host": "algo-3", "hosts": ["algo-1"]}'}, "the first among the second"),
+    ],
+)
+def test_broken_files_of_the_platform(failure: Path, tmp_path: Path, changes: dict, what: str) -> None:
+    """What sagemaker-training would meet with a traceback ends before it, with a sentence that names the file."""
+    tree(tmp_path)
+    (name, text) = next(iter(changes.items()))
+    (tmp_path / "input" / "config" / f"{name}.json").write_text(text)
+    with pytest.raises(SystemExit) as raised:
+        training.train()
+    assert raised.value.code == 1
+    assert failure.read_text().startswith(f"ClientError: {tmp_path}/input/config/{name}.json: ")
+    assert what in failure.read_text()
+
+
+def test_a_missing_file_of_the_platform(failure: Path, tmp_path: Path) -> None:
+    """The file is named."""
+    tree(tmp_path)
+    (tmp_path / "input" / "config" / "resourceconfig.json").unlink()
+    with pytest.raises(SystemExit):
+        training.train()
+    assert failure.read_text().startswith(f"ClientError: {tmp_path}/input/config/resourceconfig.json: No such file")
+
+
+def test_a_failure_file_that_is_there_stays(failure: Path, tmp_path: Path) -> None:
+    """A lower layer may have written a better one."""
+    tree(tmp_path, channels={})
+    failure.write_text("better")
+    with pytest.raises(ClientError):
+        training.main()
+    assert failure.read_text() == "better"
