@@ -20,7 +20,7 @@ demo: $(READY) ## train on real film ratings, serve the model, ask it things, dr
 	$(BIN)/python scripts/demo.py
 
 test: $(READY) ## run the tests that need no network, Docker or GPU, with branch coverage
-	$(BIN)/python -m pytest --cov
+	$(BIN)/python -m pytest --cov --numprocesses 2 --dist worksteal
 
 check: $(READY) ## formatting, lint, types, directions of imports
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
