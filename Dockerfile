@@ -41,10 +41,10 @@ RUN --mount=type=secret,id=ca_bundle --mount=type=secret,id=pip_conf --mount=typ
  && find gevent networkx scipy sympy -depth -type d -name tests -exec rm -r {} + \
  && rm -r /wheelhouse
 
-# ---- package: the wheel of object2vec itself -----------------------------------------------------------------------------
+# ---- package: the wheel of object2vec itself, its kernels compiled -------------------------------------------------------
 FROM builder AS package
 WORKDIR /source
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY src src
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /dist .
 
@@ -55,6 +55,7 @@ FROM base
 ENV PATH=/opt/program:/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     LANG=C.UTF-8 \
+    OMP_WAIT_POLICY=PASSIVE \
     SAGEMAKER_TRAINING_MODULE=object2vec.sagemaker.training:main \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility

@@ -11,9 +11,9 @@ READY := .venv/.ready
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY) ## make .venv with the package and every tool; nothing to do if pyproject.toml has not changed since
+setup: $(READY) ## make .venv with the package and every tool; nothing to do if what it installs has not changed since
 
-$(READY): pyproject.toml scripts/setup
+$(READY): pyproject.toml scripts/setup hatch_build.py $(wildcard src/object2vec/kernels/*.c)
 	PYTHON=$(PYTHON) scripts/setup
 
 demo: $(READY) ## train on real film ratings, serve the model, ask it things, draw the films

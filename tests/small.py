@@ -12,7 +12,7 @@ import torch
 from object2vec.data.sequences import Pairs, Sequences
 from object2vec.hyperparameters import Hyperparameters, parse
 from object2vec.model.network import Network
-from object2vec.model.tokens import Tokens
+from object2vec.model.tokens import TokenEmbedding, Tokens
 
 #: Small in every dimension; what a test does not say is here or at its default.
 SMALL = {
@@ -63,3 +63,20 @@ def write_pairs(path: Path, rows: Iterable[tuple[list[int], list[int], float]]) 
 
 def tokens_of(*lists: list[int]) -> Tokens:
     return Tokens.of(Sequences.of(lists))
+
+
+def gradients_of(network: Network) -> dict[str, torch.Tensor | None]:
+    """The gradient of each parameter, that of a row-sparse table summed up from what its look-ups left."""
+    gradients = {name: parameter.grad for name, parameter in network.named_parameters()}
+    for name, module in network.named_modules():
+        if isinstance(module, TokenEmbedding) and module.row_sparse and module.weight.requires_grad:
+            gradients[f"{name}.weight"] = touched_of(module)
+    return gradients
+
+
+def touched_of(table: TokenEmbedding) -> torch.Tensor:
+    """The gradient (V, E) that a row-sparse table's look-ups have left."""
+    gradient = torch.zeros_like(table.weight)
+    for values, origin, scale, given in table.touched:
+        gradient.index_add_(0, values, given[origin] * scale[:, None])
+    return gradient

@@ -1,0 +1,227 @@
+/* The inner loops that decide how long training takes, each with a plain torch or numpy form beside it in Python.
+ *
+ * Plain C over flat arrays: no Python, no torch, no allocation, no state. Built by hatch_build.py where there is a
+ * compiler; native/__init__.py declares the signatures. Threads are OpenMP's, those that torch itself uses on a CPU.
+ */
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define CLONES
+#endif
+
+/* ---------------------------------------------------------------------------------------------------------------------
+ * Token embeddings. A table is (V, dim); n bags of ids lie in values[offsets[i]:offsets[i + 1]].
+ * ------------------------------------------------------------------------------------------------------------------ */
+
+/* Rows of a table lie far apart: memory is asked for them some turns ahead. */
+#define fetch_row(row, dim, to_write)                                                                                    \
+    for (int64_t k = 0; k < (dim); k += 64 / sizeof *(row))                                                              \
+    __builtin_prefetch((row) + k, to_write)
+
+CLONES void pool_one(const float *restrict table, int64_t dim, const int64_t *values, int64_t n, float *restrict mean,
+                     float *restrict scale)
+{
+    int64_t tokens = 0;
+    memset(mean, 0, (size_t)dim * sizeof *mean);
+    for (int64_t j = 0; j < n; j++) {
+        const float *restrict row = table + values[j] * dim;
+        if (j + 2 < n)
+            fetch_row(table + values[j + 2] * dim, dim, 0);
+        if (values[j] == 0)
+            continue;
+        tokens++;
+        for (int64_t k = 0; k < dim; k++)
+            mean[k] += row[k];
+    }
+    *scale = tokens ? 1.0f / (float)tokens : 0.0f;
+    for (int64_t k = 0; k < dim; k++)
+        mean[k] *= *scale;
+}
+
+/* The mean row of each bag into out (n, dim), and 1 / tokens into scale (n). Id 0 counts as no token. */
+void pool(const float *table, int64_t dim, const int64_t *values, const int64_t *offsets, int64_t n, float *out,
+          float *scale)
+{
+#pragma omp parallel for schedule(dynamic, 16)
+    for (int64_t i = 0; i < n; i++)
+        pool_one(table, dim, values + offsets[i], offsets[i + 1] - offsets[i], out + i * dim, scale + i);
+}
+
+/* Sorts the places of n ids by id: the different ids into rows (n), the places of ids rows[r] into
+ * places[starts[r]:starts[r + 1]], in order. Ids equal to `skip` are left out. `lut` is scratch, V of -1, and is left
+ * so. Returns how many different ids there are. */
+int64_t group(const int64_t *values, int64_t n, int64_t skip, int32_t *lut, int64_t *rows, int64_t *starts,
+              int64_t *places)
+{
+    int64_t found = 0;
+    for (int64_t j = 0; j < n; j++) {
+        int64_t id = values[j];
+        if (id == skip)
+            continue;
+        if (lut[id] < 0) {
+            lut[id] = (int32_t)found;
+            rows[found++] = id;
+            starts[found] = 0;
+        }
+        starts[lut[id] + 1]++;
+    }
+    starts[0] = 0;
+    for (int64_t r = 0; r < found; r++)
+        starts[r + 1] += starts[r];
+    for (int64_t j = 0; j < n; j++)
+        if (values[j] != skip)
+            places[starts[lut[values[j]]]++] = j;
+    memmove(starts + 1, starts, (size_t)found * sizeof *starts);
+    starts[0] = 0;
+    for (int64_t r = 0; r < found; r++)
+        lut[rows[r]] = -1;
+    return found;
+}
+
+enum { SGD, ADAGRAD, ADAM };
+enum { MOST_DIM = 1000 }; /* of token_embedding_dim */
+
+/* What a step needs beside its rows; see step_rows. */
+typedef struct {
+    int64_t kind, dim;
+    const int64_t *places, *origin;
+    const float *scale, *gradient;
+    float rate, decay, c1, c2;
+} Step;
+
+CLONES void step_one(const Step *step, float *restrict w, float *restrict first, float *restrict second, int64_t from,
+                     int64_t to)
+{
+    float slope[MOST_DIM];
+    const int64_t dim = step->dim;
+    const float rate = step->rate, decay = step->decay, c1 = step->c1, c2 = step->c2;
+    for (int64_t k = 0; k < dim; k++)
+        slope[k] = decay * w[k];
+    for (int64_t j = from; j < to; j++) {
+        const float *restrict g = step->gradient + step->origin[step->places[j]] * dim;
+        const float s = step->scale[step->places[j]];
+        for (int64_t k = 0; k < dim; k++)
+            slope[k] += s * g[k];
+    }
+    if (step->kind == SGD) {
+        for (int64_t k = 0; k < dim; k++)
+            w[k] -= rate * slope[k];
+    } else if (step->kind == ADAGRAD) {
+        for (int64_t k = 0; k < dim; k++) {
+            first[k] += slope[k] * slope[k];
+            w[k] -= rate * slope[k] / (sqrtf(first[k]) + 1e-7f);
+        }
+    } else {
+        for (int64_t k = 0; k < dim; k++) {
+            first[k] += 0.1f * (slope[k] - first[k]);
+            second[k] = 0.999f * second[k] + 0.001f * (slope[k] * slope[k]);
+            w[k] -= rate / c1 * first[k] / (sqrtf(second[k] / c2) + 1e-8f);
+        }
+    }
+}
+
+/* One step of an optimizer on the rows that a batch touched, its gradient summed on the way.
+ *
+ * The gradient of table row rows[r] is the sum over p in places[starts[r]:starts[r + 1]] of
+ * scale[p] * gradient[origin[p]]; gradient is (m, dim). first and second are the optimizer's state, (V, dim) each.
+ * c1 and c2 are Adam's bias corrections, 1 - beta^step. */
+void step_rows(int64_t kind, float *table, float *first, float *second, int64_t dim, const int64_t *rows, int64_t n,
+               const int64_t *starts, const int64_t *places, const int64_t *origin, const float *scale,
+               const float *gradient, float rate, float decay, float c1, float c2)
+{
+    const Step step = {kind, dim, places, origin, scale, gradient, rate, decay, c1, c2};
+#pragma omp parallel for schedule(dynamic, 64)
+    for (int64_t r = 0; r < n; r++) {
+        const int64_t at = rows[r] * dim;
+        if (r + 2 < n) {
+            fetch_row(table + rows[r + 2] * dim, dim, 1);
+            fetch_row(first + rows[r + 2] * dim, dim, 1);
+            fetch_row(second + rows[r + 2] * dim, dim, 1);
+        }
+        step_one(&step, table + at, first + at, second + at, starts[r], starts[r + 1]);
+    }
+}
+
+/* ---------------------------------------------------------------------------------------------------------------------
+ * Dropout: out = x / (1 - p), or 0 where a number drawn from seed and place falls below p, as threshold = p * 2^32.
+ * ------------------------------------------------------------------------------------------------------------------ */
+
+CLONES void dropout_part(const float *restrict x, float *restrict out, int64_t from, int64_t to, uint64_t seed,
+                         uint32_t threshold, float scale)
+{
+    const uint32_t low = (uint32_t)seed, high = (uint32_t)(seed >> 32);
+    for (int64_t i = from; i < to; i++) {
+        uint32_t h = (uint32_t)i * 0x9e3779b1u ^ low;
+        h = (h ^ h >> 16) * 0x7feb352du;
+        h = (h ^ h >> 15) * 0x846ca68bu;
+        h = ((h ^ h >> 16) + high) * 0x9e3779b1u;
+        h = (h ^ h >> 15) * 0x2c1b3c6du;
+        h ^= h >> 16;
+        out[i] = h < threshold ? 0.0f : x[i] * scale;
+    }
+}
+
+void dropout(const float *x, float *out, int64_t n, uint64_t seed, uint32_t threshold, float scale)
+{
+    const int64_t part = 1 << 15;
+#pragma omp parallel for schedule(static) if (n > part)
+    for (int64_t from = 0; from < n; from += part)
+        dropout_part(x, out, from, from + part < n ? from + part : n, seed, threshold, scale);
+}
+
+/* ---------------------------------------------------------------------------------------------------------------------
+ * Objects: n sequences of tokens lie in values[offsets[i]:offsets[i + 1]]; sequences of the same tokens are one object.
+ * ------------------------------------------------------------------------------------------------------------------ */
+
+/* The number of each sequence's object into which (n), the first sequence that holds it into first (n). slots is
+ * scratch, mask + 1 (a power of two, more than n) of -1. Returns how many objects there are. */
+int64_t distinct(const int32_t *values, const int64_t *offsets, int64_t n, int64_t *slots, int64_t mask, int64_t *which,
+                 int64_t *first)
+{
+    int64_t found = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const int32_t *tokens = values + offsets[i];
+        const int64_t length = offsets[i + 1] - offsets[i];
+        uint64_t hash = (uint64_t)length;
+        for (int64_t k = 0; k < length; k++) {
+            hash = (hash ^ (uint32_t)tokens[k]) * 0x9e3779b97f4a7c15u;
+            hash ^= hash >> 32;
+        }
+        for (int64_t slot = (int64_t)hash & mask;; slot = (slot + 1) & mask) {
+            const int64_t object = slots[slot];
+            if (object < 0) {
+                slots[slot] = which[i] = found;
+                first[found++] = i;
+                break;
+            }
+            const int64_t other = offsets[first[object]];
+            if (offsets[first[object] + 1] - other == length &&
+                !memcmp(values + other, tokens, (size_t)length * sizeof *tokens)) {
+                which[i] = object;
+                break;
+            }
+        }
+    }
+    return found;
+}
+
+/* Numbers the n ids in values as they come: the different ones into used (n), the number of each value's into place (n).
+ * `lut` is scratch, one an id, all -1 before and after. Returns how many different ids there are. */
+int64_t number(const int64_t *values, int64_t n, int32_t *lut, int64_t *used, int64_t *place)
+{
+    int64_t found = 0;
+    for (int64_t j = 0; j < n; j++) {
+        if (lut[values[j]] < 0) {
+            lut[values[j]] = (int32_t)found;
+            used[found++] = values[j];
+        }
+        place[j] = lut[values[j]];
+    }
+    for (int64_t r = 0; r < found; r++)
+        lut[used[r]] = -1;
+    return found;
+}

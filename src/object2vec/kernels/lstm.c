@@ -1,0 +1,90 @@
+/* The point-wise part of an LSTM step; the products around it are torch's. Gates stand in torch's order: i, f, g, o. */
+#include <math.h>
+#include <stdint.h>
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define CLONES
+#endif
+
+/* e^x within 2 units in the last place, in a form that compilers make vector code of (Cephes' expf). */
+static inline __attribute__((always_inline)) float exponential(float x)
+{
+    union {
+        float f;
+        int32_t i;
+    } power;
+    x = x < -87.0f ? -87.0f : x > 87.0f ? 87.0f : x;
+    const float n = rintf(x * 1.44269504088896341f);
+    const float r = x - n * 0.693359375f + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    power.i = ((int32_t)n + 127) << 23;
+    return (p * r * r + r + 1.0f) * power.f;
+}
+
+static inline __attribute__((always_inline)) float sigmoid(float x)
+{
+    return 1.0f / (1.0f + exponential(-x));
+}
+
+static inline __attribute__((always_inline)) float hyperbolic(float x)
+{
+    return 2.0f / (1.0f + exponential(-2.0f * x)) - 1.0f;
+}
+
+CLONES void forward_one(int64_t units, float *restrict i, const float *restrict b, float *restrict c, float *restrict h)
+{
+    float *restrict f = i + units, *restrict g = f + units, *restrict o = g + units;
+    for (int64_t k = 0; k < units; k++) {
+        i[k] = sigmoid(i[k]);
+        f[k] = sigmoid(f[k]);
+        g[k] = hyperbolic(g[k]);
+        o[k] = sigmoid(o[k]);
+        c[k] = i[k] * g[k] + (b ? f[k] * b[k] : 0.0f);
+        h[k] = o[k] * hyperbolic(c[k]);
+    }
+}
+
+/* gates (n, 4 * units) hold what goes into the gates, and then the gates themselves; before (going_on, units) is the cell
+ * before the step, of the first rows, the others begin; cell and hidden (n, units) are what comes of it. */
+void lstm_forward(int64_t n, int64_t going_on, int64_t units, float *gates, const float *before, float *cell,
+                  float *hidden)
+{
+#pragma omp parallel for schedule(static) if (n * units > 8192)
+    for (int64_t row = 0; row < n; row++)
+        forward_one(units, gates + row * 4 * units, row < going_on ? before + row * units : 0, cell + row * units,
+                    hidden + row * units);
+}
+
+CLONES void backward_one(int64_t units, float *restrict i, const float *restrict b, const float *restrict c,
+                         const float *restrict dh, float *restrict dc)
+{
+    float *restrict f = i + units, *restrict g = f + units, *restrict o = g + units;
+    for (int64_t k = 0; k < units; k++) {
+        const float squashed = hyperbolic(c[k]);
+        const float down = dc[k] + dh[k] * o[k] * (1.0f - squashed * squashed);
+        const float d_i = down * g[k], d_f = b ? down * b[k] : 0.0f, d_g = down * i[k], d_o = dh[k] * squashed;
+        dc[k] = down * f[k];
+        i[k] = d_i * i[k] * (1.0f - i[k]);
+        f[k] = d_f * f[k] * (1.0f - f[k]);
+        g[k] = d_g * (1.0f - g[k] * g[k]);
+        o[k] = d_o * o[k] * (1.0f - o[k]);
+    }
+}
+
+/* The gradient of that step. gates hold the gates, and then the gradient of what went into them; d_hidden is the
+ * gradient of hidden; d_cell that of cell from later steps, and then that of before. */
+void lstm_backward(int64_t n, int64_t going_on, int64_t units, float *gates, const float *before, const float *cell,
+                   const float *d_hidden, float *d_cell)
+{
+#pragma omp parallel for schedule(static) if (n * units > 8192)
+    for (int64_t row = 0; row < n; row++)
+        backward_one(units, gates + row * 4 * units, row < going_on ? before + row * units : 0, cell + row * units,
+                     d_hidden + row * units, d_cell + row * units);
+}

@@ -1,0 +1,172 @@
+"""Each kernel against its plain form, which the other tests hold to the reference."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from object2vec import kernels
+from object2vec.data.sequences import Sequences
+from object2vec.hyperparameters import NETWORKS
+from object2vec.model.network import Network
+from small import configured, gradients_of, network_of, tokens_of
+
+OBJECTS = [[3], [1, 2, 3, 4, 5, 6], [], [0], [8, 0, 8], [2, 5, 0, 0], [7, 7, 7, 7], [1]]
+
+
+def test_they_are_built() -> None:
+    """The kernels are there: a machine that runs these tests has a compiler."""
+    assert kernels.available()
+
+
+def outcome(network: Network) -> tuple[torch.Tensor, dict[str, torch.Tensor | None]]:
+    index = torch.arange(len(OBJECTS)), torch.arange(len(OBJECTS)).flip(0)
+    output = network((tokens_of(*OBJECTS), tokens_of(*OBJECTS[::-1])), index)
+    output.pow(3).sum().backward()
+    return output.detach(), gradients_of(network)
+
+
+@pytest.mark.parametrize("storage", ["dense", "row_sparse"])
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_training_is_the_same_with_and_without(
+    network: str, layers: int, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The output and the gradient of every weight are those of the plain form, for each encoder."""
+    hyperparameters = configured(network=network, enc0_layers=layers, token_embedding_storage_type=storage)
+    output, gradients = outcome(network_of(hyperparameters))
+    monkeypatch.setattr(kernels, "available", lambda: False)
+    plain_output, plain_gradients = outcome(network_of(hyperparameters))
+    torch.testing.assert_close(output, plain_output, atol=1e-5, rtol=1e-5)
+    for name, gradient in plain_gradients.items():
+        torch.testing.assert_close(gradients[name], gradient, atol=1e-4, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("output", [{"num_classes": 3}, {"output_layer": "mean_squared_error"}], ids=["three", "one"])
+@pytest.mark.parametrize("comparators", ["hadamard", "concat", "abs_diff, hadamard", "hadamard, concat, abs_diff"])
+def test_pairs_are_scored_the_same_with_and_without(
+    comparators: str, output: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a feed-forward layer, output and gradients are those of comparators and output layer one by one."""
+    hyperparameters = configured(mlp_layers=0, comparator_list=comparators, enc0_token_embedding_dim=19, **output)
+    score, gradients = outcome(network_of(hyperparameters))
+    monkeypatch.setattr(kernels, "available", lambda: False)
+    plain_score, plain_gradients = outcome(network_of(hyperparameters))
+    torch.testing.assert_close(score, plain_score, atol=1e-5, rtol=1e-5)
+    for name, gradient in plain_gradients.items():
+        torch.testing.assert_close(gradients[name], gradient, atol=1e-4, rtol=1e-4, msg=name)
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
+    """A million ones at p = 0.3: 30 % become 0 and the others 1 / 0.7, within five standard deviations."""
+    dropped = kernels.dropout(torch.ones(1_000_000), 0.3, 12345)
+    assert dropped.unique().tolist() == [0, pytest.approx(1 / 0.7)]
+    assert abs((dropped == 0).double().mean().item() - 0.3) < 5 * (0.3 * 0.7 / 1e6) ** 0.5
+
+
+def test_dropout_is_decided_by_its_seed() -> None:
+    """One seed drops the same units each time, whatever they hold; other seeds, near or far, drop others."""
+    ones = torch.ones(4096)
+    first = kernels.dropout(ones, 0.5, 1)
+    assert torch.equal(first, kernels.dropout(ones * 3, 0.5, 1) / 3)
+    for seed in (2, 1 + 2**32, 2**61):
+        agreement = ((first == 0) == (kernels.dropout(ones, 0.5, seed) == 0)).double().mean().item()
+        assert abs(agreement - 0.5) < 0.05
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0])
+def test_dropout_of_nothing_and_of_everything(p: float) -> None:
+    """p = 0 leaves all as it is, p = 1 leaves nothing but zeros."""
+    x = torch.arange(1.0, 100.0)
+    assert torch.equal(kernels.dropout(x, p, 7), x * (1 - p))
+
+
+lists = st.lists(st.lists(st.integers(0, 3), max_size=4), max_size=40)
+
+
+@given(lists)
+def test_distinct_finds_the_different_sequences(given_lists: list[list[int]]) -> None:
+    """Every sequence belongs to the first one that is equal to it; each object is counted once, in order."""
+    sequences = Sequences.of(given_lists)
+    first, which = kernels.distinct(sequences.values, sequences.offsets)
+    seen = list(dict.fromkeys(map(tuple, given_lists)))
+    assert [tuple(given_lists[i]) for i in first] == seen
+    assert [seen[object_] for object_ in which] == list(map(tuple, given_lists))
+
+
+@given(st.lists(st.integers(0, 20), max_size=200), st.integers(-1, 3))
+def test_group_sorts_places_by_id(ids: list[int], skip: int) -> None:
+    """Each id that is not skipped has all its places, in order, and the scratch is as it was."""
+    lut = torch.full((21,), -1, dtype=torch.int32)
+    rows, starts, places = kernels.group(torch.tensor(ids, dtype=torch.int64), lut, skip=skip)
+    found = {row: places[a:b].tolist() for row, a, b in zip(rows.tolist(), starts[:-1], starts[1:], strict=True)}
+    assert found == {i: [p for p, other in enumerate(ids) if other == i] for i in ids if i != skip}
+    assert bool((lut == -1).all())
+
+
+number = st.integers(0, 999_999_999)
+label = st.one_of(st.integers(-(10**6), 10**6), st.floats(-1e6, 1e6).map(lambda x: round(x, 6)))
+record = st.fixed_dictionaries(
+    {"in0": st.lists(number, max_size=9), "in1": st.lists(number, max_size=9), "label": label}
+)
+
+
+@given(st.lists(record, max_size=20), st.integers(1, 6), st.sampled_from(["", " ", "\t "]), st.randoms())
+def test_lines_in_the_plain_form_are_read(records: list[dict], most: int, space: str, random: object) -> None:
+    """Keys in any order, spaces anywhere, blank lines between: what is written is read, cut and counted."""
+    text = ""
+    for each in records:
+        keys = sorted(each, key=lambda _: random.random())  # type: ignore[attr-defined]
+        fields = (f'{space}"{key}"{space}:{space}{each[key]!r}{space}' for key in keys)
+        text += f"{space}{{{','.join(fields)}}}{space}\n{space}\n"
+    lines = kernels.read_lines(text.encode(), (most, 100))
+    assert (len(lines.labels), lines.consumed, lines.lines) == (len(records), len(text), 2 * len(records))
+    assert lines.labels.tolist() == [each["label"] for each in records]
+    assert lines.values[0].tolist() == [token for each in records for token in each["in0"][:most]]
+    assert lines.lengths[1].tolist() == [len(each["in1"]) for each in records]
+    assert lines.cut.tolist() == [sum(len(each["in0"]) > most for each in records), 0]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"in0":[1],"in1":[2],"label":1,"more":2}',
+        '{"in0":[1],"in1":[2]}',
+        '{"in0":[1],"in0":[1],"in1":[2],"label":1}',
+        '{"in0":[1],"in1":[2],"label":1}{',
+        '{"in0":[1],"in1":[2],"label":1} x',
+        '{"in0":[1],"in1":[2],"label":1,}',
+        '{"in0":[1,],"in1":[2],"label":1}',
+        '{"in0":[1 2],"in1":[2],"label":1}',
+        '{"in0":[01],"in1":[2],"label":1}',
+        '{"in0":[-1],"in1":[2],"label":1}',
+        '{"in0":[1.0],"in1":[2],"label":1}',
+        '{"in0":[1e1],"in1":[2],"label":1}',
+        '{"in0":[1234567890],"in1":[2],"label":1}',
+        '{"in0":["1"],"in1":[2],"label":1}',
+        '{"in0":[true],"in1":[2],"label":1}',
+        '{"in0":1,"in1":[2],"label":1}',
+        '{"in0":[1],"in1":[2],"label":true}',
+        '{"in0":[1],"in1":[2],"label":1e5}',
+        '{"in0":[1],"in1":[2],"label":1.}',
+        '{"in0":[1],"in1":[2],"label":.5}',
+        '{"in0":[1],"in1":[2],"label":01}',
+        '{"in0":[1],"in1":[2],"label":-}',
+        '{"in0":[1],"in1":[2],"label":- 1}',
+        '{"in0":[1],"in1":[2],"label":1234567890123456}',
+        '{"in0":[1],"in1":[2],"label":NaN}',
+        '{"in0":[1],"in1":[2],"label"',
+        '{"in0":[1',
+        "[1]",
+        "nothing",
+    ],
+)
+def test_any_other_line_is_left_to_the_parser(line: str) -> None:
+    """Reading stops before a line that is not plain, right or wrong, and what went before it is kept."""
+    good = '{"in0":[1],"in1":[2, 3],"label":-0.5}\n'
+    lines = kernels.read_lines((good + line + "\n" + good).encode(), (9, 9))
+    assert (len(lines.labels), lines.consumed, lines.lines) == (1, len(good), 1)
+    np.testing.assert_array_equal(lines.values[1], [2, 3])
