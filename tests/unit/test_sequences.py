@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from object2vec import kernels
 from object2vec.data.sequences import Pairs, Sequences
 
 LISTS = st.lists(st.lists(st.integers(0, 2**31 - 1) | st.integers(0, 2), max_size=5), max_size=12)
@@ -36,25 +38,16 @@ def test_take(lists: list[list[int]], data: st.DataObject) -> None:
     assert lists_of(taken) == [lists[i] for i in index]
 
 
-@given(LISTS, st.integers(1, 6))
-def test_cut(lists: list[list[int]], length: int) -> None:
-    """Cutting keeps the first tokens of each sequence."""
-    assert lists_of(Sequences.of(lists).cut(length)) == [tokens[:length] for tokens in lists]
-
-
-@given(st.lists(LISTS, max_size=4))
-def test_joined(parts: list[list[list[int]]]) -> None:
-    """Joining puts all sequences one after the other."""
-    joined = Sequences.joined([Sequences.of(part) for part in parts])
-    assert lists_of(joined) == [tokens for part in parts for tokens in part]
-
-
-@given(LISTS)
-def test_distinct(lists: list[list[int]]) -> None:
-    """The distinct sequences are each there once, and point back to every sequence."""
-    distinct, which = Sequences.of(lists).distinct()
-    assert sorted(lists_of(distinct)) == sorted(map(list, {tuple(tokens) for tokens in lists}))
-    assert lists_of(distinct.take(which)) == lists
+@pytest.mark.parametrize("with_kernels", [True, False])
+@given(lists=LISTS)
+def test_distinct(with_kernels: bool, lists: list[list[int]]) -> None:
+    """The distinct sequences are each there once, and every sequence knows which of them it is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernels, "available", lambda: with_kernels)
+        sequences = Sequences.of(lists)
+        first, which = sequences.distinct()
+    assert sorted(lists_of(sequences.take(first))) == sorted(map(list, {tuple(tokens) for tokens in lists}))
+    assert lists_of(sequences.take(first[which])) == lists
 
 
 @given(LISTS)

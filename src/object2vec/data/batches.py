@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from object2vec import kernels
+from object2vec.arrays import Float32, Int32, Int64
 from object2vec.data.negatives import NegativeSampler
-from object2vec.data.sequences import Float32, Int64, Pairs, Sequences
+from object2vec.data.sequences import Pairs, Sequences
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +55,9 @@ class Batches:
         self.bucket_width = bucket_width
         self.seed = seed
         self.labels = pairs.labels
-        (objects0, which0), (objects1, which1) = pairs.in0.distinct(), pairs.in1.distinct()
-        self.objects = objects0, objects1
+        self.sides = pairs.sides
+        (first0, which0), (first1, which1) = pairs.in0.distinct(), pairs.in1.distinct()
+        self.first = first0, first1
         self.which = which0, which1
         self.sampler = NegativeSampler(self.which, pairs.labels, negatives) if negatives else None
 
@@ -82,7 +86,7 @@ class Batches:
 
     def _buckets(self, examples: Examples, generator: np.random.Generator) -> Iterator[Batch]:
         """Batches whose longer sides fall in one step of `bucket_width`, the batches themselves in a new order."""
-        lengths = [self.objects[side].lengths[self.which[side][examples.rows[side]]] for side in (0, 1)]
+        lengths = [self.sides[side].lengths[examples.rows[side]] for side in (0, 1)]
         bucket = np.maximum(*lengths) // self.bucket_width
         order = np.argsort(bucket, kind="stable")
         ends = np.flatnonzero(np.diff(bucket[order])) + 1
@@ -101,10 +105,21 @@ class Batches:
     def _batch(self, examples: Examples) -> Batch:
         objects, index = [], []
         for side in (0, 1):
-            used, place = np.unique(self.which[side][examples.rows[side]], return_inverse=True)
-            objects.append(self.objects[side].take(used))
+            used, place = self._number(side, self.which[side][examples.rows[side]])
+            objects.append(self.sides[side].take(self.first[side][used]))
             index.append(place)
         return Batch((objects[0], objects[1]), (index[0], index[1]), examples.labels)
+
+    def _number(self, side: int, objects: Int64) -> tuple[Int64, Int64]:
+        """The different ones among P objects, and for each of P which of them it is."""
+        if kernels.available():
+            return kernels.number(objects, self._lut[side])
+        return np.unique(objects, return_inverse=True)
+
+    @cached_property
+    def _lut(self) -> tuple[Int32, Int32]:
+        """Scratch of the kernel, -1 for each object of a side."""
+        return np.full(len(self.first[0]), -1, np.int32), np.full(len(self.first[1]), -1, np.int32)
 
 
 def _beside(given: Examples, drawn: tuple[Int64, Int64], generator: np.random.Generator) -> Examples:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from object2vec.data.sequences import Float32, Int64
+from object2vec.arrays import Float32, Int64
 
 #: How often a draw that hit a known positive is drawn again before the positive is given up as having no negative.
 ROUNDS = 64

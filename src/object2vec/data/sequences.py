@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
-Float32 = npt.NDArray[np.float32]
+from object2vec import kernels
+from object2vec.arrays import Float32, Int32, Int64
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +30,6 @@ class Sequences:
         np.cumsum([len(tokens) for tokens in lists], out=offsets[1:])
         values = np.fromiter((token for tokens in lists for token in tokens), np.int32, int(offsets[-1]))
         return cls(values, offsets)
-
-    @classmethod
-    def joined(cls, parts: Sequence[Sequences]) -> Sequences:
-        """All sequences of `parts`, in order."""
-        ends = np.cumsum([0, *(part.offsets[-1] for part in parts)])
-        offsets = [part.offsets[1:] + start for part, start in zip(parts, ends, strict=False)]
-        return cls(
-            np.concatenate([np.empty(0, np.int32), *(part.values for part in parts)]),
-            np.concatenate([np.zeros(1, np.int64), *offsets]),
-        )
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -64,33 +53,24 @@ class Sequences:
         shift = np.repeat(self.offsets[:-1][index] - offsets[:-1], lengths)
         return Sequences(self.values[shift + np.arange(offsets[-1])], offsets)
 
-    def cut(self, max_seq_len: int) -> Sequences:
-        """The first `max_seq_len` tokens of each sequence."""
-        lengths = self.lengths
-        if not len(self) or lengths.max() <= max_seq_len:
-            return self
-        position = np.arange(len(self.values)) - np.repeat(self.offsets[:-1], lengths)
-        offsets = np.zeros_like(self.offsets)
-        np.cumsum(np.minimum(lengths, max_seq_len), out=offsets[1:])
-        return Sequences(self.values[position < max_seq_len], offsets)
+    def distinct(self) -> tuple[Int64, Int64]:
+        """The different ones among the N sequences: where each stands first, and for each of the N which it is, (N,).
 
-    def distinct(self) -> tuple[Sequences, Int64]:
-        """The different sequences, and for each of the N which of them it is, (N,).
-
-        Sequences of one length are compared as rows of a matrix, so nothing depends on a hash.
+        Tokens are compared with tokens, so nothing depends on a hash.
         """
-        lengths = self.lengths
+        if kernels.available():
+            return kernels.distinct(self.values, self.offsets)
         which = np.empty(len(self), np.int64)
-        first: list[Int64] = []
+        first: list[Int64] = [np.empty(0, np.int64)]
         found = 0
-        for length in np.unique(lengths):
-            rows = np.flatnonzero(lengths == length)
+        for length in np.unique(self.lengths):
+            rows = np.flatnonzero(self.lengths == length)
             tokens = self.values[self.offsets[rows, None] + np.arange(length)]
             _, index, inverse = np.unique(_as_keys(tokens), return_index=True, return_inverse=True)
             which[rows] = found + inverse
             first.append(rows[index])
             found += len(index)
-        return self.take(np.concatenate(first) if first else np.empty(0, np.int64)), which
+        return np.concatenate(first), which
 
 
 def _as_keys(tokens: Int32) -> npt.NDArray[np.generic]:

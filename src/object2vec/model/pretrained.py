@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from object2vec.arrays import Float32
 from object2vec.data.files import open_file
-from object2vec.data.sequences import Float32
 from object2vec.errors import DataError
 
 

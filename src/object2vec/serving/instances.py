@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-from object2vec.data.sequences import Float32
+from object2vec.arrays import Float32
 from object2vec.errors import RequestError, UserError
 
 Side = Literal["in0", "in1"]

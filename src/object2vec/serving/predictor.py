@@ -1,6 +1,6 @@
 """A trained model that answers: embeddings of objects, scores of pairs.
 
-Each distinct object of a chunk is encoded once, in passes over objects of like length. A `Predictor` may be called from
+Each distinct object of a chunk is encoded once, in passes of bounded size. A `Predictor` may be called from
 several threads at a time.
 
 Shapes: N objects or instances, P pairs, D numbers an embedding, C scores a pair.
@@ -19,14 +19,15 @@ import torch
 from torch import Tensor
 
 from object2vec import artifact
-from object2vec.data.sequences import Float32, Int64, Sequences
+from object2vec.arrays import Float32, Int64
+from object2vec.data.sequences import Sequences
 from object2vec.errors import RequestError
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 from object2vec.model.tokens import Tokens
 from object2vec.serving.instances import SIDES, Instances, Mode, Prediction, Side
 
-#: What bounds the memory of a request of any size: instances worked on at a time, and padded tokens in one pass.
+#: What bounds the memory of a request of any size: instances worked on at a time, and tokens in one pass.
 ROWS: Final = 1024
 TOKENS: Final = 32_768
 
@@ -115,8 +116,10 @@ class Predictor:
         rows = [row for row, tokens in enumerate(given) if tokens is not None]
         tokens = [(given[row] or [])[:max_seq_len] for row in rows]
         self._check(side, instances, rows, tokens)
-        distinct, which = Sequences.of(tokens).distinct()
-        passes = [self.network.encode(side, Tokens.of(part, self.network.device)) for part in _passes(distinct)]
+        sequences = Sequences.of(tokens)
+        first, which = sequences.distinct()
+        parts = _passes(sequences.take(first))
+        passes = [self.network.encode(side, Tokens.of(part, self.network.device)) for part in parts]
         place = np.full(len(instances), -1)
         place[rows] = which
         return _Column(torch.cat(passes) if passes else torch.empty(0), place)
@@ -142,12 +145,11 @@ class _Column(NamedTuple):
 
 
 def _passes(sequences: Sequences) -> Iterator[Sequences]:
-    """The sequences, in order, cut where a pass would have more than `TOKENS` padded tokens; they stand by length."""
-    lengths = np.maximum(sequences.lengths, 1)
+    """The sequences, in order, cut where a pass would have more than `TOKENS` tokens."""
     start = 0
     while start < len(sequences):
-        padded = lengths[start:] * np.arange(1, len(sequences) - start + 1)
-        stop = start + max(1, int(np.searchsorted(padded, TOKENS, side="right")))
+        most = sequences.offsets[start] + TOKENS
+        stop = max(start + 1, int(np.searchsorted(sequences.offsets, most, side="right")) - 1)
         yield sequences.take(np.arange(start, stop))
         start = stop
 

@@ -1,0 +1,37 @@
+"""Columns that grow on disk and are mapped into memory, so that data may be larger than memory."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Column:
+    """A column of numbers that are appended part by part, in a temporary file without a name.
+
+    What is in use of it lies in the system's page cache, which gives memory back when it runs short.
+    """
+
+    def __init__(self, dtype: npt.DTypeLike) -> None:
+        self.dtype = np.dtype(dtype)
+        self._file = tempfile.TemporaryFile(prefix="object2vec-")  # noqa: SIM115 -- closed by close
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def append(self, part: npt.NDArray[Any]) -> None:
+        """Put a part at the end."""
+        self._file.write(np.ascontiguousarray(part, self.dtype).data)
+        self._length += len(part)
+
+    def mapped(self) -> npt.NDArray[Any]:
+        """The whole column, (length,), read-only; it stays when the column is closed."""
+        self._file.flush()
+        return np.memmap(self._file, self.dtype, "r") if self._length else np.empty(0, self.dtype)
+
+    def close(self) -> None:
+        self._file.close()

@@ -1,0 +1,164 @@
+"""Lines of JSON to columns, and what is wrong with a line that cannot be one of them."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import orjson
+
+from object2vec import kernels
+from object2vec.errors import DataError
+from object2vec.hyperparameters import Hyperparameters
+from object2vec.kernels import Lines
+
+SIDES: Final = ("in0", "in1")
+WANTED: Final = 'wanted an object like {"in0": [1, 2], "in1": [3], "label": 1}'
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Whole lines of a file; the first of them is line `first` of it, counted from 1."""
+
+    file: Path
+    first: int
+    text: bytes
+
+    def line_of(self, record: int) -> int:
+        """The number of the line that holds a record, numbered from 0; lines without one are not counted."""
+        lines = (line for line, text in enumerate(self.text.split(b"\n"), start=self.first) if text.strip())
+        return next(islice(lines, record, None))
+
+
+class RecordReader:
+    """Reads chunks into columns, and checks them against a configuration."""
+
+    def __init__(self, hyperparameters: Hyperparameters) -> None:
+        self.hyperparameters = hyperparameters
+        self.most = (hyperparameters.encoders[0].max_seq_len, hyperparameters.encoders[1].max_seq_len)
+
+    def read(self, chunk: Chunk) -> list[Lines]:
+        """The records of a chunk, in one or two parts.
+
+        Raises:
+            DataError: naming the first line that is no record, or that holds a value out of range.
+        """
+        parts = []
+        rest = chunk
+        if kernels.available():
+            parts.append(kernels.read_lines(chunk.text, self.most))
+            rest = Chunk(chunk.file, chunk.first + parts[0].lines, chunk.text[parts[0].consumed :])
+            self._check(parts[0], chunk)
+        if rest.text:
+            parts.append(_read_any(rest, self))
+            self._check(parts[-1], rest)
+        return parts
+
+    def _check(self, lines: Lines, chunk: Chunk) -> None:
+        for side in (0, 1):
+            tokens = lines.values[side]
+            bad = (tokens < 0) | (tokens >= self.hyperparameters.encoders[side].vocab_size)
+            if bad.any():
+                place = int(bad.argmax())
+                record = int(np.searchsorted(np.cumsum(lines.lengths[side]), place, side="right"))
+                raise DataError.at(chunk.file, chunk.line_of(record), self.token_fault(side, int(tokens[place])))
+        bad = np.abs(lines.labels) > np.finfo(np.float32).max  # what float32 cannot hold
+        if not self.hyperparameters.regression:
+            whole = lines.labels == np.floor(lines.labels)
+            bad |= ~whole | (lines.labels < 0) | (lines.labels >= self.hyperparameters.num_classes)
+        if bad.any():
+            record = int(bad.argmax())
+            raise DataError.at(chunk.file, chunk.line_of(record), self.label_fault(f"{lines.labels[record]:g}"))
+
+    def token_fault(self, side: int, token: int) -> str:
+        if token < 0:
+            return f"{SIDES[side]} has the token {token}, wanted an integer token id from 0"
+        size = self.hyperparameters.encoders[side].vocab_size
+        return f'Inconsistent vocab for {SIDES[side]} found. Vocab id "{token}" is not less than vocab_size={size}'
+
+    def label_fault(self, got: str) -> str:
+        if self.hyperparameters.regression:
+            return f"label is {got}, wanted a finite number"
+        return f"label is {got}, wanted a class from 0 to {self.hyperparameters.num_classes - 1}"
+
+    def fault(self, record: Any) -> str:
+        """What is wrong with a record that is JSON and does not fit into columns."""
+        if not isinstance(record, dict):
+            return f"{_kind(record)}, {WANTED}"
+        for side, key in enumerate(SIDES):
+            if key not in record:
+                return f"no {key}, {WANTED}"
+            if not isinstance(record[key], list):
+                return f"{key} is {_kind(record[key])}, wanted a list of integer token ids"
+            for position, token in enumerate(record[key]):
+                if type(token) is not int:
+                    return f"{key}[{position}] is {_kind(token)}, wanted an integer token id"
+                if not -(2**31) <= token < 2**31:
+                    return self.token_fault(side, token)
+        if "label" not in record:
+            return f"no label, {WANTED}"
+        return self.label_fault(_kind(record["label"]))
+
+
+def _read_any(chunk: Chunk, reader: RecordReader) -> Lines:
+    """Read lines of any JSON that holds a record."""
+    values, lengths, labels, cut = (array("i"), array("i")), (array("q"), array("q")), array("d"), [0, 0]
+    for line, text in _lines(chunk):
+        try:
+            record = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            what = f"not JSON ({error.msg} at character {error.pos + 1}), {WANTED}"
+            raise DataError.at(chunk.file, line, what) from None
+        try:
+            if b"true" in text or b"false" in text:  # bool passes for int everywhere below
+                _refuse_bools(record)
+            for side, key in enumerate(SIDES):
+                tokens = record[key]
+                values[side].fromlist(tokens)  # TypeError for all but a list of integers
+                excess = max(0, len(tokens) - reader.most[side])
+                del values[side][len(values[side]) - excess :]
+                cut[side] += excess > 0
+                lengths[side].append(len(tokens) - excess)
+            labels.append(record["label"])
+        except (TypeError, KeyError, OverflowError):
+            raise DataError.at(chunk.file, line, reader.fault(record)) from None
+    return Lines(
+        (np.frombuffer(values[0], np.int32), np.frombuffer(values[1], np.int32)),
+        (np.frombuffer(lengths[0], np.int64), np.frombuffer(lengths[1], np.int64)),
+        np.frombuffer(labels, np.float64),
+        np.array(cut),
+        chunk.text.count(b"\n"),
+        len(chunk.text),
+    )
+
+
+def _lines(chunk: Chunk) -> Iterator[tuple[int, bytes]]:
+    """The lines that hold something, and their numbers."""
+    for line, text in enumerate(chunk.text.split(b"\n"), start=chunk.first):
+        if text and not text.isspace():
+            yield line, text
+
+
+def _refuse_bools(record: Any) -> None:
+    """Raise TypeError where a token or a label is true or false."""
+    for key in (*SIDES, "label"):
+        value = record[key]
+        if isinstance(value, bool) or (isinstance(value, list) and any(isinstance(token, bool) for token in value)):
+            raise TypeError(key)
+
+
+def _kind(value: Any) -> str:
+    """A JSON value in a few words: what it is, and how it begins."""
+    names = {str: "the string", bool: "the boolean", float: "the number", int: "the number", list: "the list"}
+    if value is None:
+        return "null"
+    try:
+        text = orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:  # it reads deeper nesting than it writes
+        text = "[[…"
+    return f"{names.get(type(value), 'the object')} {text if len(text) <= 40 else text[:40] + '…'}"
