@@ -11,7 +11,7 @@ import torch
 import reference
 from object2vec.hyperparameters import ACTIVATIONS, COMPARATORS, NETWORKS, Hyperparameters
 from object2vec.model.network import Network
-from small import configured, network_of, tokens_of, weights_of
+from small import configured, gradients_of, network_of, tokens_of, weights_of
 
 PAIRS = [([1, 2], [3]), ([4], [5, 6, 7]), ([], [1]), ([8, 8, 2], []), ([0, 3], [3, 0])]
 SELECTIONS = [", ".join(names) for count in (1, 2, 3) for names in permutations(COMPARATORS, count)]
@@ -129,7 +129,7 @@ def test_a_gradient_reaches_every_parameter(
             parameter.abs_()
     tokens = tokens_of([1, 2, 3, 4], [5, 6, 7])
     network.compare(network.encode(0, tokens), network.encode(1, tokens)).pow(2).sum().backward()
-    still = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.to_dense().any()]
+    still = [name for name, gradient in gradients_of(network).items() if gradient is None or not gradient.any()]
     assert still == []
 
 

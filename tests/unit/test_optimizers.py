@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -12,69 +12,91 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from object2vec import kernels
 from object2vec.hyperparameters import NETWORKS, OPTIMIZERS, ROW_SPARSE_OPTIMIZERS
 from object2vec.model.network import Network
-from object2vec.training.optimizers import RowAdagrad, RowAdam, RowOptimizer, RowSGD, make_optimizers
-from small import configured, network_of, tokens_of
+from object2vec.model.tokens import TokenEmbedding, Touched
+from object2vec.training.optimizers import RowOptimizer, make_optimizers
+from small import configured, gradients_of, network_of, tokens_of, touched_of
 
 DENSE = {
-    RowSGD: lambda p, decay: torch.optim.SGD(p, lr=0.1, weight_decay=decay),
-    RowAdagrad: lambda p, decay: torch.optim.Adagrad(p, lr=0.1, weight_decay=decay, eps=1e-7),
-    RowAdam: lambda p, decay: torch.optim.Adam(p, lr=0.1, weight_decay=decay),
+    "sgd": lambda p, decay: torch.optim.SGD(p, lr=0.1, weight_decay=decay),
+    "adagrad": lambda p, decay: torch.optim.Adagrad(p, lr=0.1, weight_decay=decay, eps=1e-7),
+    "adam": lambda p, decay: torch.optim.Adam(p, lr=0.1, weight_decay=decay),
 }
 ROWS, WIDTH = 6, 3
 
 
-def table(seed: int = 0) -> nn.Parameter:
-    return nn.Parameter(torch.randn(ROWS, WIDTH, generator=torch.Generator().manual_seed(seed)))
+@pytest.fixture(params=[True, False], ids=["kernels", "plain"])
+def kernels_or_not(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs a test with the kernels, and as on a machine without them."""
+    if request.param:
+        assert kernels.available()
+    else:
+        monkeypatch.setattr(kernels, "available", lambda: False)
 
 
-def gradient(rows: list[int], seed: int) -> Tensor:
-    """A sparse gradient with a random row for each of `rows`; a row named twice has the sum."""
-    values = torch.randn(len(rows), WIDTH, generator=torch.Generator().manual_seed(seed))
-    return torch.sparse_coo_tensor(
-        torch.tensor([rows], dtype=torch.int64), values, (ROWS, WIDTH), check_invariants=True
-    )
+def table(seed: int = 0) -> TokenEmbedding:
+    made = TokenEmbedding(ROWS, WIDTH, row_sparse=True, frozen=False)
+    made.weight.data = torch.randn(ROWS, WIDTH, generator=torch.Generator().manual_seed(seed))
+    return made
 
 
+def lazy_optimizer(of: TokenEmbedding, kind: str, decay: float) -> RowOptimizer:
+    return RowOptimizer([of], configured(optimizer=kind, learning_rate=0.1, weight_decay=decay))
+
+
+def touch(of: TokenEmbedding, rows: list[int], seed: int) -> Tensor:
+    """Leave a random gradient for each of `rows`, by two look-ups; a row named twice has the sum, which is returned."""
+    generator = torch.Generator().manual_seed(seed)
+    half = len(rows) // 2
+    for part in (rows[:half], rows[half:]):
+        gradient = torch.randn(len(part), WIDTH, generator=generator)
+        scale = torch.rand(len(part), generator=generator)
+        of.touched.append(Touched(torch.tensor(part, dtype=torch.int64), torch.arange(len(part)), scale, gradient))
+    return touched_of(of)
+
+
+@pytest.mark.usefixtures("kernels_or_not")
 @pytest.mark.parametrize("decay", [0.0, 0.3])
 @pytest.mark.parametrize("kind", DENSE)
-def test_touched_rows_move_as_in_the_dense_optimizer(kind: type[RowOptimizer], decay: float) -> None:
+def test_touched_rows_move_as_in_the_dense_optimizer(kind: str, decay: float) -> None:
     """Rows that every batch touches go where torch's own optimizer takes them, weight decay included; a row that is
     named twice in a gradient moves by the sum.
     """
-    lazy, dense = table(), table()
+    lazy, dense = table(), nn.Parameter(table().weight.detach().clone())
     before = dense.detach().clone()
-    row_optimizer, dense_optimizer = kind([lazy], 0.1, decay), DENSE[kind]([dense], decay)
+    row_optimizer, dense_optimizer = lazy_optimizer(lazy, kind, decay), DENSE[kind]([dense], decay)
     for step in range(5):
-        lazy.grad = gradient([4, 1, 4, 0], step)
-        dense.grad = lazy.grad.to_dense()
+        dense.grad = touch(lazy, [4, 1, 4, 0], step)
         row_optimizer.step()
         dense_optimizer.step()
     touched = [0, 1, 4]
-    torch.testing.assert_close(lazy[touched], dense[touched])
-    assert not torch.isclose(lazy[touched], before[touched]).any()
+    torch.testing.assert_close(lazy.weight[touched], dense[touched])
+    assert not torch.isclose(lazy.weight[touched], before[touched]).any()
 
 
+@pytest.mark.usefixtures("kernels_or_not")
 @pytest.mark.parametrize("kind", DENSE)
-def test_untouched_rows_stand_still_with_their_state(kind: type[RowOptimizer]) -> None:
+def test_untouched_rows_stand_still_with_their_state(kind: str) -> None:
     """A row that a batch does not touch keeps its numbers and its state, momentum and decay notwithstanding."""
     lazy = table()
-    optimizer = kind([lazy], 0.1, 0.3)
-    lazy.grad = gradient([0, 1, 2], 0)
+    optimizer = lazy_optimizer(lazy, kind, 0.3)
+    touch(lazy, [0, 1, 2], 0)
     optimizer.step()
-    numbers = lazy.detach().clone()
-    state = {name: optimizer.state[lazy][name].clone() for name in kind.columns}
-    lazy.grad = gradient([1, 5], 1)
+    numbers = lazy.weight.detach().clone()
+    state = {name: optimizer.state[lazy.weight][name].clone() for name in RowOptimizer.STATE[kind]}
+    touch(lazy, [1, 5], 1)
     optimizer.step()
     still = [0, 2, 3, 4]
-    assert torch.equal(lazy[still], numbers[still])
-    assert not torch.isclose(lazy[[1, 5]], numbers[[1, 5]]).any()
+    assert torch.equal(lazy.weight[still], numbers[still])
+    assert not torch.isclose(lazy.weight[[1, 5]], numbers[[1, 5]]).any()
     for name, column in state.items():
-        assert torch.equal(optimizer.state[lazy][name][still], column[still])
-        assert not torch.equal(optimizer.state[lazy][name][[1, 5]], column[[1, 5]])
+        assert torch.equal(optimizer.state[lazy.weight][name][still], column[still])
+        assert not torch.equal(optimizer.state[lazy.weight][name][[1, 5]], column[[1, 5]])
 
 
+@pytest.mark.usefixtures("kernels_or_not")
 def test_lazy_adam_by_hand() -> None:
     """A row touched in steps 1 and 3: its moments take in only those two gradients, the correction counts all steps.
 
@@ -82,42 +104,67 @@ def test_lazy_adam_by_hand() -> None:
     .1 · m / (1 - .9^t) / (sqrt(v / (1 - .999^t)) + 1e-8) with t = 1 and t = 3.
     """
     lazy = table()
-    optimizer = RowAdam([lazy], 0.1, 0.0)
-    expected = lazy[2].detach().numpy().astype(np.float64)
+    optimizer = lazy_optimizer(lazy, "adam", 0.0)
+    expected = lazy.weight[2].detach().numpy().astype(np.float64)
     mean = square = np.zeros(WIDTH)
     for t, rows in [(1, [2]), (2, [3]), (3, [2, 3])]:
-        lazy.grad = gradient(rows, t)
+        slope = touch(lazy, rows, t)[2].numpy().astype(np.float64)
         optimizer.step()
         if 2 in rows:
-            slope = lazy.grad.to_dense()[2].numpy().astype(np.float64)
             mean = 0.9 * mean + 0.1 * slope
             square = 0.999 * square + 0.001 * slope**2
             expected = expected - 0.1 * mean / (1 - 0.9**t) / (np.sqrt(square / (1 - 0.999**t)) + 1e-8)
-    np.testing.assert_allclose(lazy[2].detach().numpy(), expected, rtol=1e-5)
+    np.testing.assert_allclose(lazy.weight[2].detach().numpy(), expected, rtol=1e-5)
+
+
+@pytest.mark.usefixtures("kernels_or_not")
+@pytest.mark.parametrize("kind", DENSE)
+def test_a_batch_without_tokens_moves_nothing(kind: str) -> None:
+    """A gradient without rows, or none at all, leaves the table as it is."""
+    lazy = table()
+    before = lazy.weight.detach().clone()
+    optimizer = lazy_optimizer(lazy, kind, 0.3)
+    optimizer.step()
+    touch(lazy, [], 0)
+    optimizer.step()
+    assert torch.equal(lazy.weight, before)
 
 
 @pytest.mark.parametrize("kind", DENSE)
-def test_a_batch_without_tokens_moves_nothing(kind: type[RowOptimizer]) -> None:
-    """A gradient without rows, or none at all, leaves the table as it is."""
+def test_a_gradient_is_used_once(kind: str) -> None:
+    """What look-ups left is gone after a step, and after zero_grad."""
     lazy = table()
-    before = lazy.detach().clone()
-    optimizer = kind([lazy], 0.1, 0.3)
+    optimizer = lazy_optimizer(lazy, kind, 0.0)
+    touch(lazy, [1], 0)
+    optimizer.zero_grad()
+    before = lazy.weight.detach().clone()
     optimizer.step()
-    lazy.grad = gradient([], 0)
+    assert torch.equal(lazy.weight, before)
+    touch(lazy, [1], 0)
     optimizer.step()
-    assert torch.equal(lazy, before)
+    assert lazy.touched == []
 
 
-def moved(network: Network, **changes: object) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Every parameter before and after one step on the same loss."""
+class Moved(NamedTuple):
+    """Every parameter before and after one step, and its gradient."""
+
+    before: dict[str, Tensor]
+    after: dict[str, Tensor]
+    gradients: dict[str, Tensor | None]
+
+
+def moved(network: Network, **changes: object) -> Moved:
+    """One step on the same loss."""
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     output = network(
         (tokens_of([1, 2], [3]), tokens_of([4], [2, 5])), (torch.tensor([0, 1, 1]), torch.tensor([1, 1, 0]))
     )
     output.pow(2).sum().backward()
+    gradients = gradients_of(network)
     for optimizer in make_optimizers(network, configured(**changes)):
         optimizer.step()
-    return before, {name: p.detach() for name, p in network.named_parameters()}
+    after = {name: p.detach() for name, p in network.named_parameters()}
+    return Moved(before, after, gradients)
 
 
 @pytest.mark.parametrize("tied", [False, True], ids=["loose", "tied"])
@@ -134,11 +181,11 @@ def test_every_parameter_moves_downhill(optimizer: str, storage: str, tied: bool
         "learning_rate": 0.01,
     }
     network = network_of(configured(**changes))
-    before, after = moved(network, **changes)
-    for name, parameter in network.named_parameters():
+    before, after, gradients = moved(network, **changes)
+    for name in before:
         step = after[name] - before[name]
         assert step.any(), name
-        assert (step * parameter.grad.to_dense() <= 0).all(), name
+        assert (step * gradients[name] <= 0).all(), name
 
 
 @pytest.mark.parametrize("optimizer", ROW_SPARSE_OPTIMIZERS)
@@ -147,7 +194,7 @@ def test_storage_makes_no_difference_to_the_first_step(optimizer: str) -> None:
     ends = []
     for storage in ("dense", "row_sparse"):
         changes = {"optimizer": optimizer, "token_embedding_storage_type": storage, "learning_rate": 0.01}
-        ends.append(moved(network_of(configured(**changes)), **changes)[1])
+        ends.append(moved(network_of(configured(**changes)), **changes).after)
     for name, tensor in ends[0].items():
         torch.testing.assert_close(ends[1][name], tensor, msg=name)
 
@@ -165,7 +212,7 @@ def test_weight_decay_is_on_weights_alone(storage: str) -> None:
             "learning_rate": 0.1,
             "token_embedding_storage_type": storage,
         }
-        before, after = moved(network_of(configured(**changes)), **changes)
+        before, after, _ = moved(network_of(configured(**changes)), **changes)
         ends.append(after)
     for name, weight in before.items():
         expected = 0.1 * 0.5 * weight if "bias" not in name else torch.zeros_like(weight)
@@ -184,7 +231,7 @@ def test_a_frozen_table_is_left_alone(storage: str) -> None:
         "token_embedding_storage_type": storage,
         "weight_decay": 0.5,
     }
-    before, after = moved(network_of(configured(**changes)), **changes)
+    before, after, _ = moved(network_of(configured(**changes)), **changes)
     for name, tensor in before.items():
         assert torch.equal(after[name], tensor) is ("embedding" in name), name
 
@@ -192,7 +239,7 @@ def test_a_frozen_table_is_left_alone(storage: str) -> None:
 def test_adadelta_has_no_learning_rate() -> None:
     """Where the learning rate is without effect, as documented, two of them end in the same place."""
     ends = [
-        moved(network_of(configured()), optimizer="adadelta", learning_rate=rate)[1]["head.output.weight"]
+        moved(network_of(configured()), optimizer="adadelta", learning_rate=rate).after["head.output.weight"]
         for rate in (1e-6, 1.0)
     ]
     assert torch.equal(*ends)
@@ -208,7 +255,7 @@ class Largest(TorchDispatchMode):
         if not any(result.alias_info for result in func._schema.returns):  # else a view, or in place
             for tensor in tree_leaves(made):
                 if isinstance(tensor, Tensor):
-                    self.numbers = max(self.numbers, (tensor._values() if tensor.is_sparse else tensor).numel())
+                    self.numbers = max(self.numbers, tensor.numel())
         return made
 
 

@@ -17,27 +17,21 @@ def embedding(*, row_sparse: bool = False, frozen: bool = False) -> TokenEmbeddi
 
 
 def test_sequences_become_tensors() -> None:
-    """Columns become int64 tensors with the same tokens and lengths, and know where each sequence starts."""
+    """Columns become int64 tensors with the same tokens and lengths, and know where each sequence starts and ends."""
     tokens = Tokens.of(Sequences.of([[1, 2], [], [3]]))
     assert tokens.values.tolist() == [1, 2, 3]
     assert tokens.lengths.tolist() == [2, 0, 1]
-    assert tokens.starts.tolist() == [0, 2, 2]
+    assert tokens.offsets.tolist() == [0, 2, 2, 3]
+    assert tokens.sequence.tolist() == [0, 0, 2]
     assert {tokens.values.dtype, tokens.lengths.dtype} == {torch.int64}
 
 
-def test_the_mask_has_a_place_for_every_token() -> None:
-    """The mask is as wide as the longest sequence, and one wide where there is none."""
-    assert tokens_of([1, 2], [], [3]).mask().tolist() == [[True, True], [False, False], [True, False]]
-    assert tokens_of([], []).mask().tolist() == [[False], [False]]
-    assert tokens_of().mask().shape == (0, 1)
-
-
 @pytest.mark.parametrize("row_sparse", [False, True])
-def test_padding_puts_each_token_in_its_place(row_sparse: bool) -> None:
-    """Padded, each token's row stands at its place, the row of 0 too, and zeros where there is no token."""
-    tokens = tokens_of([2, 0], [], [1])
-    padded = embedding(row_sparse=row_sparse).padded(tokens, tokens.mask())
-    assert padded.tolist() == [[[3, 6], [9, 9]], [[0, 0], [0, 0]], [[1, 2], [0, 0]]]
+def test_rows_are_those_of_the_table(row_sparse: bool) -> None:
+    """Each token has its row, the token 0 too; no token has none."""
+    made = embedding(row_sparse=row_sparse)
+    assert made.rows(torch.tensor([2, 0, 1])).tolist() == [[3, 6], [9, 9], [1, 2]]
+    assert made.rows(torch.tensor([], dtype=torch.int64)).shape == (0, 2)
 
 
 @pytest.mark.parametrize("row_sparse", [False, True])

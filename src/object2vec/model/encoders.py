@@ -7,12 +7,15 @@ Shapes: N sequences, T tokens of the longest, E numbers an embedding, D numbers 
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from object2vec.hyperparameters import EncoderHyperparameters
+from object2vec.model.convolution import convolve
+from object2vec.model.lstm import Steps, run_lstm
+from object2vec.model.segments import segment_maximum
 from object2vec.model.tokens import TokenEmbedding, Tokens
 
 
@@ -37,7 +40,7 @@ class HierarchicalCNN(nn.Module):
     def __init__(self, embedding: TokenEmbedding, *, dim: int, layers: int, filter_width: int) -> None:
         super().__init__()
         self.embedding = embedding
-        self.padding = ((filter_width - 1) // 2, filter_width // 2)
+        self.filter_width = filter_width
         widths = [dim // layers + (level < dim % layers) for level in range(layers)]
         inputs = [embedding.dim, *widths[:-1]]
         self.levels = nn.ModuleList(
@@ -45,13 +48,17 @@ class HierarchicalCNN(nn.Module):
         )
 
     def forward(self, tokens: Tokens) -> Tensor:
-        mask = tokens.mask()
-        hidden = self.embedding.padded(tokens, mask).transpose(1, 2)  # (N, E, T)
+        # All sequences stand in one line, so many zeros apart that no filter sees two of them.
+        gap = self.filter_width - 1
+        ahead = torch.arange(1, len(tokens.lengths) + 1, device=tokens.lengths.device) * gap
+        place = torch.arange(len(tokens.values), device=ahead.device) + ahead[tokens.sequence]
+        rows = self.embedding.rows(tokens.values)
+        line = rows.new_zeros(len(rows) + gap * (len(ahead) + 1), self.embedding.dim)
+        hidden = line.index_copy(0, place, rows)
         pooled = []
         for level in self.levels:
-            # Zero past the end of each sequence, so that a convolution sees there what it sees past the last column.
-            hidden = level(pad(hidden, self.padding)).relu() * mask[:, None, :]
-            pooled.append(hidden.amax(dim=2))
+            hidden = convolve(hidden, level, place)
+            pooled.append(segment_maximum(hidden, place, tokens.offsets))
         return torch.cat(pooled, dim=1)
 
 
@@ -65,32 +72,16 @@ class BiLSTM(nn.Module):
         super().__init__()
         self.embedding = embedding
         inputs = [embedding.dim] + [dim] * (layers - 1)
-        self.forwards = nn.ModuleList(nn.LSTM(given, dim - dim // 2, batch_first=True) for given in inputs)
-        self.backwards = nn.ModuleList(nn.LSTM(given, dim // 2, batch_first=True) for given in inputs)
+        self.forwards = nn.ModuleList(nn.LSTM(given, dim - dim // 2) for given in inputs)
+        self.backwards = nn.ModuleList(nn.LSTM(given, dim // 2) for given in inputs)
 
     def forward(self, tokens: Tokens) -> Tensor:
-        mask = tokens.mask()
-        hidden = self.embedding.padded(tokens, mask)
-        backward = self._reversal(tokens.lengths, mask)
-        lengths = tokens.lengths.clamp(min=1).cpu()
+        steps = Steps.of(tokens)
+        hidden = self.embedding.rows(tokens.values[steps.token])
         for ahead, behind in zip(self.forwards, self.backwards, strict=True):
-            reverse = backward.expand(-1, -1, hidden.shape[2])
-            seen = _run(behind, hidden.gather(1, reverse), lengths)
-            hidden = torch.cat([_run(ahead, hidden, lengths), seen.gather(1, backward.expand_as(seen))], dim=2)
-        highest = hidden.masked_fill(~mask[:, :, None], -torch.inf).amax(dim=1)
-        return highest.masked_fill(tokens.lengths[:, None] == 0, 0.0)
-
-    @staticmethod
-    def _reversal(lengths: Tensor, mask: Tensor) -> Tensor:
-        """Where each place of a reversed sequence comes from; padding stays where it is, (N, T, 1)."""
-        place = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
-        return torch.where(mask, lengths[:, None] - 1 - place, place)[:, :, None]
-
-
-def _run(lstm: nn.Module, hidden: Tensor, lengths: Tensor) -> Tensor:
-    """The output of one LSTM over sequences of `lengths`, (N, T, units)."""
-    packed = pack_padded_sequence(hidden, lengths, batch_first=True, enforce_sorted=False)
-    return pad_packed_sequence(lstm(packed)[0], batch_first=True, total_length=hidden.shape[1])[0]
+            ways = (ahead, steps), (behind, steps.reversed())
+            hidden = torch.cat([run_lstm(cast(nn.LSTM, lstm), hidden, order) for lstm, order in ways], dim=1)
+        return segment_maximum(hidden, steps.row, tokens.offsets)
 
 
 Encoder = PooledEmbedding | HierarchicalCNN | BiLSTM

@@ -11,8 +11,11 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from object2vec import kernels
 from object2vec.hyperparameters import Hyperparameters
+from object2vec.model.dropout import Dropout
 from object2vec.model.encoders import Encoder, make_encoder
+from object2vec.model.pairs import score_pairs
 from object2vec.model.tokens import TokenEmbedding, Tokens
 
 #: How each comparator puts two encodings (P, D) together, and how many times D numbers it gives.
@@ -30,7 +33,7 @@ class Head(nn.Module):
     def __init__(self, hyperparameters: Hyperparameters) -> None:
         super().__init__()
         self.comparators = hyperparameters.comparator_list
-        self.dropout = nn.Dropout(hyperparameters.dropout)
+        self.dropout = Dropout(hyperparameters.dropout)
         width = hyperparameters.encoding_dim(0) * sum(COMPARE[name][1] for name in self.comparators)
         self.layers = nn.ModuleList()
         for _ in range(hyperparameters.mlp_layers):
@@ -38,6 +41,11 @@ class Head(nn.Module):
             width = hyperparameters.mlp_dim
         self.activate = ACTIVATE[hyperparameters.mlp_activation]
         self.output = nn.Linear(width, hyperparameters.scores)
+
+    def direct(self, u: Tensor) -> bool:
+        """Whether the output layer stands right on the comparators, and a kernel can do both at once."""
+        dropping = self.training and self.dropout.p > 0
+        return not self.layers and not dropping and kernels.usable(u)
 
     def forward(self, u: Tensor, v: Tensor) -> Tensor:
         """The output (P, C), before any softmax, of the encodings u and v, (P, D) each."""
@@ -80,9 +88,11 @@ class Network(nn.Module):
 
         However many pairs an object is in, it is encoded once.
         """
+        u, v = (self.encode(side, tokens[side]) for side in (0, 1))
+        if self._head.direct(u):
+            return score_pairs(u, v, index, self._head.comparators, self._head.output.weight, self._head.output.bias)
         # Not by [index]: its gradient is summed by threads in any order, so that a seed would not repeat a job.
-        u, v = (self.encode(side, tokens[side]).index_select(0, index[side]) for side in (0, 1))
-        return self.compare(u, v)
+        return self.compare(u.index_select(0, index[0]), v.index_select(0, index[1]))
 
     def encode(self, side: int, tokens: Tokens) -> Tensor:
         """The encodings (N, D) of objects of `side`, 0 or 1."""
@@ -95,10 +105,14 @@ class Network(nn.Module):
 
     def compare(self, u: Tensor, v: Tensor) -> Tensor:
         """The output (P, C) of pairs of encodings, (P, D) each: logits, or the predicted numbers."""
+        output: Tensor = self._head(u, v)
+        return output
+
+    @property
+    def _head(self) -> Head:
         if self.head is None:
             raise RuntimeError("this network was made without its head")
-        output: Tensor = self.head(u, v)
-        return output
+        return self.head
 
     def scores(self, output: Tensor) -> Tensor:
         """What a user sees of the output of `compare`, (P, C): probabilities in class order, or the number."""

@@ -5,11 +5,13 @@ Shapes: N sequences, T tokens of the longest, n tokens in all, E numbers an embe
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from object2vec import kernels
 from object2vec.data.sequences import Sequences
 
 #: Standard deviation of new embeddings, chosen by measurement on 100,000 film ratings. `make demo` with its weight
@@ -32,35 +34,110 @@ class Tokens(NamedTuple):
         return cls(values, torch.from_numpy(sequences.lengths).to(device))
 
     @property
-    def starts(self) -> Tensor:
-        """Where each sequence begins in `values`, (N,)."""
-        return self.lengths.cumsum(0) - self.lengths
+    def offsets(self) -> Tensor:
+        """Where each sequence begins in `values`, and where the last one ends, (N + 1,)."""
+        return nn.functional.pad(self.lengths.cumsum(0), (1, 0))
 
-    def mask(self) -> Tensor:
-        """Which places of the padded (N, T) form hold a token; T is at least 1."""
-        longest = max(1, int(self.lengths.max())) if len(self.lengths) else 1
-        return torch.arange(longest, device=self.lengths.device) < self.lengths[:, None]
+    @property
+    def sequence(self) -> Tensor:
+        """Which sequence each of `values` belongs to, (n,)."""
+        numbers = torch.arange(len(self.lengths), device=self.lengths.device)
+        return numbers.repeat_interleave(self.lengths, output_size=len(self.values))
+
+
+class Touched(NamedTuple):
+    """What one look-up adds to the gradient of a table: to row values[j], scale[j] * gradient[origin[j]].
+
+    It is summed only where it is used, so that nothing of the table's size need be made for it.
+    """
+
+    values: Tensor  # (n,) int64
+    origin: Tensor  # (n,) int64
+    scale: Tensor  # (n,)
+    gradient: Tensor  # (m, E)
 
 
 class TokenEmbedding(nn.Module):
-    """The table of token embeddings, (V, E). `row_sparse` makes its gradient hold only the rows that were used."""
+    """The table of token embeddings, (V, E).
+
+    With `row_sparse` its weight gets no gradient: look-ups leave in `touched` what they add to one, for an optimizer
+    that moves only those rows.
+    """
 
     def __init__(self, vocab_size: int, dim: int, *, row_sparse: bool, frozen: bool) -> None:
         super().__init__()
         self.row_sparse = row_sparse
+        self.touched: list[Touched] = []
         self.weight = nn.Parameter(torch.empty(vocab_size, dim).normal_(std=INITIAL_STD), requires_grad=not frozen)
 
     @property
     def dim(self) -> int:
         return self.weight.shape[1]
 
+    @cached_property
+    def lut(self) -> Tensor:
+        """Scratch of the kernels: -1 for each id, (V,) int32."""
+        return torch.full((self.weight.shape[0],), -1, dtype=torch.int32)
+
     def mean(self, tokens: Tokens) -> Tensor:
         """The mean embedding of each sequence, (N, E). Id 0 counts as no token; no token at all gives zeros."""
-        return nn.functional.embedding_bag(
-            tokens.values, self.weight, tokens.starts, mode="mean", sparse=self.row_sparse, padding_idx=0
-        )
+        mean: Tensor = _Mean.apply(self.weight, self, tokens)  # type: ignore[no-untyped-call]
+        return mean
 
-    def padded(self, tokens: Tokens, mask: Tensor) -> Tensor:
-        """The embedding of each token, zeros where `mask` (N, T) has none, (N, T, E)."""
-        rows = nn.functional.embedding(tokens.values, self.weight, sparse=self.row_sparse)
-        return rows.new_zeros(*mask.shape, self.dim).masked_scatter(mask[:, :, None], rows)
+    def rows(self, values: Tensor) -> Tensor:
+        """The embedding of each token, (n, E)."""
+        rows: Tensor = _Rows.apply(self.weight, self, values)  # type: ignore[no-untyped-call]
+        return rows
+
+    def take_back(self, touched: Touched) -> Tensor | None:
+        """What autograd gets for the weight: the gradient of the whole table, or with `row_sparse` none."""
+        if self.row_sparse:
+            self.touched.append(touched)
+            return None
+        gradient = torch.zeros_like(self.weight)
+        if kernels.usable(self.weight):
+            groups = kernels.group(touched.values, self.lut)
+            kernels.add_rows(gradient, groups, touched.origin, touched.scale, touched.gradient.contiguous())
+        else:
+            each = touched.gradient[touched.origin] * touched.scale[:, None]
+            gradient.index_add_(0, touched.values, each)
+        return gradient
+
+
+class _Mean(torch.autograd.Function):
+    """`TokenEmbedding.mean`, whose gradient is a row a sequence and is never spread over its tokens."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, embedding: TokenEmbedding, tokens: Tokens) -> Tensor:
+        ctx.embedding, ctx.tokens = embedding, tokens
+        if kernels.usable(weight):
+            mean, ctx.scale = kernels.pool(weight, tokens.values, tokens.offsets)
+            return mean
+        starts = tokens.offsets[:-1]
+        count = torch.zeros_like(tokens.lengths).index_add_(0, tokens.sequence, (tokens.values != 0).long())
+        ctx.scale = torch.where(count > 0, 1 / count, 0).to(weight.dtype)
+        return nn.functional.embedding_bag(tokens.values, weight, starts, mode="mean", padding_idx=0)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None]:
+        used = ctx.tokens.values != 0
+        values, origin = ctx.tokens.values[used], ctx.tokens.sequence[used]
+        touched = Touched(values, origin, ctx.scale[origin], gradients[0])
+        return ctx.embedding.take_back(touched), None, None
+
+
+class _Rows(torch.autograd.Function):
+    """The rows of a table that ids name, (n, E)."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, embedding: TokenEmbedding, values: Tensor) -> Tensor:
+        ctx.embedding, ctx.values = embedding, values
+        return weight[values]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None]:
+        (gradient,) = gradients
+        touched = Touched(
+            ctx.values, torch.arange(len(gradient), device=gradient.device), gradient.new_ones(len(gradient)), gradient
+        )
+        return ctx.embedding.take_back(touched), None, None

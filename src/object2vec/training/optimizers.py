@@ -6,14 +6,17 @@ costs as much however large the table is.
 
 from __future__ import annotations
 
-from typing import Any, cast
+import itertools
+from collections.abc import Sequence
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from object2vec import kernels
 from object2vec.hyperparameters import Hyperparameters
-from object2vec.model.tokens import TokenEmbedding
+from object2vec.model.tokens import TokenEmbedding, Touched
 
 
 def make_optimizers(network: nn.Module, hyperparameters: Hyperparameters) -> list[Optimizer]:
@@ -21,14 +24,17 @@ def make_optimizers(network: nn.Module, hyperparameters: Hyperparameters) -> lis
 
     Weight decay is L2, on weights; biases have none.
     """
-    sparse = {m.weight for m in network.modules() if isinstance(m, TokenEmbedding) and m.row_sparse}
-    moving = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
-    weights = [p for name, p in moving if "bias" not in name and p not in sparse]
+    tables = [m for m in network.modules() if isinstance(m, TokenEmbedding) and m.row_sparse and m.weight.requires_grad]
+    lazy = {table.weight for table in tables}
+    moving = [(name, p) for name, p in network.named_parameters() if p.requires_grad and p not in lazy]
+    weights = [p for name, p in moving if "bias" not in name]
     biases = [p for name, p in moving if "bias" in name]
-    tables = [p for _, p in moving if p in sparse]
     groups: list[dict[str, Any]] = [{"params": weights}] if weights else []
     groups.append({"params": biases, "weight_decay": 0.0})
-    return [_dense(groups, hyperparameters), *([_sparse(tables, hyperparameters)] if tables else [])]
+    optimizers = [_dense(groups, hyperparameters)]
+    if tables:
+        optimizers.append(RowOptimizer(tables, hyperparameters))
+    return optimizers
 
 
 def _dense(groups: list[dict[str, Any]], hyperparameters: Hyperparameters) -> Optimizer:
@@ -46,70 +52,91 @@ def _dense(groups: list[dict[str, Any]], hyperparameters: Hyperparameters) -> Op
             return torch.optim.Adadelta(groups, lr=1.0, weight_decay=decay, rho=0.9, eps=1e-5)
 
 
-def _sparse(tables: list[nn.Parameter], hyperparameters: Hyperparameters) -> Optimizer:
-    kinds = {"adam": RowAdam, "adagrad": RowAdagrad, "sgd": RowSGD}
-    return kinds[hyperparameters.optimizer](tables, hyperparameters.learning_rate, hyperparameters.weight_decay)
-
-
 class RowOptimizer(Optimizer):
-    """Moves the rows of tables (V, E) that a sparse gradient names; the other rows and their state stay as they are."""
+    """Moves the rows of tables (V, E) that look-ups touched; the other rows and their state stay as they are.
 
-    #: Names of the state that is kept for each number of a table.
-    columns: tuple[str, ...] = ()
+    Adam's moments of a row stand still while no batch touches it, and its step counts all steps.
+    """
 
-    def __init__(self, tables: list[nn.Parameter], rate: float, weight_decay: float) -> None:
-        super().__init__(tables, {"lr": rate, "weight_decay": weight_decay})
+    #: Tables of state that each kind keeps beside a table.
+    STATE: Final = {"sgd": (), "adagrad": ("sum",), "adam": ("mean", "square")}
+
+    def __init__(self, tables: Sequence[TokenEmbedding], hyperparameters: Hyperparameters) -> None:
+        self.kind = hyperparameters.optimizer
+        self.tables = tables
+        settings = {"lr": hyperparameters.learning_rate, "weight_decay": hyperparameters.weight_decay}
+        super().__init__([table.weight for table in tables], settings)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002 -- torch's signature
+        for table in self.tables:
+            table.touched.clear()
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]  # noqa: ARG002 -- torch's signature
-        for group in self.param_groups:
-            for table in group["params"]:
-                if table.grad is not None:
-                    self._step(table, group)
+        for table in self.tables:
+            if table.touched:
+                self._step(table, _joined(table.touched))
+                table.touched.clear()
 
-    def _step(self, table: Tensor, group: dict[str, Any]) -> None:
-        gradient = table.grad.coalesce()  # type: ignore[union-attr]
-        rows = gradient.indices()[0]
-        state = self.state[table]
-        if "step" not in state:
+    def _step(self, table: TokenEmbedding, touched: Touched) -> None:
+        state = self.state[table.weight]
+        if not state:
             state["step"] = 0
-            state.update({name: torch.zeros_like(table) for name in self.columns})
+            state.update({name: torch.zeros_like(table.weight) for name in self.STATE[self.kind]})
         state["step"] += 1
-        kept = [cast(Tensor, state[name]) for name in self.columns]
-        values = table[rows]
-        slope = gradient.values() + group["weight_decay"] * values
+        kept = [state[name] for name in self.STATE[self.kind]]
+        corrections = 1 - 0.9 ** state["step"], 1 - 0.999 ** state["step"]
+        rate, decay = self.defaults["lr"], self.defaults["weight_decay"]
+        if kernels.usable(table.weight):
+            groups = kernels.group(touched.values, table.lut)
+            settings = {"rate": rate, "decay": decay, "corrections": corrections}
+            kernels.step_rows(self.kind, table.weight, kept, groups, *touched[1:], **settings)
+        else:
+            self._step_plainly(table.weight, kept, touched, rate=rate, decay=decay, corrections=corrections)
+
+    def _step_plainly(
+        self,
+        weight: Tensor,
+        kept: list[Tensor],
+        touched: Touched,
+        *,
+        rate: float,
+        decay: float,
+        corrections: tuple[float, float],
+    ) -> None:
+        """What the kernel does, in torch: for GPUs, and where there is no kernel."""
+        rows, place = torch.unique(touched.values, return_inverse=True)
+        values = weight[rows]
+        slope = decay * values
+        slope.index_add_(0, place, touched.gradient[touched.origin] * touched.scale[:, None])
         columns = [column[rows] for column in kept]
-        table[rows] = values - group["lr"] * self.direction(slope, columns, state["step"])
+        weight[rows] = values - rate * self._direction(slope, columns, corrections)
         for column, new in zip(kept, columns, strict=True):
             column[rows] = new
 
-    def direction(self, slope: Tensor, columns: list[Tensor], step: int) -> Tensor:
+    def _direction(self, slope: Tensor, columns: list[Tensor], corrections: tuple[float, float]) -> Tensor:
         """What the learning rate is multiplied with, (rows, E), from the gradient; `columns` are updated in place."""
-        raise NotImplementedError
+        match columns:
+            case []:
+                return slope
+            case [total]:
+                total.addcmul_(slope, slope)
+                return slope / (total.sqrt() + 1e-7)
+            case _:
+                mean, square = columns
+                mean.lerp_(slope, 0.1)
+                square.mul_(0.999).addcmul_(slope, slope, value=0.001)
+                return mean / corrections[0] / ((square / corrections[1]).sqrt() + 1e-8)
 
 
-class RowSGD(RowOptimizer):
-    def direction(self, slope: Tensor, columns: list[Tensor], step: int) -> Tensor:  # noqa: ARG002
-        return slope
-
-
-class RowAdagrad(RowOptimizer):
-    columns = ("sum",)
-
-    def direction(self, slope: Tensor, columns: list[Tensor], step: int) -> Tensor:  # noqa: ARG002
-        (total,) = columns
-        total.addcmul_(slope, slope)
-        return slope / (total.sqrt() + 1e-7)
-
-
-class RowAdam(RowOptimizer):
-    """Adam with the moments of a row standing still while no batch touches it; `step` counts all steps."""
-
-    columns = ("mean", "square")
-
-    def direction(self, slope: Tensor, columns: list[Tensor], step: int) -> Tensor:
-        mean, square = columns
-        mean.lerp_(slope, 0.1)
-        square.mul_(0.999).addcmul_(slope, slope, value=0.001)
-        unbiased = (square / (1 - 0.999**step)).sqrt_().add_(1e-8)
-        return mean / unbiased / (1 - 0.9**step)
+def _joined(touched: Sequence[Touched]) -> Touched:
+    """Several look-ups of one table as one: those of both sides, where the table is theirs."""
+    if len(touched) == 1:
+        return touched[0]._replace(gradient=touched[0].gradient.contiguous())
+    starts = itertools.accumulate((len(t.gradient) for t in touched[:-1]), initial=0)
+    return Touched(
+        values=torch.cat([t.values for t in touched]),
+        origin=torch.cat([t.origin + start for t, start in zip(touched, starts, strict=True)]),
+        scale=torch.cat([t.scale for t in touched]),
+        gradient=torch.cat([t.gradient for t in touched]),
+    )

@@ -1,0 +1,53 @@
+"""A convolution with ReLU over sequences that stand in one line, as products of matrices.
+
+Shapes: L places of the line, n of them with a token, I numbers in, O numbers out, w the filter's width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def convolve(line: Tensor, level: nn.Module, place: Tensor) -> Tensor:
+    """The convolution (L, O) of `line` (L, I) with the `weight` (O, I, w) and `bias` (O,) of a level, after ReLU.
+
+    A place sees those from (w - 1) // 2 before it to w // 2 behind it. Places other than `place` (n,), which lie
+    between sequences and at both ends, are 0 in the line and in what comes of it.
+    """
+    convolved: Tensor = _Convolve.apply(line, level.weight, level.bias, place)  # type: ignore[no-untyped-call]
+    return convolved
+
+
+class _Convolve(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, line: Tensor, weight: Tensor, bias: Tensor, place: Tensor) -> Tensor:
+        taps = weight.permute(2, 1, 0).contiguous()  # (w, I, O)
+        width = len(taps)
+        count = len(line) - width + 1
+        out = line.new_zeros(len(line), weight.shape[0])
+        inner = out[(width - 1) // 2 :][:count]
+        torch.addmm(bias, line[:count], taps[0], out=inner)
+        for tap in range(1, width):
+            inner.addmm_(line[tap : tap + count], taps[tap])
+        between = torch.ones(len(line), dtype=torch.bool, device=line.device)
+        between[place] = False
+        out.relu_()[between] = 0
+        ctx.save_for_backward(line, weight, out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
+        line, weight, out = ctx.saved_tensors
+        width = weight.shape[2]
+        count = len(line) - width + 1
+        slope = (gradients[0] * (out > 0))[(width - 1) // 2 :][:count]
+        d_taps = torch.stack([slope.t() @ line[tap : tap + count] for tap in range(width)], dim=2)
+        d_line = None
+        if ctx.needs_input_grad[0]:
+            d_line = torch.zeros_like(line)
+            for tap in range(width):
+                d_line[tap : tap + count].addmm_(slope, weight[:, :, tap])
+        return d_line, d_taps, slope.sum(0), None

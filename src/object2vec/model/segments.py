@@ -1,0 +1,37 @@
+"""Maxima over the rows of sequences of unequal length, without padding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from object2vec import kernels
+
+
+def segment_maximum(x: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
+    """The maximum of each column of `x` (m, D) over the rows of N segments, (N, D); a segment without rows has 0.
+
+    Segment s has the rows rows[starts[s]:starts[s + 1]]; `rows` is (n,), `starts` (N + 1,), and no row is in two.
+    """
+    if kernels.usable(x):
+        highest: Tensor = _SegmentMaximum.apply(x, rows, starts)  # type: ignore[no-untyped-call]
+        return highest
+    count = len(starts) - 1
+    segment = torch.arange(count, device=x.device).repeat_interleave(starts.diff(), output_size=len(rows))
+    lowest = x.new_full((count, x.shape[1]), -torch.inf)
+    highest = lowest.scatter_reduce(0, segment[:, None].expand(-1, x.shape[1]), x[rows], "amax")
+    return highest.masked_fill(starts.diff()[:, None] == 0, 0.0)
+
+
+class _SegmentMaximum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
+        highest, ctx.where = kernels.segment_maximum(x.contiguous(), rows, starts)
+        ctx.rows = len(x)
+        return highest
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return kernels.segment_maximum_backward(gradients[0].contiguous(), ctx.where, ctx.rows), None, None
