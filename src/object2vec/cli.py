@@ -97,6 +97,8 @@ def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 def _train(arguments: argparse.Namespace) -> None:
     hyperparameters = _hyperparameters(arguments.hyperparameters)
+    # Threads that wait by spinning take the CPU from those that work, wherever others share it. Read as torch loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
     from object2vec.training.job import Job, run
     from object2vec.training.report import log_to_stdout

@@ -9,6 +9,7 @@ import gc
 import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -142,6 +143,8 @@ def application(
     *, directory: str, mode: Mode, device: str | None, max_payload: int | None, concurrency: int, accept: str | None
 ) -> Flask:
     """The application with its model loaded: what gunicorn calls."""
+    if os.getpid() == 1:  # which is deaf to SIGTERM without a handler, and gunicorn sets its own once this is done
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     from object2vec.serving.application import create_app  # torch is slow to import, and `serve` needs none of it
     from object2vec.serving.predictor import Predictor
 

@@ -90,6 +90,8 @@ def _report(error: BaseException) -> None:
         failure.parent.mkdir(parents=True, exist_ok=True)
         with failure.open("x") as file:
             file.write(_sentence(error)[:SHOWN_CHARACTERS])
+    except FileExistsError:
+        logger.info(f"{failure} is there, and stays")
     except OSError as problem:
         logger.error(f"{failure}: cannot be written ({problem})")
 
