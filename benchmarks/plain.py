@@ -1,0 +1,210 @@
+"""The plain PyTorch program that a good engineer writes in an afternoon for the same model: what ours is measured by.
+
+It pads once, ahead of all training, and cuts each batch to its longest sequence; batches come from a DataLoader that
+fetches and collates a whole batch at a time; a negative is a pair like any other. Nothing in it is slower than it
+need be in so plain a program. Shapes: P pairs, T tokens of the longest sequence, E numbers an embedding, D an encoding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.utils.data import DataLoader, Dataset
+
+from object2vec.data.sequences import Pairs, Sequences
+from object2vec.hyperparameters import EncoderHyperparameters, Hyperparameters
+from object2vec.model.network import Network
+
+Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+class PairDataset(Dataset[Batch]):
+    """Positive pairs as given and negatives drawn when they are asked for, every one a row of its own."""
+
+    def __init__(self, pairs: Pairs, negatives: int) -> None:
+        self.tokens = [padded(side) for side in pairs.sides]
+        self.lengths = [torch.from_numpy(side.lengths) for side in pairs.sides]
+        self.labels = torch.from_numpy(pairs.labels.copy())
+        self.each = 1 + negatives
+
+    def __len__(self) -> int:
+        return len(self.labels) * self.each
+
+    def __getitems__(self, numbers: list[int]) -> Batch:
+        number = torch.tensor(numbers)
+        row = number // self.each
+        negative = number % self.each > 0
+        other = torch.where(negative, torch.randint(len(self.labels), row.shape), row)
+        labels = torch.where(negative, 0.0, self.labels[row])
+        return self.tokens[0][row], self.lengths[0][row], self.tokens[1][other], self.lengths[1][other], labels
+
+
+def padded(sequences: Sequences) -> Tensor:
+    """All sequences as one matrix (N, T) of int64, with 0 behind the end of each."""
+    lengths = sequences.lengths
+    tokens = np.zeros((len(lengths), lengths.max()), np.int64)
+    tokens[np.arange(tokens.shape[1]) < lengths[:, None]] = sequences.values
+    return torch.from_numpy(tokens)
+
+
+def collate(batch: Batch) -> Batch:
+    """The batch without columns that are padding in every row."""
+    tokens0, lengths0, tokens1, lengths1, labels = batch
+    return tokens0[:, : lengths0.max()], lengths0, tokens1[:, : lengths1.max()], lengths1, labels
+
+
+class Pooled(nn.Module):
+    def __init__(self, embedding: nn.Embedding) -> None:
+        super().__init__()
+        self.embedding = embedding
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        return self.embedding(tokens).sum(1) / lengths[:, None]  # the row of the padding is 0
+
+
+class CNN(nn.Module):
+    def __init__(self, embedding: nn.Embedding, encoder: EncoderHyperparameters, dim: int) -> None:
+        super().__init__()
+        self.embedding = embedding
+        layers, width = encoder.layers, encoder.cnn_filter_width
+        outputs = [dim // layers + (level < dim % layers) for level in range(layers)]
+        inputs = [embedding.embedding_dim, *outputs[:-1]]
+        self.levels = nn.ModuleList(
+            nn.Conv1d(given, made, width, padding="same") for given, made in zip(inputs, outputs, strict=True)
+        )
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        mask = (torch.arange(tokens.shape[1]) < lengths[:, None])[:, None].float()
+        hidden = self.embedding(tokens).transpose(1, 2)
+        pooled = []
+        for level in self.levels:
+            hidden = level(hidden).relu() * mask
+            pooled.append(hidden.amax(2))
+        return torch.cat(pooled, dim=1)
+
+
+class BiLSTM(nn.Module):
+    def __init__(self, embedding: nn.Embedding, encoder: EncoderHyperparameters, dim: int) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.lstm = nn.LSTM(embedding.embedding_dim, dim // 2, encoder.layers, batch_first=True, bidirectional=True)
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        packed = pack_padded_sequence(self.embedding(tokens), lengths, batch_first=True, enforce_sorted=False)
+        hidden, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, padding_value=-torch.inf)
+        return hidden.amax(1)
+
+
+class Model(nn.Module):
+    """Two encoders, comparators, a feed-forward network: what `hyperparameters` describe."""
+
+    def __init__(self, hyperparameters: Hyperparameters, *, sparse: bool) -> None:
+        super().__init__()
+        encoders = hyperparameters.encoders
+        tables = [
+            nn.Embedding(encoder.vocab_size, encoder.token_embedding_dim, padding_idx=0, sparse=sparse)
+            for encoder in encoders[: 1 if hyperparameters.tied_token_embedding_weight else 2]
+        ]
+        self.enc0 = make_encoder(encoders[0], tables[0], hyperparameters.enc_dim)
+        self.enc1 = make_encoder(encoders[1], tables[-1], hyperparameters.enc_dim)
+        self.comparators = hyperparameters.comparator_list
+        self.regression = hyperparameters.regression
+        self.dropout = nn.Dropout(hyperparameters.dropout)
+        width = hyperparameters.encoding_dim(0) * sum(2 if name == "concat" else 1 for name in self.comparators)
+        activation = {"tanh": nn.Tanh, "relu": nn.ReLU, "linear": nn.Identity}[hyperparameters.mlp_activation]
+        layers: list[nn.Module] = []
+        for _ in range(hyperparameters.mlp_layers):
+            layers += [nn.Linear(width, hyperparameters.mlp_dim), activation(), nn.Dropout(hyperparameters.dropout)]
+            width = hyperparameters.mlp_dim
+        self.mlp = nn.Sequential(*layers, nn.Linear(width, hyperparameters.scores))
+
+    def forward(self, tokens0: Tensor, lengths0: Tensor, tokens1: Tensor, lengths1: Tensor) -> Tensor:
+        u, v = self.dropout(self.enc0(tokens0, lengths0)), self.dropout(self.enc1(tokens1, lengths1))
+        compare = {
+            "hadamard": lambda: u * v,
+            "concat": lambda: torch.cat([u, v], dim=1),
+            "abs_diff": lambda: (u - v).abs(),
+        }
+        return self.mlp(torch.cat([compare[name]() for name in self.comparators], dim=1))
+
+    def loss(self, batch: Batch) -> Tensor:
+        *inputs, labels = batch
+        output = self(*inputs)
+        if self.regression:
+            return nn.functional.mse_loss(output[:, 0], labels)
+        return nn.functional.cross_entropy(output, labels.long())
+
+
+def make_encoder(encoder: EncoderHyperparameters, table: nn.Embedding, dim: int) -> nn.Module:
+    match encoder.network:
+        case "pooled_embedding":
+            return Pooled(table)
+        case "hcnn":
+            return CNN(table, encoder, dim)
+        case _:
+            return BiLSTM(table, encoder, dim)
+
+
+class Program:
+    """The program: its data, its model, its optimizers and its loop. `sparse` is for nn.Embedding and SparseAdam."""
+
+    def __init__(self, pairs: Pairs, hyperparameters: Hyperparameters, *, sparse: bool) -> None:
+        self.model = Model(hyperparameters, sparse=sparse)
+        self.loader = DataLoader(
+            PairDataset(pairs, hyperparameters.negative_sampling_rate),
+            hyperparameters.mini_batch_size,
+            shuffle=True,
+            collate_fn=collate,
+        )
+        tables = list({id(e.embedding.weight): e.embedding.weight for e in (self.model.enc0, self.model.enc1)}.values())
+        rest = [p for p in self.model.parameters() if all(p is not table for table in tables)]
+        rate = hyperparameters.learning_rate
+        self.optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.Adam(rest if sparse else self.model.parameters(), rate)
+        ]
+        if sparse:
+            self.optimizers.append(torch.optim.SparseAdam(tables, rate))
+
+    def batches(self) -> Iterator[Batch]:
+        """Batches without end, epoch after epoch."""
+        while True:
+            yield from self.loader
+
+    def step(self, batch: Batch) -> float:
+        """One step of training; its loss."""
+        loss = self.model.loss(batch)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        for optimizer in self.optimizers:
+            optimizer.step()
+        return loss.item()
+
+    @torch.no_grad()
+    def loss(self, batch: Batch) -> float:
+        """The loss of a batch, without dropout."""
+        return self.model.eval().loss(batch).item()
+
+    @torch.no_grad()
+    def copy_from(self, network: Network) -> None:
+        """Take the weights of our network, so that both compute the same; the row of the padding is 0 in both."""
+        for name, parameter in self.model.named_parameters():
+            parameter.copy_(network.get_parameter(_ours(name, len(self.model.mlp))))
+        for encoder in (self.model.enc0, self.model.enc1):
+            encoder.embedding.weight[0] = 0
+
+
+def _ours(name: str, layers: int) -> str:
+    """What a parameter of the plain model is called in ours."""
+    part, *rest = name.split(".")
+    if part == "mlp":
+        number = int(rest[0])
+        return f"head.{'output' if number == layers - 1 else f'layers.{number // 3}'}.{rest[1]}"
+    if rest[0] == "lstm":
+        kind, level, *backward = rest[1].rsplit("_l", 1)[0], *rest[1].rsplit("_l", 1)[1].split("_")
+        return f"{part}.{'backwards' if backward else 'forwards'}.{level}.{kind}_l0"
+    return name
