@@ -1,0 +1,275 @@
+"""How fast a network trains: ours, the plain PyTorch program, its peers, and what the machine allows.
+
+Every implementation of a workload takes its turn in each round, so that whatever else the machine does falls on all of
+them. Examples are counted as the built-in counts: pairs, negatives included. Nothing but the steady loop is timed,
+batches made included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import plain
+import torch
+from machine import Demand, Machine, demand_of, measure_machine, median_machine
+from workloads import Workload, workloads
+
+import object2vec
+from object2vec.data.batches import Batch, Batches
+from object2vec.data.sequences import Pairs
+from object2vec.hyperparameters import Hyperparameters
+from object2vec.model.network import Network
+from object2vec.training.loop import Trainer, output_of, training_batches
+from object2vec.training.report import Report
+
+#: Trains for about so many seconds and returns how many examples it did.
+Train = Callable[[float], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one implementation of a workload did, a number each round."""
+
+    implementation: str
+    rates: list[float]  # examples a second
+    cores: list[float]  # that it had: where others use the machine, less than its threads could keep busy
+
+    @property
+    def rate(self) -> float:
+        return statistics.median(self.rates)
+
+    @property
+    def spread(self) -> float:
+        """From the slowest to the fastest round, as a share of the median."""
+        return (max(self.rates) - min(self.rates)) / self.rate
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    torch.set_num_threads(arguments.threads)
+    load = os.getloadavg()[0]
+    print(
+        f"{arguments.threads} threads, load {load:.1f}, torch {torch.__version__}, {Path(object2vec.__file__).parent}\n"
+    )
+    print("| workload | implementation | examples/s | spread | cores | ours is | attainable | reached |")
+    print("|---|---|---:|---:|---:|---:|---:|---:|")
+    chosen = [workload for workload in workloads() if not arguments.only or workload.name in arguments.only]
+    measured = [measure(workload, arguments) for workload in chosen]
+    for one in measured:
+        peaks = one["roofline"]["machine"]
+        flops, bandwidth = peaks["flops"] / 1e9, peaks["bandwidth"] / 1e9
+        print(f"\n{one['name']} beside {flops:.0f} GFLOP/s of matrix products, {bandwidth:.1f} GB/s of memory", end="")
+    about = {"threads": arguments.threads, "torch": torch.__version__, "load": load}
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(about | {"workloads": measured}, indent=1) + "\n")
+    print(f"\n\nThe same as JSON: {arguments.out}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of every implementation")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of one implementation in one round, at least")
+    parser.add_argument("--only", nargs="*", default=[], help="names of workloads, such as W1-64 W5")
+    parser.add_argument("--out", type=Path, default=Path("build/bench/training.json"))
+    return parser.parse_args()
+
+
+def measure(workload: Workload, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measure a workload's implementations in turn, and print their rows."""
+    pairs, hyperparameters = workload.make(), workload.hyperparameters
+    torch.manual_seed(0)
+    ours = Ours(pairs, hyperparameters)
+    demand = demand_of(ours.batches, ours.network, hyperparameters)
+    contenders: dict[str, Train] = {"object2vec": ours.train} | plain_programs(pairs, ours)
+    if workload.name == "W5":
+        contenders |= peers(pairs, hyperparameters, arguments.threads)
+    for train in contenders.values():
+        train(arguments.seconds / 4)  # warm up
+    rows = [Row(name, [], []) for name in contenders]
+    machines = []
+    for _ in range(arguments.rounds):
+        machines.append(measure_machine())
+        for row in rows:
+            take_turn(row, contenders[row.implementation], arguments.seconds)
+    machine = median_machine(machines)
+    for row in rows:
+        print_row(row, rows[0], workload, demand, machine)
+    return report(workload, rows, demand, machine)
+
+
+def take_turn(row: Row, train: Train, seconds: float) -> None:
+    wall, busy = time.perf_counter(), time.process_time()
+    examples = train(seconds)
+    wall, busy = time.perf_counter() - wall, time.process_time() - busy
+    row.rates.append(examples / wall)
+    row.cores.append(busy / wall)
+
+
+def print_row(row: Row, ours: Row, workload: Workload, demand: Demand, machine: Machine) -> None:
+    most = demand.rate(machine)
+    cells = ["", row.implementation, f"{row.rate:,.0f}", f"{row.spread:.0%}", f"{statistics.median(row.cores):.1f}"]
+    if row is ours:
+        bound = "products" if demand.compute_bound(machine) else "memory"
+        cells[0] = f"**{workload.name}** {workload.what}"
+        cells += ["", f"{most:,.0f} ({bound})"]
+    else:
+        cells += [f"{ours.rate / row.rate:.2f} times", ""]
+    cells.append("" if row.implementation in PEERS else f"{row.rate / most:.0%}")
+    print("|", " | ".join(cells), "|", flush=True)
+
+
+def report(workload: Workload, rows: list[Row], demand: Demand, machine: Machine) -> dict[str, Any]:
+    roofline = {"rate": demand.rate(machine), "compute_bound": demand.compute_bound(machine)}
+    return {
+        "name": workload.name,
+        "what": workload.what,
+        "hyperparameters": dict(workload.settings),
+        "roofline": roofline | {"demand": asdict(demand), "machine": asdict(machine)},
+        "rows": [
+            asdict(row) | {"rate": row.rate, "spread": row.spread, "ratio": rows[0].rate / row.rate} for row in rows
+        ],
+    }
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Ours
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+class Ours:
+    """Our training loop, epoch after epoch, as `object2vec train` runs it; nothing is printed."""
+
+    def __init__(self, pairs: Pairs, hyperparameters: Hyperparameters) -> None:
+        self.hyperparameters = hyperparameters
+        self.network = Network(hyperparameters)
+        self.batches = training_batches(pairs, hyperparameters)
+        self.trainer = Trainer(self.network, hyperparameters, Report(host="benchmark", epochs=1))
+        self.epochs = count()
+
+    def train(self, seconds: float) -> int:
+        ended = time.perf_counter() + seconds
+
+        def stop() -> bool:
+            return time.perf_counter() >= ended
+
+        examples = 0
+        while not stop():
+            examples += self.trainer._train(next(self.epochs), self.batches, stop).rows
+        return examples
+
+    @torch.no_grad()
+    def loss(self, batch: Batch) -> float:
+        """The loss of a batch, without dropout."""
+        output, labels = output_of(self.network.eval(), batch)
+        return self.trainer.objective.loss(output, labels).item()
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The plain program
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def plain_programs(pairs: Pairs, ours: Ours) -> dict[str, Train]:
+    """The plain program with a dense table, and where ours is row_sparse a sparse one too; checked to be the same."""
+    found = {}
+    for sparse in [False, True] if ours.hyperparameters.row_sparse else [False]:
+        program = plain.Program(pairs, ours.hyperparameters, sparse=sparse)
+        program.copy_from(ours.network)
+        check_same(pairs, ours, program)
+        found["plain PyTorch, SparseAdam" if sparse else "plain PyTorch"] = train_plain(program)
+    return found
+
+
+def train_plain(program: plain.Program) -> Train:
+    batches = program.batches()
+
+    def train(seconds: float) -> int:
+        ended, examples = time.perf_counter() + seconds, 0
+        program.model.train()
+        while time.perf_counter() < ended:
+            batch = next(batches)
+            program.step(batch)
+            examples += len(batch[-1])
+        return examples
+
+    return train
+
+
+def check_same(pairs: Pairs, ours: Ours, program: plain.Program, size: int = 64) -> None:
+    """Both must have the same loss on the same pairs with the same weights, or they are not the same model.
+
+    Raises:
+        RuntimeError: they differ.
+    """
+    number = np.arange(min(len(pairs), size))
+    some = Pairs(pairs.in0.take(number), pairs.in1.take(number), pairs.labels[number])
+    loss = ours.loss(next(Batches(some, size=size).in_order()))
+    rows = plain.PairDataset(some, negatives=0)
+    theirs = program.loss(plain.collate(rows.__getitems__(number.tolist())))
+    if not abs(loss - theirs) <= 1e-5 * max(1.0, abs(loss)):
+        raise RuntimeError(f"the plain program has the loss {theirs} where ours is {loss}")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Peers of other kinds, on positives with one token a side
+# ----------------------------------------------------------------------------------------------------------------------
+
+PEERS = ("LightFM, WARP", "gensim, skip-gram")
+
+
+def peers(pairs: Pairs, hyperparameters: Hyperparameters, threads: int) -> dict[str, Train]:
+    """Programs that learn from the same positives with as many numbers an embedding and as many negatives."""
+    settings = hyperparameters.encoders[0].token_embedding_dim, hyperparameters.negative_sampling_rate, threads
+    return dict(zip(PEERS, (lightfm_warp(pairs, *settings), gensim_skip_gram(pairs, *settings)), strict=True))
+
+
+def lightfm_warp(pairs: Pairs, dim: int, negatives: int, threads: int) -> Train:
+    """WARP looks at no more than `negatives` films a positive, and is counted as if it had looked at all of them."""
+    from lightfm import LightFM
+    from scipy.sparse import coo_matrix
+
+    positives = coo_matrix((np.ones(len(pairs), np.float32), (pairs.in0.values, pairs.in1.values)))
+    model = LightFM(no_components=dim, loss="warp", max_sampled=negatives, random_state=0)
+
+    def train(seconds: float) -> int:
+        ended, examples = time.perf_counter() + seconds, 0
+        while time.perf_counter() < ended:
+            model.fit_partial(positives, epochs=1, num_threads=threads)
+            examples += len(pairs) * (1 + negatives)
+        return examples
+
+    return train
+
+
+def gensim_skip_gram(pairs: Pairs, dim: int, negatives: int, threads: int) -> Train:
+    """A user and a film are a sentence of two words, from each of which it learns the other beside its negatives."""
+    from gensim.models import Word2Vec
+
+    sentences = [[f"u{user}", f"f{film}"] for user, film in zip(pairs.in0.values, pairs.in1.values, strict=True)]
+    settings: dict[str, Any] = {"vector_size": dim, "negative": negatives, "window": 1, "sg": 1, "sample": 0}
+    model = Word2Vec(min_count=1, workers=threads, **settings)
+    model.build_vocab(sentences)
+
+    def train(seconds: float) -> int:
+        ended, examples = time.perf_counter() + seconds, 0
+        while time.perf_counter() < ended:
+            model.train(sentences, total_examples=len(sentences), epochs=1)
+            examples += 2 * len(sentences) * (1 + negatives)
+        return examples
+
+    return train
+
+
+if __name__ == "__main__":
+    main()
