@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 import object2vec
+from object2vec.data.files import read_object
 from object2vec.errors import ArtifactError, HyperparameterError
 from object2vec.hyperparameters import Hyperparameters, parse
 from object2vec.model.network import Network
@@ -78,13 +79,8 @@ def read_config(directory: Path) -> Hyperparameters:
     """
     path = directory / CONFIG
     wanted = f"wanted a model directory with {CONFIG} and {WEIGHTS}"
-    try:
-        config = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ArtifactError(f"{path}: {error.strerror or error}, {wanted}") from error
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path}: not JSON ({error}), {wanted}") from error
-    version = config.get("format_version") if isinstance(config, dict) else None
+    config = read_object(path, wanted, ArtifactError)
+    version = config.get("format_version")
     if type(version) is not int:
         raise ArtifactError(f"{path}: no format_version, {wanted} written by object2vec")
     if version > FORMAT_VERSION:

@@ -6,12 +6,11 @@ Thin: it reads its arguments and calls what the image calls. What is slow to imp
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Literal
 
 from object2vec import __version__
+from object2vec.data.files import read_object
 from object2vec.errors import Object2VecError, UserError
 from object2vec.serving.instances import MODES
 
@@ -113,23 +113,12 @@ def _train(arguments: argparse.Namespace) -> None:
 
 def _hyperparameters(words: Iterable[str]) -> dict[str, object]:
     """Read files and `name=value`s; a later one goes before an earlier one."""
+    wanted = 'wanted for --hyperparameters a JSON file like {"epochs": "10"}, or NAME=VALUE'
     values: dict[str, object] = {}
     for word in words:
         name, equals, value = word.partition("=")
-        values |= {name: value} if equals and not Path(word).exists() else _read_object(Path(word))
+        values |= {name: value} if equals and not Path(word).exists() else read_object(Path(word), wanted)
     return values
-
-
-def _read_object(path: Path) -> Mapping[str, object]:
-    try:
-        document = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"--hyperparameters {path}: {error.strerror}, wanted a JSON file or NAME=VALUE") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"--hyperparameters {path}: not JSON ({error})") from error
-    if not isinstance(document, dict):
-        raise UserError(f'--hyperparameters {path}: wanted an object like {{"epochs": "10"}}')
-    return document
 
 
 @contextmanager

@@ -227,7 +227,7 @@ SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
     "config no JSON": (text("config.json", b"{"), "config.json: not JSON (Expecting property name"),
     "config no text": (text("config.json", b"\xff\xfe{"), "config.json: not JSON ("),
     "config too deep": (text("config.json", b"[" * 100_000), "config.json: not JSON ("),
-    "config a list": (text("config.json", b"[1]"), f"config.json: no format_version, {MODEL} written by object2vec"),
+    "config a list": (text("config.json", b"[1]"), f"config.json: not an object, {MODEL}"),
     "config of another": (
         text("config.json", b'{"model_type": "bert"}'),
         f"config.json: no format_version, {MODEL} written by object2vec",

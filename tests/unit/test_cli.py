@@ -121,10 +121,10 @@ def test_bad_hyperparameters_are_told_together(
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (None, "No such file or directory, wanted a JSON file or NAME=VALUE"),
-        ("{", "not JSON"),
-        ("[" * 10**6, "not JSON"),
-        ("[1]", 'wanted an object like {"epochs": "10"}'),
+        (None, "No such file or directory, "),
+        ("{", "not JSON (Expecting property name"),
+        ("[" * 10**6, "not JSON (maximum recursion depth"),
+        ("[1]", "not an object, "),
     ],
 )
 def test_bad_hyperparameter_files(
@@ -135,8 +135,8 @@ def test_bad_hyperparameter_files(
         path.write_text(text)
     assert main(["train", "--train", "x", "--hyperparameters", str(path), "--out", str(tmp_path / "m")]) == 2
     error = error_of(capsys)
-    assert error.startswith(f"--hyperparameters {path}: ")
-    assert sentence in error
+    assert error.startswith(f"{path}: {sentence}")
+    assert error.endswith('wanted for --hyperparameters a JSON file like {"epochs": "10"}, or NAME=VALUE')
 
 
 def test_bad_line_of_a_channel(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

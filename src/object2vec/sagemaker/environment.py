@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from object2vec.data.files import read_object
 from object2vec.errors import UserError
 
 
@@ -57,9 +57,9 @@ class TrainingEnvironment:
         Raises:
             UserError: a file is missing, or not what the platform writes.
         """
-        hyperparameters = _read(directories.config / "hyperparameters.json")
-        inputs = _read(directories.config / "inputdataconfig.json")
-        resources = _read(directories.config / "resourceconfig.json")
+        hyperparameters = read_object(directories.config / "hyperparameters.json", "wanted a JSON object")
+        inputs = read_object(directories.config / "inputdataconfig.json", "wanted a JSON object")
+        resources = read_object(directories.config / "resourceconfig.json", "wanted a JSON object")
         return cls(
             hyperparameters=hyperparameters,
             channels={name: directories.data / name for name in inputs},
@@ -70,18 +70,6 @@ class TrainingEnvironment:
             },
             host=_host(directories.config / "resourceconfig.json", resources),
         )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror or error}, wanted a JSON object") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON ({error}), wanted a JSON object") from error
-    if not isinstance(document, dict):
-        raise UserError(f"{path}: wanted a JSON object")
-    return document
 
 
 def _host(path: Path, resources: Mapping[str, Any]) -> str:
