@@ -1,6 +1,5 @@
 /* JSON Lines in their plain form to columns; see read_lines. */
-#include <stdint.h>
-#include <string.h>
+#include "kernels.h"
 
 /* Where a line is being read. */
 typedef struct {

@@ -1,12 +1,5 @@
 /* The point-wise part of an LSTM step; the products around it are torch's. Gates stand in torch's order: i, f, g, o. */
-#include <math.h>
-#include <stdint.h>
-
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define CLONES
-#endif
+#include "kernels.h"
 
 /* e^x within 2 units in the last place, in a form that compilers make vector code of (Cephes' expf). */
 static inline __attribute__((always_inline)) float exponential(float x)

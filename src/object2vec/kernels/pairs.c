@@ -4,14 +4,7 @@
  * Pair p is object left[p] of u (n0, dim) with object right[p] of v (n1, dim). The score of class c is
  *     bias[c] + sum over k of  h u v + l u + r v + d |u - v|
  * where weight (classes, 4, dim) holds h, l, r and d. */
-#include <math.h>
-#include <stdint.h>
-
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define CLONES
-#endif
+#include "kernels.h"
 
 CLONES void score_one(const float *restrict u, const float *restrict v, const float *restrict weight, int64_t classes,
                       int64_t dim, const float *restrict bias, float *restrict out)

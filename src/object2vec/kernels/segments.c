@@ -1,13 +1,6 @@
 /* The maximum of each column over the rows of a segment. Rows lie in x (m, dim); segment s has the rows
  * rows[starts[s]:starts[s + 1]]. */
-#include <math.h>
-#include <stdint.h>
-
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define CLONES
-#endif
+#include "kernels.h"
 
 CLONES void maximum_one(const float *restrict x, int64_t dim, const int64_t *rows, int64_t n, float *restrict highest,
                         int32_t *restrict where)

@@ -1,8 +1,9 @@
 """The three encoders: from token sequences to one vector each. All have one signature, `(tokens) -> (N, D)`.
 
-Nothing but its own tokens changes the vector of a sequence: neither padding nor what else is in the batch.
+Nothing but its own tokens changes the vector of a sequence: there is no padding, and what else is in the batch does not
+matter.
 
-Shapes: N sequences, T tokens of the longest, E numbers an embedding, D numbers an encoding.
+Shapes: N sequences, E numbers an embedding, D numbers an encoding.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Token ids on the way into an encoder, and their embeddings.
 
-Shapes: N sequences, T tokens of the longest, n tokens in all, E numbers an embedding, V ids in the vocabulary.
+Shapes: N sequences, n tokens in all, E numbers an embedding, V ids in the vocabulary.
 """
 
 from __future__ import annotations

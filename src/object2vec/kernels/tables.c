@@ -1,21 +1,5 @@
-/* The inner loops that decide how long training takes, each with a plain torch or numpy form beside it in Python.
- *
- * Plain C over flat arrays: no Python, no torch, no allocation, no state. Built by hatch_build.py where there is a
- * compiler; native/__init__.py declares the signatures. Threads are OpenMP's, those that torch itself uses on a CPU.
- */
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
-
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define CLONES
-#endif
-
-/* ---------------------------------------------------------------------------------------------------------------------
- * Token embeddings. A table is (V, dim); n bags of ids lie in values[offsets[i]:offsets[i + 1]].
- * ------------------------------------------------------------------------------------------------------------------ */
+/* Token embeddings. A table is (V, dim); n bags of ids lie in values[offsets[i]:offsets[i + 1]]. */
+#include "kernels.h"
 
 /* Rows of a table lie far apart: memory is asked for them some turns ahead. */
 #define fetch_row(row, dim, to_write)                                                                                    \
@@ -144,84 +128,4 @@ void step_rows(int64_t kind, float *table, float *first, float *second, int64_t 
         }
         step_one(&step, table + at, first + at, second + at, starts[r], starts[r + 1]);
     }
-}
-
-/* ---------------------------------------------------------------------------------------------------------------------
- * Dropout: out = x / (1 - p), or 0 where a number drawn from seed and place falls below p, as threshold = p * 2^32.
- * ------------------------------------------------------------------------------------------------------------------ */
-
-CLONES void dropout_part(const float *restrict x, float *restrict out, int64_t from, int64_t to, uint64_t seed,
-                         uint32_t threshold, float scale)
-{
-    const uint32_t low = (uint32_t)seed, high = (uint32_t)(seed >> 32);
-    for (int64_t i = from; i < to; i++) {
-        uint32_t h = (uint32_t)i * 0x9e3779b1u ^ low;
-        h = (h ^ h >> 16) * 0x7feb352du;
-        h = (h ^ h >> 15) * 0x846ca68bu;
-        h = ((h ^ h >> 16) + high) * 0x9e3779b1u;
-        h = (h ^ h >> 15) * 0x2c1b3c6du;
-        h ^= h >> 16;
-        out[i] = h < threshold ? 0.0f : x[i] * scale;
-    }
-}
-
-void dropout(const float *x, float *out, int64_t n, uint64_t seed, uint32_t threshold, float scale)
-{
-    const int64_t part = 1 << 15;
-#pragma omp parallel for schedule(static) if (n > part)
-    for (int64_t from = 0; from < n; from += part)
-        dropout_part(x, out, from, from + part < n ? from + part : n, seed, threshold, scale);
-}
-
-/* ---------------------------------------------------------------------------------------------------------------------
- * Objects: n sequences of tokens lie in values[offsets[i]:offsets[i + 1]]; sequences of the same tokens are one object.
- * ------------------------------------------------------------------------------------------------------------------ */
-
-/* The number of each sequence's object into which (n), the first sequence that holds it into first (n). slots is
- * scratch, mask + 1 (a power of two, more than n) of -1. Returns how many objects there are. */
-int64_t distinct(const int32_t *values, const int64_t *offsets, int64_t n, int64_t *slots, int64_t mask, int64_t *which,
-                 int64_t *first)
-{
-    int64_t found = 0;
-    for (int64_t i = 0; i < n; i++) {
-        const int32_t *tokens = values + offsets[i];
-        const int64_t length = offsets[i + 1] - offsets[i];
-        uint64_t hash = (uint64_t)length;
-        for (int64_t k = 0; k < length; k++) {
-            hash = (hash ^ (uint32_t)tokens[k]) * 0x9e3779b97f4a7c15u;
-            hash ^= hash >> 32;
-        }
-        for (int64_t slot = (int64_t)hash & mask;; slot = (slot + 1) & mask) {
-            const int64_t object = slots[slot];
-            if (object < 0) {
-                slots[slot] = which[i] = found;
-                first[found++] = i;
-                break;
-            }
-            const int64_t other = offsets[first[object]];
-            if (offsets[first[object] + 1] - other == length &&
-                !memcmp(values + other, tokens, (size_t)length * sizeof *tokens)) {
-                which[i] = object;
-                break;
-            }
-        }
-    }
-    return found;
-}
-
-/* Numbers the n ids in values as they come: the different ones into used (n), the number of each value's into place (n).
- * `lut` is scratch, one an id, all -1 before and after. Returns how many different ids there are. */
-int64_t number(const int64_t *values, int64_t n, int32_t *lut, int64_t *used, int64_t *place)
-{
-    int64_t found = 0;
-    for (int64_t j = 0; j < n; j++) {
-        if (lut[values[j]] < 0) {
-            lut[values[j]] = (int32_t)found;
-            used[found++] = values[j];
-        }
-        place[j] = lut[values[j]];
-    }
-    for (int64_t r = 0; r < found; r++)
-        lut[used[r]] = -1;
-    return found;
 }
