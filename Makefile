@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench test check fmt image image-test lock clean
+.PHONY: help setup demo bench test test-slow check fmt image image-test lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ bench: $(READY) ## measure loading and training beside peers and the machine; sc
 
 test: $(READY) ## run the tests that need no network, Docker or GPU, with branch coverage
 	$(BIN)/python -m pytest --cov --numprocesses 2 --dist worksteal
+
+test-slow: $(READY) ## run the tests that take longer than the others together
+	$(BIN)/python -m pytest -m slow
 
 check: $(READY) ## formatting, lint, types, directions of imports
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -282,9 +282,9 @@ def test_a_job_that_is_stopped_at_once_saves_a_model(
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# The official notebooks, on small data of the same shape. Their hyperparameters are unchanged but for `epochs`, which
-# is 1 or 2 here, and for `enc_dim` of the pretrained sentence encoder, whose 8192 would take a minute; rows are some
-# dozens to hundreds where the notebooks have up to half a million.
+# The official notebooks, on small data of the same shape: some dozens to hundreds of rows, where the notebooks have up
+# to half a million. The quick form of each has fewer `epochs`, and a smaller `enc_dim` for the pretrained sentence
+# encoder; the slow form, with fewer rows still, has nothing changed.
 # ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -303,7 +303,7 @@ def notebook_rows(name: str, count: int, seed: int) -> list[Row]:
                 rows.append((user, movie, float(draw.randint(1, 5))))
             case "movies, recommendation":
                 rows.append((user, movie, draw.randint(0, 1)))
-            case "sentences, quick" | "sentences, pretrained":
+            case "sentences, quick" | "sentences, full" | "sentences, pretrained":
                 rows.append((words(draw, 43533, 2, 30), words(draw, 43533, 2, 20), draw.randint(0, 2)))
             case "genres":
                 rows.append((words(draw, 60000, 5, 60), [draw.randrange(28)], draw.randint(0, 1)))
@@ -323,6 +323,25 @@ SIZES: dict[str, tuple[int, int, dict[str, str]]] = {
     "genres": (8, 1, {}),
     "documents": (60, 1, {}),
 }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_the_official_notebooks_train_unchanged(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Every hyperparameter is as the notebook has it; the job ends as it may, and gives a model that scores."""
+    hyperparameters = NOTEBOOKS[name]
+    channels = {
+        channel: write_pairs(tmp_path / channel / "x.jsonl", notebook_rows(name, 8, seed)).parent
+        for seed, channel in enumerate(("train", "validation", "test"))
+    }
+    if "enc0_vocab_file" in hyperparameters:
+        channels["auxiliary"] = auxiliary(tmp_path / "auxiliary", hyperparameters)
+    run(Job(hyperparameters=hyperparameters, channels=channels, model_dir=tmp_path / "model"))
+    metric = "mean_squared_error" if name == "movies, ratings" else "cross_entropy"
+    ended = re.findall(PATTERNS["train:progress"], caplog.text)
+    assert float(ended[-1]) == 100
+    assert len(re.findall(PATTERNS[f"test:{metric}"], caplog.text)) == 1
+    assert np.isfinite(object2vec.load(tmp_path / "model").score([([5], [7]), ([9, 9], [3])])).all()
 
 
 @pytest.mark.parametrize("name", SIZES)
