@@ -12,7 +12,7 @@ from typing import Final
 
 import torch
 
-from object2vec import artifact
+from object2vec import artifact, memory
 from object2vec.data.batches import Batches
 from object2vec.data.jsonlines import read_channel
 from object2vec.data.sequences import Pairs
@@ -52,6 +52,7 @@ def run(job: Job, *, stop: Callable[[], bool] = lambda: False, bar: bool = False
         AlgorithmError: training failed.
     """
     clock = Clock()
+    memory.keep_freed()
     hyperparameters = _configure(job)
     report = Report(host=job.host, epochs=hyperparameters.epochs, bar=bar)
     files = _auxiliary_files(job, hyperparameters)

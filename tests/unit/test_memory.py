@@ -1,0 +1,59 @@
+"""Tables whose memory is taken as it is used, and memory that is kept."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from object2vec import memory
+
+#: Asks for 16 MB and frees them, again and again; prints how many pages the system had to hand out for it.
+CHURN = """
+import resource, sys
+import torch
+from object2vec import memory
+if sys.argv[1] == "keep":
+    memory.keep_freed()
+torch.ones(2**22)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(8):
+    torch.ones(2**22)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (0, 4), (700_000, 3)])
+def test_a_table_starts_as_zeros_and_holds_what_is_written(shape: tuple[int, int]) -> None:
+    """It is float32 of the shape asked for, and a tensor like any other."""
+    table = memory.zeros(*shape)
+    assert (tuple(table.shape), table.dtype) == (shape, torch.float32)
+    assert not table.any()
+    assert torch.equal(table.add_(1.5), torch.full(shape, 1.5))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for a process's memory")
+def test_a_table_takes_no_memory_before_it_is_used() -> None:
+    """A gigabyte of zeros can be asked for; a row that is written to takes its pages, and no more than that."""
+    before = resident()
+    table = memory.zeros(2**18, 1000)
+    table[2**17] += 1
+    assert table[2**17].sum() == 1000
+    assert resident() - before < 16 * 2**20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc")
+def test_freed_memory_is_kept() -> None:
+    """Asking for the same sizes again costs no page of the system's, as it does without."""
+    run = [sys.executable, "-c", CHURN]
+    pages = [int(subprocess.check_output([*run, mode], text=True)) for mode in ("keep", "give back")]
+    assert pages[0] < 100 < 10_000 < pages[1]
