@@ -78,5 +78,5 @@ def touched_of(table: TokenEmbedding) -> torch.Tensor:
     """The gradient (V, E) that a row-sparse table's look-ups have left."""
     gradient = torch.zeros_like(table.weight)
     for values, origin, scale, given in table.touched:
-        gradient.index_add_(0, values, given[origin] * scale[:, None])
+        gradient.index_add_(0, values, (given * scale[:, None])[origin])
     return gradient

@@ -91,20 +91,40 @@ lists = st.lists(st.lists(st.integers(0, 3), max_size=4), max_size=40)
 def test_distinct_finds_the_different_sequences(given_lists: list[list[int]]) -> None:
     """Every sequence belongs to the first one that is equal to it; each object is counted once, in order."""
     sequences = Sequences.of(given_lists)
-    first, which = kernels.distinct(sequences.values, sequences.offsets)
+    which = np.empty(len(sequences), np.int32)
+    first = kernels.distinct(sequences.values, sequences.offsets, which)
     seen = list(dict.fromkeys(map(tuple, given_lists)))
     assert [tuple(given_lists[i]) for i in first] == seen
     assert [seen[object_] for object_ in which] == list(map(tuple, given_lists))
 
 
-@given(st.lists(st.integers(0, 20), max_size=200), st.integers(-1, 3))
-def test_group_sorts_places_by_id(ids: list[int], skip: int) -> None:
-    """Each id that is not skipped has all its places, in order, and the scratch is as it was."""
+def test_distinct_finds_more_objects_than_it_has_room_for_at_first() -> None:
+    """The table of objects grows, and those that were found before are found again."""
+    tokens = np.random.default_rng(0).permutation(np.arange(20_000, dtype=np.int32) % 9_000)
+    which = np.empty(len(tokens), np.int32)
+    first = kernels.distinct(tokens, np.arange(len(tokens) + 1), which)
+    assert len(first) == 9_000
+    assert np.array_equal(tokens[first][which], tokens)
+    assert np.array_equal(np.sort(first), first)
+
+
+@given(st.lists(st.integers(0, 20), max_size=200))
+def test_group_sorts_origins_by_id(ids: list[int]) -> None:
+    """Each id has all that it comes from, in order, and the scratch is as it was."""
     lut = torch.full((21,), -1, dtype=torch.int32)
-    rows, starts, places = kernels.group(torch.tensor(ids, dtype=torch.int64), lut, skip=skip)
-    found = {row: places[a:b].tolist() for row, a, b in zip(rows.tolist(), starts[:-1], starts[1:], strict=True)}
-    assert found == {i: [p for p, other in enumerate(ids) if other == i] for i in ids if i != skip}
+    origin = torch.arange(len(ids)) * 10
+    rows, starts, origins = kernels.group(torch.tensor(ids, dtype=torch.int64), origin, lut)
+    found = {row: origins[a:b].tolist() for row, a, b in zip(rows.tolist(), starts[:-1], starts[1:], strict=True)}
+    assert found == {i: [10 * p for p, other in enumerate(ids) if other == i] for i in ids}
     assert bool((lut == -1).all())
+
+
+@given(lists)
+def test_spread_leaves_0_out(given_lists: list[list[int]]) -> None:
+    """Every id but 0 is there, in order, with the number of its bag."""
+    values, origin = kernels.spread(*tokens_of(*given_lists))
+    expected = [(token, bag) for bag, tokens in enumerate(given_lists) for token in tokens if token]
+    assert list(zip(values.tolist(), origin.tolist(), strict=True)) == expected
 
 
 number = st.integers(0, 999_999_999)

@@ -7,19 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from object2vec import kernels
 from object2vec.data.negatives import NegativeSampler
 
 
 def sampler(pairs: list[tuple[int, int]], labels: list[float] | None = None, rate: int = 1) -> NegativeSampler:
     """A sampler over pairs of objects; all positive unless `labels` says otherwise."""
-    objects = np.array(pairs, np.int64).reshape(-1, 2)
+    objects = np.array(pairs, np.int32).reshape(-1, 2)
     given_labels = np.ones(len(pairs), np.float32) if labels is None else np.array(labels, np.float32)
-    return NegativeSampler((objects[:, 0], objects[:, 1]), given_labels, rate)
+    return NegativeSampler((objects[:, 0].copy(), objects[:, 1].copy()), given_labels, rate)
 
 
 def drawn(made: NegativeSampler, seed: int = 0) -> list[tuple[int, int]]:
-    """The rows of the negatives of one pass: (row of in0, row of in1)."""
-    row0, row1 = made.draw(np.random.default_rng(seed))
+    """The rows of the negatives for all rows as they stand: (row of in0, row of in1)."""
+    row0, row1 = made.draw(np.arange(len(made.positive)), np.random.default_rng(seed))
     return list(zip(row0.tolist(), row1.tolist(), strict=True))
 
 
@@ -48,6 +49,15 @@ def test_a_negative_is_never_a_known_positive(
             assert counts[row] == rate
 
 
+@given(PAIRS, st.integers(0, 9))
+def test_kernels_draw_the_same(pairs: list[tuple[int, int]], seed: int) -> None:
+    """With the kernels and without them the same negatives are drawn."""
+    with_kernels = drawn(sampler(pairs, rate=3), seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernels, "available", lambda: False)
+        assert drawn(sampler(pairs, rate=3), seed) == with_kernels
+
+
 def test_a_positive_keeps_its_own_in0() -> None:
     """Users and their items do not get mixed up: the negatives of a row carry that row's user, in runs of `rate`."""
     pairs = [(user, user) for user in range(6)]
@@ -74,8 +84,8 @@ def test_a_seed_repeats_and_another_differs() -> None:
     made = sampler([(n, n) for n in range(50)], rate=2)
     assert drawn(made, 1) == drawn(made, 1)
     assert drawn(made, 1) != drawn(made, 2)
-    generator = np.random.default_rng(1)
-    assert not np.array_equal(made.draw(generator)[1], made.draw(generator)[1])
+    generator, rows = np.random.default_rng(1), np.arange(50)
+    assert not np.array_equal(made.draw(rows, generator)[1], made.draw(rows, generator)[1])
 
 
 def test_negatives_come_from_all_rows_alike() -> None:

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
+from typing import Final
 
 import numpy as np
 
 from object2vec import kernels
 from object2vec.arrays import Float32, Int32, Int64
+from object2vec.data.columns import empty
 from object2vec.data.negatives import NegativeSampler
 from object2vec.data.sequences import Pairs, Sequences
+
+#: Pairs of an epoch that are made ready at a time, before negatives: memory is needed for so many, not for a channel.
+BLOCK: Final = 2**18
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +46,12 @@ class Examples:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, index: Int64) -> Examples:
-        return Examples((self.rows[0][index], self.rows[1][index]), self.labels[index])
+    def __getitem__(self, places: slice | Int64) -> Examples:
+        return Examples((self.rows[0][places], self.rows[1][places]), self.labels[places])
+
+    def __add__(self, other: Examples) -> Examples:
+        row0, row1 = (np.concatenate(both) for both in zip(self.rows, other.rows, strict=True))
+        return Examples((row0, row1), np.concatenate([self.labels, other.labels]))
 
 
 class Batches:
@@ -64,67 +74,78 @@ class Batches:
     @property
     def examples(self) -> int:
         """Pairs of an epoch, negatives included; a few less where an object has no negative to be had."""
-        return len(self.labels) + (len(self.sampler.positives) * self.sampler.rate if self.sampler else 0)
+        return len(self.labels) + (
+            int(np.count_nonzero(self.sampler.positive)) * self.sampler.rate if self.sampler else 0
+        )
 
     def in_order(self) -> Iterator[Batch]:
         """All pairs once, as they stand, without negatives: for scoring."""
-        yield from self._cut(self._given())
+        for start in range(0, len(self.labels), self.size):
+            rows = np.arange(start, min(start + self.size, len(self.labels)))
+            yield self._batch(Examples((rows, rows), self.labels[rows]))
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """All pairs once in a new order, negatives beside them: for training."""
         generator = np.random.default_rng((self.seed, number))
-        examples = self._given()
-        if self.sampler:
-            examples = _beside(examples, self.sampler.draw(generator), generator)
-        else:
-            examples = examples.take(generator.permutation(len(examples)))
-        yield from self._buckets(examples, generator) if self.bucket_width else self._cut(examples)
+        order: Int32 = empty(len(self.labels), np.int32)
+        order[:] = np.arange(len(order), dtype=np.int32)
+        generator.shuffle(order)
+        left = self._beside(order[:0], generator)
+        for start in range(0, len(order), BLOCK):
+            examples = left + self._beside(order[start : start + BLOCK], generator)
+            examples, cuts = self._cut(examples)
+            least = self.size if start + BLOCK < len(order) else 1
+            ready = [cut for cut in cuts if len(cut) >= least]
+            left = examples[np.array([place for cut in cuts if len(cut) < least for place in cut], np.int64)]
+            for turn in generator.permutation(len(ready)) if self.bucket_width else range(len(ready)):
+                cut = ready[turn]
+                yield self._batch(examples[cut.start : cut.stop])
 
-    def _given(self) -> Examples:
-        rows = np.arange(len(self.labels))
-        return Examples((rows, rows), self.labels)
+    def _beside(self, order: Int32, generator: np.random.Generator) -> Examples:
+        """Rows in the given order, the negatives of a row right after it, so that its `in0` is encoded once for all."""
+        rows = order.astype(np.int64)
+        labels = self.labels[rows]
+        if not self.sampler:
+            return Examples((rows, rows), labels)
+        place, drawn = self.sampler.draw(rows, generator)
+        count = 1 + np.bincount(place, minlength=len(rows))
+        row0 = np.repeat(rows, count)
+        negative = np.ones(len(row0), np.bool_)
+        negative[np.cumsum(count) - count] = False
+        row1 = row0.copy()
+        row1[negative] = drawn
+        return Examples((row0, row1), np.where(negative, np.float32(0), np.repeat(labels, count)))
 
-    def _buckets(self, examples: Examples, generator: np.random.Generator) -> Iterator[Batch]:
-        """Batches whose longer sides fall in one step of `bucket_width`, the batches themselves in a new order."""
-        lengths = [self.sides[side].lengths[examples.rows[side]] for side in (0, 1)]
-        bucket = np.maximum(*lengths) // self.bucket_width
-        order = np.argsort(bucket, kind="stable")
-        ends = np.flatnonzero(np.diff(bucket[order])) + 1
-        parts = [
-            part[start : start + self.size]
-            for part in np.split(order, ends)
-            for start in range(0, len(part), self.size)
-        ]
-        for number in generator.permutation(len(parts)):
-            yield self._batch(examples.take(parts[number]))
-
-    def _cut(self, examples: Examples) -> Iterator[Batch]:
-        for start in range(0, len(examples), self.size):
-            yield self._batch(examples.take(np.arange(start, min(start + self.size, len(examples)))))
+    def _cut(self, examples: Examples) -> tuple[Examples, list[range]]:
+        """Where to cut into batches; with buckets, examples whose longer sides fall in one step of `bucket_width` come
+        next to one another before.
+        """
+        ends = [len(examples)]
+        if self.bucket_width:
+            lengths = (side.lengths_of(rows) for side, rows in zip(self.sides, examples.rows, strict=True))
+            bucket = np.maximum(*lengths) // self.bucket_width
+            order = np.argsort(bucket, kind="stable")
+            examples = examples[order]
+            ends = [*(np.flatnonzero(np.diff(bucket[order])) + 1).tolist(), len(examples)]
+        buckets = pairwise([0, *ends])
+        return examples, [range(at, min(at + self.size, end)) for a, end in buckets for at in range(a, end, self.size)]
 
     def _batch(self, examples: Examples) -> Batch:
         objects, index = [], []
         for side in (0, 1):
-            used, place = self._number(side, self.which[side][examples.rows[side]])
+            used, place = self._number(side, examples.rows[side])
             objects.append(self.sides[side].take(self.first[side][used]))
             index.append(place)
         return Batch((objects[0], objects[1]), (index[0], index[1]), examples.labels)
 
-    def _number(self, side: int, objects: Int64) -> tuple[Int64, Int64]:
-        """The different ones among P objects, and for each of P which of them it is."""
+    def _number(self, side: int, rows: Int64) -> tuple[Int64, Int64]:
+        """The different objects among those of P rows, and for each of P which of them it is."""
         if kernels.available():
-            return kernels.number(objects, self._lut[side])
-        return np.unique(objects, return_inverse=True)
+            return kernels.number(rows, self.which[side], self._lut[side])
+        used, place = np.unique(self.which[side][rows], return_inverse=True)
+        return used.astype(np.int64), place
 
     @cached_property
     def _lut(self) -> tuple[Int32, Int32]:
         """Scratch of the kernel, -1 for each object of a side."""
         return np.full(len(self.first[0]), -1, np.int32), np.full(len(self.first[1]), -1, np.int32)
-
-
-def _beside(given: Examples, drawn: tuple[Int64, Int64], generator: np.random.Generator) -> Examples:
-    """Rows in a new order, the negatives of a row right after it, so that its `in0` is encoded once for all of them."""
-    place = generator.permutation(len(given))
-    row0, row1 = (np.concatenate([g, d]) for g, d in zip(given.rows, drawn, strict=True))
-    labels = np.concatenate([given.labels, np.zeros(len(drawn[0]), np.float32)])
-    return Examples((row0, row1), labels).take(np.argsort(place[row0], kind="stable"))

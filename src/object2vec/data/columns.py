@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import tempfile
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+
+#: Bytes from which on an array lies on disk.
+LARGE: Final = 2**25
+
+
+def empty(length: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """An array that is to be filled, (length,); a large one lies in a temporary file without a name."""
+    size = length * np.dtype(dtype).itemsize
+    if size < LARGE:
+        return np.empty(length, dtype)
+    with tempfile.TemporaryFile(prefix="object2vec-") as file:
+        file.truncate(size)
+        return np.asarray(np.memmap(file, dtype, "r+"))
 
 
 class Column:

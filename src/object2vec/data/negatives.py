@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
-from object2vec.arrays import Float32, Int64
+from object2vec import kernels
+from object2vec.arrays import Float32, Int32, Int64
+from object2vec.data.columns import empty
 
 #: How often a draw that hit a known positive is drawn again before the positive is given up as having no negative.
 ROUNDS = 64
@@ -17,34 +20,50 @@ class NegativeSampler:
     hold the same object, and whether a pair is known to be positive is a question of objects.
     """
 
-    def __init__(self, objects: tuple[Int64, Int64], labels: Float32, rate: int) -> None:
+    def __init__(self, objects: tuple[Int32, Int32], labels: Float32, rate: int) -> None:
         self.rate = rate
-        self.positives = np.flatnonzero(labels >= 1)
-        self._object0, self._object1 = objects
-        self._objects1 = int(self._object1.max()) + 1
-        self._known = np.unique(self._key(self.positives, self.positives))
+        self.positive = labels >= 1
+        self._objects = objects
+        self._starts, self._partners = _known(objects, np.flatnonzero(self.positive))
 
-    def _key(self, row0: Int64, row1: Int64) -> Int64:
-        """A pair of objects as one number: `in0` of row0 with `in1` of row1."""
-        return self._object0[row0] * self._objects1 + self._object1[row1]
+    def _is_known(self, row0: Int64, row1: Int64) -> npt.NDArray[np.bool_]:
+        if kernels.available():
+            return kernels.are_partners((row0, row1), self._objects, self._starts, self._partners)
+        object0, object1 = self._objects[0][row0], self._objects[1][row1]
+        at, left, last = self._starts[object0], np.diff(self._starts)[object0], len(self._partners) - 1
+        known = left > 0
+        while (left > 1).any():  # the search of the kernel, for all pairs at once
+            half = left // 2
+            at = at + np.where(self._partners[np.minimum(at + half - (half > 0), last)] < object1, half, 0)
+            left = left - half
+        return known & (self._partners[np.minimum(at, last)] == object1)  # type: ignore[no-any-return]
 
-    def _positive(self, row0: Int64, row1: Int64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        key = self._key(row0, row1)
-        at = np.minimum(np.searchsorted(self._known, key), len(self._known) - 1)
-        return self._known[at] == key  # type: ignore[no-any-return]
-
-    def draw(self, generator: np.random.Generator) -> tuple[Int64, Int64]:
-        """The negatives of one pass, as the rows that give `in0` and `in1`.
+    def draw(self, rows: Int64, generator: np.random.Generator) -> tuple[Int64, Int64]:
+        """Negatives for `rows` (n,): the places of their positives in `rows`, ascending, and the rows that give `in1`.
 
         A positive whose `in0` is positive with all that was drawn for it has fewer than `rate`.
         """
-        rows = len(self._object1)
-        row0 = np.repeat(self.positives, self.rate)
-        row1 = generator.integers(rows, size=len(row0))
-        again = np.flatnonzero(self._positive(row0, row1)) if len(row0) else row0
+        place = np.repeat(np.flatnonzero(self.positive[rows]), self.rate)
+        row0, row1 = rows[place], generator.integers(len(self._objects[1]), size=len(place))
+        again = np.flatnonzero(self._is_known(row0, row1)) if len(place) else place
         for _ in range(ROUNDS):
             if not len(again):
                 break
-            row1[again] = generator.integers(rows, size=len(again))
-            again = again[self._positive(row0[again], row1[again])]
-        return np.delete(row0, again), np.delete(row1, again)
+            row1[again] = generator.integers(len(self._objects[1]), size=len(again))
+            again = again[self._is_known(row0[again], row1[again])]
+        return np.delete(place, again), np.delete(row1, again)
+
+
+def _known(objects: tuple[Int32, Int32], rows: Int64) -> tuple[Int64, Int32]:
+    """The objects of side 1 that stand beside each object of side 0 in `rows`: those of object o are
+    partners[starts[o]:starts[o + 1]], ascending.
+    """
+    count0, count1 = (int(side.max()) + 1 for side in objects)
+    key: Int64 = empty(len(rows), np.int64)
+    key[:] = objects[0][rows]
+    key *= count1
+    key += objects[1][rows]
+    key.sort()
+    partners: Int32 = empty(len(rows), np.int32)
+    np.mod(key, count1, out=partners, casting="unsafe")
+    return np.searchsorted(key, np.arange(count0 + 1) * count1), partners

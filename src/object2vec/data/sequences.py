@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from object2vec import kernels
 from object2vec.arrays import Float32, Int32, Int64
+from object2vec.data.columns import empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,28 +40,49 @@ class Sequences:
         """Tokens of each sequence, (N,)."""
         return np.diff(self.offsets)
 
+    def lengths_of(self, index: Int64) -> Int64:
+        """Tokens of the sequences that `index` names."""
+        return self.offsets[index + 1] - self.offsets[index]
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence, 0 where there is none."""
+        return max((int(part.lengths.max()) for part in self._parts()), default=0)
+
     @property
     def without_tokens(self) -> int:
         """How many of the sequences are empty or hold nothing but 0, which stands for no token."""
-        seen = np.concatenate([[0], np.cumsum(self.values != 0)])
-        return int(np.sum(seen[self.offsets[1:]] == seen[self.offsets[:-1]]))
+        count = 0
+        for part in self._parts():
+            seen = np.concatenate([[0], np.cumsum(part.values != 0)])
+            count += int(np.sum(seen[part.offsets[1:]] == seen[part.offsets[:-1]]))
+        return count
 
-    def take(self, index: Int64) -> Sequences:
+    def _parts(self, size: int = 2**16) -> Iterator[Sequences]:
+        """The sequences, `size` at a time, so that what is made of them stays small."""
+        for start in range(0, len(self), size):
+            offsets = self.offsets[start : start + size + 1]
+            yield Sequences(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
+
+    def take(self, index: Int32 | Int64) -> Sequences:
         """The sequences that `index` names, in its order and as often as it names them."""
-        lengths = self.lengths[index]
+        index = index.astype(np.int64, copy=False)
+        lengths = self.lengths_of(index)
         offsets = np.zeros(len(index) + 1, np.int64)
         np.cumsum(lengths, out=offsets[1:])
-        shift = np.repeat(self.offsets[:-1][index] - offsets[:-1], lengths)
+        if kernels.available():
+            return Sequences(kernels.take(self.values, self.offsets, index, offsets), offsets)
+        shift = np.repeat(self.offsets[index] - offsets[:-1], lengths)
         return Sequences(self.values[shift + np.arange(offsets[-1])], offsets)
 
-    def distinct(self) -> tuple[Int64, Int64]:
+    def distinct(self) -> tuple[Int32, Int32]:
         """The different ones among the N sequences: where each stands first, and for each of the N which it is, (N,).
 
         Tokens are compared with tokens, so nothing depends on a hash.
         """
+        which: Int32 = empty(len(self), np.int32)
         if kernels.available():
-            return kernels.distinct(self.values, self.offsets)
-        which = np.empty(len(self), np.int64)
+            return kernels.distinct(self.values, self.offsets, which), which
         first: list[Int64] = [np.empty(0, np.int64)]
         found = 0
         for length in np.unique(self.lengths):
@@ -70,7 +92,7 @@ class Sequences:
             which[rows] = found + inverse
             first.append(rows[index])
             found += len(index)
-        return np.concatenate(first), which
+        return np.concatenate(first).astype(np.int32), which
 
 
 def _as_keys(tokens: Int32) -> npt.NDArray[np.generic]:

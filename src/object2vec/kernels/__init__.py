@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -30,7 +31,7 @@ def _library() -> ctypes.CDLL | None:
         kernels = ctypes.CDLL(str(LIBRARY))
     except OSError:
         return None
-    for name in ("group", "distinct", "number", "read_lines"):
+    for name in ("spread", "group", "distinct", "number", "read_lines"):
         getattr(kernels, name).restype = c_int64
     return kernels
 
@@ -70,23 +71,30 @@ def pool(table: Tensor, values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor
     return out, scale
 
 
+def spread(values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """The ids other than 0 of N bags, and which bag each is of; all int64, the bags as in `pool`."""
+    out, origin = torch.empty_like(values), torch.empty_like(values)
+    found = _call("spread", values, offsets, len(offsets) - 1, out, origin)
+    return out[:found], origin[:found]
+
+
 class Groups(NamedTuple):
-    """The different ids among n, and where each stands: id rows[r] at places[starts[r]:starts[r + 1]]. All int64."""
+    """The different ids among n, and what each comes from: id rows[r] from origins[starts[r]:starts[r + 1]]; int64."""
 
     rows: Tensor
     starts: Tensor
-    places: Tensor
+    origins: Tensor
 
 
-def group(values: Tensor, lut: Tensor, *, skip: int = -1) -> Groups:
-    """Group n ids (int64) by value, those equal to `skip` left out.
+def group(values: Tensor, origin: Tensor, lut: Tensor) -> Groups:
+    """Group n ids by value, with the origin of each; all int64.
 
     `lut` is scratch: one int32 an id of the vocabulary, all -1 before and after.
     """
     count = len(values)
-    rows, starts, places = values.new_empty(count), values.new_empty(count + 1), values.new_empty(count)
-    found = _call("group", values, count, skip, lut, rows, starts, places)
-    return Groups(rows[:found], starts[: found + 1], places)
+    rows, starts, origins = values.new_empty(count), values.new_empty(count + 1), values.new_empty(count)
+    found = _call("group", values, origin, count, lut, rows, starts, origins)
+    return Groups(rows[:found], starts[: found + 1], origins)
 
 
 def step_rows(
@@ -94,7 +102,6 @@ def step_rows(
     table: Tensor,
     state: Sequence[Tensor],
     groups: Groups,
-    origin: Tensor,
     scale: Tensor,
     gradient: Tensor,
     *,
@@ -104,20 +111,19 @@ def step_rows(
 ) -> None:
     """One step of sgd, adagrad or adam on the rows of `table` (V, E) that `groups` names, in place.
 
-    The gradient of a row is the sum of scale[p] * gradient[origin[p]] over its places p. `origin` (n,) is int64,
-    `scale` (n,) and `gradient` (m, E) float32; `state` is the optimizer's, tables like `table`; `corrections` are
-    Adam's 1 - beta^step.
+    The gradient of a row is the sum of scale[o] * gradient[o] over its origins o. `scale` (m,) and `gradient` (m, E)
+    are float32; `state` is the optimizer's, tables like `table`; `corrections` are Adam's 1 - beta^step.
     """
     first, second = [*state, table, table][:2]  # a kind that keeps less state looks at none
     numbers = (c_float(number) for number in (rate, decay, *corrections))
-    dim, rows = table.shape[1], len(groups.rows)
-    places = groups.rows, rows, groups.starts, groups.places
-    _call("step_rows", KINDS[kind], table, first, second, dim, *places, origin, scale, gradient, *numbers)
+    rows, starts, origins = groups
+    tables = table, first, second, table.shape[1]
+    _call("step_rows", KINDS[kind], *tables, rows, len(rows), starts, origins, scale, gradient, *numbers)
 
 
-def add_rows(table: Tensor, groups: Groups, origin: Tensor, scale: Tensor, gradient: Tensor) -> None:
+def add_rows(table: Tensor, groups: Groups, scale: Tensor, gradient: Tensor) -> None:
     """Add to the rows of `table` that `groups` names the sums that `step_rows` takes for their gradients."""
-    step_rows("sgd", table, (), groups, origin, scale, gradient, rate=-1.0)
+    step_rows("sgd", table, (), groups, scale, gradient, rate=-1.0)
 
 
 def dropout(x: Tensor, p: float, seed: int) -> Tensor:
@@ -161,55 +167,91 @@ def segment_maximum_backward(gradient: Tensor, where: Tensor, rows: int) -> Tens
     return d_x
 
 
-def score_pairs(u: Tensor, v: Tensor, left: Tensor, right: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+class Output(NamedTuple):
+    """An output layer on comparators: `weight` (C, 4, D) is what stands before u * v, u, v and |u - v|.
+
+    Which of them is there at all: `linear` for u and v, `apart` for |u - v|.
+    """
+
+    weight: Tensor
+    linear: bool
+    apart: bool
+
+    @property
+    def arguments(self) -> tuple[object, ...]:
+        classes, _, dim = self.weight.shape
+        return self.weight, classes, dim, self.linear, self.apart
+
+
+def score_pairs(u: Tensor, v: Tensor, left: Tensor, right: Tensor, output: Output, bias: Tensor) -> Tensor:
     """The scores (P, C) of pairs of objects left[p] of `u` (N, D) and right[p] of `v` (M, D).
 
-    `weight` is (C, 4, D): what stands before u * v, u, v and |u - v|; `bias` is (C,); `left` and `right` are int64.
+    `bias` is (C,); `left` and `right` are int64.
     """
-    classes, _, dim = weight.shape
-    out = u.new_empty(len(left), classes)
-    _call("score_pairs", u, v, left, right, len(left), weight, bias, classes, dim, out)
+    out = u.new_empty(len(left), len(bias))
+    _call("score_pairs", u, v, left, right, len(left), *output.arguments, bias, out)
     return out
 
 
 def score_pairs_backward(
-    u: Tensor, v: Tensor, left: Tensor, right: Tensor, weight: Tensor, slope: Tensor
+    u: Tensor, v: Tensor, left: Tensor, right: Tensor, output: Output, slope: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of `u`, `v` and `weight` from that of the scores, `slope` (P, C)."""
-    classes, _, dim = weight.shape
+    """The gradients of `u`, `v` and the weight from that of the scores, `slope` (P, C)."""
+    places, parts = torch.arange(len(left)), torch.get_num_threads()
+    sums, d_weight = u.new_empty(parts, u.shape[1]), u.new_zeros(parts, *output.weight.shape)
     gradients = []
-    for linear, own, other, mine, partner in ((1, u, v, left, right), (2, v, u, right, left)):
-        rows, starts, places = group(mine, torch.full((len(own),), -1, dtype=torch.int32))
+    for own, other, mine, partner in ((u, v, left, right), (v, u, right, left)):
+        rows, starts, in_pairs = group(mine, places, torch.full((len(own),), -1, dtype=torch.int32))
         d_own = torch.zeros_like(own)
-        pairs = rows, len(rows), starts, places, partner
-        _call("score_pairs_backward", own, other, *pairs, slope, weight, classes, dim, linear, d_own)
+        pairs = rows, len(rows), starts, in_pairs, partner, slope
+        _call("score_pairs_backward", own is u, own, other, *pairs, *output.arguments, parts, sums, d_own, d_weight)
         gradients.append(d_own)
-    parts = torch.get_num_threads()
-    d_weight = weight.new_zeros(parts, *weight.shape)
-    _call("score_pairs_weight", u, v, left, right, len(left), slope, classes, dim, parts, d_weight)
     return gradients[0], gradients[1], d_weight.sum(0)
 
 
-def distinct(values: Int32, offsets: Int64) -> tuple[Int64, Int64]:
-    """Which of N sequences are the same: the first sequence of each different one, and for each the number of its own.
+def distinct(values: Int32, offsets: Int64, which: Int32) -> Int32:
+    """Which of N sequences are the same: into `which` (N,) the number of each one's object, numbered as they come.
 
-    Sequence i is values[offsets[i]:offsets[i + 1]].
+    Sequence i is values[offsets[i]:offsets[i + 1]]. Returns the first sequence of each object.
     """
-    count = len(offsets) - 1
-    slots = np.full(1 << (2 * count).bit_length(), -1, np.int64)
-    which, first = np.empty(count, np.int64), np.empty(count, np.int64)
-    found = _call("distinct", values, offsets, count, slots, len(slots) - 1, which, first)
-    return first[:found].copy(), which
+    count, at, size = len(which), 0, 1 << 10
+    first, found = np.empty(0, np.int32), np.zeros(1, np.int64)
+    while at < count:
+        slots = np.full(size, -1, np.int32)  # half of them in use at most
+        first = np.resize(first[: found[0]], size // 2 + 1)
+        _call("place_objects", values, offsets, first, int(found[0]), slots, size - 1)
+        at = _call("distinct", values, offsets, at, count, slots, size - 1, which, first, found)
+        size *= 4
+    return first[: found[0]].copy()
 
 
-def number(values: Int64, lut: Int32) -> tuple[Int64, Int64]:
-    """Number ids as they come: the different ones among `values` (n,), and for each of n the number of its own.
+def number(rows: Int64, which: Int32, lut: Int32) -> tuple[Int64, Int64]:
+    """Number the objects which[rows] of n rows as they come: the different ones, and the number of each row's own.
 
-    `lut` is scratch: one int32 an id, all -1 before and after.
+    `lut` is scratch: one int32 an object, all -1 before and after.
     """
-    used, place = np.empty_like(values), np.empty_like(values)
-    found = _call("number", values, len(values), lut, used, place)
+    used, place = np.empty_like(rows), np.empty_like(rows)
+    found = _call("number", rows, len(rows), which, lut, used, place)
     return used[:found], place
+
+
+def take(values: Int32, offsets: Int64, index: Int64, starts: Int64) -> Int32:
+    """The tokens of the sequences that `index` (n,) names, which are to begin at `starts` (n + 1,)."""
+    out = np.empty(int(starts[-1]), np.int32)
+    _call("take", values, offsets, index, len(index), starts, out)
+    return out
+
+
+def are_partners(
+    rows: tuple[Int64, Int64], which: tuple[Int32, Int32], starts: Int64, partners: Int32
+) -> npt.NDArray[np.bool_]:
+    """Whether object which[1][rows[1]] is a partner of object which[0][rows[0]], for each of n pairs of rows.
+
+    The partners of object o are partners[starts[o]:starts[o + 1]], ascending.
+    """
+    out = np.empty(len(rows[0]), np.bool_)
+    _call("are_partners", *rows, len(out), *which, starts, partners, out)
+    return out
 
 
 class Lines(NamedTuple):

@@ -1,25 +1,32 @@
 /* Objects: n sequences of tokens lie in values[offsets[i]:offsets[i + 1]]; sequences of the same tokens are one object. */
 #include "kernels.h"
 
-/* The number of each sequence's object into which (n), the first sequence that holds it into first (n). slots is
- * scratch, mask + 1 (a power of two, more than n) of -1. Returns how many objects there are. */
-int64_t distinct(const int32_t *values, const int64_t *offsets, int64_t n, int64_t *slots, int64_t mask, int64_t *which,
-                 int64_t *first)
+static uint64_t hash_of(const int32_t *tokens, int64_t length)
 {
-    int64_t found = 0;
-    for (int64_t i = 0; i < n; i++) {
+    uint64_t hash = (uint64_t)length;
+    for (int64_t k = 0; k < length; k++) {
+        hash = (hash ^ (uint32_t)tokens[k]) * 0x9e3779b97f4a7c15u;
+        hash ^= hash >> 32;
+    }
+    return hash;
+}
+
+/* Goes on from sequence `from`: the number of each sequence's object into which (n), the first sequence that holds it
+ * into first. `found` objects are known. slots is a hash table of them, mask + 1 (a power of two) of -1 where empty;
+ * returns where it got to, n or the sequence for which the table, half full by then, has no more room. */
+int64_t distinct(const int32_t *values, const int64_t *offsets, int64_t from, int64_t n, int32_t *slots, int64_t mask,
+                 int32_t *which, int32_t *first, int64_t *found)
+{
+    for (int64_t i = from; i < n; i++) {
         const int32_t *tokens = values + offsets[i];
         const int64_t length = offsets[i + 1] - offsets[i];
-        uint64_t hash = (uint64_t)length;
-        for (int64_t k = 0; k < length; k++) {
-            hash = (hash ^ (uint32_t)tokens[k]) * 0x9e3779b97f4a7c15u;
-            hash ^= hash >> 32;
-        }
-        for (int64_t slot = (int64_t)hash & mask;; slot = (slot + 1) & mask) {
-            const int64_t object = slots[slot];
+        for (int64_t slot = (int64_t)hash_of(tokens, length) & mask;; slot = (slot + 1) & mask) {
+            const int32_t object = slots[slot];
             if (object < 0) {
-                slots[slot] = which[i] = found;
-                first[found++] = i;
+                if (2 * *found > mask)
+                    return i;
+                slots[slot] = which[i] = (int32_t)*found;
+                first[(*found)++] = (int32_t)i;
                 break;
             }
             const int64_t other = offsets[first[object]];
@@ -30,22 +37,61 @@ int64_t distinct(const int32_t *values, const int64_t *offsets, int64_t n, int64
             }
         }
     }
-    return found;
+    return n;
 }
 
-/* Numbers the n ids in values as they come: the different ones into used (n), the number of each value's into place (n).
- * `lut` is scratch, one an id, all -1 before and after. Returns how many different ids there are. */
-int64_t number(const int64_t *values, int64_t n, int32_t *lut, int64_t *used, int64_t *place)
+/* Puts `found` objects, that stand in the sequences `first`, into an empty hash table. */
+void place_objects(const int32_t *values, const int64_t *offsets, const int32_t *first, int64_t found, int32_t *slots,
+                   int64_t mask)
+{
+    for (int64_t object = 0; object < found; object++) {
+        const int64_t at = offsets[first[object]];
+        int64_t slot = (int64_t)hash_of(values + at, offsets[first[object] + 1] - at) & mask;
+        while (slots[slot] >= 0)
+            slot = (slot + 1) & mask;
+        slots[slot] = (int32_t)object;
+    }
+}
+
+/* Numbers the objects which[rows[j]] of n rows as they come: the different ones into used (n), the number of each row's
+ * into place (n). `lut` is scratch, one an object, all -1 before and after. Returns how many different ones there are. */
+int64_t number(const int64_t *rows, int64_t n, const int32_t *which, int32_t *lut, int64_t *used, int64_t *place)
 {
     int64_t found = 0;
     for (int64_t j = 0; j < n; j++) {
-        if (lut[values[j]] < 0) {
-            lut[values[j]] = (int32_t)found;
-            used[found++] = values[j];
+        const int32_t object = which[rows[j]];
+        if (lut[object] < 0) {
+            lut[object] = (int32_t)found;
+            used[found++] = object;
         }
-        place[j] = lut[values[j]];
+        place[j] = lut[object];
     }
     for (int64_t r = 0; r < found; r++)
         lut[used[r]] = -1;
     return found;
+}
+
+/* Copies the sequences that `index` (n) names to where out_offsets (n + 1) says, one behind the other. */
+void take(const int32_t *values, const int64_t *offsets, const int64_t *index, int64_t n, const int64_t *out_offsets,
+          int32_t *out)
+{
+    for (int64_t j = 0; j < n; j++)
+        memcpy(out + out_offsets[j], values + offsets[index[j]],
+               (size_t)(out_offsets[j + 1] - out_offsets[j]) * sizeof *out);
+}
+
+/* Whether object which1[row1[j]] is among the partners of object which0[row0[j]], for each of n pairs of rows: the
+ * partners of object o lie in partners[starts[o]:starts[o + 1]], ascending. */
+void are_partners(const int64_t *row0, const int64_t *row1, int64_t n, const int32_t *which0, const int32_t *which1,
+                  const int64_t *starts, const int32_t *partners, uint8_t *out)
+{
+#pragma omp parallel for schedule(static) if (n > 4096)
+    for (int64_t j = 0; j < n; j++) {
+        const int32_t object = which1[row1[j]], *at = partners + starts[which0[row0[j]]];
+        int64_t left = starts[which0[row0[j]] + 1] - starts[which0[row0[j]]];
+        const int any = left > 0;
+        for (; left > 1; left -= left / 2) /* without a branch to guess: half of the guesses would be wrong */
+            at += at[left / 2 - 1] < object ? left / 2 : 0;
+        out[j] = (uint8_t)(any && *at == object);
+    }
 }

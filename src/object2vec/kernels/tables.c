@@ -10,6 +10,11 @@ CLONES void pool_one(const float *restrict table, int64_t dim, const int64_t *va
                      float *restrict scale)
 {
     int64_t tokens = 0;
+    if (n == 1 && values[0]) {
+        *scale = 1;
+        memcpy(mean, table + values[0] * dim, (size_t)dim * sizeof *mean);
+        return;
+    }
     memset(mean, 0, (size_t)dim * sizeof *mean);
     for (int64_t j = 0; j < n; j++) {
         const float *restrict row = table + values[j] * dim;
@@ -35,17 +40,29 @@ void pool(const float *table, int64_t dim, const int64_t *values, const int64_t 
         pool_one(table, dim, values + offsets[i], offsets[i + 1] - offsets[i], out + i * dim, scale + i);
 }
 
-/* Sorts the places of n ids by id: the different ids into rows (n), the places of ids rows[r] into
- * places[starts[r]:starts[r + 1]], in order. Ids equal to `skip` are left out. `lut` is scratch, V of -1, and is left
- * so. Returns how many different ids there are. */
-int64_t group(const int64_t *values, int64_t n, int64_t skip, int32_t *lut, int64_t *rows, int64_t *starts,
-              int64_t *places)
+/* The ids other than 0 of n bags into out (as many as the ids), and which bag each is of into origin. Returns how many
+ * there are. */
+int64_t spread(const int64_t *values, const int64_t *offsets, int64_t n, int64_t *out, int64_t *origin)
+{
+    int64_t found = 0;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = offsets[i]; j < offsets[i + 1]; j++)
+            if (values[j]) {
+                out[found] = values[j];
+                origin[found++] = i;
+            }
+    return found;
+}
+
+/* Sorts n ids, with what each comes from: the different ids into rows (n), the origins of id rows[r] into
+ * origins[starts[r]:starts[r + 1]], in the order of the ids. `lut` is scratch, V of -1, and is left so. Returns how
+ * many different ids there are. */
+int64_t group(const int64_t *values, const int64_t *origin, int64_t n, int32_t *lut, int64_t *rows, int64_t *starts,
+              int64_t *origins)
 {
     int64_t found = 0;
     for (int64_t j = 0; j < n; j++) {
-        int64_t id = values[j];
-        if (id == skip)
-            continue;
+        const int64_t id = values[j];
         if (lut[id] < 0) {
             lut[id] = (int32_t)found;
             rows[found++] = id;
@@ -57,8 +74,7 @@ int64_t group(const int64_t *values, int64_t n, int64_t skip, int32_t *lut, int6
     for (int64_t r = 0; r < found; r++)
         starts[r + 1] += starts[r];
     for (int64_t j = 0; j < n; j++)
-        if (values[j] != skip)
-            places[starts[lut[values[j]]]++] = j;
+        origins[starts[lut[values[j]]]++] = origin[j];
     memmove(starts + 1, starts, (size_t)found * sizeof *starts);
     starts[0] = 0;
     for (int64_t r = 0; r < found; r++)
@@ -72,7 +88,7 @@ enum { MOST_DIM = 1000 }; /* of token_embedding_dim */
 /* What a step needs beside its rows; see step_rows. */
 typedef struct {
     int64_t kind, dim;
-    const int64_t *places, *origin;
+    const int64_t *origins;
     const float *scale, *gradient;
     float rate, decay, c1, c2;
 } Step;
@@ -86,8 +102,8 @@ CLONES void step_one(const Step *step, float *restrict w, float *restrict first,
     for (int64_t k = 0; k < dim; k++)
         slope[k] = decay * w[k];
     for (int64_t j = from; j < to; j++) {
-        const float *restrict g = step->gradient + step->origin[step->places[j]] * dim;
-        const float s = step->scale[step->places[j]];
+        const float *restrict g = step->gradient + step->origins[j] * dim;
+        const float s = step->scale[step->origins[j]];
         for (int64_t k = 0; k < dim; k++)
             slope[k] += s * g[k];
     }
@@ -100,24 +116,24 @@ CLONES void step_one(const Step *step, float *restrict w, float *restrict first,
             w[k] -= rate * slope[k] / (sqrtf(first[k]) + 1e-7f);
         }
     } else {
+        const float by = rate / c1, root = 1 / sqrtf(c2); /* a division and a root a number: they are what a step costs */
         for (int64_t k = 0; k < dim; k++) {
             first[k] += 0.1f * (slope[k] - first[k]);
             second[k] = 0.999f * second[k] + 0.001f * (slope[k] * slope[k]);
-            w[k] -= rate / c1 * first[k] / (sqrtf(second[k] / c2) + 1e-8f);
+            w[k] -= by * first[k] / (sqrtf(second[k]) * root + 1e-8f);
         }
     }
 }
 
 /* One step of an optimizer on the rows that a batch touched, its gradient summed on the way.
  *
- * The gradient of table row rows[r] is the sum over p in places[starts[r]:starts[r + 1]] of
- * scale[p] * gradient[origin[p]]; gradient is (m, dim). first and second are the optimizer's state, (V, dim) each.
+ * The gradient of table row rows[r] is the sum of scale[o] * gradient[o] over o in origins[starts[r]:starts[r + 1]];
+ * gradient is (m, dim). first and second are the optimizer's state, (V, dim) each.
  * c1 and c2 are Adam's bias corrections, 1 - beta^step. */
 void step_rows(int64_t kind, float *table, float *first, float *second, int64_t dim, const int64_t *rows, int64_t n,
-               const int64_t *starts, const int64_t *places, const int64_t *origin, const float *scale,
-               const float *gradient, float rate, float decay, float c1, float c2)
+               const int64_t *starts, const int64_t *origins, const float *scale, const float *gradient, float rate, float decay, float c1, float c2)
 {
-    const Step step = {kind, dim, places, origin, scale, gradient, rate, decay, c1, c2};
+    const Step step = {kind, dim, origins, scale, gradient, rate, decay, c1, c2};
 #pragma omp parallel for schedule(dynamic, 64)
     for (int64_t r = 0; r < n; r++) {
         const int64_t at = rows[r] * dim;

@@ -51,7 +51,7 @@ class HierarchicalCNN(nn.Module):
     def forward(self, tokens: Tokens) -> Tensor:
         # All sequences stand in one line, so many zeros apart that no filter sees two of them.
         gap = self.filter_width - 1
-        ahead = torch.arange(1, len(tokens.lengths) + 1, device=tokens.lengths.device) * gap
+        ahead = torch.arange(1, len(tokens.offsets), device=tokens.offsets.device) * gap
         place = torch.arange(len(tokens.values), device=ahead.device) + ahead[tokens.sequence]
         rows = self.embedding.rows(tokens.values)
         line = rows.new_zeros(len(rows) + gap * (len(ahead) + 1), self.embedding.dim)

@@ -22,7 +22,8 @@ def score_pairs(
     Pair p is object index[0][p] of `u` (N, D) with index[1][p] of `v` (M, D).
     """
     terms = _by_term(weight, comparators, u.shape[1])
-    scores: Tensor = _ScorePairs.apply(u, v, *index, terms, bias)  # type: ignore[no-untyped-call]
+    kinds = "concat" in comparators, "abs_diff" in comparators
+    scores: Tensor = _ScorePairs.apply(u, v, *index, terms, kinds, bias)  # type: ignore[no-untyped-call]
     return scores
 
 
@@ -40,14 +41,25 @@ def _by_term(weight: Tensor, comparators: Sequence[str], dim: int) -> Tensor:
 
 class _ScorePairs(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, u: Tensor, v: Tensor, left: Tensor, right: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        u: Tensor,
+        v: Tensor,
+        left: Tensor,
+        right: Tensor,
+        weight: Tensor,
+        kinds: tuple[bool, bool],
+        bias: Tensor,
+    ) -> Tensor:
         u, v, weight = u.contiguous(), v.contiguous(), weight.contiguous()
         ctx.save_for_backward(u, v, left, right, weight)
-        return kernels.score_pairs(u, v, left, right, weight, bias)
+        ctx.kinds = kinds
+        return kernels.score_pairs(u, v, left, right, kernels.Output(weight, *kinds), bias)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         u, v, left, right, weight = ctx.saved_tensors
         slope = gradients[0].contiguous()
-        d_u, d_v, d_weight = kernels.score_pairs_backward(u, v, left, right, weight, slope)
-        return d_u, d_v, None, None, d_weight, slope.sum(0)
+        output = kernels.Output(weight, *ctx.kinds)
+        d_u, d_v, d_weight = kernels.score_pairs_backward(u, v, left, right, output, slope)
+        return d_u, d_v, None, None, d_weight, None, slope.sum(0)

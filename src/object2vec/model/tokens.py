@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from object2vec import kernels
+from object2vec import kernels, memory
 from object2vec.data.sequences import Sequences
 
 #: Standard deviation of new embeddings, chosen by measurement on 100,000 film ratings. `make demo` with its weight
@@ -22,38 +22,38 @@ INITIAL_STD = 0.01
 
 
 class Tokens(NamedTuple):
-    """N sequences without padding: sequence i is the next `lengths[i]` of `values`."""
+    """N sequences without padding: sequence i is values[offsets[i]:offsets[i + 1]]."""
 
     values: Tensor  # (n,) int64
-    lengths: Tensor  # (N,) int64
+    offsets: Tensor  # (N + 1,) int64
 
     @classmethod
     def of(cls, sequences: Sequences, device: torch.device | None = None) -> Tokens:
         """The same sequences as tensors on `device`."""
         values = torch.from_numpy(sequences.values.astype("int64", copy=False)).to(device)
-        return cls(values, torch.from_numpy(sequences.lengths).to(device))
+        return cls(values, torch.from_numpy(sequences.offsets).to(device))
 
     @property
-    def offsets(self) -> Tensor:
-        """Where each sequence begins in `values`, and where the last one ends, (N + 1,)."""
-        return nn.functional.pad(self.lengths.cumsum(0), (1, 0))
+    def lengths(self) -> Tensor:
+        """Tokens of each sequence, (N,)."""
+        return self.offsets.diff()
 
     @property
     def sequence(self) -> Tensor:
         """Which sequence each of `values` belongs to, (n,)."""
-        numbers = torch.arange(len(self.lengths), device=self.lengths.device)
+        numbers = torch.arange(len(self.offsets) - 1, device=self.offsets.device)
         return numbers.repeat_interleave(self.lengths, output_size=len(self.values))
 
 
 class Touched(NamedTuple):
-    """What one look-up adds to the gradient of a table: to row values[j], scale[j] * gradient[origin[j]].
+    """What one look-up adds to the gradient of a table: to row values[j], scale[o] * gradient[o] where o is origin[j].
 
     It is summed only where it is used, so that nothing of the table's size need be made for it.
     """
 
     values: Tensor  # (n,) int64
     origin: Tensor  # (n,) int64
-    scale: Tensor  # (n,)
+    scale: Tensor  # (m,)
     gradient: Tensor  # (m, E)
 
 
@@ -68,7 +68,7 @@ class TokenEmbedding(nn.Module):
         super().__init__()
         self.row_sparse = row_sparse
         self.touched: list[Touched] = []
-        self.weight = nn.Parameter(torch.empty(vocab_size, dim).normal_(std=INITIAL_STD), requires_grad=not frozen)
+        self.weight = nn.Parameter(memory.zeros(vocab_size, dim).normal_(std=INITIAL_STD), requires_grad=not frozen)
 
     @property
     def dim(self) -> int:
@@ -96,10 +96,10 @@ class TokenEmbedding(nn.Module):
             return None
         gradient = torch.zeros_like(self.weight)
         if kernels.usable(self.weight):
-            groups = kernels.group(touched.values, self.lut)
-            kernels.add_rows(gradient, groups, touched.origin, touched.scale, touched.gradient.contiguous())
+            groups = kernels.group(touched.values, touched.origin, self.lut)
+            kernels.add_rows(gradient, groups, touched.scale, touched.gradient.contiguous())
         else:
-            each = touched.gradient[touched.origin] * touched.scale[:, None]
+            each = (touched.gradient * touched.scale[:, None])[touched.origin]
             gradient.index_add_(0, touched.values, each)
         return gradient
 
@@ -120,10 +120,13 @@ class _Mean(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None]:
-        used = ctx.tokens.values != 0
-        values, origin = ctx.tokens.values[used], ctx.tokens.sequence[used]
-        touched = Touched(values, origin, ctx.scale[origin], gradients[0])
-        return ctx.embedding.take_back(touched), None, None
+        values, offsets = ctx.tokens
+        if kernels.usable(gradients[0]):
+            values, origin = kernels.spread(values, offsets)
+        else:
+            used = values != 0
+            values, origin = values[used], ctx.tokens.sequence[used]
+        return ctx.embedding.take_back(Touched(values, origin, ctx.scale, gradients[0])), None, None
 
 
 class _Rows(torch.autograd.Function):

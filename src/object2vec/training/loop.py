@@ -69,7 +69,7 @@ def evaluate(network: Network, pairs: Batches, objective: Objective) -> Metrics:
 
 def scoring_batches(pairs: Pairs, hyperparameters: Hyperparameters) -> Batches:
     """Pairs cut for scoring."""
-    longest = max(1, *(int(side.lengths.max()) for side in pairs.sides))
+    longest = max(1, *(side.longest for side in pairs.sides))
     return Batches(pairs, size=max(min(SCORING_SIZE, SCORING_TOKENS // longest), hyperparameters.mini_batch_size))
 
 

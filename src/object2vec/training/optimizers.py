@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from object2vec import kernels
+from object2vec import kernels, memory
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.tokens import TokenEmbedding, Touched
 
@@ -82,15 +82,17 @@ class RowOptimizer(Optimizer):
         state = self.state[table.weight]
         if not state:
             state["step"] = 0
-            state.update({name: torch.zeros_like(table.weight) for name in self.STATE[self.kind]})
+            state.update(
+                {name: memory.zeros(*table.weight.shape).to(table.weight.device) for name in self.STATE[self.kind]}
+            )
         state["step"] += 1
         kept = [state[name] for name in self.STATE[self.kind]]
         corrections = 1 - 0.9 ** state["step"], 1 - 0.999 ** state["step"]
         rate, decay = self.defaults["lr"], self.defaults["weight_decay"]
         if kernels.usable(table.weight):
-            groups = kernels.group(touched.values, table.lut)
+            groups = kernels.group(touched.values, touched.origin, table.lut)
             settings = {"rate": rate, "decay": decay, "corrections": corrections}
-            kernels.step_rows(self.kind, table.weight, kept, groups, *touched[1:], **settings)
+            kernels.step_rows(self.kind, table.weight, kept, groups, touched.scale, touched.gradient, **settings)
         else:
             self._step_plainly(table.weight, kept, touched, rate=rate, decay=decay, corrections=corrections)
 
@@ -108,7 +110,7 @@ class RowOptimizer(Optimizer):
         rows, place = torch.unique(touched.values, return_inverse=True)
         values = weight[rows]
         slope = decay * values
-        slope.index_add_(0, place, touched.gradient[touched.origin] * touched.scale[:, None])
+        slope.index_add_(0, place, (touched.gradient * touched.scale[:, None])[touched.origin])
         columns = [column[rows] for column in kept]
         weight[rows] = values - rate * self._direction(slope, columns, corrections)
         for column, new in zip(kept, columns, strict=True):
