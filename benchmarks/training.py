@@ -29,6 +29,7 @@ from object2vec.data.batches import Batch, Batches
 from object2vec.data.sequences import Pairs
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
+from object2vec.training.distributed import ALONE, Group
 from object2vec.training.loop import Trainer, output_of, training_batches
 from object2vec.training.report import Report
 
@@ -150,11 +151,12 @@ def report(workload: Workload, rows: list[Row], demand: Demand, machine: Machine
 class Ours:
     """Our training loop, epoch after epoch, as `object2vec train` runs it; nothing is printed."""
 
-    def __init__(self, pairs: Pairs, hyperparameters: Hyperparameters) -> None:
+    def __init__(self, pairs: Pairs, hyperparameters: Hyperparameters, group: Group = ALONE) -> None:
         self.hyperparameters = hyperparameters
+        self.group = group
         self.network = Network(hyperparameters)
-        self.batches = training_batches(pairs, hyperparameters)
-        self.trainer = Trainer(self.network, hyperparameters, Report(host="benchmark", epochs=1))
+        self.batches = training_batches(pairs, hyperparameters, group.share())
+        self.trainer = Trainer(self.network, hyperparameters, Report(host="benchmark", epochs=1, silent=True), group)
         self.epochs = count()
 
     def train(self, seconds: float) -> int:
@@ -164,7 +166,7 @@ class Ours:
             return time.perf_counter() >= ended
 
         examples = 0
-        while not stop():
+        while not self.group.any(stop()):
             examples += self.trainer._train(next(self.epochs), self.batches, stop).rows
         return examples
 

@@ -94,11 +94,11 @@ class Flag:
 
 
 @dataclass(frozen=True, slots=True)
-class Layers:
-    """`auto`, or a number of layers."""
+class AutoInteger:
+    """`auto`, or an integer."""
 
-    low: int = 1
-    high: int = 4
+    low: int
+    high: int
 
     @property
     def wanted(self) -> str:
@@ -130,7 +130,7 @@ class Anything:
         return text
 
 
-Kind = Integer | Real | Choice | Several | Flag | Layers | FileName | Anything
+Kind = Integer | Real | Choice | Several | Flag | AutoInteger | FileName | Anything
 _Number = TypeVar("_Number", int, float)
 
 
@@ -189,7 +189,7 @@ def _encoder_rows(side: int) -> Iterator[Hyperparameter]:
     text = "Length of a token's embedding."
     yield row("token_embedding_dim", Integer(2, 1000), "300", text, Integer(5, 300))
     text = "Layers of the encoder; `auto` is 4 for hcnn, 1 for bilstm. No effect on pooled_embedding."
-    yield row("layers", Layers(), "auto", text, Integer(1, 4))
+    yield row("layers", AutoInteger(1, 4), "auto", text, Integer(1, 4))
     yield row("cnn_filter_width", Integer(1, 9), "3", "Filter width of hcnn, in tokens.", Integer(1, 5))
     text = "Pretrained token embeddings: a text file with `word v1 … vD` a line."
     yield row("pretrained_embedding_file", FileName(), "", text)
@@ -242,7 +242,9 @@ def _rows() -> Iterator[Hyperparameter]:
     yield row(name="early_stopping_tolerance", kind=Real(1e-6, 0.1), default="0.01", help=text, tunable=tunable)
     text = "Bad epochs in a row that are put up with."
     yield row(name="early_stopping_patience", kind=Integer(1, 5), default="3", help=text, tunable=Integer(1, 5))
-    for name in ("_kvstore", "_num_gpus", "_num_kv_servers", "_tuning_objective_metric"):
+    text = "GPUs of each host to train on; `auto`, or more than there are, is all of them."
+    yield row(name="_num_gpus", kind=AutoInteger(0, 16), default="auto", help=text)
+    for name in ("_kvstore", "_num_kv_servers", "_tuning_objective_metric"):
         yield row(name=name, kind=Anything(), default="", help="Internal to the built-in: taken, without effect.")
     text = "Where random numbers start: the same seed, data and threads give the same losses."
     yield row(name="seed", kind=Integer(0, 2**31 - 1), default="0", help=text, ours=True)
@@ -348,6 +350,7 @@ class Parsed:
 
     hyperparameters: Hyperparameters
     notices: tuple[str, ...]
+    num_gpus: int | Literal["auto"]  # no part of what is learnt, and so not of a model's configuration
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -459,7 +462,11 @@ class _Reading:
             raise HyperparameterError(self.faults)
         if self.naming.first == 1:
             self.notices.append("The encoders are counted from 1: enc1 reads in0, enc2 reads in1")
-        return Parsed(hyperparameters=self._without_buckets(hyperparameters), notices=tuple(self.notices))
+        return Parsed(
+            hyperparameters=self._without_buckets(hyperparameters),
+            notices=tuple(self.notices),
+            num_gpus=self.values["_num_gpus"],
+        )
 
     def _default(self, row: Hyperparameter, *, same: bool) -> Any:
         if row.default == REQUIRED:

@@ -18,12 +18,12 @@ from object2vec.hyperparameters import (
     ROW_SPARSE_OPTIMIZERS,
     TABLE,
     Anything,
+    AutoInteger,
     Choice,
     FileName,
     Flag,
     Hyperparameters,
     Integer,
-    Layers,
     Real,
     Several,
     parse,
@@ -133,6 +133,14 @@ def test_the_names_of_the_platform_are_taken() -> None:
         **{"sagemaker_container_log_level": "20", "sagemaker_mpi_enabled": True, "sagemaker_job_name": None},
     }
     assert read(**extra) == read()
+
+
+@pytest.mark.parametrize("given, wanted", [({}, "auto"), ({"_num_gpus": "auto"}, "auto"), ({"_num_gpus": "2"}, 2)])
+def test_number_of_gpus(given: dict[str, str], wanted: int | str) -> None:
+    """How many are wanted is read, and changes nothing that is learnt."""
+    parsed = parse(NEEDED | given)
+    assert parsed.num_gpus == wanted
+    assert parsed.hyperparameters == read()
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -460,7 +468,7 @@ def values_of(name: str) -> st.SearchStrategy[Any]:
             legal = st.sampled_from(choices)
         case Flag():
             legal = st.booleans()
-        case Layers(low=low, high=high):
+        case AutoInteger(low, high):
             legal = st.integers(low, high) | st.just("auto")
         case FileName():
             legal = st.sampled_from(["", "a.txt", "b-c_d.json.gz"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Final
 
 import numpy as np
@@ -58,10 +58,21 @@ class Batches:
     """Cuts pairs into batches of `size`; the last one of a bucket may be smaller, and no pair stands in two.
 
     Each call of `epoch` gives a new order and new negatives; the same seed and epoch give the same again.
+    With a `share` of (r, R) every Rth batch is given, from batch r on: those who hold the same pairs share them so.
     """
 
-    def __init__(self, pairs: Pairs, *, size: int, bucket_width: int = 0, negatives: int = 0, seed: int = 0) -> None:
+    def __init__(
+        self,
+        pairs: Pairs,
+        *,
+        size: int,
+        bucket_width: int = 0,
+        negatives: int = 0,
+        seed: int = 0,
+        share: tuple[int, int] = (0, 1),
+    ) -> None:
         self.size = size
+        self.first_batch, self.stride = share
         self.bucket_width = bucket_width
         self.seed = seed
         self.labels = pairs.labels
@@ -80,7 +91,7 @@ class Batches:
 
     def in_order(self) -> Iterator[Batch]:
         """All pairs once, as they stand, without negatives: for scoring."""
-        for start in range(0, len(self.labels), self.size):
+        for start in range(self.first_batch * self.size, len(self.labels), self.stride * self.size):
             rows = np.arange(start, min(start + self.size, len(self.labels)))
             yield self._batch(Examples((rows, rows), self.labels[rows]))
 
@@ -90,7 +101,7 @@ class Batches:
         order: Int32 = empty(len(self.labels), np.int32)
         order[:] = np.arange(len(order), dtype=np.int32)
         generator.shuffle(order)
-        left = self._beside(order[:0], generator)
+        left, batches = self._beside(order[:0], generator), count()
         for start in range(0, len(order), BLOCK):
             examples = left + self._beside(order[start : start + BLOCK], generator)
             examples, cuts = self._cut(examples)
@@ -98,8 +109,8 @@ class Batches:
             ready = [cut for cut in cuts if len(cut) >= least]
             left = examples[np.array([place for cut in cuts if len(cut) < least for place in cut], np.int64)]
             for turn in generator.permutation(len(ready)) if self.bucket_width else range(len(ready)):
-                cut = ready[turn]
-                yield self._batch(examples[cut.start : cut.stop])
+                if next(batches) % self.stride == self.first_batch:
+                    yield self._batch(examples[ready[turn].start : ready[turn].stop])
 
     def _beside(self, order: Int32, generator: np.random.Generator) -> Examples:
         """Rows in the given order, the negatives of a row right after it, so that its `in0` is encoded once for all."""
@@ -108,13 +119,13 @@ class Batches:
         if not self.sampler:
             return Examples((rows, rows), labels)
         place, drawn = self.sampler.draw(rows, generator)
-        count = 1 + np.bincount(place, minlength=len(rows))
-        row0 = np.repeat(rows, count)
+        each = 1 + np.bincount(place, minlength=len(rows))
+        row0 = np.repeat(rows, each)
         negative = np.ones(len(row0), np.bool_)
-        negative[np.cumsum(count) - count] = False
+        negative[np.cumsum(each) - each] = False
         row1 = row0.copy()
         row1[negative] = drawn
-        return Examples((row0, row1), np.where(negative, np.float32(0), np.repeat(labels, count)))
+        return Examples((row0, row1), np.where(negative, np.float32(0), np.repeat(labels, each)))
 
     def _cut(self, examples: Examples) -> tuple[Examples, list[range]]:
         """Where to cut into batches; with buckets, examples whose longer sides fall in one step of `bucket_width` come

@@ -32,11 +32,11 @@ logger = logging.getLogger(__name__)
 CHUNK: Final = 2**21
 
 
-def read_channel(name: str, path: Path, hyperparameters: Hyperparameters) -> Pairs:
+def read_channel(name: str, path: Path, hyperparameters: Hyperparameters, *, empty: bool = False) -> Pairs:
     """Read a channel: one file, or every file in a folder and the folders in it, in the order of their names.
 
     Files whose names start with `.` or `_` are markers of other programs (`_SUCCESS`) and left out. Names that end
-    in `.gz` are decompressed. Sequences longer than `max_seq_len` are cut.
+    in `.gz` are decompressed. Sequences longer than `max_seq_len` are cut. With `empty` there may be no file at all.
 
     Raises:
         DataError: the channel has no record, a file is empty or damaged, or a line of one is no pair.
@@ -50,7 +50,7 @@ def read_channel(name: str, path: Path, hyperparameters: Hyperparameters) -> Pai
                 columns.append(parts)
             if len(columns.labels) == before:
                 raise DataError(f"{file}: the file is empty, {WANTED} a line")
-        if not len(columns.labels):
+        if not len(columns.labels) and not empty:
             raise DataError(f"channel {name}: not able to find any data/records in {len(files)} file(s) under {path}")
         if columns.cut.any():
             counts = ", ".join(f"{n} of {side}" for side, n in zip(SIDES, columns.cut, strict=True))

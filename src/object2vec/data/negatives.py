@@ -58,7 +58,7 @@ def _known(objects: tuple[Int32, Int32], rows: Int64) -> tuple[Int64, Int32]:
     """The objects of side 1 that stand beside each object of side 0 in `rows`: those of object o are
     partners[starts[o]:starts[o + 1]], ascending.
     """
-    count0, count1 = (int(side.max()) + 1 for side in objects)
+    count0, count1 = (int(side.max(initial=-1)) + 1 for side in objects)
     key: Int64 = empty(len(rows), np.int64)
     key[:] = objects[0][rows]
     key *= count1

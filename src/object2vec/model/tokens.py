@@ -61,12 +61,12 @@ class TokenEmbedding(nn.Module):
     """The table of token embeddings, (V, E).
 
     With `row_sparse` its weight gets no gradient: look-ups leave in `touched` what they add to one, for an optimizer
-    that moves only those rows.
+    that moves only those rows. So they do while it `collects`, for whoever makes a gradient of it.
     """
 
     def __init__(self, vocab_size: int, dim: int, *, row_sparse: bool, frozen: bool) -> None:
         super().__init__()
-        self.row_sparse = row_sparse
+        self.row_sparse = self.collects = row_sparse
         self.touched: list[Touched] = []
         self.weight = nn.Parameter(memory.zeros(vocab_size, dim).normal_(std=INITIAL_STD), requires_grad=not frozen)
 
@@ -90,10 +90,14 @@ class TokenEmbedding(nn.Module):
         return rows
 
     def take_back(self, touched: Touched) -> Tensor | None:
-        """What autograd gets for the weight: the gradient of the whole table, or with `row_sparse` none."""
-        if self.row_sparse:
+        """What autograd gets for the weight: the gradient of the whole table, or none where `touched` collects it."""
+        if self.collects:
             self.touched.append(touched)
             return None
+        return self.gradient_of(touched)
+
+    def gradient_of(self, touched: Touched) -> Tensor:
+        """The gradient of the whole table, (V, E)."""
         gradient = torch.zeros_like(self.weight)
         if kernels.usable(self.weight):
             groups = kernels.group(touched.values, touched.origin, self.lut)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,12 +41,19 @@ class Directories:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingEnvironment:
-    """What the platform says of a training job."""
+    """What the platform says of a training job.
+
+    Of the channels in `sharded` each host has a part of the files; `hosts` are in the order that all of them use.
+    `interface` connects them; it need not exist.
+    """
 
     hyperparameters: Mapping[str, object]
     channels: Mapping[str, Path]
     content_types: Mapping[str, str]
+    sharded: frozenset[str]
     host: str
+    hosts: Sequence[str]
+    interface: str
 
     @classmethod
     def read(cls, directories: Directories) -> TrainingEnvironment:
@@ -68,12 +75,19 @@ class TrainingEnvironment:
                 for name, channel in inputs.items()
                 if isinstance(channel, dict) and channel.get("ContentType")
             },
+            sharded=frozenset(
+                name
+                for name, channel in inputs.items()
+                if isinstance(channel, dict) and channel.get("S3DistributionType") == "ShardedByS3Key"
+            ),
             host=_host(directories.config / "resourceconfig.json", resources),
+            hosts=sorted(resources["hosts"]),
+            interface=str(resources.get("network_interface_name", "")),
         )
 
 
 def _host(path: Path, resources: Mapping[str, Any]) -> str:
     host, hosts = resources.get("current_host"), resources.get("hosts")
-    if not isinstance(host, str) or not isinstance(hosts, list) or host not in hosts:
+    if not isinstance(hosts, list) or host not in hosts or not all(isinstance(name, str) for name in hosts):
         raise UserError(f'{path}: wanted {{"current_host": "algo-1", "hosts": ["algo-1"]}}, the first among the second')
-    return host
+    return str(host)

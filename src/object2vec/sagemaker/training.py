@@ -6,9 +6,12 @@ import logging
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from typing import Never
 
 from object2vec.errors import Object2VecError, UserError
+from object2vec.hyperparameters import parse
+from object2vec.sagemaker import hosts
 from object2vec.sagemaker.environment import Directories, TrainingEnvironment
 from object2vec.training.job import Job, run
 from object2vec.training.report import log_to_stdout
@@ -55,16 +58,39 @@ def main() -> None:
 
 
 def _run() -> None:
+    """Run the job on this host, in a process for each of its GPUs."""
+    environment = TrainingEnvironment.read(Directories.of())
+    devices = hosts.choose_devices(parse(environment.hyperparameters).num_gpus)
+    with hosts.processes_beside(take_part_beside, devices):
+        take_part(devices)
+
+
+def take_part_beside(devices: Sequence[str], number: int) -> None:
+    """Take part in the job as a further process of this host, whose first one speaks for it."""
+    log_to_stdout()
+    logging.getLogger("object2vec").setLevel(logging.WARNING)
+    take_part(devices, number)
+
+
+def take_part(devices: Sequence[str], number: int = 0) -> None:
+    """Take part in the job as this host's process for `devices[number]`.
+
+    Raises:
+        UserError: the configuration or the data cannot be used.
+        AlgorithmError: training failed, here or in another process of the job.
+    """
     directories = Directories.of()
     environment = TrainingEnvironment.read(directories)
     job = Job(
         hyperparameters=environment.hyperparameters,
         channels=environment.channels,
         content_types=environment.content_types,
+        sharded=environment.sharded,
         model_dir=directories.model,
         host=environment.host,
     )
-    run(job, stop=_stopping.is_set)
+    with hosts.joined(environment, devices, number) as group:
+        run(job, group=group, stop=_stopping.is_set)
 
 
 def _listen() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,7 @@ from object2vec.errors import DataError
 from object2vec.hyperparameters import Hyperparameters, parse
 from object2vec.model.network import Network
 from object2vec.model.pretrained import load_pretrained
+from object2vec.training.distributed import ALONE, Group
 from object2vec.training.loop import Best, Trainer, evaluate, scoring_batches, training_batches
 from object2vec.training.report import Report
 
@@ -34,18 +35,22 @@ class Job:
     """What to train on and where to put the model.
 
     `channels` maps train, validation, test and auxiliary to files or folders; only train must be there.
-    `content_types` holds those that the platform names; a channel without one is JSON Lines.
+    `content_types` holds those that the platform names; a channel without one is JSON Lines. Of the channels in
+    `sharded` each host has a part of its own, which may be nothing; the others are the same on each host.
     """
 
     hyperparameters: Mapping[str, object]
     channels: Mapping[str, Path]
     model_dir: Path
     content_types: Mapping[str, str] = field(default_factory=dict)
+    sharded: Container[str] = ()
     host: str = "algo-1"
 
 
-def run(job: Job, *, stop: Callable[[], bool] = lambda: False, bar: bool = False) -> None:
+def run(job: Job, *, group: Group = ALONE, stop: Callable[[], bool] = lambda: False, bar: bool = False) -> None:
     """Run a job. `stop()` is asked each batch; once true, the best model so far is saved and the job ends.
+
+    All ranks of a group run the same job at the same time, and one of them prints its lines and writes the model.
 
     Raises:
         UserError: the configuration or the data cannot be used.
@@ -54,19 +59,24 @@ def run(job: Job, *, stop: Callable[[], bool] = lambda: False, bar: bool = False
     clock = Clock()
     memory.keep_freed()
     hyperparameters = _configure(job)
-    report = Report(host=job.host, epochs=hyperparameters.epochs, bar=bar)
+    report = Report(host=job.host, epochs=hyperparameters.epochs, bar=bar, silent=not group.leads)
     files = _auxiliary_files(job, hyperparameters)
-    train, validation, test = _read_channels(job, hyperparameters)
-    trainer = Trainer(_make_network(files, hyperparameters), hyperparameters, report)
+    train, validation, test = _read_channels(job, hyperparameters, group)
+    network = _make_network(files, hyperparameters).to(group.device)
+    logger.info(f"Number of GPUs being used: {group.processes if group.device.type == 'cuda' else 0}")
+    group.spread(network, hyperparameters.seed)
+    trainer = Trainer(network, hyperparameters, report, group)
     clock.lap("setuptime")
     best = trainer.fit(train, validation, stop)
     report.best(best.epoch, best.loss)
     clock.lap("training.time")
-    _save(job, files, trainer, best)
+    if group.leads:
+        _save(job, files, trainer, best)
     clock.lap("model.serialize.time")
     if test:
-        report.tested(evaluate(trainer.network, test, trainer.objective), test.size)
+        report.tested(evaluate(network, test, trainer.objective, group), test.size)
     clock.lap("model.score.time")
+    group.wait()  # the platform may end all hosts when the first one has ended
     report.finished(clock.started, clock.laps | {"totaltime": clock.since_start})
 
 
@@ -101,27 +111,43 @@ def _configure(job: Job) -> Hyperparameters:
     return hyperparameters
 
 
-def _read_channels(job: Job, hyperparameters: Hyperparameters) -> tuple[Batches, Batches | None, Batches | None]:
+def _read_channels(
+    job: Job, hyperparameters: Hyperparameters, group: Group
+) -> tuple[Batches, Batches | None, Batches | None]:
     """The train, validation and test channels, cut into batches; the latter two need not be there."""
     if "train" not in job.channels:
         raise DataError(f"There is no train channel, wanted one; the channels are: {', '.join(job.channels) or 'none'}")
-    train = training_batches(_read(job, "train", hyperparameters), hyperparameters)
+    share = group.share(sharded="train" in job.sharded)
+    pairs = _read(job, "train", hyperparameters, group)
+    train = training_batches(pairs, hyperparameters, share, processes=group.processes)
     rate = hyperparameters.negative_sampling_rate
     logger.info(f"Negative sampling enabled with sampling rate {rate}" if rate else "Negative sampling not used")
     others = [
-        scoring_batches(_read(job, name, hyperparameters), hyperparameters) if name in job.channels else None
+        scoring_batches(
+            _read(job, name, hyperparameters, group), hyperparameters, group.share(sharded=name in job.sharded)
+        )
+        if name in job.channels
+        else None
         for name in ("validation", "test")
     ]
     return train, others[0], others[1]
 
 
-def _read(job: Job, name: str, hyperparameters: Hyperparameters) -> Pairs:
+def _read(job: Job, name: str, hyperparameters: Hyperparameters, group: Group) -> Pairs:
     content_type = job.content_types.get(name, CONTENT_TYPE)
     if content_type.partition(";")[0].strip().lower() != CONTENT_TYPE:
         sentence = f"No iterator has been registered for ContentType ('{content_type}', '1.0')"
         raise DataError(f"{sentence}: channel {name} wants {CONTENT_TYPE}, or no ContentType")
     logger.info(f"Creating data iterator for {job.channels[name]}")
-    pairs = read_channel(name, job.channels[name], hyperparameters)
+    hosts = group.size // group.processes
+    parted = hosts > 1 and name in job.sharded
+    pairs = read_channel(name, job.channels[name], hyperparameters, empty=parted)
+    records = int(group.sum([len(pairs)])[0]) // group.processes
+    if parted and not records:
+        raise DataError(f"channel {name}: not able to find any data/records on any of the {hosts} hosts")
+    if not parted and records != len(pairs) * hosts:
+        what = f"channel {name} has {len(pairs)} of the {records} records that the {hosts} hosts have together"
+        raise DataError(f"{what}, wanted the same on each, or S3DistributionType ShardedByS3Key")
     logger.info(f"Source words: {len(pairs.in0.values)}")
     logger.info(f"Target words: {len(pairs.in1.values)}")
     logger.info(f"Total: {len(pairs)} samples")
@@ -132,7 +158,7 @@ def _read(job: Job, name: str, hyperparameters: Hyperparameters) -> Pairs:
 
 
 def _make_network(files: Mapping[str, Path], hyperparameters: Hyperparameters) -> Network:
-    """A new network, on the GPU where there is one, with pretrained embeddings in place."""
+    """A new network with pretrained embeddings in place."""
     torch.manual_seed(hyperparameters.seed)
     network = Network(hyperparameters)
     for side, encoder in enumerate(hyperparameters.encoders):
@@ -143,9 +169,7 @@ def _make_network(files: Mapping[str, Path], hyperparameters: Hyperparameters) -
             logger.info(
                 f"enc{side}: {found} of {len(vocabulary)} words have a vector in {name}, the rest start like new"
             )
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    logger.info(f"Number of GPUs being used: {int(device.type == 'cuda')}")
-    return network.to(device)
+    return network
 
 
 def _save(job: Job, files: Mapping[str, Path], trainer: Trainer, best: Best) -> None:

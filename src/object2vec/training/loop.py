@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,7 @@ from object2vec.errors import AlgorithmError
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 from object2vec.model.tokens import Tokens
+from object2vec.training.distributed import ALONE, Exchange, Group
 from object2vec.training.early_stopping import EarlyStopping
 from object2vec.training.objective import Metrics, Objective
 from object2vec.training.optimizers import make_optimizers
@@ -57,40 +58,48 @@ def output_of(network: Network, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 @torch.inference_mode()
-def evaluate(network: Network, pairs: Batches, objective: Objective) -> Metrics:
-    """Metrics of the network on pairs, each counted once."""
+def evaluate(network: Network, pairs: Batches, objective: Objective, group: Group = ALONE) -> Metrics:
+    """Metrics of the network on the pairs of all ranks, each counted once."""
     network.eval()
     metrics = Metrics(objective)
     for batch in pairs.in_order():
         output, labels = output_of(network, batch)
         metrics.add(objective.loss(output, labels), output, labels)
-    return metrics
+    return metrics.of_all(group)
 
 
-def scoring_batches(pairs: Pairs, hyperparameters: Hyperparameters) -> Batches:
+def scoring_batches(pairs: Pairs, hyperparameters: Hyperparameters, share: tuple[int, int] = (0, 1)) -> Batches:
     """Pairs cut for scoring."""
     longest = max(1, *(side.longest for side in pairs.sides))
-    return Batches(pairs, size=max(min(SCORING_SIZE, SCORING_TOKENS // longest), hyperparameters.mini_batch_size))
+    size = max(min(SCORING_SIZE, SCORING_TOKENS // longest), hyperparameters.mini_batch_size)
+    return Batches(pairs, size=size, share=share)
 
 
-def training_batches(pairs: Pairs, hyperparameters: Hyperparameters) -> Batches:
-    """Pairs cut for training, with negatives and buckets as configured."""
+def training_batches(
+    pairs: Pairs, hyperparameters: Hyperparameters, share: tuple[int, int] = (0, 1), *, processes: int = 1
+) -> Batches:
+    """Pairs cut for training, with negatives and buckets as configured; `processes` have a batch between them."""
     return Batches(
         pairs,
-        size=hyperparameters.mini_batch_size,
+        size=math.ceil(hyperparameters.mini_batch_size / processes),
         bucket_width=hyperparameters.bucket_width,
         negatives=hyperparameters.negative_sampling_rate,
         seed=hyperparameters.seed,
+        share=share,
     )
 
 
 class Trainer:
-    """Trains a network on pairs and reports on it."""
+    """Trains a network on pairs, together with the other ranks of a group, and reports on it."""
 
-    def __init__(self, network: Network, hyperparameters: Hyperparameters, report: Report) -> None:
+    def __init__(
+        self, network: Network, hyperparameters: Hyperparameters, report: Report, group: Group = ALONE
+    ) -> None:
         self.network = network
         self.hyperparameters = hyperparameters
         self.report = report
+        self.group = group
+        self.exchange = Exchange(group, network)
         self.objective = Objective(regression=hyperparameters.regression)
         self.optimizers: Sequence[torch.optim.Optimizer] = make_optimizers(network, hyperparameters)
         self.early_stopping = EarlyStopping(
@@ -110,12 +119,12 @@ class Trainer:
         for epoch in range(self.hyperparameters.epochs):
             started = time.time()
             metrics = self._train(epoch, train, stop)
-            if stop():
+            if self.group.any(stop()):
                 break
             self.report.trained(epoch, metrics.values(), time.time() - started)
             loss = metrics.loss
             if validation:
-                validated = evaluate(self.network, validation, self.objective)
+                validated = evaluate(self.network, validation, self.objective, self.group)
                 self.report.validated(epoch, validated.values())
                 loss = validated.loss
             _check_finite(loss, f"epoch {epoch}", self.hyperparameters)
@@ -130,29 +139,24 @@ class Trainer:
     def _train(self, epoch: int, train: Batches, stop: Callable[[], bool]) -> Metrics:
         self.network.train()
         metrics = Metrics(self.objective)
-        batches = self.report.batches_of(epoch, _until(stop, train.epoch(epoch)), train.examples, metrics)
+        own = self.exchange.batches(train.epoch(epoch), stop)
+        batches = self.report.batches_of(epoch, own, train.examples, metrics)
         for number, batch in enumerate(batches):
             loss, output, labels = self._step(batch)
             _check_finite(loss.item(), f"epoch {epoch}, batch {number}", self.hyperparameters)
             metrics.add(loss, output, labels)
-        return metrics
+        return metrics.of_all(self.group)
 
     def _step(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         output, labels = output_of(self.network, batch)
-        loss = self.objective.loss(output, labels)
+        loss = self.exchange.weighted(self.objective.loss(output, labels))
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        loss = self.exchange.sum(loss.detach())
         for optimizer in self.optimizers:
             optimizer.step()
-        return loss.detach(), output.detach(), labels
-
-
-def _until(stop: Callable[[], bool], batches: Iterator[Batch]) -> Iterator[Batch]:
-    for batch in batches:
-        if stop():
-            return
-        yield batch
+        return loss, output.detach(), labels
 
 
 def _check_finite(loss: float, where: str, hyperparameters: Hyperparameters) -> None:

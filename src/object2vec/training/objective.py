@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss
 
+from object2vec.training.distributed import Group
+
 
 class Objective:
     """Cross-entropy over classes, or the mean squared error of a number.
@@ -23,7 +25,9 @@ class Objective:
         self.watched = "mean_squared_error" if regression else "cross_entropy"
 
     def loss(self, output: Tensor, labels: Tensor) -> Tensor:
-        """The mean loss of P pairs: `output` (P, C) of the network against `labels` (P,) of float32."""
+        """The mean loss of P pairs: `output` (P, C) of the network against `labels` (P,) of float32; 0 of none."""
+        if not len(labels):
+            return output.sum()
         if self.regression:
             return mse_loss(output[:, 0], labels)
         return cross_entropy(output, labels.long())
@@ -46,10 +50,19 @@ class Metrics:
     def add(self, loss: Tensor, output: Tensor, labels: Tensor) -> None:
         """Add a batch: its mean loss, its output (P, C) and its labels (P,)."""
         self.rows += len(labels)
-        self.batches += 1
+        self.batches += len(labels) > 0
         self._loss = self._loss.to(loss.device) + loss.detach().double() * len(labels)
         if not self.objective.regression:
             self._correct = self._correct.to(loss.device) + self.objective.correct(output, labels)
+
+    def of_all(self, group: Group) -> Metrics:
+        """Metrics of the rows that all ranks have added."""
+        total = Metrics(self.objective)
+        own = self.rows, self.batches, self._loss.item(), self._correct.item()
+        rows, batches, loss, correct = group.sum(own)
+        total.rows, total.batches = int(rows), int(batches)
+        total._loss, total._correct = total._loss + loss, total._correct + int(correct)
+        return total
 
     @property
     def loss(self) -> float:

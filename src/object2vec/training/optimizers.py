@@ -75,7 +75,7 @@ class RowOptimizer(Optimizer):
     def step(self, closure: Any = None) -> None:  # type: ignore[override]  # noqa: ARG002 -- torch's signature
         for table in self.tables:
             if table.touched:
-                self._step(table, _joined(table.touched))
+                self._step(table, joined(table.touched))
                 table.touched.clear()
 
     def _step(self, table: TokenEmbedding, touched: Touched) -> None:
@@ -131,7 +131,7 @@ class RowOptimizer(Optimizer):
                 return mean / corrections[0] / ((square / corrections[1]).sqrt() + 1e-8)
 
 
-def _joined(touched: Sequence[Touched]) -> Touched:
+def joined(touched: Sequence[Touched]) -> Touched:
     """Several look-ups of one table as one: those of both sides, where the table is theirs."""
     if len(touched) == 1:
         return touched[0]._replace(gradient=touched[0].gradient.contiguous())

@@ -23,6 +23,8 @@ logger = logging.getLogger("object2vec.training")
 #: An epoch's progress is printed each time as many batches are done.
 BATCHES_A_LINE: Final = 100
 STARS: Final = "*" * 14
+#: For the ranks of a job whose lines another one prints.
+SILENCE: Final = logging.Logger("silence", logging.CRITICAL + 1)
 
 
 class LineHandler(logging.Handler):
@@ -53,12 +55,13 @@ def log_to_stdout() -> None:
 
 
 class Report:
-    """The lines of one job on the host that it names; `bar` shows one."""
+    """The lines of one job on the host that it names; `bar` shows one, and `silent` prints nothing."""
 
-    def __init__(self, *, host: str, epochs: int, bar: bool = False) -> None:
+    def __init__(self, *, host: str, epochs: int, bar: bool = False, silent: bool = False) -> None:
         self.host = host
         self.epochs = epochs
         self.bar = bar
+        self.log = SILENCE if silent else logger
         self.records = 0
         self.batches = 0
 
@@ -74,21 +77,21 @@ class Report:
 
     def _progress(self, epoch: int, batches: int, metrics: Metrics, seconds: float) -> None:
         rate = metrics.rows / seconds
-        logger.info(
+        self.log.info(
             f"Epoch: {epoch}, batches: {batches}, num_examples: {metrics.rows}, {rate:.1f} samples/sec, "
             f"epoch time so far: {timedelta(seconds=seconds)}"
         )
-        logger.info(f"\tTraining metrics: {_short(metrics.values())}")
+        self.log.info(f"\tTraining metrics: {_short(metrics.values())}")
 
     def trained(self, epoch: int, metrics: Mapping[str, float], seconds: float) -> None:
         """An epoch's pass over the training data is done."""
-        logger.info(STARS)
-        logger.info(f"Completed Epoch: {epoch}, time taken: {timedelta(seconds=seconds)}")
-        logger.info(f"Epoch {epoch} Training metrics:   {_short(metrics)}")
+        self.log.info(STARS)
+        self.log.info(f"Completed Epoch: {epoch}, time taken: {timedelta(seconds=seconds)}")
+        self.log.info(f"Epoch {epoch} Training metrics:   {_short(metrics)}")
         self._quality(f"epoch={epoch}, train", metrics)
 
     def validated(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        logger.info(f"Epoch {epoch} Validation metrics: {_short(metrics)}")
+        self.log.info(f"Epoch {epoch} Validation metrics: {_short(metrics)}")
         self._quality(f"epoch={epoch}, validation", metrics)
 
     def epoch(self, epoch: int, metrics: Metrics, started: float, judging: Iterable[str]) -> None:
@@ -96,13 +99,13 @@ class Report:
         ended = time.time()
         lines_from = time.perf_counter()
         for line in judging:
-            logger.info(line)
-        logger.info(STARS)
+            self.log.info(line)
+        self.log.info(STARS)
         judged = 1000 * (time.perf_counter() - lines_from)
         update = 1000 * (ended - started)
         totals = {"epochs": self.epochs, "early_stop.time": judged, "update.time": update}
         self._metrics(started, ended, totals)
-        logger.info(f"#progress_metric: host={self.host}, completed {100 * (epoch + 1) / self.epochs} % of epochs")
+        self.log.info(f"#progress_metric: host={self.host}, completed {100 * (epoch + 1) / self.epochs} % of epochs")
         self.records += metrics.rows
         self.batches += metrics.batches
         seen = {
@@ -116,29 +119,31 @@ class Report:
         }
         self._metrics(started, ended, seen, epoch=epoch, Meta="training_data_iter")
         throughput = metrics.rows / (ended - started)
-        logger.info(f"#throughput_metric: host={self.host}, train throughput={throughput} records/second")
+        self.log.info(f"#throughput_metric: host={self.host}, train throughput={throughput} records/second")
 
     def stopped_early(self, epoch: int) -> None:
-        logger.info(f"Early stopping criterion met! Stopping training at epoch: {epoch}")
-        logger.info("Early stop condition met. Stopping training.")
-        logger.info(f"#progress_metric: host={self.host}, completed 100 % epochs")
+        self.log.info(f"Early stopping criterion met! Stopping training at epoch: {epoch}")
+        self.log.info("Early stop condition met. Stopping training.")
+        self.log.info(f"#progress_metric: host={self.host}, completed 100 % epochs")
 
     def best(self, epoch: int | None, loss: float) -> None:
         if epoch is None:
-            logger.warning("Stopped before the first epoch ended: the model has the weights of that moment")
+            self.log.warning("Stopped before the first epoch ended: the model has the weights of that moment")
         else:
-            logger.info(f"Best model based on epoch {epoch}. Best loss: {loss:.3f}")
+            self.log.info(f"Best model based on epoch {epoch}. Best loss: {loss:.3f}")
 
     def tested(self, metrics: Metrics, size: int) -> None:
         """The test channel has been scored, in batches of `size`."""
         values = metrics.values()
-        logger.info(f"Finished scoring on {metrics.rows} examples from {metrics.batches} batches, each of size {size}.")
-        logger.info(f"Test Metrics:{_short(values)}")
-        logger.info(f"Test Metric names:{list(values)}")
-        logger.info(f"Test Metric values:{list(values.values())}")
-        logger.info(f"Test Metric names and values:{list(values.items())}")
+        self.log.info(
+            f"Finished scoring on {metrics.rows} examples from {metrics.batches} batches, each of size {size}."
+        )
+        self.log.info(f"Test Metrics:{_short(values)}")
+        self.log.info(f"Test Metric names:{list(values)}")
+        self.log.info(f"Test Metric values:{list(values.values())}")
+        self.log.info(f"Test Metric names and values:{list(values.items())}")
         for item in values.items():
-            logger.info(f"#test_score ({self.host}) : {item}")
+            self.log.info(f"#test_score ({self.host}) : {item}")
         self._quality("test", values)
 
     def finished(self, started: float, milliseconds: Mapping[str, float]) -> None:
@@ -149,7 +154,7 @@ class Report:
         for name, value in metrics.items():
             if name != "perplexity":
                 kind = "score" if name == "accuracy" else "loss"
-                logger.info(f"#quality_metric: host={self.host}, {what} {name} <{kind}>={value}")
+                self.log.info(f"#quality_metric: host={self.host}, {what} {name} <{kind}>={value}")
 
     def _metrics(self, started: float, ended: float, values: Mapping[str, float], **dimensions: Any) -> None:
         document = {
@@ -160,7 +165,7 @@ class Report:
                 name: {"sum": float(value), "count": 1, "min": value, "max": value} for name, value in values.items()
             },
         }
-        logger.info(f"#metrics {json.dumps(document)}\n")
+        self.log.info(f"#metrics {json.dumps(document)}\n")
 
 
 def _short(metrics: Mapping[str, float]) -> str:

@@ -1,0 +1,125 @@
+"""The hosts of a training job and their processes: which rank each is, and by which way they reach one another."""
+
+from __future__ import annotations
+
+import fcntl
+import multiprocessing
+import os
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Final, Literal
+
+import torch
+
+from object2vec.errors import AlgorithmError
+from object2vec.sagemaker.environment import TrainingEnvironment
+from object2vec.training.distributed import Group, Place, connected
+
+#: Where the first host is found, unless MASTER_PORT says otherwise: the port that AWS's own launchers use.
+PORT: Final = 7777
+#: How long a host waits for another one: hosts start, and read parts of unequal size, minutes apart.
+LIMIT: Final = timedelta(minutes=15)
+#: Seconds that the other processes of a host get to end in, once the first one is through.
+GRACE: Final = 10.0
+INTERFACES: Final = Path("/sys/class/net")
+#: Linux's request for the address of an interface (`man 7 netdevice`).
+SIOCGIFADDR: Final = 0x8915
+
+
+def choose_devices(num_gpus: int | Literal["auto"]) -> list[str]:
+    """What a host computes on, each in a process of its own: so many of its GPUs, or without any its CPU."""
+    there = torch.cuda.device_count()
+    count = there if num_gpus == "auto" else min(num_gpus, there)
+    return [f"cuda:{number}" for number in range(count)] or ["cpu"]
+
+
+@contextmanager
+def processes_beside(work: Callable[[Sequence[str], int], None], devices: Sequence[str]) -> Iterator[None]:
+    """Within, a process does `work(devices, number)` for each of the devices but the first."""
+    context = multiprocessing.get_context("spawn")  # CUDA cannot be used after a fork
+    others = [context.Process(target=work, args=(devices, number), daemon=True) for number in range(1, len(devices))]
+    try:
+        for process in others:
+            process.start()
+        yield
+    finally:
+        for process in others:
+            process.join(GRACE)
+            process.kill()
+
+
+@contextmanager
+def joined(environment: TrainingEnvironment, devices: Sequence[str], number: int = 0) -> Iterator[Group]:
+    """Within, all processes of all hosts of a job are one group: this is the host's process for `devices[number]`.
+
+    A process that is the only one of its job is connected to nothing.
+
+    Raises:
+        AlgorithmError: not all have come within the limit.
+    """
+    device = torch.device(devices[number])
+    names = [f"process {n} of {host}" if n else host for host in environment.hosts for n in range(len(devices))]
+    if len(names) == 1:
+        yield Group(device=device)
+        return
+    address = resolve(environment.hosts[0], LIMIT)
+    interface = find_interface(environment.interface, environment.host)
+    if interface:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+        os.environ.setdefault("NCCL_SOCKET_IFNAME", interface)
+    os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")  # a limit that has passed raises, instead of aborting
+    place = Place(
+        names=names,
+        rank=names.index(environment.host) + number,
+        address=address,
+        port=int(os.environ.get("MASTER_PORT", PORT)),
+        limit=LIMIT,
+        processes=len(devices),
+    )
+    with connected(place, device) as group:
+        yield group
+
+
+def resolve(name: str, limit: timedelta) -> str:
+    """The address of a host, whose name may not be known yet.
+
+    Raises:
+        AlgorithmError: it is not known within the limit.
+    """
+    end = time.monotonic() + limit.total_seconds()
+    pause = 0.1
+    while True:
+        try:
+            return socket.gethostbyname(name)
+        except OSError as error:
+            if time.monotonic() + pause > end:
+                what = f"the host {name} has no address after {limit.total_seconds():g} s"
+                raise AlgorithmError(f"{what} ({error.strerror})") from error
+        time.sleep(pause)
+        pause = min(2 * pause, 5)
+
+
+def find_interface(named: str, host: str) -> str | None:
+    """The interface of that name, or where there is none (local mode names one that is not there) the one that has the
+    address of this host, or the first that leads out of it.
+    """
+    if named and (INTERFACES / named).exists():
+        return named
+    names = [name for _, name in socket.if_nameindex() if name != "lo"]
+    with suppress(OSError):
+        address = socket.gethostbyname(host)
+        names.sort(key=lambda name: _address_of(name) != address)
+    return names[0] if names else None
+
+
+def _address_of(interface: str) -> str | None:
+    """The IPv4 address of an interface."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking, suppress(OSError):
+        answer = fcntl.ioctl(asking, SIOCGIFADDR, struct.pack("256s", interface.encode()[:15]))
+        return socket.inet_ntoa(answer[20:24])
+    return None

@@ -1,0 +1,392 @@
+"""Training in several processes, each with pairs of its own, as if it were one: the same steps of the same weights.
+
+Each of them is a rank, counted from 0. A step's gradient is the mean over the rows of all ranks' batches, so a step of
+R ranks is the step of one process whose batch is the R batches together.
+"""
+
+from __future__ import annotations
+
+import itertools
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from object2vec import kernels
+from object2vec.data.batches import Batch
+from object2vec.data.sequences import Sequences
+from object2vec.errors import AlgorithmError, Object2VecError
+from object2vec.model.network import Network
+from object2vec.model.tokens import TokenEmbedding, Touched
+from object2vec.training.optimizers import joined
+
+#: Counts travel as float32, which has every integer below this one.
+EXACT: Final = 2**24
+#: Seconds to say a farewell in, or to hear one; and as many letters of it are heard.
+FAREWELL: Final = 2.0
+LONGEST: Final = 4096
+CPU: Final = torch.device("cpu")
+NO_PAIRS: Final = Batch(
+    (Sequences.of([]), Sequences.of([])),
+    (np.empty(0, np.int64), np.empty(0, np.int64)),
+    np.empty(0, np.float32),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Which of the ranks a process is, and how the ranks find one another: at a port of the address of rank 0.
+
+    `names` are what messages call the ranks; each `processes` of them are of one host. No rank waits for another one
+    longer than `limit`.
+    """
+
+    names: Sequence[str]
+    rank: int
+    address: str
+    port: int
+    limit: timedelta
+    processes: int = 1
+
+
+class Group:
+    """The ranks that train together, seen from one of them. Made without peers: one process alone.
+
+    What a method does it does on all ranks, which must all call it; alone it gives back what it was given. `device` is
+    where this rank computes: if not said, on the GPU where there is one.
+
+    Raises:
+        AlgorithmError: another rank has ended, or does not answer within the limit.
+    """
+
+    def __init__(self, peers: Peers | None = None, device: torch.device | None = None) -> None:
+        self._peers = peers
+        self._device = device
+        self._lost_one = False
+
+    @property
+    def device(self) -> torch.device:
+        return self._device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    @property
+    def rank(self) -> int:
+        return self._peers.place.rank if self._peers else 0
+
+    @property
+    def size(self) -> int:
+        return len(self._peers.place.names) if self._peers else 1
+
+    @property
+    def processes(self) -> int:
+        """Ranks of a host."""
+        return self._peers.place.processes if self._peers else 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the rank that prints and writes what is printed and written once."""
+        return self.rank == 0
+
+    def share(self, *, sharded: bool = False) -> tuple[int, int]:
+        """This rank's part (r, R) of what it sees: one item in R, from number r on.
+
+        It sees what all ranks see, or where that is `sharded` what the ranks of its host see.
+        """
+        among = self.processes if sharded else self.size
+        return self.rank % among, among
+
+    def sum(self, numbers: Sequence[float]) -> list[float]:
+        """The sums of the numbers that the ranks give, as many from each."""
+        if not self._peers:
+            return list(numbers)
+        sums = torch.tensor(numbers, dtype=torch.float64)
+        self.add(sums)
+        return sums.tolist()
+
+    def any(self, wish: bool) -> bool:
+        """Whether any rank wishes so."""
+        return self.sum([wish])[0] > 0
+
+    def wait(self) -> None:
+        """Wait until all ranks have come here."""
+        self.sum([0])
+
+    def add(self, tensor: Tensor) -> None:
+        """Make `tensor` the sum of all ranks' tensors, in place; the same bits on each rank."""
+        if self._peers:
+            with self._together(self._peers):
+                dist.all_reduce(tensor)
+
+    def gather(self, tensor: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+        """The flat tensors of all ranks, in the order of the ranks, as many numbers from each as `sizes` says."""
+        if not self._peers:
+            return [tensor]
+        gathered = [tensor if rank == self.rank else tensor.new_empty(size) for rank, size in enumerate(sizes)]
+        with self._together(self._peers):
+            for work in [dist.broadcast(each, src=rank, async_op=True) for rank, each in enumerate(gathered)]:
+                work.wait()
+        return gathered
+
+    def spread(self, network: nn.Module, seed: int) -> None:
+        """Give all ranks the weights of rank 0, and to each of the others random numbers of its own from here on."""
+        if not self._peers:
+            return
+        for parameter in network.parameters():
+            with self._together(self._peers):
+                dist.broadcast(parameter.detach(), src=0)
+        if self.rank:
+            torch.manual_seed(seed + (self.rank << 32))
+
+    @contextmanager
+    def _together(self, peers: Peers) -> Iterator[None]:
+        """Within, what torch says of a rank that is gone becomes our sentence."""
+        try:
+            yield
+        except RuntimeError as error:
+            self._lost_one = True
+            raise AlgorithmError(peers.lost(error)) from error
+
+    def part(self, error: BaseException) -> None:
+        """Leave after `error`: the other ranks hear of it, if the fault is this one's own."""
+        if self._peers and not self._lost_one:
+            family = error.family if isinstance(error, Object2VecError) else type(error).__name__
+            self._peers.tell(f"failed with {family}: {error}")
+
+
+#: One process without others.
+ALONE: Final = Group()
+
+
+class Peers:
+    """The other ranks: who they are, and how one hears why another has failed, which says so before it goes.
+
+    Each rank has a port of its own for that. Nobody listens but the kernel, which keeps what was said until a rank
+    that has lost another one asks for it.
+    """
+
+    def __init__(self, place: Place, store: Any) -> None:
+        self.place = place
+        self._hearing = socket.create_server((_own_address(place), 0), backlog=len(place.names))
+        address, port = self._hearing.getsockname()
+        store.set(f"hearing/{place.rank}", f"{address} {port}")
+        others = [store.get(f"hearing/{rank}").decode().split() for rank in self._ranks]
+        self._others = [(address, int(port)) for address, port in others]
+
+    @property
+    def _ranks(self) -> list[int]:
+        return [rank for rank in range(len(self.place.names)) if rank != self.place.rank]
+
+    def tell(self, what: str) -> None:
+        """Say of this rank to all others `what` it did; those that are gone do not matter."""
+        sentence = f"{self.place.names[self.place.rank]} {what}".encode()
+        for address in self._others:
+            with suppress(OSError), socket.create_connection(address, FAREWELL) as connection:
+                connection.sendall(sentence)
+
+    def lost(self, error: RuntimeError) -> str:
+        """Why the ranks are no longer together: what the one that failed has said, or whom to look at."""
+        if said := self._said():
+            return said
+        names = [self.place.names[rank] for rank in self._ranks]
+        who = names[0] if len(names) == 1 else f"one of {', '.join(names)}"
+        limit, what = self.place.limit.total_seconds(), str(error).splitlines()[0]
+        return f"{who} has ended, or did not answer within {limit:g} s: the job ends ({what})"
+
+    def _said(self) -> str:
+        """What another rank has said; nothing where none has."""
+        self._hearing.settimeout(FAREWELL)
+        with suppress(OSError):
+            connection, _ = self._hearing.accept()
+            connection.settimeout(FAREWELL)
+            with connection, connection.makefile(errors="replace") as sentence:
+                return sentence.read(LONGEST)
+        return ""
+
+    def close(self) -> None:
+        self._hearing.close()
+
+
+def _own_address(place: Place) -> str:
+    """The address by which this rank reaches rank 0, and others reach this one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.connect((place.address, place.port))  # sends nothing
+        return str(asking.getsockname()[0])
+
+
+@contextmanager
+def connected(place: Place, device: torch.device = CPU) -> Iterator[Group]:
+    """Within, the ranks are connected: by nccl for what lies on a GPU, by gloo for the rest.
+
+    Raises:
+        AlgorithmError: not all ranks have come within the limit.
+    """
+    backend = "gloo"
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        backend = "cpu:gloo,cuda:nccl"
+    size, limit = len(place.names), place.limit
+    try:
+        store = dist.TCPStore(place.address, place.port, size, place.rank == 0, timeout=limit)  # type: ignore[attr-defined]
+        dist.init_process_group(backend, store=store, rank=place.rank, world_size=size, timeout=limit)
+        peers = Peers(place, store)
+    except (RuntimeError, OSError) as error:
+        names, what = ", ".join(place.names), str(error).splitlines()[0]
+        sentence = f"{names} did not all come to {place.address}:{place.port} within {limit.total_seconds():g} s"
+        raise AlgorithmError(f"{sentence} ({what})") from error
+    group = Group(peers, device)
+    try:
+        yield group
+    except BaseException as error:
+        group.part(error)
+        raise
+    finally:
+        peers.close()
+        with suppress(RuntimeError):  # what has gone cannot be closed well
+            dist.destroy_process_group()
+
+
+class Exchange:
+    """What the ranks tell one another at each step, so that all make the same one and none waits for one that is done.
+
+    Gradients travel summed up, in one message with all that is to be agreed on. Those of token embeddings travel as
+    what the rank's look-ups add to them, and cost as much however large the table is.
+    """
+
+    def __init__(self, group: Group, network: Network) -> None:
+        self.group = group
+        self.tables = [m for m in network.modules() if isinstance(m, TokenEmbedding) and m.weight.requires_grad]
+        if group.size > 1:
+            for table in self.tables:
+                table.collects = True
+        weights = {table.weight for table in self.tables}
+        self.parameters = [p for p in network.parameters() if p.requires_grad and p not in weights]
+        self._rows = self._own_rows = 0.0  # of this step's batches: of all ranks, of this one
+        self._next_rows, self._wish = 0.0, False
+
+    @cached_property
+    def _message(self) -> list[Tensor]:
+        """Parts of one flat tensor: a gradient a parameter, then what is agreed on; the last is all of it."""
+        sizes = [p.numel() for p in self.parameters]
+        agreed = len(Agreed._fields) - 1 + 2 * self.group.size * len(self.tables)
+        flat = self.parameters[0].new_empty(sum(sizes) + agreed)
+        return [*torch.split(flat, [*sizes, agreed]), flat]
+
+    def batches(self, own: Iterator[Batch], stop: Callable[[], bool]) -> Iterator[Batch]:
+        """This rank's batches, then batches of no pairs until every rank is through with its own.
+
+        They end on all ranks at once, also where `stop()`, asked each batch, is true on any of them.
+        """
+        if self.group.size == 1:
+            yield from itertools.takewhile(lambda _: not stop(), own)
+            return
+        ahead = next(own, NO_PAIRS)
+        rows, wishes = self.group.sum([len(ahead), stop()])
+        self._rows = rows if not wishes else 0
+        while self._rows:
+            batch, ahead = ahead, next(own, NO_PAIRS)
+            self._own_rows, self._next_rows, self._wish = len(batch), len(ahead), stop()
+            yield batch
+
+    def weighted(self, loss: Tensor) -> Tensor:
+        """This rank's part of the mean loss over the rows of all ranks, from the mean over its own."""
+        return loss if self.group.size == 1 else loss * (self._own_rows / self._rows)
+
+    def sum(self, loss: Tensor) -> Tensor:
+        """Turn the gradients of `loss`, this rank's part of it, into those of the sum over the ranks; returns that."""
+        if self.group.size == 1:
+            return loss
+        touched = [_compact(table) for table in self.tables]
+        agreed = self._sum(loss, [size for one in touched for size in (len(one.values), len(one.gradient))])
+        self._rows = agreed.next_rows if not agreed.wishes else 0
+        sizes = np.array(agreed.sizes, int).reshape(len(self.tables), 2, self.group.size)
+        dims = np.array([[table.dim] for table in self.tables])
+        message = torch.cat([part for one in touched for part in _packed(one)])
+        messages = self.group.gather(message, (2 * sizes[:, 0] + (dims + 1) * sizes[:, 1]).sum(0).tolist())
+        places = [iter(_unpacked(m, self.tables, sizes[:, :, rank].tolist())) for rank, m in enumerate(messages)]
+        for table, *of_ranks in zip(self.tables, *places, strict=True):
+            total = _together(table, of_ranks)
+            table.touched[:] = [total] if table.row_sparse else []
+            table.weight.grad = None if table.row_sparse else table.gradient_of(total)
+        return loss.new_tensor(agreed.loss)
+
+    def _sum(self, loss: Tensor, sizes: Sequence[int]) -> Agreed:
+        """Make the gradients of all but token embeddings those of all ranks; what else the ranks say is added up."""
+        *gradients, tail, flat = self._message
+        shaped = [part.view_as(p) for part, p in zip(gradients, self.parameters, strict=True)]
+        torch._foreach_copy_(shaped, [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters])
+        rank = self.group.rank
+        by_rank = [size if r == rank else 0 for size in sizes for r in range(self.group.size)]
+        tail.copy_(tail.new_tensor([loss.item(), self._next_rows, self._wish, *by_rank]))
+        self.group.add(flat)
+        for p, gradient in zip(self.parameters, shaped, strict=True):
+            p.grad = gradient
+        losses, next_rows, wishes, *all_sizes = tail.tolist()
+        return Agreed(losses, next_rows, wishes, [int(size) for size in all_sizes])
+
+
+class Agreed(NamedTuple):
+    """What the ranks said of a step, added up."""
+
+    loss: float
+    next_rows: float  # rows of the next step's batches
+    wishes: float  # ranks that wish to stop
+    sizes: list[int]  # what look-ups of each table add: n values by rank, then m rows by rank
+
+
+def _compact(table: TokenEmbedding) -> Touched:
+    """What a step's look-ups add to a table, in the form that is the shorter message: as they are, or summed up by id.
+
+    Without kernels it is summed up: a GPU adds in any order, and so it is done by one rank for all.
+    """
+    touched = joined(table.touched)
+    if kernels.usable(table.weight):
+        groups = kernels.group(touched.values, touched.origin, table.lut)
+        ids = groups.rows
+        if len(touched.gradient) <= len(ids) and len(touched.values) < EXACT:
+            return touched
+        gradient = table.weight.new_zeros(len(ids), table.dim)
+        numbered = groups._replace(rows=torch.arange(len(ids)))
+        kernels.add_rows(gradient, numbered, touched.scale, touched.gradient)
+    else:
+        ids, place = torch.unique(touched.values, return_inverse=True)
+        gradient = table.weight.new_zeros(len(ids), table.dim)
+        gradient.index_add_(0, place, (touched.gradient * touched.scale[:, None])[touched.origin])
+    return Touched(ids, torch.arange(len(ids), device=ids.device), gradient.new_ones(len(ids)), gradient)
+
+
+def _packed(touched: Touched) -> list[Tensor]:
+    """The parts of a flat message, m (E + 1) + 2 n numbers; ids and places are four bytes each, as the others are."""
+    values, origin = (part.int().view(torch.float32) for part in (touched.values, touched.origin))
+    return [touched.gradient.reshape(-1), touched.scale, values, origin]
+
+
+def _unpacked(message: Tensor, tables: Sequence[TokenEmbedding], sizes: Sequence[Sequence[int]]) -> Iterator[Touched]:
+    """What a rank's message says of each table, whose sizes are n and m."""
+    parts = [(m * table.dim, m, n, n) for table, (n, m) in zip(tables, sizes, strict=True)]
+    split = iter(torch.split(message, [size for of_table in parts for size in of_table]))
+    for table in tables:
+        gradient, scale, values, origin = itertools.islice(split, 4)
+        values, origin = (part.view(torch.int32).long() for part in (values, origin))
+        yield Touched(values, origin, scale, gradient.view(-1, table.dim))
+
+
+def _together(table: TokenEmbedding, of_ranks: Sequence[Touched]) -> Touched:
+    """What all ranks add to a table. The kernels sum up an id's rows in the order of the ranks.
+
+    Without them that is done here, a rank at a time: a GPU adds in any order, and the ranks would drift apart.
+    """
+    total = joined(of_ranks)
+    if kernels.usable(table.weight):
+        return total
+    ids, row = torch.unique(total.values, return_inverse=True)
+    summed = total.gradient.new_zeros(len(ids), table.dim)
+    for rows, of_rank in zip(row.split([len(t.values) for t in of_ranks]), of_ranks, strict=True):
+        summed.index_add_(0, rows, of_rank.gradient)
+    return Touched(ids, torch.arange(len(ids), device=ids.device), summed.new_ones(len(ids)), summed)

@@ -1,0 +1,226 @@
+"""Two hosts of a job on real trees, each a process with the image's command: one model, one log, no endless wait."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+import object2vec
+from object2vec.sagemaker.training import train
+from object2vec.training.job import Job, run
+from ranks import free_port, rows_of, start_host, train_on_two_devices
+from small import SMALL, write_pairs
+
+#: Both are this machine; the first in the order of the names is the first host.
+HOSTS = ("127.0.0.1", "localhost")
+HYPERPARAMETERS = SMALL | {"epochs": "3", "mini_batch_size": "8", "learning_rate": "0.01", "dropout": "0"}
+REPLICATED, SHARDED = "FullyReplicated", "ShardedByS3Key"
+
+
+class Host:
+    """One of the hosts: its tree, and its process."""
+
+    def __init__(self, base: Path, host: str) -> None:
+        self.base, self.name = base, host
+        self.config = base / "input" / "config"
+        self.config.mkdir(parents=True)
+        self.channels: dict[str, dict[str, str]] = {}
+        self.process: BaseProcess | None = None
+
+    def channel(self, name: str, rows: list, distribution: str = REPLICATED) -> Host:
+        """Give the host a channel; no rows are no file."""
+        folder = self.base / "input" / "data" / name
+        folder.mkdir(parents=True)
+        if rows:
+            write_pairs(folder / "part-0.jsonl", rows)
+        self.channels[name] = {"TrainingInputMode": "File", "S3DistributionType": distribution}
+        return self
+
+    def start(
+        self,
+        port: int,
+        hyperparameters: Mapping[str, object],
+        names: Sequence[str] = HOSTS,
+        work: Callable[[], None] = train,
+    ) -> Host:
+        for name, document in {
+            "hyperparameters": hyperparameters,
+            "inputdataconfig": self.channels,
+            "resourceconfig": {"current_host": self.name, "hosts": names[::-1], "network_interface_name": "no-such"},
+        }.items():
+            (self.config / f"{name}.json").write_text(json.dumps(document))
+        self.process = start_host(self.base, port, work)
+        return self
+
+    def ends(self, timeout: float = 60) -> int | None:
+        """The exit status, once it has ended; none where it has not."""
+        self.process.join(timeout)
+        return self.process.exitcode
+
+    def kill(self) -> None:
+        if self.process:
+            self.process.kill()
+            self.process.join()
+
+    @property
+    def output(self) -> str:
+        return (self.base / "log").read_text()
+
+    @property
+    def failure(self) -> str:
+        path = self.base / "output" / "failure"
+        return path.read_text() if path.exists() else ""
+
+    @property
+    def files(self) -> list[str]:
+        """What it has written as its model."""
+        return sorted(path.name for path in (self.base / "model").glob("*"))
+
+    def until(self, words: str, timeout: float = 60) -> None:
+        end = time.monotonic() + timeout
+        while words not in self.output:
+            assert time.monotonic() < end, self.output
+            assert self.process.is_alive(), self.output
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Iterator[tuple[Host, Host]]:
+    made = Host(tmp_path / "0", HOSTS[0]), Host(tmp_path / "1", HOSTS[1])
+    yield made
+    for host in made:
+        host.kill()
+
+
+def start(hosts: tuple[Host, Host], **hyperparameters: object) -> None:
+    port = free_port()
+    for host in hosts:
+        host.start(port, HYPERPARAMETERS | hyperparameters)
+
+
+def losses(lines: str) -> list[float]:
+    return [float(loss) for loss in re.findall(r"#quality_metric: .* cross_entropy <loss>=(\S+)", lines)]
+
+
+@pytest.mark.parametrize("storage", [pytest.param("dense", marks=pytest.mark.slow), "row_sparse"])
+def test_two_hosts_are_one_with_twice_the_batch(
+    hosts: tuple[Host, Host], storage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The losses of every epoch and channel and the weights are those of one host; the first host alone prints and
+    writes. The training data is on both hosts, the validation data on the second alone.
+    """
+    rows = rows_of(60)
+    for host, validation in zip(hosts, ([], rows), strict=True):
+        host.channel("train", rows).channel("validation", validation, SHARDED).channel("test", rows)
+    start(hosts, token_embedding_storage_type=storage)
+    assert [host.ends() for host in hosts] == [0, 0], [host.output for host in hosts]
+
+    channels = {name: write_pairs(tmp_path / name, rows) for name in ("train", "validation", "test")}
+    doubled = HYPERPARAMETERS | {"mini_batch_size": "16", "token_embedding_storage_type": storage}
+    run(Job(hyperparameters=doubled, channels=channels, model_dir=tmp_path / "one"))
+    assert losses(hosts[0].output) == pytest.approx(losses("\n".join(caplog.messages)), abs=1e-5)
+    assert len(losses(hosts[0].output)) == 7
+    assert '"Total Records Seen": {"sum": 60.0' in hosts[0].output
+    assert not re.search("#[a-z]+_metric|#metrics|#test_score|Epoch", hosts[1].output)
+    assert [host.files for host in hosts] == [["config.json", "model.safetensors"], []]
+    weights, wanted = (
+        load_file(folder / "model.safetensors") for folder in (hosts[0].base / "model", tmp_path / "one")
+    )
+    assert {name: pytest.approx(tensor, abs=1e-5) for name, tensor in wanted.items()} == weights
+
+
+def test_processes_of_one_host_share_its_batch(
+    hosts: tuple[Host, Host], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two devices of a host, a process each, have the losses of one; the first process alone prints and writes."""
+    rows = rows_of(60)
+    host = hosts[0].channel("train", rows).channel("validation", rows)
+    host.start(free_port(), HYPERPARAMETERS, HOSTS[:1], train_on_two_devices)
+    assert host.ends() == 0, host.output
+    channels = {name: write_pairs(tmp_path / name, rows) for name in ("train", "validation")}
+    run(Job(hyperparameters=HYPERPARAMETERS, channels=channels, model_dir=tmp_path / "one"))
+    assert losses(host.output) == pytest.approx(losses("\n".join(caplog.messages)), abs=1e-5)
+    assert host.output.count("Final configuration") == 1
+    assert host.files == ["config.json", "model.safetensors"]
+
+
+def test_a_host_without_data_takes_part(hosts: tuple[Host, Host]) -> None:
+    """The first host has no file of the training data, and writes the model that the second one's data made."""
+    hosts[0].channel("train", [], SHARDED)
+    hosts[1].channel("train", rows_of(60), SHARDED)
+    start(hosts)
+    assert [host.ends() for host in hosts] == [0, 0], [host.output for host in hosts]
+    assert object2vec.load(hosts[0].base / "model").score([([1], [3])]).shape == (1, 2)
+    assert len(losses(hosts[0].output)) == 3
+
+
+def test_sigterm_on_one_host_stops_both(hosts: tuple[Host, Host]) -> None:
+    """Both end with status 0 soon after, the first with the best model so far."""
+    for host in hosts:
+        host.channel("train", rows_of(60) * 20)
+    start(hosts, epochs="100", early_stopping_patience="5", early_stopping_tolerance="0.000001")
+    hosts[0].until("epoch=0, train")
+    hosts[1].process.terminate()
+    assert [host.ends(20) for host in hosts] == [0, 0], [host.output for host in hosts]
+    assert [host.files for host in hosts] == [["config.json", "model.safetensors"], []]
+    assert "epoch=99" not in hosts[0].output
+
+
+@pytest.mark.parametrize(("killed", "left"), [(0, 1), pytest.param(1, 0, marks=pytest.mark.slow)])
+def test_a_host_that_is_killed_ends_the_other(hosts: tuple[Host, Host], killed: int, left: int) -> None:
+    """The host that is left ends with status 1, no model, and a sentence that names the one that has gone."""
+    for host in hosts:
+        host.channel("train", rows_of(60) * 20)
+    start(hosts, epochs="100", early_stopping_patience="5", early_stopping_tolerance="0.000001")
+    hosts[0].until("epoch=0, train")
+    hosts[killed].kill()
+    assert hosts[left].ends(20) == 1, hosts[left].output
+    assert hosts[left].failure.startswith(
+        f"AlgorithmError: {HOSTS[killed]} has ended, or did not answer within 900 s: "
+    )
+    assert "\n" not in hosts[left].failure
+    assert hosts[left].files == []
+
+
+@pytest.mark.parametrize("bad", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_host_with_a_bad_line_ends_the_other(hosts: tuple[Host, Host], bad: int) -> None:
+    """The failure files of both name the line."""
+    for number, host in enumerate(hosts):
+        host.channel("train", [*rows_of(10), *([([1], [9], 1.0)] if number == bad else [])], SHARDED)
+    start(hosts)
+    assert [host.ends() for host in hosts] == [1, 1], [host.output for host in hosts]
+    said = f"{hosts[bad].base}/input/data/train/part-0.jsonl, line 11: "
+    assert hosts[bad].failure.startswith(f"ClientError: {said}")
+    assert hosts[1 - bad].failure.startswith(f"AlgorithmError: {HOSTS[bad]} failed with ClientError: {said}")
+
+
+@pytest.mark.parametrize(
+    ("distribution", "counts", "sentence"),
+    [
+        pytest.param(
+            SHARDED,
+            (0, 0),
+            "channel train: not able to find any data/records on any of the 2 hosts",
+            marks=pytest.mark.slow,
+        ),
+        (REPLICATED, (7, 9), "channel train has {} of the 16 records that the 2 hosts have together, wanted the same"),
+    ],
+    ids=["no host has any", "not the same"],
+)
+def test_channels_that_cannot_be_shared(
+    hosts: tuple[Host, Host], distribution: str, counts: tuple[int, int], sentence: str
+) -> None:
+    """Both hosts say what is wrong with the data."""
+    for host, count in zip(hosts, counts, strict=True):
+        host.channel("train", rows_of(count) if count else [], distribution)
+    start(hosts)
+    assert [host.ends() for host in hosts] == [1, 1]
+    for host, count in zip(hosts, counts, strict=True):
+        assert host.failure.startswith(f"ClientError: {sentence.format(count)}"), host.output

@@ -1,0 +1,290 @@
+"""Ranks of a group as real processes on the loopback, and the trainings that tests run on them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cache
+from itertools import zip_longest
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pytest
+import torch
+
+from object2vec.data.batches import Batch, Batches
+from object2vec.data.sequences import Pairs, Sequences
+from object2vec.errors import AlgorithmError
+from object2vec.hyperparameters import Hyperparameters
+from object2vec.sagemaker import hosts, training
+from object2vec.training.distributed import ALONE, Group, Place, connected
+from object2vec.training.loop import Trainer, scoring_batches, training_batches
+from object2vec.training.report import Report, log_to_stdout
+from small import configured, network_of, pairs_of, weights_of
+
+#: Networks and storages: what travels, and by which way, depends on them.
+CONFIGURATIONS: Final[dict[str, dict[str, object]]] = {
+    "pooled": {},
+    "regression": {"output_layer": "mean_squared_error", "optimizer": "adagrad"},
+    "pooled sparse": {"token_embedding_storage_type": "row_sparse", "tied_token_embedding_weight": True},
+    "sparse sgd": {"token_embedding_storage_type": "row_sparse", "optimizer": "sgd", "weight_decay": 0.01},
+    "hcnn": {"network": "hcnn"},
+    "bilstm sparse": {"network": "bilstm", "token_embedding_storage_type": "row_sparse"},
+    "negatives": {"negative_sampling_rate": 2, "token_embedding_storage_type": "row_sparse"},
+}
+#: Which of the rows each rank has; where it is all of them, the ranks share them.
+ALL: Final = slice(None)
+SHARDS: Final[dict[str, tuple[slice, ...]]] = {
+    "all": (ALL, ALL),
+    "all of three": (ALL, ALL, ALL),
+    "halves": (slice(30), slice(30, 60)),
+    "unequal": (slice(49), slice(49, 60)),
+    "first": (slice(60), slice(0)),
+    "second": (slice(0), slice(60)),
+    "three": (slice(31), slice(0), slice(31, 60)),
+}
+#: Each configuration, and those that differ in what travels with each way of sharing, or with those that tell most.
+TRAININGS: Final = [
+    *((name, "all") for name in CONFIGURATIONS),
+    *(("pooled sparse", shards) for shards in SHARDS if shards != "all"),
+    *((name, shards) for name in ("pooled", "bilstm sparse") for shards in ("unequal", "three")),
+]
+
+
+def rows_of(count: int) -> list[tuple[list[int], list[int], float]]:
+    """Rows of up to six tokens a side, an empty side among them."""
+    draw = np.random.default_rng(0)
+    sides = [[draw.integers(0, 9, size=draw.integers(0, 6)).tolist() for _ in range(count)] for _ in range(2)]
+    return [(in0, in1, float(draw.integers(2))) for in0, in1 in zip(*sides, strict=True)]
+
+
+def shard(rank: int, shards: str) -> Pairs:
+    """The rows that a rank has."""
+    rows = rows_of(60)[SHARDS[shards][rank]]
+    return pairs_of(rows) if rows else Pairs(Sequences.of([]), Sequences.of([]), np.empty(0, np.float32))
+
+
+def settings(name: str, *, size: int) -> Hyperparameters:
+    return configured(**CONFIGURATIONS[name], mini_batch_size=size, epochs=2, learning_rate=0.01)
+
+
+def trained(
+    name: str, train: Batches | Together, validation: Batches, group: Group = ALONE, *, seed: int = 1
+) -> dict[str, np.ndarray]:
+    """What two epochs make of a network: its weights, and the losses of the epochs."""
+    hyperparameters = settings(name, size=train.size)
+    network = network_of(hyperparameters, seed=seed)
+    group.spread(network, seed)
+    trainer = Trainer(network, hyperparameters, Report(host="algo-1", epochs=2, silent=True), group)
+    trainer.fit(train, validation, lambda: False)  # type: ignore[arg-type]
+    return weights_of(network) | {"losses": np.array(trainer.early_stopping.losses)}
+
+
+def on_a_rank(name: str, shards: str, group: Group, *, size: int = 8) -> dict[str, np.ndarray]:
+    """One rank's part of a training; a rank other than the first begins with weights that are not to be used."""
+    hyperparameters, pairs = settings(name, size=size), shard(group.rank, shards)
+    share = group.share() if shards.startswith("all") else (0, 1)
+    train = training_batches(pairs, hyperparameters, share)
+    return trained(name, train, scoring_batches(pairs, hyperparameters, share), group, seed=1 + group.rank)
+
+
+def on_one_process(name: str, shards: str, *, size: int = 8) -> dict[str, np.ndarray]:
+    """The same training by one process, whose batches are those of all ranks together."""
+    everything, ranks = shard(0, "all"), range(len(SHARDS[shards]))
+    if shards.startswith("all"):
+        hyperparameters = settings(name, size=len(ranks) * size)
+        train: Batches | Together = training_batches(everything, hyperparameters)
+    else:
+        hyperparameters = settings(name, size=size)
+        train = Together([training_batches(shard(rank, shards), hyperparameters) for rank in ranks])
+    return trained(name, train, scoring_batches(everything, hyperparameters))
+
+
+class Together:
+    """Batches of several ranks as those of one."""
+
+    def __init__(self, ranks: list[Batches]) -> None:
+        self.ranks = ranks
+        self.size = ranks[0].size
+        self.examples = sum(rank.examples for rank in ranks)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        for batches in zip_longest(*(rank.epoch(number) for rank in self.ranks)):
+            given = [batch for batch in batches if batch]
+            objects, index = [], []
+            for side in (0, 1):
+                starts = np.cumsum([0, *(len(batch.objects[side]) for batch in given)])
+                objects.append(Sequences.of([tokens for batch in given for tokens in lists(batch.objects[side])]))
+                index.append(np.concatenate([b.index[side] + start for b, start in zip(given, starts, strict=False)]))
+            labels = np.concatenate([batch.labels for batch in given])
+            yield Batch((objects[0], objects[1]), (index[0], index[1]), labels)
+
+
+def lists(sequences: Sequences) -> list[list[int]]:
+    bounds = zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True)
+    return [sequences.values[start:end].tolist() for start, end in bounds]
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# What a rank does.
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def train_all(group: Group, folder: Path) -> None:
+    """Every training of `TRAININGS` for so many ranks, one after the other."""
+    for name, shards in TRAININGS:
+        if len(SHARDS[shards]) == group.size:
+            np.savez(folder / f"{name}-{shards}-{group.rank}.npz", **on_a_rank(name, shards, group))
+    (folder / f"stopped-{group.size}-{group.rank}").write_text(str(asked_until_stopped(group)))
+
+
+def asked_until_stopped(group: Group) -> int:
+    """How often a rank asks whether to stop before the training ends because the second one wishes so, the fifth time
+    that it is asked.
+    """
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return group.rank == 1 and asked >= 5
+
+    hyperparameters = settings("pooled", size=4)
+    trainer = Trainer(network_of(hyperparameters), hyperparameters, Report(host="a", epochs=2, silent=True), group)
+    trainer.fit(training_batches(shard(0, "all"), hyperparameters, group.share()), None, stop)
+    return asked
+
+
+def lose_rank_0(group: Group, folder: Path) -> None:
+    """The first rank stands still, its connections open, and the second one waits for it."""
+    _stand_still(group, 0)
+
+
+def lose_rank_1(group: Group, folder: Path) -> None:
+    """The same the other way round."""
+    _stand_still(group, 1)
+
+
+def _stand_still(group: Group, rank: int) -> None:
+    group.wait()
+    if group.rank == rank:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    group.wait()
+
+
+def fail(group: Group, folder: Path) -> None:
+    """The second rank fails, and says why."""
+    if group.rank == 1:
+        raise AlgorithmError("the sky fell")
+    group.wait()
+
+
+def be_rank(work: Callable[[Group, Path], None], place: Place, folder: Path) -> None:
+    try:
+        with connected(place) as group:
+            work(group, folder)
+    except AlgorithmError as error:
+        sys.stderr.write(str(error))
+        sys.exit(3)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The processes.
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+@cache
+def _server() -> ForkServerContext:
+    """What processes are forked from: it has imported what they need, once for all of them."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ranks", "torch._dynamo"])  # torch imports the latter to make an optimizer
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(entry for entry in sys.path if entry))
+        forkserver.ensure_running()
+    return context
+
+
+def start(work: Callable[..., None], *arguments: object, log: Path) -> BaseProcess:
+    """A process that does `work(*arguments)`; what it prints is in `log`."""
+    process = _server().Process(target=_in_a_process, args=(work, arguments, log), daemon=False)
+    process.start()
+    return process
+
+
+def _in_a_process(work: Callable[..., None], arguments: tuple[object, ...], log: Path) -> None:
+    with log.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    torch.set_num_threads(1)
+    work(*arguments)
+
+
+def start_host(base: Path, port: int, work: Callable[[], None]) -> BaseProcess:
+    """A process that does `work` as the host whose tree is at `base`; it prints to a log there."""
+    return start(_as_host, base, port, work, log=base / "log")
+
+
+def _as_host(base: Path, port: int, work: Callable[[], None]) -> None:
+    os.environ |= {
+        "SAGEMAKER_BASE_DIR": str(base),
+        "SAGEMAKER_TRAINING_MODULE": "object2vec.sagemaker.training:main",
+        "MASTER_PORT": str(port),
+    }
+    os.chdir(base)
+    work()
+
+
+def train_on_two_devices() -> None:
+    """What the image's `train` does on a host with two devices, which are its CPU twice."""
+    log_to_stdout()
+    devices = ["cpu", "cpu"]
+    with hosts.processes_beside(training.take_part_beside, devices):
+        training.take_part(devices)
+
+
+@dataclass(slots=True)
+class Ranks:
+    """Ranks at the same work, none of which waits for another one longer than `limit` seconds."""
+
+    work: Callable[[Group, Path], None]
+    folder: Path
+    size: int = 2
+    limit: float = 30
+    processes: list[BaseProcess] = field(default_factory=list)
+
+    def __enter__(self) -> Ranks:
+        names, port, limit = [f"algo-{n + 1}" for n in range(self.size)], free_port(), timedelta(seconds=self.limit)
+        for rank in range(self.size):
+            place = Place(names=names, rank=rank, address="127.0.0.1", port=port, limit=limit)
+            self.processes.append(start(be_rank, self.work, place, self.folder, log=self._log(rank)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.processes:
+            process.kill()
+            process.join()
+
+    def _log(self, rank: int) -> Path:
+        return self.folder / f"log-{self.size}-{rank}"
+
+    def ends(self, rank: int, timeout: float = 60) -> tuple[int | None, str]:
+        """A rank's exit status and what it has printed, once it has ended; no status where it has not."""
+        self.processes[rank].join(timeout)
+        return self.processes[rank].exitcode, self._log(rank).read_text()

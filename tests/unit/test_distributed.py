@@ -1,0 +1,149 @@
+"""Ranks that train together, as real processes over gloo: the same steps as one process, and no rank that waits."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from object2vec.data.batches import Batch
+from object2vec.errors import AlgorithmError
+from object2vec.training.distributed import ALONE, NO_PAIRS, Exchange, Group, Place, connected
+from object2vec.training.loop import output_of, training_batches
+from object2vec.training.objective import Metrics, Objective
+from ranks import (
+    SHARDS,
+    TRAININGS,
+    Ranks,
+    fail,
+    free_port,
+    lose_rank_0,
+    lose_rank_1,
+    on_one_process,
+    settings,
+    shard,
+    train_all,
+)
+from small import configured, network_of
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two ranks and three have left of all trainings."""
+    folder = tmp_path_factory.mktemp("ranks")
+    with Ranks(train_all, folder, size=2) as two, Ranks(train_all, folder, size=3) as three:
+        for ranks in (two, three):
+            for rank in range(ranks.size):
+                assert ranks.ends(rank) == (0, "")
+    return folder
+
+
+@pytest.mark.parametrize(("name", "shards"), TRAININGS, ids=map("-".join, TRAININGS))
+def test_ranks_take_the_steps_of_one_process(results: Path, name: str, shards: str) -> None:
+    """After two epochs the weights and losses are those of one process with the ranks' batches together, whatever
+    each rank has of the data; and the ranks have the same bits, though they began with unlike weights.
+    """
+    wanted = on_one_process(name, shards)
+    first, *others = [np.load(results / f"{name}-{shards}-{rank}.npz") for rank in range(len(SHARDS[shards]))]
+    for key, value in wanted.items():
+        assert np.abs(first[key] - value).max() < 1e-5, key
+        assert all(np.array_equal(first[key], other[key]) for other in others), key
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_a_wish_to_stop_stops_all_in_the_same_step(results: Path, size: int) -> None:
+    """The second rank wishes so the fifth time it is asked: all end with that step, and ask once more."""
+    assert [(results / f"stopped-{size}-{rank}").read_text() for rank in range(size)] == ["6"] * size
+
+
+@pytest.mark.parametrize(
+    ("work", "silent"), [(lose_rank_1, 1), pytest.param(lose_rank_0, 0, marks=pytest.mark.slow)], ids=["1", "0"]
+)
+def test_a_rank_that_is_silent_is_not_waited_for(
+    tmp_path: Path, work: Callable[[Group, Path], None], silent: int
+) -> None:
+    """Past the limit a sentence names the other rank, also where it is the one that the ranks found each other by."""
+    with Ranks(work, tmp_path, limit=2) as ranks:
+        code, said = ranks.ends(1 - silent, timeout=30)
+    assert code == 3, said
+    sentence = said.splitlines()[-1]  # torch may warn before
+    assert sentence.startswith(f"algo-{silent + 1} has ended, or did not answer within 2 s: the job ends (")
+
+
+def test_a_rank_that_fails_is_quoted(tmp_path: Path) -> None:
+    """What a rank said of its failure is what the others say, at once."""
+    with Ranks(fail, tmp_path, size=3) as ranks:
+        began = time.monotonic()
+        ended = [ranks.ends(rank) for rank in range(3)]
+        assert time.monotonic() - began < 20
+    heard = (3, "algo-2 failed with AlgorithmError: the sky fell")
+    assert ended == [heard, (3, "the sky fell"), heard]
+
+
+def test_a_rank_that_never_comes(tmp_path: Path) -> None:
+    """Who waits for it gives up after the limit, and says where all should have come."""
+    place = Place(names=("here", "gone"), rank=0, address="127.0.0.1", port=free_port(), limit=timedelta(seconds=1))
+    sentence = f"here, gone did not all come to 127.0.0.1:{place.port} within 1 s"
+    with pytest.raises(AlgorithmError, match=re.escape(sentence)), connected(place):
+        pass
+
+
+def test_one_process_is_left_alone() -> None:
+    """Alone, every method gives back what it was given, and batches are asked about as they come."""
+    assert (ALONE.rank, ALONE.size, ALONE.leads, ALONE.share()) == (0, 1, True, (0, 1))
+    assert ALONE.sum([1.5, 2]) == [1.5, 2]
+    assert ALONE.any(True)
+    assert not ALONE.any(False)
+    tensor = torch.ones(2)
+    ALONE.add(tensor)
+    assert torch.equal(ALONE.gather(tensor, [2])[0], tensor)
+    network = network_of(configured())
+    before, state = network.head.output.weight.clone(), torch.get_rng_state()
+    ALONE.spread(network, 3)
+    assert torch.equal(network.head.output.weight, before)
+    assert torch.equal(torch.get_rng_state(), state)
+    exchange = Exchange(ALONE, network)
+    assert exchange.sum(exchange.weighted(tensor)) is tensor
+    hyperparameters = settings("pooled", size=8)
+    own = list(training_batches(shard(0, "all"), hyperparameters).epoch(0))
+    assert len(list(exchange.batches(iter(own), lambda: False))) == len(own) == 8
+    assert not list(exchange.batches(iter(own), lambda: True))
+
+
+@pytest.mark.parametrize("network", ["pooled_embedding", "hcnn", "bilstm"])
+@pytest.mark.parametrize("width", [1, 3, 9])
+def test_no_pairs_are_a_batch_like_any(network: str, width: int) -> None:
+    """A batch of no pairs goes through every encoder: its loss is 0, as is every gradient, and metrics stay."""
+    made = network_of(configured(network=network, enc0_cnn_filter_width=width)).train()
+    objective = Objective(regression=False)
+    output, labels = output_of(made, NO_PAIRS)
+    loss = objective.loss(output, labels)
+    loss.backward()
+    assert loss.item() == 0
+    assert all(p.grad is not None and not p.grad.any() for p in made.parameters())
+    metrics = Metrics(objective)
+    metrics.add(loss.detach(), output.detach(), labels)
+    assert (metrics.rows, metrics.batches) == (0, 0)
+
+
+@pytest.mark.parametrize("changes", [{}, {"bucket_width": 2}, {"negative_sampling_rate": 3}])
+def test_shares_are_all_batches_once(changes: dict[str, object]) -> None:
+    """The shares of three ranks are together the batches of one, each in one share."""
+    hyperparameters = configured(mini_batch_size=8, **changes)
+    pairs = shard(0, "all")
+    whole = [kept(batch) for batch in training_batches(pairs, hyperparameters).epoch(1)]
+    parts = [
+        [kept(batch) for batch in training_batches(pairs, hyperparameters, (rank, 3)).epoch(1)] for rank in range(3)
+    ]
+    assert [parts[number % 3][number // 3] for number in range(len(whole))] == whole
+    assert sum(map(len, parts)) == len(whole)
+
+
+def kept(batch: Batch) -> tuple[list[int], list[float]]:
+    return batch.objects[0].values.tolist(), batch.labels.tolist()
