@@ -1,0 +1,90 @@
+"""`train` in two containers as two hosts of one job, on a network of the engine's own."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from containers import HYPERPARAMETERS, Container, OptMl, Start, docker
+
+pytestmark = pytest.mark.docker
+
+#: Two hosts of a job, given the hyperparameters that differ from those of a small job.
+StartHosts = Callable[..., tuple[Container, Container]]
+
+
+@pytest.fixture
+def network() -> Iterator[str]:
+    """A network whose names are those of the hosts."""
+    name = f"object2vec-test-{uuid.uuid4().hex[:12]}"
+    docker("network", "create", name)
+    yield name
+    docker("network", "rm", name)
+
+
+@pytest.fixture
+def trees(tmp_path: Path) -> tuple[OptMl, OptMl]:
+    """What the platform puts before each host: the same channels; each is told its own name."""
+    made = OptMl(tmp_path / "algo-1"), OptMl(tmp_path / "algo-2")
+    for number, tree in enumerate(made, start=1):
+        resources = {"current_host": f"algo-{number}", "hosts": ["algo-1", "algo-2"], "network_interface_name": "eth0"}
+        tree.config("resourceconfig", resources)
+    return made
+
+
+@pytest.fixture
+def start_hosts(start: Start, network: str, trees: tuple[OptMl, OptMl]) -> Iterator[StartHosts]:
+    started: list[Container] = []
+
+    def both(**hyperparameters: str) -> tuple[Container, Container]:
+        for number, tree in enumerate(trees, start=1):
+            tree.config("hyperparameters", HYPERPARAMETERS | hyperparameters)
+            name = f"algo-{number}"
+            options = "--network", network, "--network-alias", name, "--hostname", name, "--volume", tree.mount
+            started.append(start(*options, command=("train",)))
+        return started[0], started[1]
+
+    yield both
+    for container in started:
+        docker("kill", container.id, check=False)  # which may have ended by itself
+
+
+def losses(log: str) -> list[float]:
+    return [float(loss) for loss in re.findall(r"#quality_metric: .*<loss>=(\S+)", log)]
+
+
+def test_two_hosts_train_as_one(
+    start: Start, start_hosts: StartHosts, trees: tuple[OptMl, OptMl], tmp_path: Path
+) -> None:
+    """Every epoch's and channel's losses are those of one host with twice the batch, to within .00001 of them; the
+    first host alone writes the model and prints the metrics.
+    """
+    hosts = start_hosts(mini_batch_size="16")
+    for host in hosts:
+        assert host.wait() == 0, host.log()
+    alone = OptMl(tmp_path / "alone", HYPERPARAMETERS | {"mini_batch_size": "32"})
+    one = start("--network", "none", "--volume", alone.mount, command=("train",))
+    assert one.wait() == 0, one.log()
+    assert losses(hosts[0].log()) == pytest.approx(losses(one.log()), rel=1e-5)
+    assert len(losses(hosts[0].log())) == 2 * 3 + 1
+    assert losses(hosts[1].log()) == []
+    assert (trees[0].model / "model.safetensors").exists()
+    assert list(trees[1].model.iterdir()) == []
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_host_that_is_killed_ends_the_other(start_hosts: StartHosts, trees: tuple[OptMl, OptMl], killed: int) -> None:
+    """Long before its limit of minutes the host that is left ends, non-zero, with a sentence and without a model."""
+    hosts = start_hosts(
+        epochs="100", mini_batch_size="1", early_stopping_patience="5", early_stopping_tolerance="0.000001"
+    )
+    hosts[0].until(lambda: "Completed Epoch: 1" in hosts[0].log())
+    docker("kill", hosts[killed].id)
+    left = 1 - killed
+    assert hosts[left].wait(timeout=60) == 1, hosts[left].log()
+    assert f"algo-{killed + 1} has ended" in trees[left].failure.splitlines()[0]
+    assert list(trees[left].model.iterdir()) == []
