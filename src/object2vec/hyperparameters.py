@@ -246,6 +246,11 @@ def _rows() -> Iterator[Hyperparameter]:
     yield row(name="_num_gpus", kind=AutoInteger(0, 16), default="auto", help=text)
     for name in ("_kvstore", "_num_kv_servers", "_tuning_objective_metric"):
         yield row(name=name, kind=Anything(), default="", help="Internal to the built-in: taken, without effect.")
+    text = "What negatives take for `in1`: one of any row (`frequency`), or any different one alike (`uniform`)."
+    kind = Choice(("frequency", "uniform"))
+    yield row(name="negative_sampling_distribution", kind=kind, default="frequency", help=text, ours=True)
+    text = "Keeps a moving average of the weights, to validate and save: its share that stays at each step; 0 for none."
+    yield row(name="ema_decay", kind=Real(0, 0.9999), default="0", help=text, ours=True)
     text = "Where random numbers start: the same seed, data and threads give the same losses."
     yield row(name="seed", kind=Integer(0, 2**31 - 1), default="0", help=text, ours=True)
 
@@ -314,6 +319,8 @@ class Hyperparameters:
     bucket_width: int
     early_stopping_tolerance: float
     early_stopping_patience: int
+    negative_sampling_distribution: str
+    ema_decay: float
     seed: int
 
     def encoding_dim(self, side: int) -> int:
@@ -519,6 +526,11 @@ def _conflicts(hyperparameters: Hyperparameters) -> Iterator[str]:
         yield (
             f"optimizer: got '{hyperparameters.optimizer}', wanted one of {', '.join(ROW_SPARSE_OPTIMIZERS)} "
             "with token_embedding_storage_type=row_sparse"
+        )
+    if hyperparameters.row_sparse and hyperparameters.ema_decay:
+        yield (
+            f"ema_decay: got '{hyperparameters.ema_decay}', wanted 0 with token_embedding_storage_type=row_sparse: "
+            "an average of all rows at each step would cost what row_sparse saves"
         )
     dims = [hyperparameters.encoding_dim(side) for side in (0, 1)]
     if dims[0] != dims[1]:

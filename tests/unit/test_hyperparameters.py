@@ -79,7 +79,8 @@ def test_defaults_are_those_of_the_built_in() -> None:
         files = {"pretrained_embedding_file": "", "freeze_pretrained_embedding": True, "vocab_file": ""}
         sizes = {"max_seq_len": 5, "vocab_size": 10}
         theirs |= {f"enc{side}_{name}": value for name, value in (values | files | sizes).items()}
-    assert read().to_dict() == theirs | {"seed": 0}
+    ours = {"negative_sampling_distribution": "frequency", "ema_decay": 0.0, "seed": 0}
+    assert read().to_dict() == theirs | ours
 
 
 @pytest.mark.parametrize("text", ["0.1", " 0.1 ", '"0.1"', "1e-1", ".1", "+0.1", "0.10", 0.1])
@@ -324,6 +325,15 @@ def test_row_sparse_takes_three_optimizers(optimizer: str) -> None:
         assert read(optimizer=other, token_embedding_storage_type="row_sparse").row_sparse
 
 
+def test_row_sparse_takes_no_average() -> None:
+    """An average over the whole table at each step is refused with row_sparse, and taken without it."""
+    assert fault(ema_decay="0.9", token_embedding_storage_type="row_sparse") == (
+        "ema_decay: got '0.9', wanted 0 with token_embedding_storage_type=row_sparse: "
+        "an average of all rows at each step would cost what row_sparse saves"
+    )
+    assert read(ema_decay="0.9").ema_decay == 0.9
+
+
 def test_row_sparse_switches_buckets_off() -> None:
     """row_sparse sets bucket_width to 0, as the built-in does, and says so."""
     parsed = parse(NEEDED | {"token_embedding_storage_type": "row_sparse", "bucket_width": "5"})
@@ -523,7 +533,7 @@ def test_the_table_is_sound(row: Any) -> None:
     if isinstance(row.tunable, Choice):
         assert set(row.tunable.choices) <= set(row.kind.choices)
     assert row.help.endswith(".")
-    assert row.ours is (row.name == "seed")
+    assert row.ours is (row.name in {"seed", "negative_sampling_distribution", "ema_decay"})
 
 
 def test_the_tuning_ranges_are_those_of_the_built_in() -> None:

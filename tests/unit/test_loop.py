@@ -104,6 +104,24 @@ def test_the_network_is_left_with_the_best_epoch(validated: bool, caplog: pytest
         assert again.loss == best.loss
 
 
+def test_the_average_is_validated_and_kept(caplog: pytest.LogCaptureFixture) -> None:
+    """With a decay near 1, one epoch leaves the network with the mean of the weights after each of its steps, and the
+    validation loss is that of this mean.
+    """
+    hyperparameters = configured(ema_decay=0.9999, epochs=1, mini_batch_size=16, learning_rate=0.1)
+    validation = pairs_of(OTHER_ROWS)
+    made, best = fitted(hyperparameters, validation=validation)
+    plain = trainer(configured(epochs=1, mini_batch_size=16, learning_rate=0.1))
+    after = []
+    for batch in training_batches(pairs_of(ROWS), hyperparameters).epoch(0):
+        plain._step(batch)
+        after.append(plain.network.head.output.weight.detach().clone())
+    torch.testing.assert_close(made.network.head.output.weight.detach(), torch.stack(after).mean(0))
+    assert not torch.allclose(made.network.head.output.weight, after[-1])
+    assert losses(caplog, "validation") == [best.loss]
+    assert evaluate(made.network, scoring_batches(validation, hyperparameters), CLASSES).loss == best.loss
+
+
 @pytest.mark.parametrize("optimizer", ["adadelta", "adagrad", "adam", "rmsprop", "sgd"])
 def test_training_learns(optimizer: str, caplog: pytest.LogCaptureFixture) -> None:
     """Each optimizer brings the loss of a learnable task down."""

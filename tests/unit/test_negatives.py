@@ -11,11 +11,13 @@ from object2vec import kernels
 from object2vec.data.negatives import NegativeSampler
 
 
-def sampler(pairs: list[tuple[int, int]], labels: list[float] | None = None, rate: int = 1) -> NegativeSampler:
+def sampler(
+    pairs: list[tuple[int, int]], labels: list[float] | None = None, rate: int = 1, *, uniform: bool = False
+) -> NegativeSampler:
     """A sampler over pairs of objects; all positive unless `labels` says otherwise."""
     objects = np.array(pairs, np.int32).reshape(-1, 2)
     given_labels = np.ones(len(pairs), np.float32) if labels is None else np.array(labels, np.float32)
-    return NegativeSampler((objects[:, 0].copy(), objects[:, 1].copy()), given_labels, rate)
+    return NegativeSampler((objects[:, 0].copy(), objects[:, 1].copy()), given_labels, rate, uniform=uniform)
 
 
 def drawn(made: NegativeSampler, seed: int = 0) -> list[tuple[int, int]]:
@@ -27,25 +29,26 @@ def drawn(made: NegativeSampler, seed: int = 0) -> list[tuple[int, int]]:
 PAIRS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 7)), min_size=1, max_size=30)
 
 
-@given(PAIRS, st.integers(1, 5), st.integers(0, 9), st.data())
+@given(PAIRS, st.integers(1, 5), st.booleans(), st.integers(0, 9), st.data())
 def test_a_negative_is_never_a_known_positive(
-    pairs: list[tuple[int, int]], rate: int, seed: int, data: st.DataObject
+    pairs: list[tuple[int, int]], rate: int, uniform: bool, seed: int, data: st.DataObject
 ) -> None:
     """No negative is a pair of objects that stands as a positive anywhere, and each is made for a positive row, with
     that row's in0 and some row's in1; no row has more than `rate`.
     """
     labels = data.draw(st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0]), min_size=len(pairs), max_size=len(pairs)))
     positive = {pair for pair, label in zip(pairs, labels, strict=True) if label >= 1}
-    negatives = drawn(sampler(pairs, labels, rate), seed)
+    negatives = drawn(sampler(pairs, labels, rate, uniform=uniform), seed)
     for row0, row1 in negatives:
         assert labels[row0] >= 1
         assert (pairs[row0][0], pairs[row1][1]) not in positive
     counts = np.bincount([row0 for row0, _ in negatives], minlength=len(pairs))
     for row, (first, _) in enumerate(pairs):
-        free = sum((first, b) not in positive for _, b in pairs)
+        choices = sorted({b for _, b in pairs}) if uniform else [b for _, b in pairs]
+        free = sum((first, b) not in positive for b in choices)
         if labels[row] < 1 or not free:
             assert counts[row] == 0
-        elif 3 * free >= len(pairs):  # else bad luck may give a row up
+        elif 3 * free >= len(choices):  # else bad luck may give a row up
             assert counts[row] == rate
 
 
@@ -97,3 +100,16 @@ def test_negatives_come_from_all_rows_alike() -> None:
     assert counts[0] == 0
     assert counts[1:].min() > 400
     assert counts[1:].max() < 600
+
+
+def test_uniform_negatives_come_from_all_objects_alike() -> None:
+    """An object that stands in ten rows is drawn as often as one that stands in a single row, and by rows ten times as
+    often.
+    """
+    pairs = [(0, 0), *[(1, 1)] * 10, (2, 2)]
+    labels = [1.0] + [0.0] * 11
+    for uniform, share in ((True, 1 / 2), (False, 10 / 11)):
+        made = sampler(pairs, labels, rate=5000, uniform=uniform)
+        items = [pairs[row1][1] for _, row1 in drawn(made)]
+        assert set(items) == {1, 2}
+        assert items.count(1) / len(items) == pytest.approx(share, abs=0.03)

@@ -68,6 +68,7 @@ class Batches:
         size: int,
         bucket_width: int = 0,
         negatives: int = 0,
+        uniform_negatives: bool = False,
         seed: int = 0,
         share: tuple[int, int] = (0, 1),
     ) -> None:
@@ -80,7 +81,9 @@ class Batches:
         (first0, which0), (first1, which1) = pairs.in0.distinct(), pairs.in1.distinct()
         self.first = first0, first1
         self.which = which0, which1
-        self.sampler = NegativeSampler(self.which, pairs.labels, negatives) if negatives else None
+        self.sampler = (
+            NegativeSampler(self.which, pairs.labels, negatives, uniform=uniform_negatives) if negatives else None
+        )
 
     @property
     def examples(self) -> int:

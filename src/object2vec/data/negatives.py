@@ -16,14 +16,18 @@ ROUNDS = 64
 class NegativeSampler:
     """Draws `rate` negatives for each positive row (label at least 1); new ones at every call.
 
+    Their `in1` comes from all rows alike, so that an object is drawn as often as it stands in them, or with `uniform`
+    from all different objects alike.
+
     `objects` says for each row which object its `in0` and its `in1` are, (N,) each: rows that hold the same tokens
     hold the same object, and whether a pair is known to be positive is a question of objects.
     """
 
-    def __init__(self, objects: tuple[Int32, Int32], labels: Float32, rate: int) -> None:
+    def __init__(self, objects: tuple[Int32, Int32], labels: Float32, rate: int, *, uniform: bool = False) -> None:
         self.rate = rate
         self.positive = labels >= 1
         self._objects = objects
+        self._uniform = np.unique(objects[1], return_index=True)[1] if uniform else None
         self._starts, self._partners = _known(objects, np.flatnonzero(self.positive))
 
     def _is_known(self, row0: Int64, row1: Int64) -> npt.NDArray[np.bool_]:
@@ -44,14 +48,20 @@ class NegativeSampler:
         A positive whose `in0` is positive with all that was drawn for it has fewer than `rate`.
         """
         place = np.repeat(np.flatnonzero(self.positive[rows]), self.rate)
-        row0, row1 = rows[place], generator.integers(len(self._objects[1]), size=len(place))
+        row0, row1 = rows[place], self._any(generator, len(place))
         again = np.flatnonzero(self._is_known(row0, row1)) if len(place) else place
         for _ in range(ROUNDS):
             if not len(again):
                 break
-            row1[again] = generator.integers(len(self._objects[1]), size=len(again))
+            row1[again] = self._any(generator, len(again))
             again = again[self._is_known(row0[again], row1[again])]
         return np.delete(place, again), np.delete(row1, again)
+
+    def _any(self, generator: np.random.Generator, count: int) -> Int64:
+        """So many rows that give `in1`."""
+        if self._uniform is None:
+            return generator.integers(len(self._objects[1]), size=count)
+        return self._uniform[generator.integers(len(self._uniform), size=count)]
 
 
 def _known(objects: tuple[Int32, Int32], rows: Int64) -> tuple[Int64, Int32]:

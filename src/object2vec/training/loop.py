@@ -16,6 +16,7 @@ from object2vec.errors import AlgorithmError
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 from object2vec.model.tokens import Tokens
+from object2vec.training.averaging import WeightAverage
 from object2vec.training.distributed import ALONE, Exchange, Group
 from object2vec.training.early_stopping import EarlyStopping
 from object2vec.training.objective import Metrics, Objective
@@ -84,6 +85,7 @@ def training_batches(
         size=math.ceil(hyperparameters.mini_batch_size / processes),
         bucket_width=hyperparameters.bucket_width,
         negatives=hyperparameters.negative_sampling_rate,
+        uniform_negatives=hyperparameters.negative_sampling_distribution == "uniform",
         seed=hyperparameters.seed,
         share=share,
     )
@@ -105,17 +107,19 @@ class Trainer:
         self.early_stopping = EarlyStopping(
             patience=hyperparameters.early_stopping_patience, tolerance=hyperparameters.early_stopping_tolerance
         )
+        self.average = WeightAverage(network, hyperparameters.ema_decay) if hyperparameters.ema_decay else None
         self.best = Best()
 
     def fit(self, train: Batches, validation: Batches | None, stop: Callable[[], bool]) -> Best:
         """Train until the last epoch, until early stopping, or until `stop()` is true, which is asked each batch.
 
         The network is left with the best epoch's weights: the one of the least validation loss, or training loss
-        where there is no validation.
+        where there is no validation. With `ema_decay` what is validated and kept is the average of the weights.
 
         Raises:
             AlgorithmError: the loss is no finite number.
         """
+        judged = self.average.network if self.average else self.network
         for epoch in range(self.hyperparameters.epochs):
             started = time.time()
             metrics = self._train(epoch, train, stop)
@@ -124,11 +128,11 @@ class Trainer:
             self.report.trained(epoch, metrics.values(), time.time() - started)
             loss = metrics.loss
             if validation:
-                validated = evaluate(self.network, validation, self.objective, self.group)
+                validated = evaluate(judged, validation, self.objective, self.group)
                 self.report.validated(epoch, validated.values())
                 loss = validated.loss
             _check_finite(loss, f"epoch {epoch}", self.hyperparameters)
-            self.best.offer(epoch, loss, self.network)
+            self.best.offer(epoch, loss, judged)
             self.report.epoch(epoch, metrics, started, self.early_stopping.judge(loss))
             if self.early_stopping.stop:
                 self.report.stopped_early(epoch)
@@ -156,6 +160,8 @@ class Trainer:
         loss = self.exchange.sum(loss.detach())
         for optimizer in self.optimizers:
             optimizer.step()
+        if self.average:
+            self.average.update(self.network)
         return loss, output.detach(), labels
 
 

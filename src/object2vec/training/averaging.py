@@ -1,0 +1,31 @@
+"""The moving average of a network's weights, which is nearer to the optimum than where any one step lands."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import torch
+
+from object2vec.model.network import Network
+
+
+class WeightAverage:
+    """`network` holds the average over the steps so far of another one's weights.
+
+    It is the mean of the first 1 / (1 - decay) steps, and after those the exponential moving average. Averages of
+    iterates: Polyak and Juditsky 1992, https://doi.org/10.1137/0330046.
+    """
+
+    def __init__(self, network: Network, decay: float) -> None:
+        self.network = deepcopy(network)
+        self.decay = decay
+        self.steps = 0
+
+    @torch.no_grad()
+    def update(self, network: Network) -> None:
+        """Take in the weights after one more step."""
+        self.steps += 1
+        share = max(1 - self.decay, 1 / self.steps)
+        for mean, weight in zip(self.network.parameters(), network.parameters(), strict=True):
+            if weight.requires_grad:
+                mean.lerp_(weight, share)
