@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from object2vec.data.batches import Batch, Batches
+from object2vec.data.columns import empty
 from object2vec.data.sequences import Pairs
 from object2vec.errors import AlgorithmError
 from object2vec.hyperparameters import Hyperparameters
@@ -35,18 +37,25 @@ class Best:
 
     epoch: int | None = None
     loss: float = math.inf
-    weights: dict[str, Tensor] | None = None
+    weights: dict[str, Tensor] = field(default_factory=dict)
 
     def offer(self, epoch: int, loss: float, network: Network) -> None:
         """Keep the network's weights if `loss` is the least so far."""
         if loss < self.loss:
             self.epoch, self.loss = epoch, loss
-            self.weights = {name: p.detach().clone() for name, p in network.named_parameters() if p.requires_grad}
+            for name, parameter in network.named_parameters():
+                if parameter.requires_grad:
+                    self._kept(name, parameter).copy_(parameter.detach())
+
+    def _kept(self, name: str, parameter: Tensor) -> Tensor:
+        """Where a parameter is kept: a large one on disk, as memory has no room for it twice."""
+        if name not in self.weights:
+            self.weights[name] = torch.from_numpy(empty(parameter.numel(), np.float32)).view_as(parameter)
+        return self.weights[name]
 
     def restore(self, network: Network) -> None:
         """Give the network the best epoch's weights; where no epoch has ended it keeps those it has."""
-        if self.weights is not None:
-            network.load_state_dict(self.weights, strict=False)
+        network.load_state_dict(self.weights, strict=False)
 
 
 def output_of(network: Network, batch: Batch) -> tuple[Tensor, Tensor]:
