@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench test test-slow check fmt image image-test lock clean
+.PHONY: help setup demo bench quality test test-slow check fmt image image-test lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ demo: $(READY) ## train on real film ratings, serve the model, ask it things, dr
 
 bench: $(READY) ## measure loading and training beside peers and the machine; scripts/bench says how to shorten it
 	scripts/bench
+
+quality: $(READY) ## measure what is learned beside peers, on film ratings; about ten minutes
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -r benchmarks/requirements.txt; OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/quality.py
 
 test: $(READY) ## run the tests that need no network, Docker or GPU, with branch coverage
 	$(BIN)/python -m pytest --cov --numprocesses 2 --dist worksteal
