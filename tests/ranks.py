@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -28,9 +30,10 @@ from object2vec.errors import AlgorithmError
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.sagemaker import hosts, training
 from object2vec.training.distributed import ALONE, Group, Place, connected
+from object2vec.training.job import Job, run
 from object2vec.training.loop import Trainer, scoring_batches, training_batches
 from object2vec.training.report import Report, log_to_stdout
-from small import configured, network_of, pairs_of, weights_of
+from small import SMALL, configured, network_of, pairs_of, weights_of, write_pairs
 
 #: Networks and storages: what travels, and by which way, depends on them.
 CONFIGURATIONS: Final[dict[str, dict[str, object]]] = {
@@ -163,6 +166,26 @@ def asked_until_stopped(group: Group) -> int:
     trainer = Trainer(network_of(hyperparameters), hyperparameters, Report(host="a", epochs=2, silent=True), group)
     trainer.fit(training_batches(shard(0, "all"), hyperparameters, group.share()), None, stop)
     return asked
+
+
+def save_slowly(group: Group, folder: Path) -> None:
+    """A job whose model the first rank takes a second to write; each rank leaves whether it was there in the end."""
+    if group.leads:
+        logger = logging.getLogger("object2vec")
+        logger.setLevel(logging.INFO)
+        logger.addHandler(SlowToSave())
+    model = folder / "model"
+    channels = {"train": write_pairs(folder / f"train-{group.rank}", rows_of(20))}
+    run(Job(hyperparameters=SMALL, channels=channels, model_dir=model), group=group)
+    (folder / f"saved-{group.rank}").write_text(str((model / "model.safetensors").exists()))
+
+
+class SlowToSave(logging.Handler):
+    """Holds a job up at the line that comes before its model is written."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage().startswith("Serializing"):
+            time.sleep(1)
 
 
 def lose_rank_0(group: Group, folder: Path) -> None:

@@ -26,6 +26,7 @@ from ranks import (
     lose_rank_0,
     lose_rank_1,
     on_one_process,
+    save_slowly,
     settings,
     shard,
     train_all,
@@ -84,6 +85,13 @@ def test_a_rank_that_fails_is_quoted(tmp_path: Path) -> None:
         assert time.monotonic() - began < 20
     heard = (3, "algo-2 failed with AlgorithmError: the sky fell")
     assert ended == [heard, (3, "the sky fell"), heard]
+
+
+def test_no_rank_ends_before_the_model_is_written(tmp_path: Path) -> None:
+    """The platform may stop all hosts when the first one ends: that of the second rank waits for the first's model."""
+    with Ranks(save_slowly, tmp_path) as ranks:
+        assert [ranks.ends(rank)[0] for rank in (0, 1)] == [0, 0], ranks.ends(1)
+    assert [(tmp_path / f"saved-{rank}").read_text() for rank in (0, 1)] == ["True", "True"]
 
 
 def test_a_rank_that_never_comes(tmp_path: Path) -> None:
