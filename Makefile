@@ -22,7 +22,7 @@ demo: $(READY) ## train on real film ratings, serve the model, ask it things, dr
 bench: $(READY) ## measure loading and training beside peers and the machine; scripts/bench says how to shorten it
 	scripts/bench
 
-quality: $(READY) ## measure what is learned beside peers, on film ratings; about ten minutes
+quality: $(READY) ## measure what is learned beside peers, on film ratings; about twenty minutes
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -r benchmarks/requirements.txt; OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/quality.py
 
 test: $(READY) ## run the tests that need no network, Docker or GPU, with branch coverage
