@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -92,6 +94,33 @@ def test_no_rank_ends_before_the_model_is_written(tmp_path: Path) -> None:
     with Ranks(save_slowly, tmp_path) as ranks:
         assert [ranks.ends(rank)[0] for rank in (0, 1)] == [0, 0], ranks.ends(1)
     assert [(tmp_path / f"saved-{rank}").read_text() for rank in (0, 1)] == ["True", "True"]
+
+
+#: In a process that has not yet imported what torch does to make an optimizer; the ranks of the other tests have.
+LEAVE = """
+import sys
+from datetime import timedelta
+from pathlib import Path
+import torch
+from object2vec.training.distributed import Place, connected
+
+place = Place(names=["algo-1"], rank=0, address="127.0.0.1", port=int(sys.argv[1]), limit=timedelta(seconds=30))
+def threads():
+    return [name for path in Path("/proc/self/task").glob("*/comm") if "gloo" in (name := path.read_text())]
+with connected(place) as group:
+    torch.optim.Adam([torch.nn.Parameter(torch.ones(2))])
+    group.wait()
+    print(bool(threads()))
+print(bool(threads()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for a process's threads")
+def test_a_group_leaves_no_thread_behind() -> None:
+    """A thread of torch's that is still there when Python ends can abort the process, after all went well."""
+    said = subprocess.check_output([sys.executable, "-c", LEAVE, str(free_port())], text=True)
+    assert said.split() == ["True", "False"]
 
 
 def test_a_rank_that_never_comes(tmp_path: Path) -> None:

@@ -227,6 +227,10 @@ def connected(place: Place, device: torch.device = CPU) -> Iterator[Group]:
     Raises:
         AlgorithmError: not all ranks have come within the limit.
     """
+    # As default arguments its functions keep the group that is there when torch first imports it, for an optimizer; the
+    # threads of a group that is kept outlive it, and may abort the process at its end.
+    import torch.distributed.nn.functional
+
     backend = "gloo"
     if device.type == "cuda":
         torch.cuda.set_device(device)
