@@ -23,7 +23,7 @@ bench: $(READY) ## measure loading and training beside peers and the machine; sc
 	scripts/bench
 
 quality: $(READY) ## measure what is learned beside peers, on film ratings; about twenty minutes
-	$(BIN)/python -m pip install -qq --disable-pip-version-check -r benchmarks/requirements.txt; OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/quality.py
+	scripts/quality
 
 test: $(READY) ## run the tests that need no network, Docker or GPU, with branch coverage
 	$(BIN)/python -m pytest --cov --numprocesses 2 --dist worksteal

@@ -136,6 +136,7 @@ def test_two_hosts_are_one_with_twice_the_batch(
     assert {name: pytest.approx(tensor, abs=1e-5) for name, tensor in wanted.items()} == weights
 
 
+@pytest.mark.slow
 def test_processes_of_one_host_share_its_batch(
     hosts: tuple[Host, Host], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -65,9 +65,8 @@ def test_a_wish_to_stop_stops_all_in_the_same_step(results: Path, size: int) -> 
     assert [(results / f"stopped-{size}-{rank}").read_text() for rank in range(size)] == ["6"] * size
 
 
-@pytest.mark.parametrize(
-    ("work", "silent"), [(lose_rank_1, 1), pytest.param(lose_rank_0, 0, marks=pytest.mark.slow)], ids=["1", "0"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("work", "silent"), [(lose_rank_1, 1), (lose_rank_0, 0)], ids=["1", "0"])
 def test_a_rank_that_is_silent_is_not_waited_for(
     tmp_path: Path, work: Callable[[Group, Path], None], silent: int
 ) -> None:

@@ -53,6 +53,7 @@ def test_a_table_takes_no_memory_before_it_is_used() -> None:
     assert resident() - before < 16 * 2**20
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc")
 def test_freed_memory_is_kept() -> None:
     """Asking for the same size again costs no page of the system's, as it does without."""
