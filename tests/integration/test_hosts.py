@@ -18,6 +18,8 @@ from object2vec.training.job import Job, run
 from ranks import free_port, rows_of, start_host, train_on_two_devices
 from small import SMALL, write_pairs
 
+pytestmark = pytest.mark.slow
+
 #: Both are this machine; the first in the order of the names is the first host.
 HOSTS = ("127.0.0.1", "localhost")
 HYPERPARAMETERS = SMALL | {"epochs": "3", "mini_batch_size": "8", "learning_rate": "0.01", "dropout": "0"}
@@ -109,7 +111,7 @@ def losses(lines: str) -> list[float]:
     return [float(loss) for loss in re.findall(r"#quality_metric: .* cross_entropy <loss>=(\S+)", lines)]
 
 
-@pytest.mark.parametrize("storage", [pytest.param("dense", marks=pytest.mark.slow), "row_sparse"])
+@pytest.mark.parametrize("storage", ["dense", "row_sparse"])
 def test_two_hosts_are_one_with_twice_the_batch(
     hosts: tuple[Host, Host], storage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -136,7 +138,6 @@ def test_two_hosts_are_one_with_twice_the_batch(
     assert {name: pytest.approx(tensor, abs=1e-5) for name, tensor in wanted.items()} == weights
 
 
-@pytest.mark.slow
 def test_processes_of_one_host_share_its_batch(
     hosts: tuple[Host, Host], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -174,7 +175,7 @@ def test_sigterm_on_one_host_stops_both(hosts: tuple[Host, Host]) -> None:
     assert "epoch=99" not in hosts[0].output
 
 
-@pytest.mark.parametrize(("killed", "left"), [(0, 1), pytest.param(1, 0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("killed", "left"), [(0, 1), (1, 0)])
 def test_a_host_that_is_killed_ends_the_other(hosts: tuple[Host, Host], killed: int, left: int) -> None:
     """The host that is left ends with status 1, no model, and a sentence that names the one that has gone."""
     for host in hosts:
@@ -190,7 +191,7 @@ def test_a_host_that_is_killed_ends_the_other(hosts: tuple[Host, Host], killed: 
     assert hosts[left].files == []
 
 
-@pytest.mark.parametrize("bad", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("bad", [0, 1])
 def test_a_host_with_a_bad_line_ends_the_other(hosts: tuple[Host, Host], bad: int) -> None:
     """The failure files of both name the line."""
     for number, host in enumerate(hosts):
@@ -205,12 +206,7 @@ def test_a_host_with_a_bad_line_ends_the_other(hosts: tuple[Host, Host], bad: in
 @pytest.mark.parametrize(
     ("distribution", "counts", "sentence"),
     [
-        pytest.param(
-            SHARDED,
-            (0, 0),
-            "channel train: not able to find any data/records on any of the 2 hosts",
-            marks=pytest.mark.slow,
-        ),
+        (SHARDED, (0, 0), "channel train: not able to find any data/records on any of the 2 hosts"),
         (REPLICATED, (7, 9), "channel train has {} of the 16 records that the 2 hosts have together, wanted the same"),
     ],
     ids=["no host has any", "not the same"],
