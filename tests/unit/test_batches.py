@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from object2vec.data import batches as data_batches
 from object2vec.data.batches import Batch, Batches
 from small import pairs_of
 
@@ -47,6 +48,19 @@ def test_an_epoch_has_each_pair_once(
     assert sum((Counter(rows_of(batch)) for batch in batches), Counter()) == counted(rows)
     assert all(1 <= len(batch) <= size for batch in batches)
     assert bucket_width or len(batches) == -(-len(rows) // size)
+
+
+@given(ROWS, st.integers(1, 8), st.integers(0, 4), st.integers(1, 9))
+def test_blocks_lose_nothing(
+    rows: list[tuple[list[int], list[int], float]], size: int, bucket_width: int, block: int
+) -> None:
+    """However few pairs are made ready at a time, each stands in one batch; what is too few for one waits for more."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data_batches, "BLOCK", block)
+        batches = list(Batches(pairs_of(rows), size=size, bucket_width=bucket_width).epoch(0))
+    assert sum((Counter(rows_of(batch)) for batch in batches), Counter()) == counted(rows)
+    lengths = Counter(max(len(a), len(b)) // bucket_width if bucket_width else 0 for a, b, _ in rows)
+    assert len(batches) == sum(-(-count // size) for count in lengths.values())
 
 
 @given(ROWS, st.integers(1, 8))
