@@ -28,7 +28,8 @@ from object2vec.data.batches import Batch, Batches
 from object2vec.data.sequences import Pairs, Sequences
 from object2vec.errors import AlgorithmError
 from object2vec.hyperparameters import Hyperparameters
-from object2vec.sagemaker import hosts, training
+from object2vec.sagemaker import training
+from object2vec.sagemaker.environment import Directories, TrainingEnvironment
 from object2vec.training.distributed import ALONE, Group, Place, connected
 from object2vec.training.job import Job, run
 from object2vec.training.loop import Trainer, scoring_batches, training_batches
@@ -277,9 +278,7 @@ def _as_host(base: Path, port: int, work: Callable[[], None]) -> None:
 def train_on_two_devices() -> None:
     """What the image's `train` does on a host with two devices, which are its CPU twice."""
     log_to_stdout()
-    devices = ["cpu", "cpu"]
-    with hosts.processes_beside(training.take_part_beside, devices):
-        training.take_part(devices)
+    training.run_on(["cpu", "cpu"], TrainingEnvironment.read(Directories.of()))
 
 
 @dataclass(slots=True)

@@ -22,6 +22,11 @@ from pathlib import Path
 from typing import ClassVar
 
 
+def printable(text: str) -> str:
+    """Text as one line that any log and any encoding can hold: what cannot be printed is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class Object2VecError(Exception):
     """The root of the tree; never raised itself."""
 
@@ -29,6 +34,9 @@ class Object2VecError(Exception):
     http_status: ClassVar[int] = 500
     #: What the platform shows before the sentence (the built-in's own convention).
     family: ClassVar[str] = "AlgorithmError"
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(printable(sentence))
 
 
 class AlgorithmError(Object2VecError):
@@ -47,8 +55,8 @@ class HyperparameterError(UserError):
     """Every fault of one configuration, together."""
 
     def __init__(self, faults: Sequence[str]) -> None:
-        self.faults = tuple(faults)
-        super().__init__("\n".join(self.faults))
+        self.faults = tuple(map(printable, faults))
+        Exception.__init__(self, "\n".join(self.faults))
 
 
 class DataError(UserError):

@@ -69,3 +69,13 @@ def test_faults_are_one_a_line() -> None:
 def test_a_fault_of_a_line_has_its_place() -> None:
     """A fault in a file names the file and the line."""
     assert str(DataError.at(Path("a/b.jsonl"), 7, "not JSON")) == "a/b.jsonl, line 7: not JSON"
+
+
+@pytest.mark.parametrize("text", ["two\nlines", "a\rb", "\x1b[31m", "\u2028", "\udcff", "\0"])
+def test_a_message_is_one_line_that_can_be_printed(text: str) -> None:
+    """Whatever a file or a value is called, the sentence about it is one line, in any encoding and on any terminal."""
+    for error in (DataError(f"{text}: no"), DataError.at(Path(text), 3, "no"), HyperparameterError([f"{text}: no"])):
+        assert str(error).isprintable()
+        str(error).encode()
+    assert str(HyperparameterError(["a: no", f"b{text}: no"])).count("\n") == 1
+    assert str(DataError("ß, 東京 …")) == "ß, 東京 …"

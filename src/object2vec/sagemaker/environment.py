@@ -6,10 +6,15 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from object2vec.data.files import read_object
 from object2vec.errors import UserError
+
+#: The platform's ways to give a channel: a folder that it has filled, one that it fills as files are opened, or pipes.
+INPUT_MODES: Final = ("File", "FastFile", "Pipe")
+#: Channels whose files are told apart by their names, which a pipe does not have.
+NEVER_PIPES: Final = ("auxiliary", "model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +48,14 @@ class Directories:
 class TrainingEnvironment:
     """What the platform says of a training job.
 
-    Of the channels in `sharded` each host has a part of the files; `hosts` are in the order that all of them use.
-    `interface` connects them; it need not exist.
+    The channels in `pipes` are in Pipe mode. Of those in `sharded` each host has a part of the files; `hosts` are in
+    the order that all of them use. `interface` connects them; it need not exist.
     """
 
     hyperparameters: Mapping[str, object]
     channels: Mapping[str, Path]
     content_types: Mapping[str, str]
+    pipes: frozenset[str]
     sharded: frozenset[str]
     host: str
     hosts: Sequence[str]
@@ -65,25 +71,41 @@ class TrainingEnvironment:
             UserError: a file is missing, or not what the platform writes.
         """
         hyperparameters = read_object(directories.config / "hyperparameters.json", "wanted a JSON object")
-        inputs = read_object(directories.config / "inputdataconfig.json", "wanted a JSON object")
+        inputs = _inputs(directories.config / "inputdataconfig.json")
         resources = read_object(directories.config / "resourceconfig.json", "wanted a JSON object")
+        pipes = frozenset(name for name, channel in inputs.items() if channel.get("TrainingInputMode") == "Pipe")
         return cls(
             hyperparameters=hyperparameters,
-            channels={name: directories.data / name for name in inputs},
+            channels={name: directories.data / (f"{name}_0" if name in pipes else name) for name in inputs},
             content_types={
-                name: channel["ContentType"]
-                for name, channel in inputs.items()
-                if isinstance(channel, dict) and channel.get("ContentType")
+                n: str(channel["ContentType"]) for n, channel in inputs.items() if channel.get("ContentType")
             },
+            pipes=pipes,
             sharded=frozenset(
-                name
-                for name, channel in inputs.items()
-                if isinstance(channel, dict) and channel.get("S3DistributionType") == "ShardedByS3Key"
+                n for n, channel in inputs.items() if channel.get("S3DistributionType") == "ShardedByS3Key"
             ),
             host=_host(directories.config / "resourceconfig.json", resources),
             hosts=sorted(resources["hosts"]),
             interface=str(resources.get("network_interface_name", "")),
         )
+
+
+def _inputs(path: Path) -> dict[str, dict[str, Any]]:
+    """What the platform says of each channel."""
+    inputs = read_object(path, "wanted a JSON object")
+    for name, channel in inputs.items():
+        if not isinstance(channel, dict):
+            raise UserError(f'{path}: channel {name}: wanted an object like {{"TrainingInputMode": "File"}}')
+        mode, wrapper = channel.get("TrainingInputMode", "File"), channel.get("RecordWrapperType", "None")
+        if mode not in INPUT_MODES:
+            raise UserError(f"{path}: channel {name}: TrainingInputMode is {mode}, wanted {', '.join(INPUT_MODES)}")
+        if mode == "Pipe" and name in NEVER_PIPES:
+            raise UserError(f"{path}: channel {name}: TrainingInputMode is Pipe, wanted File: its files have names")
+        if wrapper not in ("None", None):
+            raise UserError(
+                f"{path}: channel {name}: RecordWrapperType is {wrapper}, wanted None: lines are no records"
+            )
+    return inputs
 
 
 def _host(path: Path, resources: Mapping[str, Any]) -> str:

@@ -6,12 +6,14 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Never
 
 from object2vec.errors import Object2VecError, UserError
 from object2vec.hyperparameters import parse
-from object2vec.sagemaker import hosts
+from object2vec.sagemaker import hosts, pipes
 from object2vec.sagemaker.environment import Directories, TrainingEnvironment
 from object2vec.training.job import Job, run
 from object2vec.training.report import log_to_stdout
@@ -58,22 +60,29 @@ def main() -> None:
 
 
 def _run() -> None:
-    """Run the job on this host, in a process for each of its GPUs."""
+    """Run the job on this host."""
     environment = TrainingEnvironment.read(Directories.of())
-    devices = hosts.choose_devices(parse(environment.hyperparameters).num_gpus)
-    with hosts.processes_beside(take_part_beside, devices):
-        take_part(devices)
+    run_on(hosts.choose_devices(parse(environment.hyperparameters).num_gpus), environment)
 
 
-def take_part_beside(devices: Sequence[str], number: int) -> None:
+def run_on(devices: Sequence[str], environment: TrainingEnvironment) -> None:
+    """Run the job in a process for each of this host's devices."""
+    with (
+        pipes.opened(environment, readers=len(devices)) as channels,
+        hosts.processes_beside(partial(take_part_beside, channels), devices),
+    ):
+        take_part(channels, devices)
+
+
+def take_part_beside(channels: Mapping[str, Path], devices: Sequence[str], number: int) -> None:
     """Take part in the job as a further process of this host, whose first one speaks for it."""
     log_to_stdout()
     logging.getLogger("object2vec").setLevel(logging.WARNING)
-    take_part(devices, number)
+    take_part(channels, devices, number)
 
 
-def take_part(devices: Sequence[str], number: int = 0) -> None:
-    """Take part in the job as this host's process for `devices[number]`.
+def take_part(channels: Mapping[str, Path], devices: Sequence[str], number: int = 0) -> None:
+    """Take part in the job as this host's process for `devices[number]`; `channels` are those that can be read.
 
     Raises:
         UserError: the configuration or the data cannot be used.
@@ -83,7 +92,7 @@ def take_part(devices: Sequence[str], number: int = 0) -> None:
     environment = TrainingEnvironment.read(directories)
     job = Job(
         hyperparameters=environment.hyperparameters,
-        channels=environment.channels,
+        channels=channels,
         content_types=environment.content_types,
         sharded=environment.sharded,
         model_dir=directories.model,
