@@ -21,11 +21,17 @@ def zeros(rows: int, columns: int) -> Tensor:
 
     A row takes memory once it is written to. Where the system can, its pages are huge ones: single rows of a large
     table are then found without a second look-up in the page table.
+
+    Raises:
+        MemoryError: the system has no room for it.
     """
     size = 4 * rows * columns
     if not sys.platform.startswith("linux") or not size:
         return torch.zeros(rows, columns)
-    buffer = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        buffer = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise MemoryError(f"no {size / 1e9:.3g} GB for a table of {rows} rows and {columns} columns") from error
     with suppress(OSError):  # a system without them
         buffer.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(buffer, dtype=torch.float32).view(rows, columns)

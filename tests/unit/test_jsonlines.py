@@ -285,6 +285,55 @@ def test_what_is_no_utf8_is_named(tmp_path: Path) -> None:
     assert refused(path).startswith(f"{path}, line 1: not JSON (UTF-8 byte order mark (BOM) is not supported")
 
 
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (GOOD.encode("utf-16"), "not JSON ("),
+        (GOOD.encode("utf-16-be"), "not JSON ("),
+        (GOOD.encode() + b"\0", "not JSON (unexpected content after document"),
+        (b"\0" * 5000, "not JSON ("),
+        (b'{"in0": [1], "in1": [2], "label": 1, "x": ' + b"[" * 10_000 + b"]" * 10_000 + b"}", "not JSON ("),
+        (b"[" * 10_000, "not JSON ("),
+        (b'{"in0": ' + b"[" * 900 + b"]" * 900 + b', "in1": [2], "label": 1}', "in0[0] is the list [["),
+        (b'{"in0": [2147483648], "in1": [2], "label": 1}', 'Inconsistent vocab for in0 found. Vocab id "2147483648"'),
+        (b'{"in0": [-9223372036854775808], "in1": [2], "label": 1}', "in0 has the token -9223372036854775808, wanted"),
+        (b'{"in0": [9223372036854775808], "in1": [2], "label": 1}', "Inconsistent vocab for in0 found. Vocab id"),
+        (b'{"in0": [1e30], "in1": [2], "label": 1}', "in0[0] is the number 1e+30, wanted an integer token id"),
+        (b'{"in0": [1], "in1": [NaN], "label": 1}', "not JSON ("),
+        (b'{"in0": [1], "in1": [2], "label": 1e400}', "not JSON ("),
+        (b'{"in0": [' + b"9" * 10_000 + b'], "in1": [2], "label": 1}', "not JSON ("),
+        (GOOD.replace("1,", "01,").encode(), "not JSON ("),
+    ],
+    ids=lambda value: value[:24] if isinstance(value, bytes) else "",
+)
+def test_hostile_lines_are_named(tmp_path: Path, text: bytes, what: str) -> None:
+    """Other encodings, zero bytes, depth, and numbers that no token is: a short sentence each, with file and line."""
+    path = tmp_path / "x"
+    path.write_bytes(GOOD.encode() + b"\r\n" + text)
+    sentence = refused(path)
+    assert sentence.startswith(f"{path}, line 2: {what}")
+    assert len(sentence) < len(str(path)) + 250
+    assert sentence.isprintable()
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
+def test_a_line_without_end_is_refused(tmp_path: Path, packed: bool) -> None:
+    """100 MB without a line break are read as far as the longest line goes, a bomb of some kilobytes too."""
+    path = tmp_path / ("x.gz" if packed else "x")
+    with gzip.open(path, "wb", compresslevel=1) if packed else path.open("wb") as file:
+        file.write(GOOD.encode() + b"\n")
+        for _ in range(100):
+            file.write(b" " * 10**6)
+    assert refused(path) == f"{path}, line 2: the line is longer than 64 MiB, {WANTED}"
+
+
+def test_a_long_line_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line may be longer than what is read at a time."""
+    monkeypatch.setattr(jsonlines, "CHUNK", 2**10)
+    long = json.dumps({"in0": [1] * 5000, "in1": [2], "label": 1})
+    assert len(read_channel("train", write(tmp_path / "x", GOOD, long, GOOD, long), CLASSES)) == 4
+
+
 def test_long_text_is_shortened(tmp_path: Path) -> None:
     """A sentence quotes no more than 40 characters of what it got."""
     path = write(tmp_path / "x", f'{{"in0": "{"x" * 100}", "in1": [2], "label": 1}}')

@@ -60,3 +60,9 @@ def test_freed_memory_is_kept() -> None:
     run = [sys.executable, "-c", CHURN]
     pages = [int(subprocess.check_output([*run, mode], text=True)) for mode in ("keep", "give back")]
     assert pages[0] < 1_000 < 50_000 < pages[1]
+
+
+def test_no_room_for_a_table_is_a_memory_error() -> None:
+    """More than a process can address is refused with the table's size, as any other lack of memory is."""
+    with pytest.raises(MemoryError, match=r"no 1.6e\+09 GB for a table of 400000000000 rows and 1000000 columns"):
+        memory.zeros(400_000_000_000, 1_000_000)

@@ -113,3 +113,12 @@ def test_uniform_negatives_come_from_all_objects_alike() -> None:
         items = [pairs[row1][1] for _, row1 in drawn(made)]
         assert set(items) == {1, 2}
         assert items.count(1) / len(items) == pytest.approx(share, abs=0.03)
+
+
+def test_too_few_negatives_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Where a positive has no negative left, one warning counts those that are missing, and no more."""
+    made = sampler([(0, 0), (0, 1), (1, 0)], rate=2)
+    for seed in range(3):
+        assert {row0 for row0, _ in drawn(made, seed)} == {2}
+    (message,) = caplog.messages
+    assert message.startswith("of 6 negatives 4 could not be drawn: nearly all in1 are positive with their in0.")

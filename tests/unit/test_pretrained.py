@@ -74,6 +74,14 @@ def test_a_line_of_another_form_is_named(tmp_path: Path, line: str, what: str) -
     assert str(caught.value).startswith(f"{path}, line 2: {what}")
 
 
+def test_a_line_without_end_is_refused(tmp_path: Path) -> None:
+    """A line that is no word and its numbers is not read into memory to its end, wherever that is."""
+    path = tmp_path / "g.txt"
+    path.write_bytes(b"cat 1 2\n" + b"x" * 2**22)
+    with pytest.raises(DataError, match=r"line 2: the line is longer than 1 MiB, wanted a word and numbers$"):
+        loaded(path, {"the": 3, "cat": 0})
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     """A missing file and a truncated compressed one are named."""
     with pytest.raises(DataError, match=r"none.txt: cannot be read \(.*No such file"):

@@ -26,6 +26,9 @@ def test_words_have_their_ids(tmp_path: Path) -> None:
         ('{"a": -1}', "the word 'a' has the id -1, wanted an integer from 0 to 2"),
         ('{"a": "1"}', "the word 'a' has the id \"1\", wanted an integer from 0 to 2"),
         ('{"a": true}', "the word 'a' has the id true, wanted an integer from 0 to 2"),
+        ('{"a": "' + "x" * 5000 + '"}', "the word 'a' has the id \"" + "x" * 39 + "…, wanted an integer from 0 to 2"),
+        ('{"' + "x" * 5000 + '": 7}', "the word '" + "x" * 39 + "… has the id 7, wanted an integer from 0 to 2"),
+        ('{"\\ud800\\n": NaN}', "the word '\\ud800\\n' has the id NaN, wanted an integer from 0 to 2"),
         ('{"a": 1.0}', "the word 'a' has the id 1.0, wanted an integer from 0 to 2"),
     ],
 )

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+
+from object2vec.errors import AlgorithmError
 
 #: Bytes from which on an array lies on disk.
 LARGE: Final = 2**25
@@ -17,9 +24,29 @@ def empty(length: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     size = length * np.dtype(dtype).itemsize
     if size < LARGE:
         return np.empty(length, dtype)
-    with tempfile.TemporaryFile(prefix="object2vec-") as file:
-        file.truncate(size)
+    with _on_disk(), tempfile.TemporaryFile(prefix="object2vec-") as file:
+        if sys.platform == "linux":  # on a full disk, a page that is not there yet would kill the process
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
         return np.asarray(np.memmap(file, dtype, "r+"))
+
+
+@contextmanager
+def _on_disk() -> Iterator[None]:
+    """Within, what the system says of the folder for temporary files becomes our sentence.
+
+    Raises:
+        AlgorithmError: it cannot be written, or is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOMEM:
+            raise MemoryError("no memory is left to map a file into") from error
+        folder = tempfile.tempdir or "the temporary folder"
+        what = "where data and the best weights lie during training; TMPDIR names another folder"
+        raise AlgorithmError(f"{folder}: {error.strerror or error}, {what}") from error
 
 
 class Column:
@@ -30,7 +57,8 @@ class Column:
 
     def __init__(self, dtype: npt.DTypeLike) -> None:
         self.dtype = np.dtype(dtype)
-        self._file = tempfile.TemporaryFile(prefix="object2vec-")  # noqa: SIM115 -- closed by close
+        with _on_disk():
+            self._file = tempfile.TemporaryFile(prefix="object2vec-")  # noqa: SIM115 -- closed by close
         self._length = 0
 
     def __len__(self) -> int:
@@ -38,13 +66,16 @@ class Column:
 
     def append(self, part: npt.NDArray[Any]) -> None:
         """Put a part at the end."""
-        self._file.write(np.ascontiguousarray(part, self.dtype).data)
+        with _on_disk():
+            self._file.write(np.ascontiguousarray(part, self.dtype).data)
         self._length += len(part)
 
     def mapped(self) -> npt.NDArray[Any]:
         """The whole column, (length,), read-only; it stays when the column is closed."""
-        self._file.flush()
-        return np.memmap(self._file, self.dtype, "r") if self._length else np.empty(0, self.dtype)
+        with _on_disk():
+            self._file.flush()
+            return np.memmap(self._file, self.dtype, "r") if self._length else np.empty(0, self.dtype)
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # what is still to be written then is wanted by nobody
+            self._file.close()

@@ -30,10 +30,12 @@ logger = logging.getLogger(__name__)
 
 #: Bytes that are read at a time. Memory goes up by a few times as much for each thread.
 CHUNK: Final = 2**21
+#: Bytes of the longest line that is read: hundreds of times what the longest sequences take.
+LONGEST: Final = 2**26
 
 
 def read_channel(name: str, path: Path, hyperparameters: Hyperparameters, *, empty: bool = False) -> Pairs:
-    """Read a channel: one file, or every file in a folder and the folders in it, in the order of their names.
+    """Read a channel: one file or pipe, or every file in a folder and the folders in it, in the order of their names.
 
     Files whose names start with `.` or `_` are markers of other programs (`_SUCCESS`) and left out. Names that end
     in `.gz` are decompressed. Sequences longer than `max_seq_len` are cut. With `empty` there may be no file at all.
@@ -70,22 +72,24 @@ def _in_order(pool: ThreadPoolExecutor, reader: RecordReader, chunks: Iterator[C
 
 
 def _chunks(file: Path) -> Iterator[Chunk]:
-    line, rest = 1, b""
+    line, rest = 1, [b""]
     try:
         with open_file(file) as stream:
             while block := stream.read(CHUNK):
                 end = block.rfind(b"\n") + 1
                 if not end:
-                    rest += block
+                    rest.append(block)
+                    if len(rest) * CHUNK > LONGEST:
+                        raise DataError.at(file, line, f"the line is longer than {LONGEST >> 20} MiB, {WANTED}")
                     continue
-                chunk = Chunk(file, line, rest + block[:end])
+                chunk = Chunk(file, line, b"".join([*rest, block[:end]]))
                 yield chunk
-                rest = block[end:]
+                rest = [block[end:]]
                 line += chunk.text.count(b"\n")
     except (EOFError, OSError, zlib.error) as error:
         raise DataError(f"{file}: cannot be read past line {line - 1} ({error})") from error
-    if rest:
-        yield Chunk(file, line, rest)
+    if text := b"".join(rest):
+        yield Chunk(file, line, text)
 
 
 class _Columns:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import numpy.typing as npt
 
 from object2vec import kernels
 from object2vec.arrays import Float32, Int32, Int64
 from object2vec.data.columns import empty
+
+logger = logging.getLogger(__name__)
 
 #: How often a draw that hit a known positive is drawn again before the positive is given up as having no negative.
 ROUNDS = 64
@@ -28,6 +32,7 @@ class NegativeSampler:
         self.positive = labels >= 1
         self._objects = objects
         self._uniform = np.unique(objects[1], return_index=True)[1] if uniform else None
+        self._warned = False
         self._starts, self._partners = _known(objects, np.flatnonzero(self.positive))
 
     def _is_known(self, row0: Int64, row1: Int64) -> npt.NDArray[np.bool_]:
@@ -45,7 +50,7 @@ class NegativeSampler:
     def draw(self, rows: Int64, generator: np.random.Generator) -> tuple[Int64, Int64]:
         """Negatives for `rows` (n,): the places of their positives in `rows`, ascending, and the rows that give `in1`.
 
-        A positive whose `in0` is positive with all that was drawn for it has fewer than `rate`.
+        A positive whose `in0` is positive with all that was drawn for it has fewer than `rate`; a warning says so once.
         """
         place = np.repeat(np.flatnonzero(self.positive[rows]), self.rate)
         row0, row1 = rows[place], self._any(generator, len(place))
@@ -55,6 +60,12 @@ class NegativeSampler:
                 break
             row1[again] = self._any(generator, len(again))
             again = again[self._is_known(row0[again], row1[again])]
+        if len(again) and not self._warned:
+            self._warned = True
+            what = (
+                f"of {len(place)} negatives {len(again)} could not be drawn: nearly all in1 are positive with their in0"
+            )
+            logger.warning(f"{what}. The batch has fewer, and so may others have")
         return np.delete(place, again), np.delete(row1, again)
 
     def _any(self, generator: np.random.Generator, count: int) -> Int64:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -13,6 +15,9 @@ from torch import Tensor
 from object2vec.arrays import Float32
 from object2vec.data.files import open_file
 from object2vec.errors import DataError
+
+#: Bytes of the longest line that is read: tens of times what a thousand numbers take.
+LONGEST: Final = 2**20
 
 
 def load_pretrained(path: Path, vocabulary: Mapping[str, int], table: Tensor) -> int:
@@ -45,7 +50,11 @@ def _vectors(path: Path, vocabulary: Mapping[str, int], dim: int) -> Iterator[tu
     words = {word.encode(errors="replace"): word for word in vocabulary}
     openings = {word.partition(b" ")[0] for word in words}
     with open_file(path) as stream:
-        for line, text in enumerate(stream, start=1):
+        for line, text in enumerate(iter(partial(stream.readline, LONGEST), b""), start=1):
+            if len(text) == LONGEST:
+                raise DataError.at(
+                    path, line, f"the line is longer than {LONGEST >> 20} MiB, wanted a word and numbers"
+                )
             if text.partition(b" ")[0] not in openings:
                 continue
             word, *numbers = text.rstrip().rsplit(b" ", dim)
