@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -22,13 +23,12 @@ from torch.overrides import TorchFunctionMode
 
 import object2vec
 from object2vec.data.files import read_object
-from object2vec.errors import ArtifactError, HyperparameterError
-from object2vec.hyperparameters import Hyperparameters, parse
+from object2vec.errors import AlgorithmError, ArtifactError, HyperparameterError, UserError
+from object2vec.hyperparameters import MODEL_FILES, Hyperparameters, parse
 from object2vec.model.network import Network
 
 FORMAT_VERSION: Final = 1
-CONFIG: Final = "config.json"
-WEIGHTS: Final = "model.safetensors"
+CONFIG, WEIGHTS = MODEL_FILES
 
 
 def save(
@@ -39,36 +39,62 @@ def save(
     training: Mapping[str, Any],
     vocabularies: Mapping[str, Path],
 ) -> None:
-    """Write a model directory; a file that stands in it is whole or the one from before.
+    """Write a model directory. All files of it are on the disk before the first one takes its place.
 
     `training` says how the model came about (JSON values); `vocabularies` are copied in under their names.
+
+    Raises:
+        AlgorithmError: they cannot be written; those from before stay.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, path in vocabularies.items():
-        _write(directory / name, partial(shutil.copyfile, path))
     # The tied table belongs to both encoders and is one tensor in the file.
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.named_parameters()}
-    _write(directory / WEIGHTS, lambda aside: save_file(tensors, aside))
     config = {
         "format_version": FORMAT_VERSION,
         "object2vec_version": object2vec.__version__,
         "hyperparameters": hyperparameters.to_dict(),
         "training": dict(training),
     }
-    _write(directory / CONFIG, lambda aside: aside.write_text(json.dumps(config, indent=2) + "\n"))
-
-
-def _write(path: Path, fill: Callable[[Path], object]) -> None:
-    """Fill a file beside `path`, make sure that it is on the disk, and put it in place at once."""
-    aside = path.with_name(f".{path.name}.part")
+    fills: dict[str, Callable[[Path], object]] = {
+        **{name: partial(shutil.copyfile, path) for name, path in vocabularies.items()},
+        WEIGHTS: partial(save_file, tensors),
+        CONFIG: lambda aside: aside.write_text(json.dumps(config, indent=2) + "\n"),
+    }
     try:
-        fill(aside)
-        aside.chmod(0o644)  # whoever may enter the directory may read the model
-        with aside.open("rb+") as file:
-            os.fsync(file.fileno())
-        aside.replace(path)
+        directory.mkdir(parents=True, exist_ok=True)
+        _write(directory, fills)
+    except (OSError, SafetensorError) as error:
+        size = sum(tensor.nbytes for tensor in tensors.values()) / 1e6
+        raise AlgorithmError(f"{directory}: the model of {size:.3g} MB cannot be written ({error})") from error
+
+
+def check(directory: Path) -> None:
+    """See that a model can be written to a directory, before there is one; the directory is made.
+
+    Raises:
+        UserError: it cannot.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        _write(directory, {CONFIG: Path.touch}, keep=False)
+    except OSError as error:
+        raise UserError(f"{directory}: {error.strerror}, wanted a folder that a model can be written to") from error
+
+
+def _write(directory: Path, fills: Mapping[str, Callable[[Path], object]], *, keep: bool = True) -> None:
+    """Fill files beside those of these names, make sure that they are on the disk, and put them in their places."""
+    asides = {name: directory / f".{name}.part" for name in fills}
+    try:
+        for name, aside in asides.items():
+            fills[name](aside)
+            aside.chmod(0o644)  # whoever may enter the directory may read the model
+            with aside.open("rb+") as file:
+                os.fsync(file.fileno())
+        for name, aside in asides.items() if keep else ():
+            aside.replace(directory / name)
     finally:
-        aside.unlink(missing_ok=True)
+        for aside in asides.values():
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
 
 
 def read_config(directory: Path) -> Hyperparameters:

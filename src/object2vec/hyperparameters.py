@@ -144,6 +144,8 @@ def _within(kind: Integer | Real, value: _Number) -> _Number:
 # The table.
 # ----------------------------------------------------------------------------------------------------------------------
 
+#: Files of our own that a model directory has beside the vocabularies.
+MODEL_FILES: Final = ("config.json", "model.safetensors")
 #: Stands where a value must be given.
 REQUIRED: Final = "required"
 
@@ -545,6 +547,11 @@ def _conflicts(hyperparameters: Hyperparameters) -> Iterator[str]:
             yield (
                 f"enc{side}_pretrained_embedding_file: got '{encoder.pretrained_embedding_file}' and no "
                 f"enc{side}_vocab_file, wanted both: the vocabulary says which word has which token id"
+            )
+        if encoder.vocab_file in MODEL_FILES:
+            yield (
+                f"enc{side}_vocab_file: got '{encoder.vocab_file}', wanted another name: "
+                "the model directory, where the vocabulary goes too, has a file of its own of that name"
             )
     if hyperparameters.tied_token_embedding_weight:
         yield from _ties(*hyperparameters.encoders)

@@ -1,11 +1,14 @@
-"""How memory is asked of the system where that decides speed."""
+"""How memory is asked of the system where that decides speed, and how much there is."""
 
 from __future__ import annotations
 
 import ctypes
 import mmap
+import re
+import resource
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 import torch
@@ -14,6 +17,10 @@ from torch import Tensor
 #: Names of glibc's <malloc.h>.
 M_TRIM_THRESHOLD: Final = -1
 M_MMAP_MAX: Final = -4
+#: Where Linux says how much memory there is, and how much of it a container may have.
+MEMINFO: Final = Path("/proc/meminfo")
+CGROUP: Final = Path("/sys/fs/cgroup")
+_SIZE: Final = re.compile(r"^(\w+): +(\d+) kB$", re.MULTILINE)
 
 
 def zeros(rows: int, columns: int) -> Tensor:
@@ -47,3 +54,21 @@ def keep_freed() -> None:
     if mallopt is not None:
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)  # as large as an int is
         mallopt(M_MMAP_MAX, 0)
+
+
+def limit() -> int:
+    """Bytes that this process can have at most: those of the machine, of its control group, and of its own limits."""
+    limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
+    machine = {name: 1024 * int(size) for name, size in _SIZE.findall(_text(MEMINFO))}
+    limits.append(machine.get("MemTotal", sys.maxsize) + machine.get("SwapTotal", 0))
+    group, swap = (_text(CGROUP / name).strip() for name in ("memory.max", "memory.swap.max"))
+    if group.isdecimal():
+        limits.append(int(group) + (int(swap) if swap.isdecimal() else machine.get("SwapTotal", 0)))
+    return min((each for each in limits if each != resource.RLIM_INFINITY), default=sys.maxsize)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:  # another system, or another version of control groups
+        return ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
 import re
 import threading
@@ -16,40 +15,13 @@ import pytest
 from object2vec.data import files
 from object2vec.sagemaker import pipes, training
 from ranks import free_port, start_host, train_on_two_devices
+from trees import failure_of, lines_of, tree
 
-HYPERPARAMETERS = {
-    "enc0_network": "pooled_embedding",
-    "enc0_max_seq_len": "4",
-    "enc0_vocab_size": "20",
-    "enc0_token_embedding_dim": "4",
-    "mlp_dim": "4",
-    "epochs": "3",
-    "mini_batch_size": "8",
-}
 CHANNELS = ("train", "validation", "test")
-
-
-def lines_of(count: int, first: int) -> bytes:
-    rows = ({"in0": [n % 20], "in1": [(3 * n) % 20, n % 7], "label": n % 2} for n in range(first, first + count))
-    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
 #: What two files of each channel hold.
 CONTENT = {name: (lines_of(30, 7 * n), lines_of(10, 11 * n)) for n, name in enumerate(CHANNELS)}
-
-
-def tree(base: Path, channels: dict[str, dict[str, str]]) -> Path:
-    config = base / "input" / "config"
-    config.mkdir(parents=True)
-    (base / "input" / "data").mkdir()
-    (base / "output").mkdir()
-    for name, document in {
-        "hyperparameters": HYPERPARAMETERS,
-        "inputdataconfig": channels,
-        "resourceconfig": {"current_host": "127.0.0.1", "hosts": ["127.0.0.1"]},
-    }.items():
-        (config / f"{name}.json").write_text(json.dumps(document))
-    return base / "input" / "data"
 
 
 def piped(*names: str) -> dict[str, dict[str, str]]:
@@ -201,15 +173,6 @@ def test_a_feeder_that_hangs(base: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_ways_that_there_are_not(base: Path, name: str, channel: object, sentence: str) -> None:
     """A channel that comes in a way that is not read is named, with what is wanted."""
-    tree(base, {name: channel})  # type: ignore[dict-item]
+    tree(base, {name: channel})
     start = f"ClientError: {base}/input/config/inputdataconfig.json: channel {name}: {sentence}"
     assert failure_of(base).startswith(start)
-
-
-def failure_of(base: Path) -> str:
-    """What a job that must fail leaves in its failure file, which is the first that its owner sees."""
-    with pytest.raises(Exception, match="ClientError") as raised:
-        training.main()
-    assert type(raised.value).__name__ == "ClientError"
-    assert not list((base / "model").glob("*"))
-    return (base / "output" / "failure").read_text()

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from object2vec import artifact
-from object2vec.errors import ArtifactError
+from object2vec.errors import AlgorithmError, ArtifactError, UserError
 from object2vec.hyperparameters import NETWORKS, Hyperparameters
 from object2vec.model.network import Network
 from small import configured, network_of, tokens_of, weights_of
@@ -145,20 +144,35 @@ def test_a_full_disk_leaves_no_half_file(tmp_path: Path, words: int) -> None:
     hyperparameters = configured()
     network = network_of(hyperparameters)
     vocabularies = {"v.json": vocabulary} if words else {}
-    with no_room(), pytest.raises((OSError, SafetensorError)):
+    with (
+        no_room(),
+        pytest.raises(AlgorithmError, match=r"model: the model of 0\.000796 MB cannot be written \(.*large"),
+    ):
         artifact.save(tmp_path / "model", network, hyperparameters, training={}, vocabularies=vocabularies)
     assert list((tmp_path / "model").iterdir()) == []
 
 
-def test_a_failed_write_leaves_the_file_from_before(tmp_path: Path) -> None:
-    """Where config.json cannot be written, the one from before stands there whole, and nothing beside it."""
+def test_a_failed_write_leaves_the_model_from_before(tmp_path: Path) -> None:
+    """Where the last of its files cannot be written, the model from before stands there whole and alone."""
     hyperparameters = configured()
-    network = saved(tmp_path, hyperparameters)
-    before = (tmp_path / "config.json").read_bytes()
+    saved(tmp_path, hyperparameters)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    other = network_of(hyperparameters, seed=2)
     with pytest.raises(TypeError):
-        artifact.save(tmp_path, network, hyperparameters, training={"epoch": object()}, vocabularies={})
-    assert (tmp_path / "config.json").read_bytes() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+        artifact.save(tmp_path, other, hyperparameters, training={"epoch": object()}, vocabularies={})
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_directory_is_checked_before_there_is_a_model(tmp_path: Path) -> None:
+    """One that can be written to is made and left empty; what is there stays; a file in its place is refused."""
+    artifact.check(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+    (tmp_path / "config.json").write_text("x")
+    artifact.check(tmp_path)
+    assert (tmp_path / "config.json").read_text() == "x"
+    for path in (tmp_path / "config.json", tmp_path / "config.json" / "below"):
+        with pytest.raises(UserError, match=r"config\.json.*, wanted a folder that a model can be written to$"):
+            artifact.check(path)
 
 
 def test_saving_again_replaces_the_model(tmp_path: Path) -> None:

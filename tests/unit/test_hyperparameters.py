@@ -14,6 +14,7 @@ from builtin import NOTEBOOKS
 from object2vec.errors import HyperparameterError
 from object2vec.hyperparameters import (
     COMPARATORS,
+    MODEL_FILES,
     REQUIRED,
     ROW_SPARSE_OPTIMIZERS,
     TABLE,
@@ -384,6 +385,12 @@ def test_a_table_is_frozen_only_with_a_file() -> None:
     assert not read().encoders[0].frozen
     assert read(**files).encoders[0].frozen
     assert not read(**files, enc0_freeze_pretrained_embedding="false").encoders[0].frozen
+
+
+@pytest.mark.parametrize("name", MODEL_FILES)
+def test_a_vocabulary_has_a_name_of_its_own(name: str) -> None:
+    """A vocabulary goes into the model directory, and cannot be called as another file there."""
+    assert fault(enc0_vocab_file=name).startswith(f"enc0_vocab_file: got '{name}', wanted another name: the model")
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -90,11 +90,9 @@ def read_object(path: Path, wanted: str, error: type[UserError] = UserError) -> 
         UserError: it cannot be read, or is no JSON object; of the class `error`.
     """
     try:
-        with path.open("rb") as file:
-            text = file.read(LARGEST + 1)
-        if len(text) > LARGEST:
+        if path.stat().st_size > LARGEST:
             raise error(f"{path}: larger than {LARGEST >> 20} MiB, {wanted}")
-        document = json.loads(text)
+        document = json.loads(path.read_bytes())
     except OSError as problem:
         raise error(f"{path}: {problem.strerror or problem}, {wanted}") from problem
     except (ValueError, RecursionError) as problem:

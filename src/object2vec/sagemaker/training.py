@@ -123,7 +123,7 @@ def _report(error: BaseException) -> None:
     failure = Directories.of().failure
     try:
         failure.parent.mkdir(parents=True, exist_ok=True)
-        with failure.open("x") as file:
+        with failure.open("x", encoding="utf-8", errors="backslashreplace") as file:
             file.write(_sentence(error)[:SHOWN_CHARACTERS])
     except FileExistsError:
         logger.info(f"{failure} is there, and stays")

@@ -23,6 +23,7 @@ from object2vec.model.network import Network
 from object2vec.model.pretrained import load_pretrained
 from object2vec.training.distributed import ALONE, Group
 from object2vec.training.loop import Best, Trainer, evaluate, scoring_batches, training_batches
+from object2vec.training.needs import check_memory, explained
 from object2vec.training.report import Report
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Job:
     host: str = "algo-1"
 
 
+@explained
 def run(job: Job, *, group: Group = ALONE, stop: Callable[[], bool] = lambda: False, bar: bool = False) -> None:
     """Run a job. `stop()` is asked each batch; once true, the best model so far is saved and the job ends.
 
@@ -61,6 +63,9 @@ def run(job: Job, *, group: Group = ALONE, stop: Callable[[], bool] = lambda: Fa
     hyperparameters = _configure(job)
     report = Report(host=job.host, epochs=hyperparameters.epochs, bar=bar, silent=not group.leads)
     files = _auxiliary_files(job, hyperparameters)
+    check_memory(hyperparameters, group.device)
+    if group.leads:
+        artifact.check(job.model_dir)
     train, validation, test = _read_channels(job, hyperparameters, group)
     network = _make_network(files, hyperparameters).to(group.device)
     logger.info(f"Number of GPUs being used: {group.processes if group.device.type == 'cuda' else 0}")

@@ -1,0 +1,146 @@
+"""What a machine can do to a job, for real: one sentence in the failure file each, and no half a model left."""
+
+from __future__ import annotations
+
+import gzip
+import resource
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from object2vec import cli
+from object2vec.sagemaker import training
+from ranks import free_port, start_host
+from trees import failure_of, lines_of, train_within, with_files
+
+#: The job whose weights are larger than the smallest of the disks here.
+LARGE = {"enc0_vocab_size": "20000", "enc0_token_embedding_dim": "10"}
+
+
+@pytest.fixture
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path / "ml"))
+    monkeypatch.setattr(training, "_listen", lambda: None)  # a signal handler would outlive the test
+    return tmp_path / "ml"
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[[Path, str], None]]:
+    """`mount(folder, options)` puts a file system of its own in the place of a folder, in memory."""
+    mounted: list[Path] = []
+
+    def mount(folder: Path, options: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("mounting needs root and a system that lets it")
+        mounted.append(folder)
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_for_the_model(base: Path, mount: Callable[[Path, str], None]) -> None:
+    """The weights do not fit: the files from before stay as they were, and nothing of the new ones is left."""
+    mount(with_files(base, LARGE) / "model", "size=100k")
+    (base / "model" / "config.json").write_text("before")
+    sentence = failure_of(base)
+    assert sentence.startswith(f"AlgorithmError: {base}/model: the model of 1.6 MB cannot be written (")
+    assert "No space left on device" in sentence
+    assert [path.name for path in (base / "model").iterdir()] == ["config.json"]
+    assert (base / "model" / "config.json").read_text() == "before"
+
+
+def test_a_model_directory_that_cannot_be_written(base: Path, mount: Callable[[Path, str], None]) -> None:
+    """A read-only mount is noticed before any data is read."""
+    mount(with_files(base, train=b"no JSON") / "model", "ro")
+    sentence = f"{base}/model: Read-only file system, wanted a folder that a model can be written to"
+    assert failure_of(base) == f"ClientError: {sentence}"
+
+
+def test_the_command_says_so_too(
+    base: Path, mount: Callable[[Path, str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`object2vec train` ends with a status other than 0 and the same sentence."""
+    mount(with_files(base) / "model", "ro")
+    words = ["--train", str(base / "input/data/train"), "--out", str(base / "model")]
+    assert cli.main(["train", *words, "--hyperparameters", str(base / "input/config/hyperparameters.json")]) == 2
+    assert f"object2vec: error: {base}/model: Read-only file system" in capsys.readouterr().err
+
+
+def test_a_full_disk_for_data(
+    base: Path, tmp_path: Path, mount: Callable[[Path, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Columns that do not fit into the folder for temporary files name that folder."""
+    with_files(base, train=lines_of(20_000))
+    mount(tmp_path / "temporary", "size=100k")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    sentence = f"AlgorithmError: {tmp_path}/temporary: No space left on device, where data and the best weights lie"
+    assert failure_of(base).startswith(sentence)
+    assert not list((base / "model").iterdir())
+
+
+def test_a_file_of_a_limited_size(base: Path) -> None:
+    """A limit on the size of files is met like a full disk, which needs no mount to be made."""
+    with_files(base, train=lines_of(20_000))
+    process = start_host(base, free_port(), partial(train_within, resource.RLIMIT_FSIZE, 2**16))
+    process.join(60)
+    sentence = (base / "output" / "failure").read_text()
+    assert process.exitcode == 1, (base / "log").read_text()
+    assert "File too large, where data and the best weights lie" in sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("x.jsonl.gz", gzip.compress(lines_of(500))[:-30], "cannot be read past line "),
+        ("x.jsonl", lines_of(50)[:-10], "line 50: not JSON (unexpected end of data"),
+    ],
+    ids=["gzip", "line"],
+)
+def test_a_truncated_file(base: Path, name: str, content: bytes, sentence: str) -> None:
+    """A file that ends too early is named, whatever of it could be read."""
+    path = with_files(base) / "input" / "data" / "train" / name
+    path.write_bytes(content)
+    assert failure_of(base).startswith((f"ClientError: {path}: {sentence}", f"ClientError: {path}, {sentence}"))
+    assert not list((base / "model").iterdir())
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Memory: a limit on a process's addresses, beside what it has already.
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_weights_that_memory_cannot_hold(base: Path) -> None:
+    """What training takes at least is known before it starts, with its sizes and what would help."""
+    sentence = out_of_memory(base, {"enc0_vocab_size": "1000000", "enc0_token_embedding_dim": "300"})
+    assert "(training takes at least 9.6 GB): the weights are 2.4 GB, of them 2.4 GB token embeddings (" in sentence
+    assert "enc0_vocab_size=1000000 by enc0_token_embedding_dim=300 and enc1_vocab_size=1000000 by enc1_" in sentence
+    assert "optimizer=adam keeps 2 more numbers for each; a smaller token_embedding_dim" in sentence
+
+
+def test_a_batch_that_memory_cannot_hold(base: Path) -> None:
+    """What a step cannot have is said with the hyperparameters that a batch hangs on."""
+    sizes = {"mini_batch_size": "10000", "mlp_dim": "10000", "mlp_layers": "10", "enc0_token_embedding_dim": "4"}
+    large = sizes | {"mlp_layers": "1", "mlp_dim": "10000", "negative_sampling_rate": "9"}
+    sentence = out_of_memory(base, large, lines_of(10_000))
+    assert "can't allocate memory" in sentence
+    assert "a mini_batch_size below 10000, or a smaller enc0_max_seq_len would help" in sentence
+
+
+def out_of_memory(base: Path, hyperparameters: dict[str, str], train: bytes = lines_of(30)) -> str:
+    """The failure of a job that must have too little memory."""
+    with_files(base, hyperparameters, train=train)
+    process = start_host(base, free_port(), partial(train_within, resource.RLIMIT_AS, 2**29))
+    process.join(60)
+    log, failure = (base / "log").read_text(), (base / "output" / "failure").read_text()
+    assert process.exitcode == 1, log
+    assert failure.startswith("AlgorithmError: Out of memory, of which there are "), log
+    assert failure.isprintable()
+    assert not list((base / "model").glob("*"))
+    return failure
