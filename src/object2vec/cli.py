@@ -1,4 +1,4 @@
-"""The command `object2vec`: train, serve, predict.
+"""The command `object2vec`: train, serve, predict, describe.
 
 Thin: it reads its arguments and calls what the image calls. What is slow to import is imported when a verb needs it.
 """
@@ -6,11 +6,12 @@ Thin: it reads its arguments and calls what the image calls. What is slow to imp
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -58,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(verbs)
     _add_serve(verbs)
     _add_predict(verbs)
+    _add_describe(verbs)
     return parser
 
 
@@ -253,6 +255,43 @@ def _blaming(argument: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"{argument}: {error.strerror}") from error
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# describe
+# ----------------------------------------------------------------------------------------------------------------------
+
+DESCRIPTIONS: Final = {
+    "algorithm": "a request to CreateAlgorithm",
+    "metrics": "the MetricDefinitions of a training job",
+    "ranges": "the ParameterRanges of a tuning job",
+}
+
+
+def _add_describe(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = verbs.add_parser(
+        "describe",
+        help="print what SageMaker can be told of the algorithm",
+        description=f"Print, as JSON, what SageMaker can be told of the algorithm: {_either(DESCRIPTIONS)}.",
+    )
+    parser.add_argument("what", choices=DESCRIPTIONS, metavar="|".join(DESCRIPTIONS))
+    parser.add_argument("--image", help="address of the image in a registry, for `algorithm`")
+    parser.set_defaults(verb=_describe)
+
+
+def _either(texts: Mapping[str, str]) -> str:
+    return "; ".join(f"`{name}` is {text}" for name, text in texts.items())
+
+
+def _describe(arguments: argparse.Namespace) -> None:
+    from object2vec.sagemaker import specification
+
+    described = {
+        "algorithm": lambda: specification.algorithm(arguments.image or specification.IMAGE),
+        "metrics": specification.metrics,
+        "ranges": specification.ranges,
+    }[arguments.what]()
+    sys.stdout.write(json.dumps(described, indent=2) + "\n")
 
 
 # ----------------------------------------------------------------------------------------------------------------------

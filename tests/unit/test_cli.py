@@ -58,7 +58,15 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "argv", [["--help"], ["--version"], ["train", "--help"], ["serve", "--help"], ["predict", "--help"]]
+    "argv",
+    [
+        ["--help"],
+        ["--version"],
+        ["train", "--help"],
+        ["serve", "--help"],
+        ["predict", "--help"],
+        ["describe", "--help"],
+    ],
 )
 def test_help_is_quick(argv: list[str]) -> None:
     """Help and version import nothing slow."""

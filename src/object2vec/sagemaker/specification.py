@@ -1,0 +1,153 @@
+"""What the platform can be told of the algorithm, from the one table of hyperparameters and the lines of the log.
+
+`algorithm` is a request to CreateAlgorithm, `metrics` are the MetricDefinitions of a training job, and `ranges` the
+ParameterRanges of a tuning job. The names of metrics and objectives are the built-in's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from object2vec.hyperparameters import (
+    REQUIRED,
+    TABLE,
+    AutoInteger,
+    Choice,
+    Flag,
+    Hyperparameter,
+    Integer,
+    Kind,
+    Real,
+)
+
+#: An image's address; `--image` of the command says another one.
+IMAGE: Final = "<account>.dkr.ecr.<region>.amazonaws.com/object2vec:cpu"
+#: The lines in which a metric stands, and after the colon of its name which part of it.
+PLACES: Final = {"train": r"epoch=\S+, train", "validation": r"epoch=\S+, validation", "test": "test"}
+#: What a line calls each metric of a loss or a score, and which way is better.
+QUALITY: Final = {
+    "cross_entropy": ("cross_entropy <loss>", "Minimize"),
+    "accuracy": ("accuracy <score>", "Maximize"),
+    "mean_squared_error": ("mean_squared_error <loss>", "Minimize"),
+}
+CHANNELS: Final = {
+    "train": "Pairs to learn from",
+    "validation": "Pairs that decide which epoch is best and when to stop",
+    "test": "Pairs that the best model is scored on at the end",
+    "auxiliary": "Pretrained embeddings and vocabularies",
+}
+LINES: Final = "application/jsonlines"
+SIZES: Final = ("xlarge", "2xlarge", "4xlarge")
+TRAINING_TYPES: Final = [
+    *(f"ml.{family}.{size}" for family in ("m4", "m5", "c5", "g4dn", "g5") for size in SIZES),
+    *("ml.p3.2xlarge", "ml.p3.8xlarge", "ml.p3.16xlarge"),
+]
+SERVING_TYPES: Final = [f"ml.{family}.{size}" for family in ("m4", "m5", "c5", "g4dn") for size in SIZES]
+
+
+def algorithm(image: str = IMAGE) -> dict[str, Any]:
+    """A request to CreateAlgorithm, with `image` for training and serving."""
+    return {
+        "AlgorithmName": "object2vec",
+        "AlgorithmDescription": "Embeddings of objects, learned from pairs of them.",
+        "TrainingSpecification": {
+            "TrainingImage": image,
+            "SupportedHyperParameters": [_hyperparameter(row) for row in TABLE.values()],
+            "SupportedTrainingInstanceTypes": TRAINING_TYPES,
+            "SupportsDistributedTraining": True,
+            "MetricDefinitions": metrics(),
+            "TrainingChannels": [_channel(name) for name in CHANNELS],
+            "SupportedTuningJobObjectiveMetrics": [
+                {"Type": better, "MetricName": f"{place}:{name}"}
+                for place in ("validation", "test")
+                for name, (_, better) in QUALITY.items()
+            ],
+        },
+        "InferenceSpecification": {
+            "Containers": [{"Image": image}],
+            "SupportedTransformInstanceTypes": SERVING_TYPES,
+            "SupportedRealtimeInferenceInstanceTypes": SERVING_TYPES,
+            "SupportedContentTypes": [LINES, "application/json"],
+            "SupportedResponseMIMETypes": [LINES, "application/json"],
+        },
+    }
+
+
+def metrics() -> list[dict[str, str]]:
+    """MetricDefinitions: names, and what finds their values in the log."""
+    quality = {
+        f"{place}:{name}": rf"#quality_metric: host=\S+, {where} {text}=(\S+)"
+        for place, where in PLACES.items()
+        for name, (text, _) in QUALITY.items()
+    }
+    others = {
+        "train:progress": r"#progress_metric: host=\S+, completed (\S+) %",
+        "train:throughput": r"#throughput_metric: host=\S+, train throughput=(\S+) records/second",
+    }
+    return [{"Name": name, "Regex": regex} for name, regex in (quality | others).items()]
+
+
+def ranges() -> dict[str, list[dict[str, Any]]]:
+    """ParameterRanges: where a tuning job should search. A job takes those that it is to tune."""
+    found: dict[str, list[dict[str, Any]]] = {
+        f"{kind}ParameterRanges": [] for kind in ("Integer", "Continuous", "Categorical")
+    }
+    for row in TABLE.values():
+        if row.tunable:
+            type_ = _type(row.kind)  # that of its values: one that may be auto is searched among names
+            found[f"{type_}ParameterRanges"].append({"Name": row.name, **_bounds(row.tunable, type_)})
+    return found
+
+
+def _hyperparameter(row: Hyperparameter) -> dict[str, Any]:
+    type_ = _type(row.kind)
+    described: dict[str, Any] = {"Name": row.name, "Description": row.help, "Type": type_}
+    if type_ != "FreeText":
+        described["Range"] = {f"{type_}ParameterRangeSpecification": _bounds(row.kind, type_)}
+    if row.default not in (None, "", REQUIRED):
+        described["DefaultValue"] = row.default
+    return described | {"IsTunable": row.tunable is not None, "IsRequired": row.default == REQUIRED}
+
+
+def _type(kind: Kind) -> str:
+    match kind:
+        case Integer():
+            return "Integer"
+        case Real():
+            return "Continuous"
+        case Choice() | Flag() | AutoInteger():
+            return "Categorical"
+        case _:
+            return "FreeText"
+
+
+def _bounds(kind: Kind, type_: str) -> dict[str, Any]:
+    """A range as the platform writes one: numbers are text."""
+    if type_ == "Categorical":
+        return {"Values": list(_values(kind))}
+    return {"MinValue": f"{kind.low:g}", "MaxValue": f"{kind.high:.10g}"}  # type: ignore[union-attr]
+
+
+def _values(kind: Kind) -> Iterator[str]:
+    match kind:
+        case Choice(choices):
+            yield from choices
+        case Flag():
+            yield from ("True", "False", "true", "false")  # clients write them in both ways
+        case AutoInteger(low, high):
+            yield from ("auto", *map(str, range(low, high + 1)))
+        case Integer(low, high):
+            yield from map(str, range(low, high + 1))
+
+
+def _channel(name: str) -> dict[str, Any]:
+    files = name == "auxiliary"
+    return {
+        "Name": name,
+        "Description": CHANNELS[name],
+        "IsRequired": name == "train",
+        "SupportedContentTypes": ["text/plain", "application/json"] if files else [LINES],
+        "SupportedCompressionTypes": ["None"] if files else ["None", "Gzip"],
+        "SupportedInputModes": ["File", "FastFile"] if files else ["File", "FastFile", "Pipe"],
+    }
