@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builtin import NOTEBOOKS
-from object2vec.errors import HyperparameterError
+from object2vec.data.files import read_object
+from object2vec.errors import HyperparameterError, UserError
 from object2vec.hyperparameters import (
     COMPARATORS,
     MODEL_FILES,
@@ -23,6 +25,7 @@ from object2vec.hyperparameters import (
     Choice,
     FileName,
     Flag,
+    Hyperparameter,
     Hyperparameters,
     Integer,
     Real,
@@ -282,6 +285,77 @@ def test_long_values_are_shortened() -> None:
     assert fault(optimizer="x" * 500) == f"optimizer: got '{'x' * 79}…', wanted one of adagrad, adam, rmsprop, " + (
         "sgd, adadelta"
     )
+
+
+def illegal(row: Hyperparameter) -> list[object]:
+    """Values that a row must refuse."""
+    texts: list[object] = ["x", "1;2", "\0", "1\n2", "1e999", "nan", "-inf", "0x10", "1 2", None, [1], {"a": 1}]
+    match row.kind:
+        case Integer(low, high) | AutoInteger(low, high):
+            return [
+                *texts,
+                low - 1,
+                high + 1,
+                -(2**63),
+                2**31 + high,
+                2**63,
+                1e30,
+                low + 0.5,
+                True,
+                "",
+                f'"{high + 1}"',
+            ]
+        case Real(low, high):
+            return [*texts, low - 1e-9 - 1, high * 1.001, -1e30, 1e30, float("nan"), float("inf"), True, ""]
+        case Choice(choices) | Several(choices):
+            return [*texts, choices[0].upper(), choices[0] + "x", ",".join([choices[0], choices[0]]), 0, "", True]
+        case Flag():
+            return [*texts, "maybe", 2, -1, "", "TrueFalse"]
+        case FileName():
+            return ["/etc/passwd", "../x", "a/b", "..", ".", "a b", "a\0b", "a\nb", ["a"], {"a": "b"}, "a\\b", "é"]
+        case Anything():
+            return []
+
+
+ILLEGAL = [(row.name, value) for row in TABLE.values() for value in illegal(row)]
+
+
+def test_every_illegal_value_gets_a_sentence_that_names_its_key() -> None:
+    """Hundreds of configurations with an illegal value each: one line that names its key, in both ways to count."""
+    assert len(ILLEGAL) > 200
+    for name, value in ILLEGAL:
+        for needed, key in ((NEEDED, name), (NEEDED_FROM_ONE, counted_from_one(name))):
+            found = faults(needed | {key: value})
+            assert len(found) == 1, (key, value, found)
+            assert found[0].startswith(f"{key}: got '"), (key, value, found)
+            assert "wanted " in found[0]
+            assert found[0].isprintable()
+            assert len(found[0]) < 400
+
+
+def sentences_of(path: Path) -> list[str]:
+    try:
+        parse(read_object(path, "wanted an object"))
+    except UserError as error:
+        return str(error).splitlines()
+    return []
+
+
+def counted_from_one(name: str) -> str:
+    return f"enc{int(name[3]) + 1}{name[4:]}" if name.startswith(("enc0", "enc1")) else name
+
+
+@given(
+    st.binary(max_size=60) | st.recursive(st.none() | st.floats() | st.text(), st.lists).map(json.dumps).map(str.encode)
+)
+def test_no_file_of_hyperparameters_raises_anything_else(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    """Whatever a file of hyperparameters holds, it is read as one, or refused in one line that can be printed."""
+    path = tmp_path_factory.mktemp("hyperparameters") / "x.json"
+    for text in (content, b'{"epochs": ' + content + b"}", b'{"enc0_vocab_size": ' + content + b', "epochs": 3}'):
+        path.write_bytes(text)
+        assert all(line.isprintable() for line in sentences_of(path))
 
 
 @settings(max_examples=30)
