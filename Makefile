@@ -2,11 +2,12 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 FLAVOR ?= cpu
+SECONDS ?= 20
 BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench quality test test-slow check fmt image image-test lock clean
+.PHONY: help setup demo bench quality test test-slow fuzz check fmt image image-test lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +31,9 @@ test: $(READY) ## run the tests that need no network, Docker or GPU, with branch
 
 test-slow: $(READY) ## run the tests that take longer than the others together
 	$(BIN)/python -m pytest -m slow
+
+fuzz: $(READY) ## look for inputs that break what reads users' files, SECONDS (20) for each target
+	scripts/fuzz $(SECONDS)
 
 check: $(READY) ## formatting, lint, types, directions of imports
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -1,0 +1,130 @@
+/* Fuzzes read_lines, built with the address and undefined-behaviour sanitizers: `kernel SECONDS FILE…`.
+ *
+ * Inputs are changed at random, and those that take a new branch, or one more often, are kept to be changed again. Buffers are as large as
+ * the caller's, to the byte. The sanitizers end the process at a fault, and print the line that is at fault. */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+int64_t read_lines(const uint8_t *bytes, int64_t size, const int64_t *most, int32_t *const *values,
+                   int64_t *const *lengths, double *labels, int64_t *cut, int64_t *lines, int64_t *consumed);
+
+enum { LONGEST = 1 << 12, KEPT = 1 << 12, BRANCHES = 1 << 12 };
+typedef struct {
+    uint8_t *bytes;
+    size_t size;
+} Input;
+
+static Input kept[KEPT];
+static size_t count;
+static uint32_t reached[BRANCHES], hits[BRANCHES]; /* of each branch: how often inputs took it, a bit a power of two */
+static uintptr_t before;
+
+/* Called by the compiler's instrumentation at each branch. */
+__attribute__((no_sanitize("address", "undefined"))) void __sanitizer_cov_trace_pc(void)
+{
+    uintptr_t here = (uintptr_t)__builtin_return_address(0);
+    hits[(here ^ before << 5) % BRANCHES]++;
+    before = here;
+}
+
+/* Whether the last call took a branch as no input before, or more often. */
+static int is_new(void)
+{
+    int found = 0;
+    for (size_t branch = 0; branch < BRANCHES; branch++) {
+        uint32_t bit = hits[branch] ? 1u << (31 - __builtin_clz(hits[branch])) : 0;
+        found |= (reached[branch] & bit) != bit;
+        reached[branch] |= bit;
+    }
+    return found;
+}
+
+static uint64_t draw(uint64_t below)
+{
+    static uint64_t state = 88172645463325252u;
+    state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+    return below ? state % below : 0;
+}
+
+static void keep(const uint8_t *bytes, size_t size)
+{
+    size_t place = count < KEPT ? count++ : draw(KEPT);
+    kept[place].bytes = memcpy(realloc(kept[place].bytes, size + 1), bytes, size);
+    kept[place].size = size;
+}
+
+/* Puts a part of one input, or what stands in lines, into another at a random place, once or often. */
+static size_t change(uint8_t *bytes, size_t size)
+{
+    static const char *const words[] = {"{\"in0\":[", "],\"in1\":[", "],\"label\":", "}", "\n", "\r", " ", ",", "-", ".",
+                                        "0", "1,", "999999999", "2147483648", "123456789012345", "1e30", "[", "]", "\"", "\\"};
+    const Input *other = kept + draw(count);
+    size_t at = draw(size + 1), from = draw(other->size + 1), length = draw(other->size - from + 1), gone, times;
+    const uint8_t *part = other->bytes + from;
+    if (draw(2)) {
+        part = (const uint8_t *)words[draw(sizeof words / sizeof *words)];
+        length = strlen((const char *)part);
+    } else if (draw(2) && size) {
+        bytes[draw(size)] = (uint8_t)draw(256);
+        return size;
+    }
+    gone = draw(2) ? 0 : draw(size - at + 1);
+    times = draw(4) ? 1 : draw(100);
+    if (size - gone + times * length > LONGEST)
+        return size;
+    memmove(bytes + at + times * length, bytes + at + gone, size - at - gone);
+    for (size_t time = 0; time < times; time++)
+        memcpy(bytes + at + time * length, part, length);
+    return size - gone + times * length;
+}
+
+/* One call, with buffers as kernels/__init__.py makes them. */
+static void call(const uint8_t *bytes, size_t size)
+{
+    size_t rows = size / strlen("{\"in0\":[],\"in1\":[],\"label\":1}") + 1;
+    const int64_t most[2] = {(int64_t)draw(draw(2) ? 6 : LONGEST), (int64_t)draw(draw(2) ? 6 : LONGEST)};
+    int32_t *const values[2] = {malloc((size / 2 + 1) * 4), malloc((size / 2 + 1) * 4)};
+    int64_t *const lengths[2] = {malloc(rows * 8), malloc(rows * 8)};
+    int64_t cut[2] = {0, 0}, lines, consumed, found;
+    double *labels = malloc(rows * 8);
+    uint8_t *text = memcpy(malloc(size), bytes, size);
+    found = read_lines(text, (int64_t)size, most, values, lengths, labels, cut, &lines, &consumed);
+    if (found < 0 || (size_t)found > rows || consumed < 0 || (size_t)consumed > size || lines < found)
+        abort();
+    for (int side = 0; side < 2; side++)
+        for (int64_t r = 0; r < found; r++)
+            if (lengths[side][r] < 0 || lengths[side][r] > most[side])
+                abort();
+    free(values[0]), free(values[1]), free(lengths[0]), free(lengths[1]), free(labels), free(text);
+}
+
+int main(int argc, char **argv)
+{
+    static uint8_t bytes[LONGEST];
+    long calls = 0;
+    time_t end = time(NULL) + atoi(argv[1]);
+    keep((const uint8_t *)"", 0);
+    for (int file = 2; file < argc; file++) {
+        FILE *stream = fopen(argv[file], "rb");
+        if (!stream)
+            return 1;
+        keep(bytes, fread(bytes, 1, LONGEST, stream));
+        fclose(stream);
+    }
+    for (; calls % 1024 || time(NULL) < end; calls++) {
+        const Input *input = kept + draw(count);
+        size_t size = input->size;
+        memcpy(bytes, input->bytes, size);
+        for (uint64_t changes = draw(6) + 1; changes; changes--)
+            size = change(bytes, size);
+        memset(hits, 0, sizeof hits);
+        call(bytes, size);
+        if (is_new())
+            keep(bytes, size);
+    }
+    printf("kernel: %ld inputs, %zu kept\n", calls, count);
+    return 0;
+}

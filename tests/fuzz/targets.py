@@ -1,0 +1,143 @@
+"""What the fuzzer calls: each target reads bytes as a file of a user's, and raises if that ends in any way but two.
+
+The two are a value that is right, and a `UserError`. What is right is asked of a second reader: the standard library's,
+and for lines the kernel's plain form as well.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from object2vec import kernels
+from object2vec.data import records
+from object2vec.data.jsonlines import read_channel
+from object2vec.data.records import Chunk, RecordReader
+from object2vec.data.vocabulary import read_vocabulary
+from object2vec.errors import UserError
+from object2vec.hyperparameters import parse
+from object2vec.model.pretrained import load_pretrained
+
+#: Seconds of the processor that one input may take.
+LIMIT = 1.0
+SIZES = {"enc0_network": "pooled_embedding", "enc0_max_seq_len": "4", "enc0_vocab_size": "100"}
+CLASSES = RecordReader(parse(SIZES).hyperparameters)
+NUMBERS = RecordReader(parse(SIZES | {"output_layer": "mean_squared_error"}).hyperparameters)
+WORDS = {"a": 0, "the": 1, "New York": 2, "é": 3, ". .": 4}
+
+Rows = list[tuple[list[int], list[int], float]]
+T = TypeVar("T")
+
+
+def lines(data: bytes) -> None:
+    """Lines of a channel: the kernel and the plain form read the same records, those that are there."""
+    for reader in (CLASSES, NUMBERS):
+        chunk = Chunk(Path("x.jsonl"), 1, data)
+        parts = value_or_none(lambda reader=reader, chunk=chunk: reader.read(chunk))
+        plain = value_or_none(lambda reader=reader, chunk=chunk: checked(reader, chunk))
+        expect((parts is None) == (plain is None), "the kernel and the plain form disagree on whether it can be read")
+        if parts is None or plain is None:
+            continue
+        expect(rows(parts) == rows([plain]), "the kernel and the plain form read other records")
+        expect(rows(parts) == list(written(data, reader.most)), "other records than those that are written")
+        expect(sum(part.lines for part in parts) in (data.count(b"\n"), data.count(b"\n") + 1), "not all lines")
+
+
+def channel(data: bytes) -> None:
+    """A file of a channel, read in small pieces, from the disk to columns."""
+    with file_of(data) as path:
+        pairs = value_or_none(lambda: read_channel("train", path, CLASSES.hyperparameters))
+        if pairs is not None:
+            expect(all(0 <= token < 100 for side in pairs.sides for token in side.values.tolist()), "a token too large")
+            expect(set(pairs.labels.tolist()) <= {0.0, 1.0}, "a label that is no class")
+
+
+def vocabulary(data: bytes) -> None:
+    """A vocabulary: the object that the standard library reads, with ids in range."""
+    with file_of(data) as path:
+        words = value_or_none(lambda: read_vocabulary(path, 100))
+        if words is not None:
+            expect(words == json.loads(data), "other words than those that are written")
+            expect(all(type(token) is int and 0 <= token < 100 for token in words.values()), "an id out of range")
+
+
+def embeddings(data: bytes) -> None:
+    """Pretrained embeddings: rows of words that are found become finite, the others stay."""
+    table = torch.full((8, 3), -7.0)
+    with file_of(data) as path:
+        found = value_or_none(lambda: load_pretrained(path, WORDS, table))
+        moved = (table != -7.0).any(1)
+        expect(bool(table.isfinite().all()), "a number that is not finite")
+        expect(not moved[len(WORDS) :].any(), "a row of no word moved")
+        expect(found is not None or not moved.any(), "rows moved, and the file was refused")
+        expect(found is None or int(moved.sum()) <= found <= len(WORDS), "not as many rows as words were found")
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    target.__name__: target for target in (lines, channel, vocabulary, embeddings)
+}
+
+
+def run(target: Callable[[bytes], None], data: bytes) -> None:
+    """Give a target an input, which must not take long."""
+    started = time.process_time()
+    target(data)
+    taken = time.process_time() - started
+    expect(taken < LIMIT, f"it took {taken:.1f} s")
+
+
+def checked(reader: RecordReader, chunk: Chunk) -> kernels.Lines:
+    """What the plain form reads."""
+    plain = records._read_any(chunk, reader)
+    reader._check(plain, chunk)
+    return plain
+
+
+def rows(parts: list[kernels.Lines]) -> Rows:
+    found: Rows = []
+    for part in parts:
+        sides = [np.split(part.values[side], np.cumsum(part.lengths[side]))[:-1] for side in (0, 1)]
+        found += [(a.tolist(), b.tolist(), label) for a, b, label in zip(*sides, part.labels.tolist(), strict=True)]
+    return found
+
+
+def written(data: bytes, most: tuple[int, int]) -> Iterator[tuple[list[int], list[int], float]]:
+    """What the standard library reads."""
+    for text in data.split(b"\n"):
+        if text.strip():
+            record = json.loads(text)
+            yield record["in0"][: most[0]], record["in1"][: most[1]], float(record["label"])
+
+
+def value_or_none(read: Callable[[], T]) -> T | None:
+    """A value, or None where the user is told why there is none."""
+    try:
+        return read()
+    except UserError as error:
+        sentence = str(error)
+        expect(0 < len(sentence) < 1024, f"a sentence of {len(sentence)} characters")
+        sentence.encode()
+        expect(sentence.isprintable(), f"a sentence with what cannot be printed: {sentence!r}")
+        return None
+
+
+@contextmanager
+def file_of(data: bytes) -> Iterator[Path]:
+    with tempfile.NamedTemporaryFile(suffix=".gz" if data[:2] == b"\x1f\x8b" else ".txt") as file:
+        file.write(data)
+        file.flush()
+        yield Path(file.name)
+
+
+def expect(holds: bool, what: str) -> None:
+    """An assertion that stays when Python is told to optimise."""
+    if not holds:
+        raise AssertionError(what)
