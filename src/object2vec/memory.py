@@ -60,11 +60,18 @@ def limit() -> int:
     """Bytes that this process can have at most: those of the machine, of its control group, and of its own limits."""
     limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
     machine = {name: 1024 * int(size) for name, size in _SIZE.findall(_text(MEMINFO))}
-    limits.append(machine.get("MemTotal", sys.maxsize) + machine.get("SwapTotal", 0))
-    group, swap = (_text(CGROUP / name).strip() for name in ("memory.max", "memory.swap.max"))
-    if group.isdecimal():
-        limits.append(int(group) + (int(swap) if swap.isdecimal() else machine.get("SwapTotal", 0)))
-    return min((each for each in limits if each != resource.RLIM_INFINITY), default=sys.maxsize)
+    swap = machine.get("SwapTotal", 0)
+    limits.append(machine.get("MemTotal", sys.maxsize) + swap)
+    limits.append(_number("memory.max") + min(_number("memory.swap.max"), swap))
+    limits.append(_number("memory/memory.limit_in_bytes") + swap)  # the first version of control groups
+    limits.append(_number("memory/memory.memsw.limit_in_bytes"))
+    return min(each for each in limits if each != resource.RLIM_INFINITY)
+
+
+def _number(name: str) -> int:
+    """What a file of the control group says, a very large number where that is nothing."""
+    text = _text(CGROUP / name).strip()
+    return int(text) if text.isdecimal() else sys.maxsize
 
 
 def _text(path: Path) -> str:

@@ -147,3 +147,50 @@ def test_failure_says_why_in_its_first_line(
     assert [words for words in said if words not in shown] == []
     assert "Traceback" not in opt_ml.failure
     assert not (opt_ml.model / "model.safetensors").exists()
+
+
+#: What `docker run` is told so that the container has so little memory, and no disk to swap it to.
+LITTLE = ("--memory", "640m", "--memory-swap", "640m")
+
+
+@pytest.mark.parametrize(
+    "options, values, said",
+    [
+        pytest.param(
+            LITTLE,
+            {"enc0_vocab_size": "3000000", "enc0_token_embedding_dim": "300"},
+            ["Out of memory (training takes at least 28.8 GB): of 0.671 GB the weights take 7.2 GB", "enc0_vocab_size"],
+            id="weights beyond memory",
+        ),
+        pytest.param(
+            LITTLE,
+            {"mini_batch_size": "10000", "mlp_dim": "10000", "negative_sampling_rate": "50"},
+            [
+                "Training was killed by SIGKILL, as the system does where memory runs out: of 0.671 GB",
+                "mini_batch_size",
+            ],
+            id="a batch beyond memory",
+        ),
+        pytest.param(
+            ("--tmpfs", "/opt/ml/model:size=64k"),
+            {"enc0_vocab_size": "5000"},
+            ["/opt/ml/model: the model of ", "No space left on device"],
+            id="a full disk",
+        ),
+        pytest.param(
+            ("--tmpfs", "/opt/ml/model:ro"),
+            {},
+            ["/opt/ml/model: Read-only file system, wanted a folder that a model can be written to"],
+            id="a model directory that is read-only",
+        ),
+    ],
+)
+def test_failure_of_the_machine_says_why(
+    start: Start, tmp_path: Path, options: tuple[str, ...], values: dict[str, str], said: list[str]
+) -> None:
+    opt_ml = OptMl(tmp_path / "ml", HYPERPARAMETERS | values, {"train": pairs(2000, 0)})
+    container = start("--network", "none", "--volume", opt_ml.mount, *options, command=("train",))
+    assert container.wait() != 0
+    assert [words for words in said if words not in opt_ml.failure[:1024]] == [], container.log()
+    assert "Traceback" not in opt_ml.failure
+    assert not list(opt_ml.model.iterdir())

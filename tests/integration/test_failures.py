@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import os
 import resource
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -85,6 +88,7 @@ def test_a_full_disk_for_data(
     assert not list((base / "model").iterdir())
 
 
+@pytest.mark.slow
 def test_a_file_of_a_limited_size(base: Path) -> None:
     """A limit on the size of files is met like a full disk, which needs no mount to be made."""
     with_files(base, train=lines_of(20_000))
@@ -119,11 +123,13 @@ def test_a_truncated_file(base: Path, name: str, content: bytes, sentence: str) 
 def test_weights_that_memory_cannot_hold(base: Path) -> None:
     """What training takes at least is known before it starts, with its sizes and what would help."""
     sentence = out_of_memory(base, {"enc0_vocab_size": "1000000", "enc0_token_embedding_dim": "300"})
-    assert "(training takes at least 9.6 GB): the weights are 2.4 GB, of them 2.4 GB token embeddings (" in sentence
+    assert "(training takes at least 9.6 GB): of " in sentence
+    assert " GB the weights take 2.4 GB, 2.4 GB of it for tokens (" in sentence
     assert "enc0_vocab_size=1000000 by enc0_token_embedding_dim=300 and enc1_vocab_size=1000000 by enc1_" in sentence
     assert "optimizer=adam keeps 2 more numbers for each; a smaller token_embedding_dim" in sentence
 
 
+@pytest.mark.slow
 def test_a_batch_that_memory_cannot_hold(base: Path) -> None:
     """What a step cannot have is said with the hyperparameters that a batch hangs on."""
     sizes = {"mini_batch_size": "10000", "mlp_dim": "10000", "mlp_layers": "10", "enc0_token_embedding_dim": "4"}
@@ -140,7 +146,27 @@ def out_of_memory(base: Path, hyperparameters: dict[str, str], train: bytes = li
     process.join(60)
     log, failure = (base / "log").read_text(), (base / "output" / "failure").read_text()
     assert process.exitcode == 1, log
-    assert failure.startswith("AlgorithmError: Out of memory, of which there are "), log
+    assert failure.startswith("AlgorithmError: Out of memory ("), log
     assert failure.isprintable()
     assert not list((base / "model").glob("*"))
     return failure
+
+
+@pytest.mark.slow
+def test_a_job_that_the_system_kills(base: Path) -> None:
+    """SIGKILL, which comes from the system where memory runs out, leaves nobody who could speak but the witness."""
+    with_files(base, {"epochs": "100"}, train=lines_of(20_000))
+    process = start_host(base, free_port(), training.train)
+    while "Completed Epoch: 0" not in (log := (base / "log").read_text() if (base / "log").exists() else ""):
+        assert process.is_alive(), log
+        time.sleep(0.05)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[0]), signal.SIGKILL)
+    process.join(30)
+    assert process.exitcode == 128 + signal.SIGKILL
+    sentence = (base / "output" / "failure").read_text()
+    assert sentence.startswith(
+        "AlgorithmError: Training was killed by SIGKILL, as the system does where memory runs out"
+    )
+    assert "a mini_batch_size below 8, or a smaller enc0_max_seq_len would help" in sentence
+    assert not list((base / "model").glob("*"))

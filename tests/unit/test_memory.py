@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -80,9 +81,14 @@ def test_the_limit_is_the_least_of_all(tmp_path: Path, monkeypatch: pytest.Monke
     assert memory.limit() == 1024 * 1024
     (tmp_path / "memory.max").write_text("10000\n")
     (tmp_path / "memory.swap.max").write_text("max\n")
-    assert memory.limit() == 10_000 + 24 * 1024
+    assert memory.limit() == 10_000 + 24 * 1024  # what there is of it
     (tmp_path / "memory.swap.max").write_text("0\n")
     assert memory.limit() == 10_000
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "memory" / "memory.limit_in_bytes").write_text("5000\n")
+    (tmp_path / "memory" / "memory.memsw.limit_in_bytes").write_text("9000\n")
+    assert memory.limit() == 9000
+    shutil.rmtree(tmp_path / "memory")
     (tmp_path / "meminfo").unlink()
     (tmp_path / "memory.max").unlink()
     assert memory.limit() > 2**40

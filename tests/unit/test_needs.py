@@ -10,7 +10,7 @@ import torch
 from object2vec import memory
 from object2vec.errors import AlgorithmError
 from object2vec.training.job import Job
-from object2vec.training.needs import check_memory, explained, lack_of_memory
+from object2vec.training.needs import check_memory, explained, needs_of
 from small import configured, network_of
 
 GB = 10**9
@@ -44,13 +44,11 @@ def test_row_sparse_and_sgd_need_less(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_would_help_is_what_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small weights leave the batch; else it is the larger part of the weights."""
     monkeypatch.setattr(memory, "limit", lambda: GB)
-    assert lack_of_memory("x", configured()).endswith(
-        "a mini_batch_size below 32, or a smaller enc0_max_seq_len would help"
-    )
+    assert needs_of(configured()).endswith("a mini_batch_size below 32, or a smaller enc0_max_seq_len would help")
     tables = configured(enc0_vocab_size=500_000, enc0_token_embedding_dim=300)
-    assert "; a smaller token_embedding_dim or vocab_size, " in lack_of_memory("x", tables)
+    assert "; a smaller token_embedding_dim or vocab_size, " in needs_of(tables)
     layers = configured(mlp_dim=10_000, mlp_layers=3)
-    assert lack_of_memory("x", layers).endswith("; a smaller enc_dim or mlp_dim, or optimizer=sgd would help")
+    assert needs_of(layers).endswith("; a smaller enc_dim or mlp_dim, or optimizer=sgd would help")
 
 
 @pytest.mark.parametrize(
@@ -65,9 +63,9 @@ def test_what_would_help_is_what_is_large(monkeypatch: pytest.MonkeyPatch) -> No
         RuntimeError("can't start new thread"),
     ],
 )
-def test_every_lack_of_memory_is_explained(error: Exception) -> None:
+def test_every_needs_of_is_explained(error: Exception) -> None:
     """However it is said, it becomes the sentence of the configuration; one line of what was said is in it."""
-    with pytest.raises(AlgorithmError, match=r"^Out of memory, of which there are .*mini_batch_size") as raised:
+    with pytest.raises(AlgorithmError, match=r"^Out of memory \(.*mini_batch_size") as raised:
         failing(error)
     assert str(raised.value).isprintable()
 

@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Never
 
-from object2vec.errors import Object2VecError, UserError
+from object2vec.errors import AlgorithmError, Object2VecError, UserError
 from object2vec.hyperparameters import parse
-from object2vec.sagemaker import hosts, pipes
+from object2vec.sagemaker import hosts, pipes, witness
 from object2vec.sagemaker.environment import Directories, TrainingEnvironment
 from object2vec.training.job import Job, run
 from object2vec.training.report import log_to_stdout
@@ -28,7 +28,8 @@ _stopping = threading.Event()
 def train() -> None:
     """Check the platform's files, which AWS's command meets with a traceback, then hand over to that command.
 
-    Exits with a status other than 0 and one sentence first in the failure file where the job cannot be done.
+    Exits with a status other than 0 and one sentence first in the failure file where the job cannot be done, also where
+    the system kills it.
     """
     log_to_stdout()
     _listen()
@@ -37,6 +38,7 @@ def train() -> None:
     except UserError as error:
         _report(error)
         sys.exit(1)
+    witness.stay_behind(_killed)
     from sagemaker_training import trainer  # creates folders when it is imported
 
     trainer.train()
@@ -105,6 +107,17 @@ def take_part(channels: Mapping[str, Path], devices: Sequence[str], number: int 
 def _listen() -> None:
     """Take SIGTERM as the wish to stop; as process 1 it would be ignored without a handler."""
     signal.signal(signal.SIGTERM, lambda signum, frame: _stopping.set())  # noqa: ARG005 -- a handler's signature
+
+
+def _killed(by: signal.Signals) -> None:
+    """Say of the job that it was killed, which it could not say itself; the system kills who has too much memory."""
+    what = f"Training was killed by {by.name}"
+    if by == signal.SIGKILL:
+        from object2vec.training.needs import needs_of
+
+        hyperparameters = parse(TrainingEnvironment.read(Directories.of()).hyperparameters).hyperparameters
+        what += f", as the system does where memory runs out: {needs_of(hyperparameters)}"
+    _report(AlgorithmError(what))
 
 
 def _fail(error: BaseException) -> Never:

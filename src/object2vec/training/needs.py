@@ -42,7 +42,7 @@ def explained(run: F) -> F:
             if not _is_lack_of_memory(error):
                 raise
             what = str(error).partition("\n")[0]
-            raise AlgorithmError(lack_of_memory(what, parse(job.hyperparameters).hyperparameters)) from error
+            raise _lack_of_memory(what, parse(job.hyperparameters).hyperparameters) from error
 
     return cast(F, explaining)
 
@@ -60,11 +60,15 @@ def check_memory(hyperparameters: Hyperparameters, device: torch.device) -> None
         needed += trained * (1 + KEPT[hyperparameters.optimizer] + bool(hyperparameters.ema_decay))
     limit = memory.limit()
     if needed > limit:
-        raise AlgorithmError(lack_of_memory(f"training takes at least {_size(needed)}", hyperparameters))
+        raise _lack_of_memory(f"training takes at least {_size(needed)}", hyperparameters)
 
 
-def lack_of_memory(what: str, hyperparameters: Hyperparameters) -> str:
-    """The sentence: how large the weights are and why, and which hyperparameters would help."""
+def _lack_of_memory(what: str, hyperparameters: Hyperparameters) -> AlgorithmError:
+    return AlgorithmError(f"Out of memory ({what}): {needs_of(hyperparameters)}")
+
+
+def needs_of(hyperparameters: Hyperparameters) -> str:
+    """How much memory there is, how large the weights are and why, and which hyperparameters would help."""
     tables, others = _weights(hyperparameters)
     limit = memory.limit()
     sides = range(1 if hyperparameters.tied_token_embedding_weight else 2)
@@ -73,7 +77,7 @@ def lack_of_memory(what: str, hyperparameters: Hyperparameters) -> str:
         f"{n}_vocab_size={e.vocab_size} by {n}_token_embedding_dim={e.token_embedding_dim}" for n, e in encoders
     )
     kept = KEPT[hyperparameters.optimizer]
-    sizes = f"the weights are {_size(tables + others)}, of them {_size(tables)} token embeddings ({product})"
+    sizes = f"of {_size(limit)} the weights take {_size(tables + others)}, {_size(tables)} of it for tokens ({product})"
     optimizer = f"optimizer={hyperparameters.optimizer} keeps {kept or 'no'} more number{'s' * (kept != 1)} for each"
     if 2 * (tables + others) * (2 + kept) < limit:
         help_ = f"a mini_batch_size below {hyperparameters.mini_batch_size}, or a smaller enc0_max_seq_len"
@@ -81,7 +85,7 @@ def lack_of_memory(what: str, hyperparameters: Hyperparameters) -> str:
         help_ = "a smaller token_embedding_dim or vocab_size, optimizer=sgd or token_embedding_storage_type=row_sparse"
     else:
         help_ = "a smaller enc_dim or mlp_dim, or optimizer=sgd"
-    return f"Out of memory, of which there are {_size(limit)} ({what}): {sizes}, and {optimizer}; {help_} would help"
+    return f"{sizes}, and {optimizer}; {help_} would help"
 
 
 def _is_lack_of_memory(error: Exception) -> bool:
@@ -109,4 +113,4 @@ def _tables(hyperparameters: Hyperparameters, *, trained: bool = False) -> list[
 
 
 def _size(size: float) -> str:
-    return f"{size / 1e9:.3g} GB"
+    return f"{size / 1e9:.3g} GB" if size >= 1e8 else f"{size / 1e6:.3g} MB"
