@@ -31,7 +31,7 @@ def _library() -> ctypes.CDLL | None:
         kernels = ctypes.CDLL(str(LIBRARY))
     except OSError:
         return None
-    for name in ("spread", "group", "distinct", "number", "read_lines"):
+    for name in ("spread", "group", "correct", "distinct", "number", "read_lines"):
         getattr(kernels, name).restype = c_int64
     return kernels
 
@@ -207,6 +207,18 @@ def score_pairs_backward(
         _call("score_pairs_backward", own is u, own, other, *pairs, *output.arguments, parts, sums, d_own, d_weight)
         gradients.append(d_own)
     return gradients[0], gradients[1], d_weight.sum(0)
+
+
+def cross_entropy(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean loss () of P pairs with scores (P, C) for their classes, labels (P,) float32; and its gradient (P, C)."""
+    losses, slope = torch.empty_like(labels), torch.empty_like(scores)
+    _call("cross_entropy", scores, labels, *scores.shape, losses, slope)
+    return losses.mean(), slope
+
+
+def correct(scores: Tensor, labels: Tensor) -> int:
+    """How many of P pairs have the highest of their scores (P, C) for their class, `labels` (P,) float32."""
+    return _call("correct", scores, labels, *scores.shape)
 
 
 def distinct(values: Int32, offsets: Int64, which: Int32) -> Int32:
