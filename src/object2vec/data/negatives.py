@@ -17,7 +17,7 @@ class NegativeSampler:
     """Draws `rate` negatives for each positive row (label at least 1); new ones at every call.
 
     Their `in1` comes from all rows alike, so that an object is drawn as often as it stands in them, or with `uniform`
-    from all different objects alike.
+    from all different objects alike; where a draw says so, from those of the rows that it is for.
 
     `objects` says for each row which object its `in0` and its `in1` are, (N,) each: rows that hold the same tokens
     hold the same object, and whether a pair is known to be positive is a question of objects.
@@ -27,7 +27,8 @@ class NegativeSampler:
         self.rate = rate
         self.positive = labels >= 1
         self._objects = objects
-        self._uniform = np.unique(objects[1], return_index=True)[1] if uniform else None
+        self._all = _one_row_each(objects[1]) if uniform else None
+        self._uniform = uniform
         self._starts, self._partners = _known(objects, np.flatnonzero(self.positive))
 
     def _is_known(self, row0: Int64, row1: Int64) -> npt.NDArray[np.bool_]:
@@ -42,26 +43,35 @@ class NegativeSampler:
             left = left - half
         return known & (self._partners[np.minimum(at, last)] == object1)  # type: ignore[no-any-return]
 
-    def draw(self, rows: Int64, generator: np.random.Generator) -> tuple[Int64, Int64]:
+    def draw(self, rows: Int64, generator: np.random.Generator, *, from_these: bool = False) -> tuple[Int64, Int64]:
         """Negatives for `rows` (n,): the places of their positives in `rows`, ascending, and the rows that give `in1`.
 
         A positive whose `in0` is positive with all that was drawn for it has fewer than `rate`.
         """
+        sources = self._among(rows) if from_these else self._all
         place = np.repeat(np.flatnonzero(self.positive[rows]), self.rate)
-        row0, row1 = rows[place], self._any(generator, len(place))
+        row0, row1 = rows[place], self._any(sources, generator, len(place))
         again = np.flatnonzero(self._is_known(row0, row1)) if len(place) else place
         for _ in range(ROUNDS):
             if not len(again):
                 break
-            row1[again] = self._any(generator, len(again))
+            row1[again] = self._any(sources, generator, len(again))
             again = again[self._is_known(row0[again], row1[again])]
         return np.delete(place, again), np.delete(row1, again)
 
-    def _any(self, generator: np.random.Generator, count: int) -> Int64:
-        """So many rows that give `in1`."""
-        if self._uniform is None:
+    def _among(self, rows: Int64) -> Int64:
+        return rows[_one_row_each(self._objects[1][rows])] if self._uniform else rows
+
+    def _any(self, sources: Int64 | None, generator: np.random.Generator, count: int) -> Int64:
+        """So many of the rows `sources`, or of all."""
+        if sources is None:
             return generator.integers(len(self._objects[1]), size=count)
-        return self._uniform[generator.integers(len(self._uniform), size=count)]
+        return sources[generator.integers(len(sources), size=count)]
+
+
+def _one_row_each(objects: Int32) -> Int64:
+    """A row of each object that stands in rows."""
+    return np.unique(objects, return_index=True)[1]
 
 
 def _known(objects: tuple[Int32, Int32], rows: Int64) -> tuple[Int64, Int32]:

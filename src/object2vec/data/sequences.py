@@ -117,5 +117,10 @@ class Pairs:
         return len(self.labels)
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of all columns."""
+        return self.labels.nbytes + sum(side.values.nbytes + side.offsets.nbytes for side in self.sides)
+
+    @property
     def sides(self) -> tuple[Sequences, Sequences]:
         return self.in0, self.in1

@@ -210,7 +210,7 @@ def score_pairs_backward(
 
 
 def cross_entropy(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean loss () of P pairs with scores (P, C) for their classes, labels (P,) float32; and its gradient (P, C)."""
+    """The mean loss () of P pairs with scores (P, C) for their classes, labels (P,) float32; its gradient (P, C)."""
     losses, slope = torch.empty_like(labels), torch.empty_like(scores)
     _call("cross_entropy", scores, labels, *scores.shape, losses, slope)
     return losses.mean(), slope
@@ -229,7 +229,7 @@ def distinct(values: Int32, offsets: Int64, which: Int32) -> Int32:
     count, at, size = len(which), 0, 1 << 10
     first, found = np.empty(0, np.int32), np.zeros(1, np.int64)
     while at < count:
-        slots = np.full(size, -1, np.int32)  # half of them in use at most
+        slots = np.full(size, -1, np.int64)  # half of them in use at most
         first = np.resize(first[: found[0]], size // 2 + 1)
         _call("place_objects", values, offsets, first, int(found[0]), slots, size - 1)
         at = _call("distinct", values, offsets, at, count, slots, size - 1, which, first, found)
@@ -238,13 +238,13 @@ def distinct(values: Int32, offsets: Int64, which: Int32) -> Int32:
 
 
 def number(rows: Int64, which: Int32, lut: Int32) -> tuple[Int64, Int64]:
-    """Number the objects which[rows] of n rows as they come: the different ones, and the number of each row's own.
+    """Number the objects which[rows] of n rows as they come: the first row of each, and the number of each row's own.
 
     `lut` is scratch: one int32 an object, all -1 before and after.
     """
-    used, place = np.empty_like(rows), np.empty_like(rows)
-    found = _call("number", rows, len(rows), which, lut, used, place)
-    return used[:found], place
+    first, place = np.empty_like(rows), np.empty_like(rows)
+    found = _call("number", rows, len(rows), which, lut, first, place)
+    return first[:found], place
 
 
 def take(values: Int32, offsets: Int64, index: Int64, starts: Int64) -> Int32:
