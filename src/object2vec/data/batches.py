@@ -135,6 +135,8 @@ class Batches:
             rows = rows[rows < len(self.labels)]
             if self._run > 1:
                 generator.shuffle(rows)
+                for side in self.sides:
+                    side.expect(runs, self._run)
             yield rows
 
     def _beside(self, rows: Int64, generator: np.random.Generator) -> Examples:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import tempfile
 from typing import Any, Final
 
@@ -20,6 +21,19 @@ def empty(length: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     with tempfile.TemporaryFile(prefix="object2vec-") as file:
         file.truncate(size)
         return np.asarray(np.memmap(file, dtype, "r+"))
+
+
+def expect_chance(array: npt.NDArray[Any]) -> None:
+    """Tell the system that a mapped array will be read here and there, and to read no more than is asked for."""
+    if isinstance(array.base, mmap.mmap):
+        array.base.madvise(mmap.MADV_RANDOM)
+
+
+def expect(array: npt.NDArray[Any], start: int, stop: int) -> None:
+    """Tell the system that array[start:stop], of a mapped array, will be read soon, so that it is at once."""
+    if isinstance(array.base, mmap.mmap) and start < stop:
+        first = start * array.itemsize // mmap.PAGESIZE * mmap.PAGESIZE
+        array.base.madvise(mmap.MADV_WILLNEED, first, stop * array.itemsize - first)
 
 
 class Column:
