@@ -117,19 +117,20 @@ lists = st.lists(st.lists(st.integers(0, 3), max_size=4), max_size=40)
 def test_distinct_finds_the_different_sequences(given_lists: list[list[int]]) -> None:
     """Every sequence belongs to the first one that is equal to it; each object is counted once, in order."""
     sequences = Sequences.of(given_lists)
-    which = np.empty(len(sequences), np.int32)
-    first = kernels.distinct(sequences.values, sequences.offsets, which)
+    which, first = np.empty(len(sequences), np.int32), np.empty(len(sequences), np.int32)
+    found = kernels.distinct(sequences.values, sequences.offsets, which, first)
     seen = list(dict.fromkeys(map(tuple, given_lists)))
-    assert [tuple(given_lists[i]) for i in first] == seen
+    assert [tuple(given_lists[i]) for i in first[:found]] == seen
     assert [seen[object_] for object_ in which] == list(map(tuple, given_lists))
 
 
 def test_distinct_finds_more_objects_than_it_has_room_for_at_first() -> None:
     """The table of objects grows, and those that were found before are found again."""
     tokens = np.random.default_rng(0).permutation(np.arange(20_000, dtype=np.int32) % 9_000)
-    which = np.empty(len(tokens), np.int32)
-    first = kernels.distinct(tokens, np.arange(len(tokens) + 1), which)
-    assert len(first) == 9_000
+    which, first = np.empty(len(tokens), np.int32), np.empty(len(tokens), np.int32)
+    found = kernels.distinct(tokens, np.arange(len(tokens) + 1), which, first)
+    assert found == 9_000
+    first = first[:found]
     assert np.array_equal(tokens[first][which], tokens)
     assert np.array_equal(np.sort(first), first)
 

@@ -185,4 +185,7 @@ class Batches:
     @cached_property
     def _lut(self) -> tuple[Int32, Int32]:
         """Scratch of the kernel, -1 for each object of a side."""
-        return np.full(self._objects[0], -1, np.int32), np.full(self._objects[1], -1, np.int32)
+        luts: tuple[Int32, Int32] = empty(self._objects[0], np.int32), empty(self._objects[1], np.int32)
+        for lut in luts:
+            lut[:] = -1
+        return luts

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
@@ -29,7 +31,7 @@ class NegativeSampler:
         self._objects = objects
         self._all = _one_row_each(objects[1]) if uniform else None
         self._uniform = uniform
-        self._starts, self._partners = _known(objects, np.flatnonzero(self.positive))
+        self._starts, self._partners = _known(objects, self.positive)
 
     def _is_known(self, row0: Int64, row1: Int64) -> npt.NDArray[np.bool_]:
         if kernels.available():
@@ -74,16 +76,27 @@ def _one_row_each(objects: Int32) -> Int64:
     return np.unique(objects, return_index=True)[1]
 
 
-def _known(objects: tuple[Int32, Int32], rows: Int64) -> tuple[Int64, Int32]:
-    """The objects of side 1 that stand beside each object of side 0 in `rows`: those of object o are
+def _known(objects: tuple[Int32, Int32], positive: npt.NDArray[np.bool_]) -> tuple[Int64, Int32]:
+    """The objects of side 1 that stand beside each object of side 0 in positive rows: those of object o are
     partners[starts[o]:starts[o + 1]], ascending.
     """
     count0, count1 = (int(side.max(initial=-1)) + 1 for side in objects)
-    key: Int64 = empty(len(rows), np.int64)
-    key[:] = objects[0][rows]
-    key *= count1
-    key += objects[1][rows]
+    key: Int64 = empty(int(np.count_nonzero(positive)), np.int64)
+    at = 0
+    for part in _parts(len(positive)):
+        own = positive[part]
+        own0, own1 = (side[part][own] for side in objects)
+        key[at : at + len(own0)] = own0.astype(np.int64) * count1 + own1
+        at += len(own0)
     key.sort()
-    partners: Int32 = empty(len(rows), np.int32)
+    partners: Int32 = empty(len(key), np.int32)
     np.mod(key, count1, out=partners, casting="unsafe")
-    return np.searchsorted(key, np.arange(count0 + 1) * count1), partners
+    starts: Int64 = empty(count0 + 1, np.int64)
+    for part in _parts(len(starts)):
+        starts[part] = np.searchsorted(key, np.arange(part.start, part.stop) * count1)
+    return starts, partners
+
+
+def _parts(length: int, size: int = 2**20) -> Iterator[slice]:
+    """An array cut into parts, so that what is made of them stays small."""
+    return (slice(start, min(start + size, length)) for start in range(0, length, size))

@@ -87,18 +87,19 @@ class Sequences:
         Tokens are compared with tokens, so nothing depends on a hash.
         """
         which: Int32 = empty(len(self), np.int32)
-        if kernels.available():
-            return kernels.distinct(self.values, self.offsets, which), which
-        first: list[Int64] = [np.empty(0, np.int64)]
+        first: Int32 = empty(len(self), np.int32)
         found = 0
+        if kernels.available():
+            found = kernels.distinct(self.values, self.offsets, which, first)
+            return first[:found], which
         for length in np.unique(self.lengths):
             rows = np.flatnonzero(self.lengths == length)
             tokens = self.values[self.offsets[rows, None] + np.arange(length)]
             _, index, inverse = np.unique(_as_keys(tokens), return_index=True, return_inverse=True)
             which[rows] = found + inverse
-            first.append(rows[index])
+            first[found : found + len(index)] = rows[index]
             found += len(index)
-        return np.concatenate(first).astype(np.int32), which
+        return first[:found], which
 
 
 def _as_keys(tokens: Int32) -> npt.NDArray[np.generic]:

@@ -221,20 +221,20 @@ def correct(scores: Tensor, labels: Tensor) -> int:
     return _call("correct", scores, labels, *scores.shape)
 
 
-def distinct(values: Int32, offsets: Int64, which: Int32) -> Int32:
+def distinct(values: Int32, offsets: Int64, which: Int32, first: Int32) -> int:
     """Which of N sequences are the same: into `which` (N,) the number of each one's object, numbered as they come.
 
-    Sequence i is values[offsets[i]:offsets[i + 1]]. Returns the first sequence of each object.
+    Sequence i is values[offsets[i]:offsets[i + 1]]. Into `first` (N,) goes the first sequence of each object; returns
+    how many there are.
     """
-    count, at, size = len(which), 0, 1 << 10
-    first, found = np.empty(0, np.int32), np.zeros(1, np.int64)
-    while at < count:
-        slots = np.full(size, -1, np.int64)  # half of them in use at most
-        first = np.resize(first[: found[0]], size // 2 + 1)
+    at, size, found = 0, 1 << 10, np.zeros(1, np.int64)
+    while at < len(which):
+        slots = np.full(size, -1, np.int64)
         _call("place_objects", values, offsets, first, int(found[0]), slots, size - 1)
-        at = _call("distinct", values, offsets, at, count, slots, size - 1, which, first, found)
-        size *= 4
-    return first[: found[0]].copy()
+        at = _call("distinct", values, offsets, at, len(which), slots, size - 1, which, first, found)
+        del slots  # before there is a larger one
+        size *= 2
+    return int(found[0])
 
 
 def number(rows: Int64, which: Int32, lut: Int32) -> tuple[Int64, Int64]:

@@ -20,7 +20,7 @@ typedef struct {
 
 /* Goes on from sequence `from`: the number of each sequence's object into which (n), the first sequence that holds it
  * into first. `found` objects are known. slots is a hash table of them, mask + 1 (a power of two) long; returns where it
- * got to, n or the sequence for which the table, half full by then, has no more room. */
+ * got to, n or the sequence for which the table, seven eighths full by then, has no more room. */
 int64_t distinct(const int32_t *values, const int64_t *offsets, int64_t from, int64_t n, Slot *slots, int64_t mask,
                  int32_t *which, int32_t *first, int64_t *found)
 {
@@ -31,7 +31,7 @@ int64_t distinct(const int32_t *values, const int64_t *offsets, int64_t from, in
         for (int64_t at = (int64_t)hash & mask;; at = (at + 1) & mask) {
             const Slot slot = slots[at];
             if (slot.object < 0) {
-                if (2 * *found > mask)
+                if (8 * *found > 7 * mask)
                     return i;
                 slots[at] = (Slot){which[i] = (int32_t)*found, (uint32_t)(hash >> 32)};
                 first[(*found)++] = (int32_t)i;
