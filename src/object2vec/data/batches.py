@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count, pairwise
@@ -12,7 +12,7 @@ import numpy as np
 
 from object2vec import kernels
 from object2vec.arrays import Float32, Int32, Int64
-from object2vec.data.columns import empty
+from object2vec.data.columns import empty, expect
 from object2vec.data.negatives import NegativeSampler
 from object2vec.data.sequences import Pairs, Sequences
 
@@ -135,9 +135,15 @@ class Batches:
             rows = rows[rows < len(self.labels)]
             if self._run > 1:
                 generator.shuffle(rows)
-                for side in self.sides:
-                    side.expect(runs, self._run)
+                self._expect([(start, min(start + self._run, len(self.labels))) for start in runs.tolist()])
             yield rows
+
+    def _expect(self, runs: Sequence[tuple[int, int]]) -> None:
+        """Have runs of rows read from disk."""
+        for column in (self.labels, *self.which):
+            expect(column, runs)
+        for side in self.sides:
+            side.expect(runs)
 
     def _beside(self, rows: Int64, generator: np.random.Generator) -> Examples:
         """Rows in the given order, the negatives of a row right after it, so that its `in0` is encoded once for all."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import tempfile
+from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -23,17 +24,19 @@ def empty(length: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         return np.asarray(np.memmap(file, dtype, "r+"))
 
 
-def expect_chance(array: npt.NDArray[Any]) -> None:
-    """Tell the system that a mapped array will be read here and there, and to read no more than is asked for."""
-    if isinstance(array.base, mmap.mmap):
-        array.base.madvise(mmap.MADV_RANDOM)
+def expect(array: npt.NDArray[Any], runs: Iterable[tuple[int, int]]) -> None:
+    """Tell the system that of a mapped array these runs, (start, stop) each, will be read soon and nothing else will.
 
-
-def expect(array: npt.NDArray[Any], start: int, stop: int) -> None:
-    """Tell the system that array[start:stop], of a mapped array, will be read soon, so that it is at once."""
-    if isinstance(array.base, mmap.mmap) and start < stop:
+    It reads them at once then. Of an array in memory there is nothing to tell.
+    """
+    base = array.base.base if isinstance(array.base, np.memmap) else array.base
+    if not isinstance(base, mmap.mmap):
+        return
+    base.madvise(mmap.MADV_RANDOM)
+    for start, stop in runs:
         first = start * array.itemsize // mmap.PAGESIZE * mmap.PAGESIZE
-        array.base.madvise(mmap.MADV_WILLNEED, first, stop * array.itemsize - first)
+        if start < stop:
+            base.madvise(mmap.MADV_WILLNEED, first, stop * array.itemsize - first)
 
 
 class Column:

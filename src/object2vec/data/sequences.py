@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from object2vec import kernels
 from object2vec.arrays import Float32, Int32, Int64
-from object2vec.data.columns import empty, expect, expect_chance
+from object2vec.data.columns import empty, expect
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +64,10 @@ class Sequences:
             offsets = self.offsets[start : start + size + 1]
             yield Sequences(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
 
-    def expect(self, starts: Int64, length: int) -> None:
-        """Have the system read runs of `length` sequences, from `starts` on, and no others: they will soon be taken."""
-        expect_chance(self.values)
-        for start in starts.tolist():
-            expect(self.values, *self.offsets[[start, min(start + length, len(self))]].tolist())
+    def expect(self, runs: Sequence[tuple[int, int]]) -> None:
+        """Have the system read runs of sequences, (start, stop) each, and no others: they will soon be taken."""
+        expect(self.offsets, [(start, stop + 1) for start, stop in runs])
+        expect(self.values, [(int(self.offsets[start]), int(self.offsets[stop])) for start, stop in runs])
 
     def take(self, index: Int32 | Int64) -> Sequences:
         """The sequences that `index` names, in its order and as often as it names them."""
