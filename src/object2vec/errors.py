@@ -27,6 +27,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def shortened(text: str, most: int = 40) -> str:
+    """The beginning of a text that a sentence quotes."""
+    return text if len(text) <= most else text[:most] + "…"
+
+
 class Object2VecError(Exception):
     """The root of the tree; never raised itself."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
@@ -47,6 +48,21 @@ def _on_disk() -> Iterator[None]:
         folder = tempfile.tempdir or "the temporary folder"
         what = "where data and the best weights lie during training; TMPDIR names another folder"
         raise AlgorithmError(f"{folder}: {error.strerror or error}, {what}") from error
+
+
+def expect(array: npt.NDArray[Any], runs: Iterable[tuple[int, int]]) -> None:
+    """Tell the system that of a mapped array these runs, (start, stop) each, will be read soon and nothing else will.
+
+    It reads them at once then. Of an array in memory there is nothing to tell.
+    """
+    base = array.base.base if isinstance(array.base, np.memmap) else array.base
+    if not isinstance(base, mmap.mmap):
+        return
+    base.madvise(mmap.MADV_RANDOM)
+    for start, stop in runs:
+        first = start * array.itemsize // mmap.PAGESIZE * mmap.PAGESIZE
+        if start < stop:
+            base.madvise(mmap.MADV_WILLNEED, first, stop * array.itemsize - first)
 
 
 class Column:

@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 
 from object2vec import kernels
-from object2vec.errors import DataError
+from object2vec.errors import DataError, shortened
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.kernels import Lines
 
@@ -161,4 +161,4 @@ def _kind(value: Any) -> str:
         text = orjson.dumps(value).decode()
     except orjson.JSONEncodeError:  # it reads deeper nesting than it writes
         text = "[[…"
-    return f"{names.get(type(value), 'the object')} {text if len(text) <= 40 else text[:40] + '…'}"
+    return f"{names.get(type(value), 'the object')} {shortened(text)}"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from object2vec.data.files import read_object
-from object2vec.errors import DataError
+from object2vec.errors import DataError, shortened
 
 
 def read_vocabulary(path: Path, vocab_size: int) -> dict[str, int]:
@@ -18,7 +18,7 @@ def read_vocabulary(path: Path, vocab_size: int) -> dict[str, int]:
     vocabulary = read_object(path, 'wanted one JSON object like {"word": 7}', DataError)
     for word, token in vocabulary.items():
         if type(token) is not int or not 0 <= token < vocab_size:
-            text = f"the word {_brief(repr(word))} has the id {_brief(_json(token))}"
+            text = f"the word {shortened(repr(word))} has the id {shortened(_json(token))}"
             raise DataError(f"{path}: {text}, wanted an integer from 0 to {vocab_size - 1}, vocab_size less 1")
     return vocabulary
 
@@ -28,7 +28,3 @@ def _json(value: object) -> str:
         return json.dumps(value)
     except RecursionError:  # it reads deeper nesting than it writes
         return "[[…"
-
-
-def _brief(text: str) -> str:
-    return text if len(text) <= 40 else text[:40] + "…"

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from object2vec.arrays import Float32
 from object2vec.data.files import open_file
-from object2vec.errors import DataError
+from object2vec.errors import DataError, shortened
 
 #: Bytes of the longest line that is read: tens of times what a thousand numbers take.
 LONGEST: Final = 2**20
@@ -81,7 +81,7 @@ def _vector(path: Path, line: int, numbers: list[bytes], dim: int) -> Float32:
     try:
         vector = np.array([float(number) for number in numbers])
     except ValueError as error:
-        raise DataError.at(path, line, f"{error}, {wanted}") from None
+        raise DataError.at(path, line, f"{shortened(str(error), 80)}, {wanted}") from None
     if not (np.abs(vector) <= np.finfo(np.float32).max).all():
         raise DataError.at(path, line, f"a number that float32 cannot hold, {wanted}")
     return vector.astype(np.float32)

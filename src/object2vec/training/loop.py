@@ -74,7 +74,7 @@ def evaluate(network: Network, pairs: Batches, objective: Objective, group: Grou
     metrics = Metrics(objective)
     for batch in pairs.in_order():
         output, labels = output_of(network, batch)
-        metrics.add(objective.loss(output, labels), output, labels)
+        metrics.add(objective.loss(output, labels).item(), output, labels)
     return metrics.of_all(group)
 
 
@@ -156,22 +156,22 @@ class Trainer:
         batches = self.report.batches_of(epoch, own, train.examples, metrics)
         for number, batch in enumerate(batches):
             loss, output, labels = self._step(batch)
-            _check_finite(loss.item(), f"epoch {epoch}, batch {number}", self.hyperparameters)
+            _check_finite(loss, f"epoch {epoch}, batch {number}", self.hyperparameters)
             metrics.add(loss, output, labels)
         return metrics.of_all(self.group)
 
-    def _step(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def _step(self, batch: Batch) -> tuple[float, Tensor, Tensor]:
         output, labels = output_of(self.network, batch)
         loss = self.exchange.weighted(self.objective.loss(output, labels))
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        loss = self.exchange.sum(loss.detach())
+        total = self.exchange.sum(loss.detach()).item()
         for optimizer in self.optimizers:
             optimizer.step()
         if self.average:
             self.average.update(self.network)
-        return loss, output.detach(), labels
+        return total, output.detach(), labels
 
 
 def _check_finite(loss: float, where: str, hyperparameters: Hyperparameters) -> None:
