@@ -281,6 +281,12 @@ def train_on_two_devices() -> None:
     training.run_on(["cpu", "cpu"], TrainingEnvironment.read(Directories.of()))
 
 
+def train_with_a_device_that_fails() -> None:
+    """The same, where the process for the second device fails before it has met the first."""
+    log_to_stdout()
+    training.run_on(["cpu", "nowhere"], TrainingEnvironment.read(Directories.of()))
+
+
 @dataclass(slots=True)
 class Ranks:
     """Ranks at the same work, none of which waits for another one longer than `limit` seconds."""

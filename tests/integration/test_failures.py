@@ -17,7 +17,7 @@ import pytest
 
 from object2vec import cli
 from object2vec.sagemaker import training
-from ranks import free_port, start_host
+from ranks import free_port, start_host, train_with_a_device_that_fails
 from trees import failure_of, lines_of, train_within, with_files
 
 #: The job whose weights are larger than the smallest of the disks here.
@@ -170,3 +170,15 @@ def test_a_job_that_the_system_kills(base: Path) -> None:
     )
     assert "a mini_batch_size below 8, or a smaller enc0_max_seq_len would help" in sentence
     assert not list((base / "model").glob("*"))
+
+
+@pytest.mark.slow
+def test_a_process_that_ends_before_it_is_connected(base: Path) -> None:
+    """The others of its host would wait for it for minutes, and are told."""
+    process = start_host(with_files(base), free_port(), train_with_a_device_that_fails)
+    process.join(60)
+    log = (base / "log").read_text()
+    assert process.exitcode == 1, log
+    assert (
+        "AlgorithmError: process 1 of this host, for nowhere, ended with status 1 before it came to the others" in log
+    )

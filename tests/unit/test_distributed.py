@@ -125,7 +125,7 @@ def test_a_group_leaves_no_thread_behind() -> None:
 def test_a_rank_that_never_comes(tmp_path: Path) -> None:
     """Who waits for it gives up after the limit, and says where all should have come."""
     place = Place(names=("here", "gone"), rank=0, address="127.0.0.1", port=free_port(), limit=timedelta(seconds=1))
-    sentence = f"here, gone did not all come to 127.0.0.1:{place.port} within 1 s"
+    sentence = f"here, gone did not all come to 127.0.0.1:{place.port} within 1 s (gone did not)"
     with pytest.raises(AlgorithmError, match=re.escape(sentence)), connected(place):
         pass
 

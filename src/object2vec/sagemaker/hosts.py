@@ -39,14 +39,26 @@ def choose_devices(num_gpus: int | Literal["auto"]) -> list[str]:
 
 
 @contextmanager
-def processes_beside(work: Callable[[Sequence[str], int], None], devices: Sequence[str]) -> Iterator[None]:
-    """Within, a process does `work(devices, number)` for each of the devices but the first."""
+def processes_beside(
+    work: Callable[[Sequence[str], int], None], devices: Sequence[str]
+) -> Iterator[Callable[[], None]]:
+    """Within, a process does `work(devices, number)` for each of the devices but the first.
+
+    Gives a function that raises AlgorithmError if one of them has failed.
+    """
     context = multiprocessing.get_context("spawn")  # CUDA cannot be used after a fork
     others = [context.Process(target=work, args=(devices, number), daemon=True) for number in range(1, len(devices))]
+
+    def check() -> None:
+        for number, process in enumerate(others, start=1):
+            if process.exitcode:
+                what = f"process {number} of this host, for {devices[number]}, ended with status {process.exitcode}"
+                raise AlgorithmError(f"{what} before it came to the others; the log has its reason")
+
     try:
         for process in others:
             process.start()
-        yield
+        yield check
     finally:
         for process in others:
             process.join(GRACE)
@@ -54,10 +66,12 @@ def processes_beside(work: Callable[[Sequence[str], int], None], devices: Sequen
 
 
 @contextmanager
-def joined(environment: TrainingEnvironment, devices: Sequence[str], number: int = 0) -> Iterator[Group]:
+def joined(
+    environment: TrainingEnvironment, devices: Sequence[str], number: int = 0, check: Callable[[], None] = lambda: None
+) -> Iterator[Group]:
     """Within, all processes of all hosts of a job are one group: this is the host's process for `devices[number]`.
 
-    A process that is the only one of its job is connected to nothing.
+    A process that is the only one of its job is connected to nothing. `check` is called while others are waited for.
 
     Raises:
         AlgorithmError: not all have come within the limit.
@@ -81,7 +95,7 @@ def joined(environment: TrainingEnvironment, devices: Sequence[str], number: int
         limit=LIMIT,
         processes=len(devices),
     )
-    with connected(place, device) as group:
+    with connected(place, device, check) as group:
         yield group
 
 

@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Never
@@ -71,9 +71,9 @@ def run_on(devices: Sequence[str], environment: TrainingEnvironment) -> None:
     """Run the job in a process for each of this host's devices."""
     with (
         pipes.opened(environment, readers=len(devices)) as channels,
-        hosts.processes_beside(partial(take_part_beside, channels), devices),
+        hosts.processes_beside(partial(take_part_beside, channels), devices) as check,
     ):
-        take_part(channels, devices)
+        take_part(channels, devices, check=check)
 
 
 def take_part_beside(channels: Mapping[str, Path], devices: Sequence[str], number: int) -> None:
@@ -83,8 +83,15 @@ def take_part_beside(channels: Mapping[str, Path], devices: Sequence[str], numbe
     take_part(channels, devices, number)
 
 
-def take_part(channels: Mapping[str, Path], devices: Sequence[str], number: int = 0) -> None:
+def take_part(
+    channels: Mapping[str, Path],
+    devices: Sequence[str],
+    number: int = 0,
+    check: Callable[[], None] = lambda: None,
+) -> None:
     """Take part in the job as this host's process for `devices[number]`; `channels` are those that can be read.
+
+    `check` is called while other processes are waited for.
 
     Raises:
         UserError: the configuration or the data cannot be used.
@@ -100,7 +107,7 @@ def take_part(channels: Mapping[str, Path], devices: Sequence[str], number: int 
         model_dir=directories.model,
         host=environment.host,
     )
-    with hosts.joined(environment, devices, number) as group:
+    with hosts.joined(environment, devices, number, check) as group:
         run(job, group=group, stop=_stopping.is_set)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -221,8 +222,10 @@ def _own_address(place: Place) -> str:
 
 
 @contextmanager
-def connected(place: Place, device: torch.device = CPU) -> Iterator[Group]:
+def connected(place: Place, device: torch.device = CPU, check: Callable[[], None] = lambda: None) -> Iterator[Group]:
     """Within, the ranks are connected: by nccl for what lies on a GPU, by gloo for the rest.
+
+    `check` is called while others are waited for, and raises what it knows of one that will not come.
 
     Raises:
         AlgorithmError: not all ranks have come within the limit.
@@ -237,7 +240,10 @@ def connected(place: Place, device: torch.device = CPU) -> Iterator[Group]:
         backend = "cpu:gloo,cuda:nccl"
     size, limit = len(place.names), place.limit
     try:
-        store = dist.TCPStore(place.address, place.port, size, place.rank == 0, timeout=limit)  # type: ignore[attr-defined]
+        store = dist.TCPStore(  # type: ignore[attr-defined]
+            place.address, place.port, size, place.rank == 0, timeout=limit, wait_for_workers=False
+        )
+        _await_all(place, store, check)
         dist.init_process_group(backend, store=store, rank=place.rank, world_size=size, timeout=limit)
         peers = Peers(place, store)
     except (RuntimeError, OSError) as error:
@@ -254,6 +260,16 @@ def connected(place: Place, device: torch.device = CPU) -> Iterator[Group]:
         peers.close()
         with suppress(RuntimeError):  # what has gone cannot be closed well
             dist.destroy_process_group()
+
+
+def _await_all(place: Place, store: Any, check: Callable[[], None]) -> None:
+    store.set(f"here/{place.rank}", "")
+    end = time.monotonic() + place.limit.total_seconds()
+    while missing := [name for rank, name in enumerate(place.names) if not store.check([f"here/{rank}"])]:
+        check()
+        if time.monotonic() > end:
+            raise TimeoutError(f"{', '.join(missing)} did not")
+        time.sleep(0.02)
 
 
 class Exchange:
