@@ -173,6 +173,16 @@ def test_a_job_that_the_system_kills(base: Path) -> None:
 
 
 @pytest.mark.slow
+def test_what_the_command_around_training_cannot_use(base: Path) -> None:
+    """AWS's command fails by itself on some values, with a traceback in the failure file; its reason takes that place."""
+    process = start_host(with_files(base, {"sagemaker_container_log_level": "loud"}), free_port(), training.train)
+    process.join(60)
+    assert process.exitcode == 1, (base / "log").read_text()
+    sentence = "AlgorithmError: AWS's command around training failed: Unknown level: 'loud'"
+    assert (base / "output" / "failure").read_text() == sentence
+
+
+@pytest.mark.slow
 def test_a_process_that_ends_before_it_is_connected(base: Path) -> None:
     """The others of its host would wait for it for minutes, and are told."""
     process = start_host(with_files(base), free_port(), train_with_a_device_that_fails)

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 #: What the platform shows of the failure file.
 SHOWN_CHARACTERS = 1024
+#: How AWS's command begins a failure file where it meets something itself, before a traceback.
+FRAMEWORK_ERROR = "Framework Error"
 _stopping = threading.Event()
 
 
@@ -38,7 +40,7 @@ def train() -> None:
     except UserError as error:
         _report(error)
         sys.exit(1)
-    witness.stay_behind(_killed)
+    witness.stay_behind(_complete)
     from sagemaker_training import trainer  # creates folders when it is imported
 
     trainer.train()
@@ -116,15 +118,27 @@ def _listen() -> None:
     signal.signal(signal.SIGTERM, lambda signum, frame: _stopping.set())  # noqa: ARG005 -- a handler's signature
 
 
-def _killed(by: signal.Signals) -> None:
-    """Say of the job that it was killed, which it could not say itself; the system kills who has too much memory."""
+def _complete(code: int) -> None:
+    """Say of a job that failed what nobody has said: that it was killed, or in one sentence what AWS's command met."""
+    failure = Directories.of().failure
+    if code < 0:
+        _report(AlgorithmError(_how_killed(signal.Signals(-code))))
+    elif not failure.exists():
+        _report(AlgorithmError(f"Training ended with status {code}, and the log has the reason"))
+    elif (text := failure.read_text(errors="replace")).startswith(FRAMEWORK_ERROR):
+        failure.unlink()  # its traceback is in the log too
+        _report(AlgorithmError(f"AWS's command around training failed: {text.strip().splitlines()[-1]}"))
+
+
+def _how_killed(by: signal.Signals) -> str:
+    """The system kills who has too much memory."""
     what = f"Training was killed by {by.name}"
     if by == signal.SIGKILL:
         from object2vec.training.needs import needs_of
 
         hyperparameters = parse(TrainingEnvironment.read(Directories.of()).hyperparameters).hyperparameters
         what += f", as the system does where memory runs out: {needs_of(hyperparameters)}"
-    _report(AlgorithmError(what))
+    return what
 
 
 def _fail(error: BaseException) -> Never:

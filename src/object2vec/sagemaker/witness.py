@@ -13,11 +13,12 @@ from typing import Final
 PR_SET_PDEATHSIG: Final = 1
 
 
-def stay_behind(killed: Callable[[signal.Signals], None]) -> None:
+def stay_behind(failed: Callable[[int], None]) -> None:
     """Return in a child of this process. The process itself waits for it, hands SIGTERM on, and exits as it does.
 
-    Where a signal has ended the child, the process first calls `killed` and then exits with 128 and the number of the
-    signal, as a shell says it. A child whose parent is killed is killed too.
+    Where the child has failed, `failed` is called before with its status, or the number of the signal that ended it as
+    a negative one; the process then exits with 128 and that number, as a shell says it. A child whose parent is killed
+    is killed too.
     """
     sys.stdout.flush()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # until either side knows what to do with it
@@ -33,6 +34,6 @@ def stay_behind(killed: Callable[[signal.Signals], None]) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # there is nobody to hand it to
-    if code < 0:
-        killed(signal.Signals(-code))
+    if code:
+        failed(code)
     sys.exit(code if code >= 0 else 128 - code)
