@@ -174,7 +174,7 @@ def test_a_job_that_the_system_kills(base: Path) -> None:
 
 @pytest.mark.slow
 def test_what_the_command_around_training_cannot_use(base: Path) -> None:
-    """AWS's command fails by itself on some values, with a traceback in the failure file; its reason takes that place."""
+    """AWS's command fails by itself on some values, with a traceback for a reason; the reason takes its place."""
     process = start_host(with_files(base, {"sagemaker_container_log_level": "loud"}), free_port(), training.train)
     process.join(60)
     assert process.exitcode == 1, (base / "log").read_text()
