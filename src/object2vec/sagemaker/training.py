@@ -122,7 +122,11 @@ def _complete(code: int) -> None:
     """Say of a job that failed what nobody has said: that it was killed, or in one sentence what AWS's command met."""
     failure = Directories.of().failure
     if code < 0:
-        _report(AlgorithmError(_how_killed(signal.Signals(-code))))
+        _report(AlgorithmError(f"Training was killed by {signal.Signals(-code).name}"))
+        if code == -signal.SIGKILL:  # what follows takes memory itself
+            sentence = _out_of_memory()
+            failure.unlink(missing_ok=True)
+            _report(AlgorithmError(sentence))
     elif not failure.exists():
         _report(AlgorithmError(f"Training ended with status {code}, and the log has the reason"))
     elif (text := failure.read_text(errors="replace")).startswith(FRAMEWORK_ERROR):
@@ -130,15 +134,12 @@ def _complete(code: int) -> None:
         _report(AlgorithmError(f"AWS's command around training failed: {text.strip().splitlines()[-1]}"))
 
 
-def _how_killed(by: signal.Signals) -> str:
-    """The system kills who has too much memory."""
-    what = f"Training was killed by {by.name}"
-    if by == signal.SIGKILL:
-        from object2vec.training.needs import needs_of
+def _out_of_memory() -> str:
+    """The sentence where the system has killed the job, which it does with who has too much memory."""
+    from object2vec.training.needs import needs_of
 
-        hyperparameters = parse(TrainingEnvironment.read(Directories.of()).hyperparameters).hyperparameters
-        what += f", as the system does where memory runs out: {needs_of(hyperparameters)}"
-    return what
+    hyperparameters = parse(TrainingEnvironment.read(Directories.of()).hyperparameters).hyperparameters
+    return f"Training was killed by SIGKILL, as the system does where memory runs out: {needs_of(hyperparameters)}"
 
 
 def _fail(error: BaseException) -> Never:
