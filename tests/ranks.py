@@ -87,7 +87,7 @@ def trained(
     """What two epochs make of a network: its weights, and the losses of the epochs."""
     hyperparameters = settings(name, size=train.size)
     network = network_of(hyperparameters, seed=seed)
-    group.spread(network, seed)
+    group.spread(network)
     trainer = Trainer(network, hyperparameters, Report(host="algo-1", epochs=2, silent=True), group)
     trainer.fit(train, validation, lambda: False)  # type: ignore[arg-type]
     return weights_of(network) | {"losses": np.array(trainer.early_stopping.losses)}
@@ -121,8 +121,8 @@ class Together:
         self.size = ranks[0].size
         self.examples = sum(rank.examples for rank in ranks)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        for batches in zip_longest(*(rank.epoch(number) for rank in self.ranks)):
+    def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
+        for batches in zip_longest(*(rank.epoch(number, skip) for rank in self.ranks)):
             given = [batch for batch in batches if batch]
             objects, index = [], []
             for side in (0, 1):

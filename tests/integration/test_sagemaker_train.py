@@ -16,6 +16,7 @@ from sagemaker_training.errors import ClientError
 
 import object2vec
 from object2vec.sagemaker import training
+from object2vec.training import job
 
 HYPERPARAMETERS = {
     "enc0_network": "pooled_embedding",
@@ -112,7 +113,6 @@ def test_sigterm_leaves_a_model(tmp_path: Path) -> None:
 @pytest.fixture
 def failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
-    monkeypatch.setattr(training, "_listen", lambda: None)  # a signal handler would outlive the test
     return tmp_path / "output" / "failure"
 
 
@@ -157,7 +157,7 @@ def test_the_unforeseen_fails_too(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(training, "run", fail)
+    monkeypatch.setattr(job, "run", fail)
     with pytest.raises(ClientError):
         training.main()
     assert failure.read_text() == f"AlgorithmError: {type(error).__name__}: {error}"

@@ -20,6 +20,8 @@ import object2vec
 from object2vec import artifact, cli
 from object2vec.cli import main
 from object2vec.serving.predictor import Predictor
+from object2vec.signals import heeded
+from object2vec.training.stopping import Stop
 from small import configured, network_of
 
 PAIRS = [([1, 2], [3]), ([4], [5, 6]), ([7], [8])]
@@ -182,7 +184,8 @@ def test_a_signal_ends_training_with_the_model_so_far(train_file: Path, tmp_path
 
 def test_a_second_interrupt_is_heeded_at_once() -> None:
     """The first Ctrl-C asks to stop, the second does."""
-    with cli._stopping() as stop:
+    stop = Stop()
+    with heeded(stop, signal.SIGTERM, signal.SIGINT):
         assert not stop()
         signal.raise_signal(signal.SIGINT)
         assert stop()

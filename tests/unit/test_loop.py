@@ -10,7 +10,7 @@ import torch
 from object2vec.data.sequences import Pairs
 from object2vec.errors import AlgorithmError
 from object2vec.hyperparameters import Hyperparameters
-from object2vec.training.loop import Best, Trainer, evaluate, scoring_batches, training_batches
+from object2vec.training.loop import Best, Trainer, evaluate, never, scoring_batches, training_batches
 from object2vec.training.objective import Objective
 from object2vec.training.report import Report
 from small import configured, network_of, pairs_of
@@ -25,10 +25,6 @@ OTHER_ROWS = [(a, b, 1 - label if n % 3 == 0 else label) for n, (a, b, label) in
 def trainer(hyperparameters: Hyperparameters, *, seed: int = 1) -> Trainer:
     report = Report(host="algo-1", epochs=hyperparameters.epochs)
     return Trainer(network_of(hyperparameters, seed=seed), hyperparameters, report)
-
-
-def never() -> bool:
-    return False
 
 
 def fitted(
@@ -214,7 +210,7 @@ def test_the_best_of_equal_epochs_is_the_first() -> None:
     network = network_of(configured(enc0_pretrained_embedding_file="g.txt", enc0_vocab_file="v.json"))
     best = Best()
     for epoch, loss in enumerate([0.5, 0.4, 0.4, 0.6]):
-        best.offer(epoch, loss, network)
+        best.offer(epoch, loss, network, {})
     assert (best.epoch, best.loss) == (1, 0.4)
     assert best.weights is not None
     assert not any("embedding" in name for name in best.weights)

@@ -112,7 +112,7 @@ def document(line: str) -> dict:
 def test_early_stopping_and_the_best_epoch(report: Report, caplog: pytest.LogCaptureFixture) -> None:
     """Stopping early prints the built-in's three lines, and the best epoch its one."""
     report.stopped_early(6)
-    report.best(3, 0.18128)
+    report.best(3, 0.18128, {})
     assert messages(caplog) == [
         "Early stopping criterion met! Stopping training at epoch: 6",
         "Early stop condition met. Stopping training.",
@@ -123,7 +123,7 @@ def test_early_stopping_and_the_best_epoch(report: Report, caplog: pytest.LogCap
 
 def test_a_job_stopped_before_its_first_epoch_ended(report: Report, caplog: pytest.LogCaptureFixture) -> None:
     """Without an epoch there is no best one, and a warning says what the model is."""
-    report.best(None, float("inf"))
+    report.best(None, float("inf"), {})
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert record.getMessage().startswith("Stopped before the first epoch ended")

@@ -6,6 +6,7 @@ Shapes: P pairs, C scores a pair.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -57,12 +58,20 @@ class Metrics:
 
     def of_all(self, group: Group) -> Metrics:
         """Metrics of the rows that all ranks have added."""
-        total = Metrics(self.objective)
-        own = self.rows, self.batches, self._loss.item(), self._correct.item()
-        rows, batches, loss, correct = group.sum(own)
-        total.rows, total.batches = int(rows), int(batches)
-        total._loss, total._correct = total._loss + loss, total._correct + int(correct)
-        return total
+        return Metrics.of(self.objective, group.sum(self.numbers))
+
+    @property
+    def numbers(self) -> list[float]:
+        """All that these metrics are made of; `of` makes them again."""
+        return [self.rows, self.batches, self._loss.item(), self._correct.item()]
+
+    @classmethod
+    def of(cls, objective: Objective, numbers: Sequence[float]) -> Metrics:
+        metrics = cls(objective)
+        rows, batches, loss, correct = numbers
+        metrics.rows, metrics.batches = int(rows), int(batches)
+        metrics._loss, metrics._correct = metrics._loss + loss, metrics._correct + int(correct)
+        return metrics
 
     @property
     def loss(self) -> float:
