@@ -117,7 +117,7 @@ class Checkpoints:
         for path in sorted(self.directory.glob(f"checkpoint-*{REST}"), reverse=True):
             try:
                 yield Saved(path.with_suffix(TENSORS), _read(path), self.group)
-            except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
                 logger.warning(f"{path} is no whole checkpoint ({error}): it is left out")
 
     @property
