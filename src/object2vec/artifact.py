@@ -83,6 +83,13 @@ def read_config(directory: Path) -> Hyperparameters:
         raise ArtifactError(f"{path}: its hyperparameters cannot be read ({what}), {wanted}") from error
 
 
+def read_epochs(directory: Path) -> int:
+    """For how many epochs a model's weights were trained, at least 1; 1 where its directory does not say."""
+    training = read_object(directory / CONFIG, "wanted a model directory", ArtifactError).get("training")
+    epochs = training.get("epochs") if isinstance(training, dict) else None
+    return min(max(epochs, 1), 10**6) if type(epochs) is int else 1
+
+
 def load(
     directory: Path, *, with_head: bool = True, device: torch.device | None = None
 ) -> tuple[Hyperparameters, Network]:

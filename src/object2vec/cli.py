@@ -71,6 +71,7 @@ CHANNELS: Final = {
     "validation": "pairs that decide which epoch is best and when to stop",
     "test": "pairs that the best model is scored on at the end",
     "auxiliary": "folder with pretrained embeddings and vocabularies",
+    "model": "model to go on from: the directory that an earlier `train` wrote, or it packed as a .tar.gz",
 }
 
 

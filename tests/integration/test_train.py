@@ -277,7 +277,7 @@ def test_a_job_that_is_stopped_at_once_saves_a_model(
         raise ValueError(constant)
 
     config = json.loads((tmp_path / "model" / "config.json").read_text(), parse_constant=refuse)
-    assert config["training"] == {"best_epoch": None, "watched": "cross_entropy", "best_loss": None}
+    assert config["training"] == {"best_epoch": None, "watched": "cross_entropy", "best_loss": None, "epochs": 0}
     assert artifact.load(tmp_path / "model")
 
 

@@ -48,7 +48,7 @@ def test_what_is_found_is_what_was_saved(tmp_path: Path) -> None:
 
 
 def test_the_files_are_plain(tmp_path: Path) -> None:
-    """JSON whose values say where it is, and safetensors beside it; anybody may read them, and nothing is left there."""
+    """JSON that says where it is, and safetensors beside it, which anybody may read; nothing else is left there."""
     saved(tmp_path, (3, 17), epochs=3)
     names = ["checkpoint-003-000000017.json", "checkpoint-003-000000017.safetensors"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
@@ -157,7 +157,7 @@ def test_within_an_epoch_it_takes_time(tmp_path: Path, monkeypatch: pytest.Monke
     assert made.due
 
     class Slow(dict[str, torch.Tensor]):
-        def items(self):  # noqa: ANN202 -- the disk of this test takes a minute
+        def items(self):  # the disk of this test takes a minute
             nonlocal now
             now += 60
             return super().items()

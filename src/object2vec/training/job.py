@@ -19,10 +19,11 @@ from object2vec.data.jsonlines import read_channel
 from object2vec.data.sequences import Pairs
 from object2vec.data.vocabulary import read_vocabulary
 from object2vec.disk import checksum
-from object2vec.errors import AlgorithmError, DataError
-from object2vec.hyperparameters import Hyperparameters, parse
+from object2vec.errors import AlgorithmError, ArtifactError, DataError
+from object2vec.hyperparameters import Hyperparameters, parse, typed
 from object2vec.model.network import Network
 from object2vec.model.pretrained import load_pretrained
+from object2vec.training import warm_start
 from object2vec.training.checkpoints import Checkpoints
 from object2vec.training.distributed import ALONE, Group
 from object2vec.training.loop import Trainer, evaluate, scoring_batches, training_batches
@@ -38,7 +39,8 @@ CONTENT_TYPE: Final = "application/jsonlines"
 class Job:
     """What to train on and where to put the model.
 
-    `channels` maps train, validation, test and auxiliary to files or folders; only train must be there.
+    `channels` maps train, validation, test and auxiliary to files or folders; only train must be there. A channel
+    called model has a model to go on from, packed or not.
     `content_types` holds those that the platform names; a channel without one is JSON Lines. Of the channels in
     `sharded` each host has a part of its own, which may be nothing; the others are the same on each host. With a
     `checkpoint_dir`, that of the first rank, the job goes on from the newest checkpoint in it, and writes new ones.
@@ -69,12 +71,15 @@ def run(job: Job, *, group: Group = ALONE, stop: Stop | None = None, bar: bool =
     report = Report(host=job.host, epochs=hyperparameters.epochs, bar=bar, silent=not group.leads)
     files = _auxiliary_files(job, hyperparameters)
     checkpoints = _checkpoints(job, hyperparameters, files, group)
-    trainer = _make_trainer(files, hyperparameters, report, group, checkpoints)
+    trainer = _make_trainer(job, files, hyperparameters, report, group, checkpoints)
     writer = Writer(job, files, trainer)
     stop.last_resort = writer.write
     train, validation, test = _read_channels(job, hyperparameters, group, checkpoints)
     logger.info(f"Number of GPUs being used: {group.processes if group.device.type == 'cuda' else 0}")
     clock.lap("setuptime")
+    if trainer.epochs_before and not (checkpoints and checkpoints.found):
+        logger.info("Warming the optimizer up: an epoch in which no weight moves")
+        trainer.warm_up(train, stop)
     try:
         best = trainer.fit(train, validation, stop)
     except AlgorithmError as error:
@@ -135,8 +140,14 @@ def _checkpoints(
         return None
     checkpoints = Checkpoints(Path(directory), group)
     checkpoints.find()
-    facts = hyperparameters.to_dict() | {name: f"a file of checksum {checksum(path)}" for name, path in files.items()}
+    facts = {typed(name, job.hyperparameters): value for name, value in hyperparameters.to_dict().items()}
     del facts["epochs"]  # a job may go on for longer
+    if group.leads:
+        there = dict(files)
+        if "model" in job.channels:
+            model = warm_start.locate(job.channels["model"])
+            there["channel model"] = model / artifact.WEIGHTS if model.is_dir() else model
+        facts |= {name: f"a file of checksum {checksum(path)}" for name, path in there.items() if path.is_file()}
     checkpoints.identify(facts | {"number of processes": group.size})
     return checkpoints
 
@@ -196,6 +207,7 @@ def _read(
 
 
 def _make_trainer(
+    job: Job,
     files: Mapping[str, Path],
     hyperparameters: Hyperparameters,
     report: Report,
@@ -203,9 +215,18 @@ def _make_trainer(
     checkpoints: Checkpoints | None,
 ) -> Trainer:
     """A trainer at its beginning, or where a checkpoint says."""
-    network = _make_network(files, hyperparameters).to(group.device)
+    network = _make_network(files, hyperparameters)
+    epochs = 0
+    if "model" in job.channels and group.leads:
+        try:
+            epochs = warm_start.go_on(job.channels["model"], network, hyperparameters)
+        except ArtifactError as error:
+            raise ArtifactError(f"channel model: {typed(str(error), job.hyperparameters)}") from error
+        logger.info(f"Going on with the model in {job.channels['model']}")
+    epochs = int(group.sum([epochs])[0])
+    network.to(group.device)
     group.spread(network)
-    trainer = Trainer(network, hyperparameters, report, group, checkpoints)
+    trainer = Trainer(network, hyperparameters, report, group, checkpoints, epochs)
     if checkpoints and checkpoints.found:
         trainer.restore(checkpoints.found)
         where = f"epoch {trainer.epoch}, batch {trainer.batch}"
@@ -248,7 +269,12 @@ class Writer:
         logger.info(f"Serializing model to {self.job.model_dir}")
         best, hyperparameters = self.trainer.best, self.trainer.hyperparameters
         loss = None if best.epoch is None else best.loss  # JSON has no infinity
-        training = {"best_epoch": best.epoch, "watched": self.trainer.objective.watched, "best_loss": loss}
+        training = {
+            "best_epoch": best.epoch,
+            "watched": self.trainer.objective.watched,
+            "best_loss": loss,
+            "epochs": self.trainer.epochs_before + (0 if best.epoch is None else best.epoch + 1),
+        }
         vocabularies = {e.vocab_file: self.files[e.vocab_file] for e in hyperparameters.encoders if e.vocab_file}
         artifact.save(
             self.job.model_dir,

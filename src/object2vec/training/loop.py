@@ -25,7 +25,7 @@ from object2vec.training.checkpoints import Checkpoints, Saved, State
 from object2vec.training.distributed import ALONE, Exchange, Group
 from object2vec.training.early_stopping import EarlyStopping
 from object2vec.training.objective import Metrics, Objective
-from object2vec.training.optimizers import make_optimizers
+from object2vec.training.optimizers import make_optimizers, unmoved
 from object2vec.training.report import Report
 
 #: Pairs in a scoring batch, and how many tokens they may have at most: how many makes no difference to the scores, and
@@ -121,7 +121,8 @@ def training_batches(
 class Trainer:
     """Trains a network on pairs, together with the other ranks of a group, and reports on it.
 
-    `epoch` is the one under way; `batch` of its batches are done in so many `seconds`, and have these `metrics`.
+    Its weights were trained for so many `epochs_before`. `epoch` is the one under way; `batch` of its batches are done,
+    in so many `seconds`, and have these `metrics`.
     """
 
     def __init__(
@@ -131,12 +132,14 @@ class Trainer:
         report: Report,
         group: Group = ALONE,
         checkpoints: Checkpoints | None = None,
+        epochs_before: int = 0,
     ) -> None:
         self.network = network
         self.hyperparameters = hyperparameters
         self.report = report
         self.group = group
         self.checkpoints = checkpoints
+        self.epochs_before = epochs_before
         self.exchange = Exchange(group, network)
         self.objective = Objective(regression=hyperparameters.regression)
         self.optimizers: Sequence[torch.optim.Optimizer] = make_optimizers(network, hyperparameters)
@@ -173,6 +176,22 @@ class Trainer:
         self.best.restore(self.network)
         return self.best
 
+    def warm_up(self, train: Batches, stop: Callable[[], bool]) -> None:
+        """Let the optimizers remember gradients as if they had trained the weights, in an epoch in which none moves.
+
+        Their first steps would be too large else, and undo what the last epochs before have learned.
+        """
+        self.network.train()
+        number = self.hyperparameters.epochs  # an order of its own
+        with unmoved(self.optimizers):
+            for place, batch in enumerate(self.exchange.batches(train.epoch(number), stop)):
+                self._seed(number, place)
+                self._step(batch)
+        for optimizer in self.optimizers:  # adagrad sums squares up over all steps
+            for state in optimizer.state.values():
+                if "sum" in state:
+                    state["sum"] *= self.epochs_before
+
     def _train(self, train: Batches, stop: Callable[[], bool]) -> bool:
         """Train for what is left of the epoch; whether that was done, and not stopped."""
         self.network.train()
@@ -181,7 +200,7 @@ class Trainer:
         for batch in self.report.batches_of(
             self.epoch, own, train.examples, self.metrics, done=self.batch, before=self.seconds
         ):
-            self._seed()
+            self._seed(self.epoch, self.batch)
             self.exchange.asking = self.checkpoints is not None and self.checkpoints.due
             loss, output, labels = self._step(batch)
             _check_finite(loss.item(), f"epoch {self.epoch}, batch {self.batch}", self.hyperparameters)
@@ -192,10 +211,10 @@ class Trainer:
                 self._keep()
         return not self.group.any(stop())
 
-    def _seed(self) -> None:
+    def _seed(self, epoch: int, batch: int) -> None:
         """Let what is random in a step hang on nothing but its place and the rank."""
         if self.hyperparameters.dropout:
-            place = self.hyperparameters.seed, self.group.rank, self.epoch, self.batch
+            place = self.hyperparameters.seed, self.group.rank, epoch, batch
             torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
 
     def _judge(self, validation: Batches | None, stop: Callable[[], bool]) -> bool:
