@@ -117,7 +117,7 @@ def test_two_hosts_go_on_together(hosts: tuple[Host, Host], end: str, tmp_path: 
     digit, dropout and unequal shards included. Only the first host keeps checkpoints; the second one asks it.
     """
     rows = rows_of(60)
-    given = {"dropout": "0.3", "epochs": "40", "mini_batch_size": "4", "early_stopping_patience": "5"}
+    given = {"dropout": "0.3", "epochs": "8", "mini_batch_size": "4", "early_stopping_patience": "5"}
     given |= {"optimizer": "adagrad", "token_embedding_storage_type": "row_sparse", "early_stopping_tolerance": "1e-6"}
     alone = Host(tmp_path / "alone 0", HOSTS[0]), Host(tmp_path / "alone 1", HOSTS[1])
     for pair in (hosts, alone):

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from object2vec.data.batches import Batch
 from object2vec.data.sequences import Pairs
 from object2vec.errors import AlgorithmError
 from object2vec.hyperparameters import Hyperparameters
@@ -178,6 +179,50 @@ def test_a_loss_that_is_not_finite_ends_training() -> None:
     rows = [(a, b, 1e30) for a, b, _ in ROWS]
     with pytest.raises(AlgorithmError, match=r"The loss is (inf|nan) in epoch 0, batch \d+: try a learning_rate below"):
         fitted(hyperparameters, pairs_of(rows))
+
+
+def test_what_the_last_step_does_to_the_weights_is_noticed() -> None:
+    """A step whose loss was finite may leave weights that are not: without validation nobody else would see it, and
+    the best epoch of before stays.
+    """
+    hyperparameters = configured(mini_batch_size=8, epochs=3)
+    made = trainer(hyperparameters)
+    step = made._step
+
+    def overflowing(batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        done = step(batch)
+        if (made.epoch, made.batch) == (1, 7):
+            with torch.no_grad():
+                made.network.enc0.embedding.weight[0, 0] = math.inf  # of id 0, which no pair has
+        return done
+
+    made._step = overflowing
+    what = r"enc0\.embedding\.weight is no longer finite after epoch 1, batch 7: try a learning_rate below 0\.0004"
+    with pytest.raises(AlgorithmError, match=what):
+        made.fit(training_batches(pairs_of(ROWS), hyperparameters), None, never)
+    assert made.best.epoch == 0
+    assert all(weight.isfinite().all() for weight in made.best.weights.values())
+
+
+def test_warming_up_moves_no_weight() -> None:
+    """All that it changes is what the optimizers remember, for which the weights of epochs before count."""
+    for values in ({"optimizer": "adagrad"}, {"optimizer": "adam", "token_embedding_storage_type": "row_sparse"}):
+        hyperparameters = configured(mini_batch_size=8, dropout=0.2, weight_decay=0.1, **values)
+        made = trainer(hyperparameters)
+        made.epochs_before = 5
+        before = {name: tensor.clone() for name, tensor in made.network.state_dict().items()}
+        made.warm_up(training_batches(pairs_of(ROWS), hyperparameters), never)
+        assert all(torch.equal(tensor, before[name]) for name, tensor in made.network.state_dict().items())
+        states = [state for optimizer in made.optimizers for state in optimizer.state.values()]
+        assert all(float(state["step"]) == 8 for state in states)
+        assert all(group["lr"] == 0.0004 for optimizer in made.optimizers for group in optimizer.param_groups)
+        again = trainer(hyperparameters)
+        again.epochs_before = 10
+        again.warm_up(training_batches(pairs_of(ROWS), hyperparameters), never)
+        twice = [state for optimizer in again.optimizers for state in optimizer.state.values()]
+        sums = [torch.equal(2 * one["sum"], two["sum"]) for one, two in zip(states, twice, strict=True) if "sum" in one]
+        assert all(sums)
+        assert bool(sums) == (values["optimizer"] == "adagrad")
 
 
 @pytest.mark.parametrize(
