@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from object2vec import kernels
 from object2vec.data.sequences import Pairs, Sequences
+from small import pairs_of
 
 LISTS = st.lists(st.lists(st.integers(0, 2**31 - 1) | st.integers(0, 2), max_size=5), max_size=12)
 
