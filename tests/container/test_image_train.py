@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -61,6 +62,22 @@ def test_a_regression_needs_the_train_channel_alone(start: Start, tmp_path: Path
     assert re.search(
         r"#quality_metric: host=algo-1, epoch=0, train mean_squared_error <loss>=[\d.e-]+", container.log()
     )
+
+
+def test_a_channel_of_two_gigabytes_trains_in_one(start: Start, tmp_path: Path) -> None:
+    """Memory is needed for what is in use of a channel: of 2 GB of pairs, half as much will do, and at a good rate."""
+    draw = random.Random(0)
+    documents = [[draw.randrange(1, VOCABULARY) for _ in range(100)] for _ in range(2_000)]
+    text = "".join(f'{{"in0": {tokens[:50]}, "in1": {tokens[50:]}, "label": 1}}\n' for tokens in documents).encode()
+    settings = {"enc0_max_seq_len": "50", "epochs": "1", "mini_batch_size": "4096", "mlp_layers": "0"}
+    opt_ml = OptMl(tmp_path / "ml", HYPERPARAMETERS | settings, {"train": []})
+    with (opt_ml.root / "input/data/train/part-0.jsonl").open("wb") as file:
+        while file.tell() < 2 * 10**9:
+            file.write(text)
+    limits = ("--memory", "1g", "--memory-swap", "1g")
+    container = start("--network", "none", *limits, "--volume", opt_ml.mount, command=("train",))
+    assert container.wait(600) == 0, container.log()
+    assert (opt_ml.model / "model.safetensors").exists()
 
 
 def test_a_stopped_job_keeps_its_model(start: Start, tmp_path: Path) -> None:

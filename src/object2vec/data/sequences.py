@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from object2vec import kernels
 from object2vec.arrays import Float32, Int32, Int64
-from object2vec.data.columns import empty
+from object2vec.data.columns import empty, expect
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,11 @@ class Sequences:
             offsets = self.offsets[start : start + size + 1]
             yield Sequences(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
 
+    def expect(self, runs: Sequence[tuple[int, int]]) -> None:
+        """Have the system read runs of sequences, (start, stop) each, and no others: they will soon be taken."""
+        expect(self.offsets, [(start, stop + 1) for start, stop in runs])
+        expect(self.values, [(int(self.offsets[start]), int(self.offsets[stop])) for start, stop in runs])
+
     def take(self, index: Int32 | Int64) -> Sequences:
         """The sequences that `index` names, in its order and as often as it names them."""
         index = index.astype(np.int64, copy=False)
@@ -82,18 +87,19 @@ class Sequences:
         Tokens are compared with tokens, so nothing depends on a hash.
         """
         which: Int32 = empty(len(self), np.int32)
-        if kernels.available():
-            return kernels.distinct(self.values, self.offsets, which), which
-        first: list[Int64] = [np.empty(0, np.int64)]
+        first: Int32 = empty(len(self), np.int32)
         found = 0
+        if kernels.available():
+            found = kernels.distinct(self.values, self.offsets, which, first)
+            return first[:found], which
         for length in np.unique(self.lengths):
             rows = np.flatnonzero(self.lengths == length)
             tokens = self.values[self.offsets[rows, None] + np.arange(length)]
             _, index, inverse = np.unique(_as_keys(tokens), return_index=True, return_inverse=True)
             which[rows] = found + inverse
-            first.append(rows[index])
+            first[found : found + len(index)] = rows[index]
             found += len(index)
-        return np.concatenate(first).astype(np.int32), which
+        return first[:found], which
 
 
 def _as_keys(tokens: Int32) -> npt.NDArray[np.generic]:
@@ -116,6 +122,11 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all columns."""
+        return self.labels.nbytes + sum(side.values.nbytes + side.offsets.nbytes for side in self.sides)
 
     @property
     def sides(self) -> tuple[Sequences, Sequences]:

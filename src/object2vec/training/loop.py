@@ -92,7 +92,7 @@ def evaluate(
     metrics = Metrics(objective)
     for batch in takewhile(lambda _: not stop(), pairs.in_order()):
         output, labels = output_of(network, batch)
-        metrics.add(objective.loss(output, labels), output, labels)
+        metrics.add(objective.loss(output, labels).item(), output, labels)
     return metrics.of_all(group)
 
 
@@ -203,7 +203,7 @@ class Trainer:
             self._seed(self.epoch, self.batch)
             self.exchange.asking = self.checkpoints is not None and self.checkpoints.due
             loss, output, labels = self._step(batch)
-            _check_finite(loss.item(), f"epoch {self.epoch}, batch {self.batch}", self.hyperparameters)
+            _check_finite(loss, f"epoch {self.epoch}, batch {self.batch}", self.hyperparameters)
             self.metrics.add(loss, output, labels)
             self.batch += 1
             self.seconds = time.time() - started
@@ -320,18 +320,18 @@ class Trainer:
         self.epoch, self.batch, self.seconds = saved.epoch, saved.batch, values["seconds"]
         self.metrics = Metrics.of(self.objective, values["metrics"][self.group.rank])
 
-    def _step(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def _step(self, batch: Batch) -> tuple[float, Tensor, Tensor]:
         output, labels = output_of(self.network, batch)
         loss = self.exchange.weighted(self.objective.loss(output, labels))
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        loss = self.exchange.sum(loss.detach())
+        total = self.exchange.sum(loss.detach()).item()
         for optimizer in self.optimizers:
             optimizer.step()
         if self.average:
             self.average.update(self.network)
-        return loss, output.detach(), labels
+        return total, output.detach(), labels
 
 
 def _is_tensor(part: object) -> TypeGuard[Tensor]:
