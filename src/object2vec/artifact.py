@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -40,25 +40,27 @@ def save(
     vocabularies: Mapping[str, Path],
     weights: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write a model directory; a file that stands in it is whole or the one from before.
+    """Write a model directory. All files of it are on the disk before the first one takes its place.
 
     `training` says how the model came about (JSON values); `vocabularies` are copied in under their names; `weights`
     stand in the place of the network's own of their names.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    for name, path in vocabularies.items():
-        write_whole(directory / name, partial(shutil.copyfile, path))
     # The tied table belongs to both encoders and is one tensor in the file.
     named = dict(network.named_parameters()) | dict(weights or {})
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
-    write_whole(directory / WEIGHTS, lambda aside: save_file(tensors, aside))
     config = {
         "format_version": FORMAT_VERSION,
         "object2vec_version": object2vec.__version__,
         "hyperparameters": hyperparameters.to_dict(),
         "training": dict(training),
     }
-    write_whole(directory / CONFIG, lambda aside: aside.write_text(json.dumps(config, indent=2) + "\n"))
+    fills: dict[str, Callable[[Path], object]] = {
+        **{name: partial(shutil.copyfile, path) for name, path in vocabularies.items()},
+        WEIGHTS: partial(save_file, tensors),
+        CONFIG: lambda aside: aside.write_text(json.dumps(config, indent=2) + "\n"),
+    }
+    write_whole(directory, fills)
 
 
 def read_config(directory: Path) -> Hyperparameters:

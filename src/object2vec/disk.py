@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -14,16 +14,21 @@ ASIDE: Final = ".unfinished"
 BLOCK: Final = 2**20
 
 
-def write_whole(path: Path, fill: Callable[[Path], object]) -> None:
-    """Fill a file aside, make sure that it is on the disk, and put it in the place of `path` at once."""
-    aside = path.parent / ASIDE
+def write_whole(directory: Path, fills: Mapping[str, Callable[[Path], object]]) -> None:
+    """Fill files aside, by name, and when all of them are on the disk, put each in its place in a directory at once.
+
+    They come to their places in the given order, and no later one before an earlier one.
+    """
+    aside = directory / ASIDE
     aside.mkdir(exist_ok=True)
     try:
-        fill(aside / path.name)
-        (aside / path.name).chmod(0o644)  # whoever may enter the folder may read the file
-        _sync(aside / path.name)
-        (aside / path.name).replace(path)
-        _sync(path.parent)
+        for name, fill in fills.items():
+            fill(aside / name)
+            (aside / name).chmod(0o644)  # whoever may enter the directory may read the file
+            _sync(aside / name)
+        for name in fills:
+            (aside / name).replace(directory / name)
+            _sync(directory)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 

@@ -70,7 +70,7 @@ class Checkpoints:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(self.directory / ASIDE, ignore_errors=True)
-            write_whole(self.directory / "writable", lambda aside: aside.write_bytes(b""))
+            write_whole(self.directory, {"writable": Path.touch})
             (self.directory / "writable").unlink()
         except OSError as error:
             what = f"{self.directory}: no checkpoint can be written here ({error.strerror})"
@@ -155,20 +155,21 @@ class Checkpoints:
             save_file(tensors, aside)
             sums.append(checksum(aside))
 
+        def describe(aside: Path) -> None:
+            values = {
+                "format_version": FORMAT_VERSION,
+                "name": path.stem,
+                "epoch": state.epoch,
+                "batch": state.batch,
+                "facts": self.facts,
+                "tensors": {name: [str(t.dtype).removeprefix("torch."), list(t.shape)] for name, t in tensors.items()},
+                "tensors_checksum": sums[0],
+                **state.values,
+            }
+            aside.write_text(json.dumps({"checksum": _checksum(values), "values": values}, indent=1))
+
         path.unlink(missing_ok=True)  # a broken one of this name, which goes with other tensors
-        write_whole(path.with_suffix(TENSORS), fill)
-        values = {
-            "format_version": FORMAT_VERSION,
-            "name": path.stem,
-            "epoch": state.epoch,
-            "batch": state.batch,
-            "facts": self.facts,
-            "tensors": {name: [str(t.dtype).removeprefix("torch."), list(t.shape)] for name, t in tensors.items()},
-            "tensors_checksum": sums[0],
-            **state.values,
-        }
-        document = json.dumps({"checksum": _checksum(values), "values": values}, indent=1)
-        write_whole(path, lambda aside: aside.write_text(document))
+        write_whole(self.directory, {path.with_suffix(TENSORS).name: fill, path.name: describe})
 
     def _prune(self) -> None:
         """Remove all but the good ones; what describes a checkpoint goes first."""
