@@ -204,6 +204,10 @@ class Saved:
             into.copy_(self._tensors.get_tensor(name))
         self.group.hand_out(into)
 
+    def close(self) -> None:
+        """Let go of the file: its place on the disk, and in memory, is wanted for others."""
+        self._tensors = None
+
     def new(self, name: str) -> Tensor:
         """A tensor as a new one, on all ranks, on the CPU."""
         dtype, shape = self.values["tensors"][name]

@@ -229,6 +229,7 @@ def _make_trainer(
     trainer = Trainer(network, hyperparameters, report, group, checkpoints, epochs)
     if checkpoints and checkpoints.found:
         trainer.restore(checkpoints.found)
+        checkpoints.found.close()
         where = f"epoch {trainer.epoch}, batch {trainer.batch}"
         logger.info(f"Going on from {checkpoints.found.name} in {checkpoints.directory}: {where}")
     return trainer
