@@ -7,10 +7,8 @@ names; the tensors' names are listed in the README. Nothing in it is code, and n
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 import object2vec
 from object2vec.data.files import read_object
+from object2vec.disk import write_whole
 from object2vec.errors import AlgorithmError, ArtifactError, HyperparameterError, UserError
 from object2vec.hyperparameters import MODEL_FILES, Hyperparameters, parse
 from object2vec.model.network import Network
@@ -38,16 +37,19 @@ def save(
     *,
     training: Mapping[str, Any],
     vocabularies: Mapping[str, Path],
+    weights: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write a model directory. All files of it are on the disk before the first one takes its place.
 
-    `training` says how the model came about (JSON values); `vocabularies` are copied in under their names.
+    `training` says how the model came about (JSON values); `vocabularies` are copied in under their names; `weights`
+    stand in the place of the network's own of their names.
 
     Raises:
         AlgorithmError: they cannot be written; those from before stay.
     """
     # The tied table belongs to both encoders and is one tensor in the file.
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.named_parameters()}
+    named = dict(network.named_parameters()) | dict(weights or {})
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
     config = {
         "format_version": FORMAT_VERSION,
         "object2vec_version": object2vec.__version__,
@@ -61,7 +63,7 @@ def save(
     }
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        _write(directory, fills)
+        write_whole(directory, fills)
     except (OSError, SafetensorError) as error:
         size = sum(tensor.nbytes for tensor in tensors.values()) / 1e6
         raise AlgorithmError(f"{directory}: the model of {size:.3g} MB cannot be written ({error})") from error
@@ -75,26 +77,9 @@ def check(directory: Path) -> None:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        _write(directory, {CONFIG: Path.touch}, keep=False)
+        write_whole(directory, {})
     except OSError as error:
         raise UserError(f"{directory}: {error.strerror}, wanted a folder that a model can be written to") from error
-
-
-def _write(directory: Path, fills: Mapping[str, Callable[[Path], object]], *, keep: bool = True) -> None:
-    """Fill files beside those of these names, make sure that they are on the disk, and put them in their places."""
-    asides = {name: directory / f".{name}.part" for name in fills}
-    try:
-        for name, aside in asides.items():
-            fills[name](aside)
-            aside.chmod(0o644)  # whoever may enter the directory may read the model
-            with aside.open("rb+") as file:
-                os.fsync(file.fileno())
-        for name, aside in asides.items() if keep else ():
-            aside.replace(directory / name)
-    finally:
-        for aside in asides.values():
-            with suppress(OSError):
-                aside.unlink(missing_ok=True)
 
 
 def read_config(directory: Path) -> Hyperparameters:
@@ -117,6 +102,13 @@ def read_config(directory: Path) -> Hyperparameters:
     except (KeyError, TypeError, AttributeError, HyperparameterError) as error:
         what = "; ".join(str(error).splitlines())
         raise ArtifactError(f"{path}: its hyperparameters cannot be read ({what}), {wanted}") from error
+
+
+def read_epochs(directory: Path) -> int:
+    """For how many epochs a model's weights were trained, at least 1; 1 where its directory does not say."""
+    training = read_object(directory / CONFIG, "wanted a model directory", ArtifactError).get("training")
+    epochs = training.get("epochs") if isinstance(training, dict) else None
+    return min(max(epochs, 1), 10**6) if type(epochs) is int else 1
 
 
 def load(

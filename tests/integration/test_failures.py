@@ -27,7 +27,6 @@ LARGE = {"enc0_vocab_size": "20000", "enc0_token_embedding_dim": "10"}
 @pytest.fixture
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path / "ml"))
-    monkeypatch.setattr(training, "_listen", lambda: None)  # a signal handler would outlive the test
     return tmp_path / "ml"
 
 

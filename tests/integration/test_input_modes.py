@@ -59,7 +59,6 @@ def feeder() -> Iterator[Feeder]:
 @pytest.fixture
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path / "ml"))
-    monkeypatch.setattr(training, "_listen", lambda: None)  # a signal handler would outlive the test
     return tmp_path / "ml"
 
 

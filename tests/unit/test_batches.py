@@ -137,6 +137,24 @@ def test_epochs_do_not_hang_on_each_other() -> None:
     assert list(map(rows_of, made.epoch(3))) == list(map(rows_of, fresh.epoch(3)))
 
 
+@pytest.mark.parametrize("share", [(0, 1), (1, 3)])
+@pytest.mark.parametrize("bucket_width", [0, 3])
+def test_an_epoch_goes_on_from_any_batch(
+    bucket_width: int, share: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left when the first k batches are left out is the rest, in its order, and those k are not made."""
+    monkeypatch.setattr(data_batches, "BLOCK", 16)
+    settings = {"size": 3, "bucket_width": bucket_width, "negatives": 2, "share": share}
+    whole = [rows_of(batch) for batch in Batches(pairs_of(MANY), **settings).epoch(2)]
+    for skip in (0, 1, len(whole) - 1, len(whole), len(whole) + 5):
+        made = Batches(pairs_of(MANY), **settings)
+        numbers = iter(range(len(whole) + 1))
+        make = made._batch
+        monkeypatch.setattr(made, "_batch", lambda examples, n=numbers, m=make: (next(n), m(examples))[1])
+        assert [rows_of(batch) for batch in made.epoch(2, skip)] == whole[skip:]
+        assert next(numbers) == max(0, len(whole) - skip)
+
+
 def test_buckets_come_in_no_order_of_length() -> None:
     """Batches of short and of long inputs alternate, instead of all short ones coming first."""
     batches = Batches(pairs_of(MANY), size=4, bucket_width=1).epoch(0)

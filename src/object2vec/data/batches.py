@@ -109,8 +109,8 @@ class Batches:
             rows = np.arange(start, min(start + self.size, len(self.labels)))
             yield self._batch(Examples((rows, rows), self.labels[rows]))
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """All pairs once in a new order, negatives beside them: for training."""
+    def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
+        """All pairs once in a new order, negatives beside them: for training. The first `skip` batches are left out."""
         generator = np.random.default_rng((self.seed, number))
         left, batches, done = Examples.none(), count(), 0
         for rows in self._blocks(generator):
@@ -121,7 +121,8 @@ class Batches:
             ready = [cut for cut in cuts if len(cut) >= least]
             left = examples[np.array([place for cut in cuts if len(cut) < least for place in cut], np.int64)]
             for turn in generator.permutation(len(ready)) if self.bucket_width else range(len(ready)):
-                if next(batches) % self.stride == self.first_batch:
+                before, member = divmod(next(batches), self.stride)
+                if member == self.first_batch and before >= skip:
                     yield self._batch(examples[ready[turn].start : ready[turn].stop])
 
     def _blocks(self, generator: np.random.Generator) -> Iterator[Int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -130,3 +131,11 @@ class Pairs:
     @property
     def sides(self) -> tuple[Sequences, Sequences]:
         return self.in0, self.in1
+
+    @property
+    def checksum(self) -> int:
+        """The CRC-32 of all of it, in its order."""
+        value = 0
+        for column in (*(part for side in self.sides for part in (side.values, side.offsets)), self.labels):
+            value = zlib.crc32(column.data, value)
+        return value

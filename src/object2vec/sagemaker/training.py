@@ -5,26 +5,25 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Never
+from typing import Final, Never
 
 from object2vec.errors import AlgorithmError, Object2VecError, UserError
 from object2vec.hyperparameters import parse
-from object2vec.sagemaker import hosts, pipes, witness
+from object2vec.sagemaker import pipes, witness
 from object2vec.sagemaker.environment import Directories, TrainingEnvironment
-from object2vec.training.job import Job, run
-from object2vec.training.report import log_to_stdout
+from object2vec.signals import heeded
+from object2vec.training.stopping import Stop
 
 logger = logging.getLogger(__name__)
 
 #: What the platform shows of the failure file.
-SHOWN_CHARACTERS = 1024
+SHOWN_CHARACTERS: Final = 1024
 #: How AWS's command begins a failure file where it meets something itself, before a traceback.
-FRAMEWORK_ERROR = "Framework Error"
-_stopping = threading.Event()
+FRAMEWORK_ERROR: Final = "Framework Error"
+_stop: Final = Stop()
 
 
 def train() -> None:
@@ -33,17 +32,19 @@ def train() -> None:
     Exits with a status other than 0 and one sentence first in the failure file where the job cannot be done, also where
     the system kills it.
     """
-    log_to_stdout()
-    _listen()
-    try:
-        TrainingEnvironment.read(Directories.of())
-    except UserError as error:
-        _report(error)
-        sys.exit(1)
-    witness.stay_behind(_complete)
-    from sagemaker_training import trainer  # creates folders when it is imported
+    with heeded(_stop, signal.SIGTERM):  # as process 1 it would be ignored without a handler, also while torch loads
+        from object2vec.training.report import log_to_stdout
 
-    trainer.train()
+        log_to_stdout()
+        try:
+            TrainingEnvironment.read(Directories.of())
+        except UserError as error:
+            _report(error)
+            sys.exit(1)
+        witness.stay_behind(_complete)
+        from sagemaker_training import trainer  # creates folders when it is imported
+
+        trainer.train()
 
 
 def main() -> None:
@@ -55,22 +56,28 @@ def main() -> None:
         sagemaker_training.errors.ClientError: whatever went wrong, since that command ends with status 0 on some other
             exceptions. The failure file is already written by then.
     """
-    log_to_stdout()
-    _listen()
-    try:
-        _run()
-    except BaseException as error:
-        _fail(error)
+    with heeded(_stop, signal.SIGTERM):
+        from object2vec.training.report import log_to_stdout
+
+        log_to_stdout()
+        try:
+            _run()
+        except BaseException as error:
+            _fail(error)
 
 
 def _run() -> None:
     """Run the job on this host."""
+    from object2vec.sagemaker import hosts
+
     environment = TrainingEnvironment.read(Directories.of())
     run_on(hosts.choose_devices(parse(environment.hyperparameters).num_gpus), environment)
 
 
 def run_on(devices: Sequence[str], environment: TrainingEnvironment) -> None:
     """Run the job in a process for each of this host's devices."""
+    from object2vec.sagemaker import hosts
+
     with (
         pipes.opened(environment, readers=len(devices)) as channels,
         hosts.processes_beside(partial(take_part_beside, channels), devices) as check,
@@ -80,6 +87,8 @@ def run_on(devices: Sequence[str], environment: TrainingEnvironment) -> None:
 
 def take_part_beside(channels: Mapping[str, Path], devices: Sequence[str], number: int) -> None:
     """Take part in the job as a further process of this host, whose first one speaks for it."""
+    from object2vec.training.report import log_to_stdout
+
     log_to_stdout()
     logging.getLogger("object2vec").setLevel(logging.WARNING)
     take_part(channels, devices, number)
@@ -99,6 +108,9 @@ def take_part(
         UserError: the configuration or the data cannot be used.
         AlgorithmError: training failed, here or in another process of the job.
     """
+    from object2vec.sagemaker import hosts
+    from object2vec.training.job import Job, run
+
     directories = Directories.of()
     environment = TrainingEnvironment.read(directories)
     job = Job(
@@ -108,14 +120,10 @@ def take_part(
         sharded=environment.sharded,
         model_dir=directories.model,
         host=environment.host,
+        checkpoint_dir=environment.checkpoints,
     )
     with hosts.joined(environment, devices, number, check) as group:
-        run(job, group=group, stop=_stopping.is_set)
-
-
-def _listen() -> None:
-    """Take SIGTERM as the wish to stop; as process 1 it would be ignored without a handler."""
-    signal.signal(signal.SIGTERM, lambda signum, frame: _stopping.set())  # noqa: ARG005 -- a handler's signature
+        run(job, group=group, stop=_stop)
 
 
 def _complete(code: int) -> None:

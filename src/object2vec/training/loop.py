@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -14,15 +16,16 @@ from torch import Tensor
 from object2vec.data.batches import Batch, Batches
 from object2vec.data.columns import empty
 from object2vec.data.sequences import Pairs
-from object2vec.errors import AlgorithmError
+from object2vec.errors import AlgorithmError, UserError
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 from object2vec.model.tokens import Tokens
 from object2vec.training.averaging import WeightAverage
+from object2vec.training.checkpoints import Checkpoints, Saved, State
 from object2vec.training.distributed import ALONE, Exchange, Group
 from object2vec.training.early_stopping import EarlyStopping
 from object2vec.training.objective import Metrics, Objective
-from object2vec.training.optimizers import make_optimizers
+from object2vec.training.optimizers import make_optimizers, unmoved
 from object2vec.training.report import Report
 
 #: Pairs in a scoring batch, and how many tokens they may have at most: how many makes no difference to the scores, and
@@ -33,21 +36,21 @@ SCORING_TOKENS = 32_768
 
 @dataclass(slots=True, kw_only=True)
 class Best:
-    """The best epoch so far and its weights; before the first epoch ends, none."""
+    """The best epoch so far, its weights, and its metrics by channel; before the first epoch ends, none."""
 
     epoch: int | None = None
     loss: float = math.inf
     weights: dict[str, Tensor] = field(default_factory=dict)
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
-    def offer(self, epoch: int, loss: float, network: Network) -> None:
-        """Keep the network's weights if `loss` is the least so far."""
+    def offer(self, epoch: int, loss: float, network: Network, metrics: Mapping[str, Mapping[str, float]]) -> None:
+        """Keep the network's weights, which were measured to have these metrics, if `loss` is the least so far."""
         if loss < self.loss:
-            self.epoch, self.loss = epoch, loss
-            for name, parameter in network.named_parameters():
-                if parameter.requires_grad:
-                    self._kept(name, parameter).copy_(parameter.detach())
+            self.epoch, self.loss, self.metrics = epoch, loss, metrics
+            for name, parameter in moving(network).items():
+                self.kept(name, parameter).copy_(parameter)
 
-    def _kept(self, name: str, parameter: Tensor) -> Tensor:
+    def kept(self, name: str, parameter: Tensor) -> Tensor:
         """Where a parameter is kept: a large one on disk, as memory has no room for it twice."""
         if name not in self.weights:
             self.weights[name] = torch.from_numpy(empty(parameter.numel(), np.float32)).view_as(parameter)
@@ -56,6 +59,11 @@ class Best:
     def restore(self, network: Network) -> None:
         """Give the network the best epoch's weights; where no epoch has ended it keeps those it has."""
         network.load_state_dict(self.weights, strict=False)
+
+
+def moving(network: Network) -> dict[str, Tensor]:
+    """The parameters that training moves."""
+    return {name: parameter.detach() for name, parameter in network.named_parameters() if parameter.requires_grad}
 
 
 def output_of(network: Network, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -67,12 +75,22 @@ def output_of(network: Network, batch: Batch) -> tuple[Tensor, Tensor]:
     return output, torch.from_numpy(batch.labels).to(device)
 
 
+def never() -> bool:
+    return False
+
+
 @torch.inference_mode()
-def evaluate(network: Network, pairs: Batches, objective: Objective, group: Group = ALONE) -> Metrics:
-    """Metrics of the network on the pairs of all ranks, each counted once."""
+def evaluate(
+    network: Network,
+    pairs: Batches,
+    objective: Objective,
+    group: Group = ALONE,
+    stop: Callable[[], bool] = never,
+) -> Metrics:
+    """Metrics of the network on the pairs of all ranks, each counted once; on some of them where it is to `stop`."""
     network.eval()
     metrics = Metrics(objective)
-    for batch in pairs.in_order():
+    for batch in takewhile(lambda _: not stop(), pairs.in_order()):
         output, labels = output_of(network, batch)
         metrics.add(objective.loss(output, labels).item(), output, labels)
     return metrics.of_all(group)
@@ -101,15 +119,27 @@ def training_batches(
 
 
 class Trainer:
-    """Trains a network on pairs, together with the other ranks of a group, and reports on it."""
+    """Trains a network on pairs, together with the other ranks of a group, and reports on it.
+
+    Its weights were trained for so many `epochs_before`. `epoch` is the one under way; `batch` of its batches are done,
+    in so many `seconds`, and have these `metrics`.
+    """
 
     def __init__(
-        self, network: Network, hyperparameters: Hyperparameters, report: Report, group: Group = ALONE
+        self,
+        network: Network,
+        hyperparameters: Hyperparameters,
+        report: Report,
+        group: Group = ALONE,
+        checkpoints: Checkpoints | None = None,
+        epochs_before: int = 0,
     ) -> None:
         self.network = network
         self.hyperparameters = hyperparameters
         self.report = report
         self.group = group
+        self.checkpoints = checkpoints
+        self.epochs_before = epochs_before
         self.exchange = Exchange(group, network)
         self.objective = Objective(regression=hyperparameters.regression)
         self.optimizers: Sequence[torch.optim.Optimizer] = make_optimizers(network, hyperparameters)
@@ -118,6 +148,14 @@ class Trainer:
         )
         self.average = WeightAverage(network, hyperparameters.ema_decay) if hyperparameters.ema_decay else None
         self.best = Best()
+        self.epoch = self.batch = 0
+        self.seconds = 0.0
+        self.metrics = Metrics(self.objective)
+
+    @property
+    def judged(self) -> Network:
+        """The network that is validated and kept."""
+        return self.average.network if self.average else self.network
 
     def fit(self, train: Batches, validation: Batches | None, stop: Callable[[], bool]) -> Best:
         """Train until the last epoch, until early stopping, or until `stop()` is true, which is asked each batch.
@@ -128,37 +166,159 @@ class Trainer:
         Raises:
             AlgorithmError: the loss is no finite number.
         """
-        judged = self.average.network if self.average else self.network
-        for epoch in range(self.hyperparameters.epochs):
-            started = time.time()
-            metrics = self._train(epoch, train, stop)
-            if self.group.any(stop()):
+        while self.epoch < self.hyperparameters.epochs and not self.early_stopping.stop:
+            whole = self._train(train, stop) and self._judge(validation, stop)
+            self._keep()
+            if not whole:
                 break
-            self.report.trained(epoch, metrics.values(), time.time() - started)
-            loss = metrics.loss
-            if validation:
-                validated = evaluate(judged, validation, self.objective, self.group)
-                self.report.validated(epoch, validated.values())
-                loss = validated.loss
-            _check_finite(loss, f"epoch {epoch}", self.hyperparameters)
-            self.best.offer(epoch, loss, judged)
-            self.report.epoch(epoch, metrics, started, self.early_stopping.judge(loss))
-            if self.early_stopping.stop:
-                self.report.stopped_early(epoch)
-                break
+        if self.early_stopping.stop:
+            self.report.stopped_early(self.epoch - 1)
         self.best.restore(self.network)
         return self.best
 
-    def _train(self, epoch: int, train: Batches, stop: Callable[[], bool]) -> Metrics:
+    def warm_up(self, train: Batches, stop: Callable[[], bool]) -> None:
+        """Let the optimizers remember gradients as if they had trained the weights, in an epoch in which none moves.
+
+        Their first steps would be too large else, and undo what the last epochs before have learned.
+        """
         self.network.train()
-        metrics = Metrics(self.objective)
-        own = self.exchange.batches(train.epoch(epoch), stop)
-        batches = self.report.batches_of(epoch, own, train.examples, metrics)
-        for number, batch in enumerate(batches):
+        number = self.hyperparameters.epochs  # an order of its own
+        with unmoved(self.optimizers):
+            for place, batch in enumerate(self.exchange.batches(train.epoch(number), stop)):
+                self._seed(number, place)
+                self._step(batch)
+        for optimizer in self.optimizers:  # adagrad sums squares up over all steps
+            for state in optimizer.state.values():
+                if "sum" in state:
+                    state["sum"] *= self.epochs_before
+
+    def _train(self, train: Batches, stop: Callable[[], bool]) -> bool:
+        """Train for what is left of the epoch; whether that was done, and not stopped."""
+        self.network.train()
+        started = time.time() - self.seconds
+        own = self.exchange.batches(train.epoch(self.epoch, skip=self.batch), stop)
+        for batch in self.report.batches_of(
+            self.epoch, own, train.examples, self.metrics, done=self.batch, before=self.seconds
+        ):
+            self._seed(self.epoch, self.batch)
+            self.exchange.asking = self.checkpoints is not None and self.checkpoints.due
             loss, output, labels = self._step(batch)
-            _check_finite(loss, f"epoch {epoch}, batch {number}", self.hyperparameters)
-            metrics.add(loss, output, labels)
-        return metrics.of_all(self.group)
+            _check_finite(loss, f"epoch {self.epoch}, batch {self.batch}", self.hyperparameters)
+            self.metrics.add(loss, output, labels)
+            self.batch += 1
+            self.seconds = time.time() - started
+            if self.exchange.asked:
+                self._keep()
+        return not self.group.any(stop())
+
+    def _seed(self, epoch: int, batch: int) -> None:
+        """Let what is random in a step hang on nothing but its place and the rank."""
+        if self.hyperparameters.dropout:
+            place = self.hyperparameters.seed, self.group.rank, epoch, batch
+            torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+
+    def _judge(self, validation: Batches | None, stop: Callable[[], bool]) -> bool:
+        """End the epoch: measure it, judge it, keep it if it is the best; whether that was done, and not stopped."""
+        started = time.time() - self.seconds
+        metrics = self.metrics.of_all(self.group)
+        measured = {"train": metrics.values()}
+        self.report.trained(self.epoch, measured["train"], self.seconds)
+        loss = metrics.loss
+        if validation:
+            validated = evaluate(self.judged, validation, self.objective, self.group, stop)
+            if self.group.any(stop()):
+                return False
+            measured["validation"] = validated.values()
+            self.report.validated(self.epoch, measured["validation"])
+            loss = validated.loss
+        _check_finite(loss, f"epoch {self.epoch}", self.hyperparameters)
+        if loss < self.best.loss:
+            self._check_weights()
+        self.best.offer(self.epoch, loss, self.judged, measured)
+        self.report.epoch(self.epoch, metrics, started, self.early_stopping.judge(loss))
+        self.epoch, self.batch, self.seconds = self.epoch + 1, 0, 0.0
+        self.metrics = Metrics(self.objective)
+        return True
+
+    def _check_weights(self) -> None:
+        """What the epoch's last steps made of the weights no loss has shown."""
+        for name, weight in moving(self.judged).items():
+            if weight.numel() and not all(math.isfinite(end) for end in torch.aminmax(weight)):
+                rate = self.hyperparameters.learning_rate
+                what = f"{name} is no longer finite after epoch {self.epoch}, batch {self.batch - 1}"
+                raise AlgorithmError(f"{what}: try a learning_rate below {rate}")
+
+    def _keep(self) -> None:
+        """Write a checkpoint, if that is wished for; all ranks do this at once."""
+        if self.checkpoints:
+            metrics = self.group.each(self.metrics.numbers)
+            self.checkpoints.save(self._state(metrics))
+
+    def _state(self, metrics: Sequence[Sequence[float]]) -> State:
+        """All that decides the rest of the training. Random numbers hang on epoch and batch alone."""
+        tensors = {f"weights.{name}": weight for name, weight in moving(self.network).items()}
+        tensors |= {f"best.{name}": weight for name, weight in self.best.weights.items()}
+        if self.average:
+            tensors |= {f"average.{name}": weight for name, weight in moving(self.average.network).items()}
+        kept: list[dict[str, dict[str, Any]]] = []
+        for number, optimizer in enumerate(self.optimizers):
+            states = optimizer.state_dict()["state"]
+            parts = {(place, name): part for place, state in states.items() for name, part in state.items()}
+            tensors |= {f"optimizer.{number}.{p}.{n}": part for (p, n), part in parts.items() if _is_tensor(part)}
+            kept.append(
+                {
+                    str(place): {name: part for name, part in state.items() if not _is_tensor(part)}
+                    for place, state in states.items()
+                }
+            )
+        values = {
+            "seconds": self.seconds,
+            "metrics": metrics,
+            "optimizers": kept,
+            "average_steps": self.average.steps if self.average else 0,
+            "best_epoch": self.best.epoch,
+            "best_loss": None if self.best.epoch is None else self.best.loss,
+            "best_metrics": self.best.metrics,
+            "losses": self.early_stopping.losses,
+            "bad": self.early_stopping.bad,
+            "records": self.report.records,
+            "batches": self.report.batches,
+            "latest": self.report.latest,
+        }
+        return State(epoch=self.epoch, batch=self.batch, tensors=tensors, values=values)
+
+    def restore(self, saved: Saved) -> None:
+        """Go on from a checkpoint, which must be one of this configuration.
+
+        Raises:
+            UserError: it has trained for longer than this job is to.
+        """
+        if (saved.epoch, saved.batch) > (self.hyperparameters.epochs, 0):
+            past = f"{saved.name} is past epoch {self.hyperparameters.epochs - 1}"
+            raise UserError(f"epochs is {self.hyperparameters.epochs}, and the checkpoint {past}, wanted more epochs")
+        values = saved.values
+        for name, weight in moving(self.network).items():
+            saved.read(f"weights.{name}", weight)
+        if self.average:
+            self.average.steps = values["average_steps"]
+            for name, weight in moving(self.average.network).items():
+                saved.read(f"average.{name}", weight)
+        for number, optimizer in enumerate(self.optimizers):
+            state = {int(place): dict(parts) for place, parts in values["optimizers"][number].items()}
+            for full in saved.names(f"optimizer.{number}."):
+                place, name = full.split(".")[2:]
+                state[int(place)][name] = saved.new(full)
+            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        if values["best_epoch"] is not None:
+            self.best.epoch, self.best.loss = values["best_epoch"], values["best_loss"]
+            self.best.metrics = values["best_metrics"]
+            for name, weight in moving(self.network).items():
+                saved.read(f"best.{name}", self.best.kept(name, weight))
+        self.early_stopping.losses, self.early_stopping.bad = values["losses"], values["bad"]
+        self.report.records, self.report.batches = values["records"], values["batches"]
+        self.report.latest = values["latest"]
+        self.epoch, self.batch, self.seconds = saved.epoch, saved.batch, values["seconds"]
+        self.metrics = Metrics.of(self.objective, values["metrics"][self.group.rank])
 
     def _step(self, batch: Batch) -> tuple[float, Tensor, Tensor]:
         output, labels = output_of(self.network, batch)
@@ -172,6 +332,10 @@ class Trainer:
         if self.average:
             self.average.update(self.network)
         return total, output.detach(), labels
+
+
+def _is_tensor(part: object) -> TypeGuard[Tensor]:
+    return isinstance(part, Tensor)
 
 
 def _check_finite(loss: float, where: str, hyperparameters: Hyperparameters) -> None:

@@ -6,6 +6,7 @@ Shapes: P pairs, C scores a pair.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -76,10 +77,19 @@ class Metrics:
 
     def of_all(self, group: Group) -> Metrics:
         """Metrics of the rows that all ranks have added."""
-        total = Metrics(self.objective)
-        rows, batches, total._loss, correct = group.sum((self.rows, self.batches, self._loss, self._correct))
-        total.rows, total.batches, total._correct = int(rows), int(batches), int(correct)
-        return total
+        return Metrics.of(self.objective, group.sum(self.numbers))
+
+    @property
+    def numbers(self) -> list[float]:
+        """All that these metrics are made of; `of` makes them again."""
+        return [self.rows, self.batches, self._loss, self._correct]
+
+    @classmethod
+    def of(cls, objective: Objective, numbers: Sequence[float]) -> Metrics:
+        metrics = cls(objective)
+        rows, batches, metrics._loss, correct = numbers
+        metrics.rows, metrics.batches, metrics._correct = int(rows), int(batches), int(correct)
+        return metrics
 
     @property
     def loss(self) -> float:

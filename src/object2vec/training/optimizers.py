@@ -7,7 +7,8 @@ costs as much however large the table is.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import torch
@@ -52,6 +53,18 @@ def _dense(groups: list[dict[str, Any]], hyperparameters: Hyperparameters) -> Op
             return torch.optim.Adadelta(groups, lr=1.0, rho=0.9, eps=1e-5)
 
 
+@contextmanager
+def unmoved(optimizers: Sequence[Optimizer]) -> Iterator[None]:
+    """Within, a step changes what the optimizers remember of gradients, and no weight."""
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    rates = [group["lr"] for group in groups]
+    for group in groups:
+        group["lr"] = 0.0
+    yield
+    for group, rate in zip(groups, rates, strict=True):
+        group["lr"] = rate
+
+
 class RowOptimizer(Optimizer):
     """Moves the rows of tables (V, E) that look-ups touched; the other rows and their state stay as they are.
 
@@ -88,7 +101,7 @@ class RowOptimizer(Optimizer):
         state["step"] += 1
         kept = [state[name] for name in self.STATE[self.kind]]
         corrections = 1 - 0.9 ** state["step"], 1 - 0.999 ** state["step"]
-        rate, decay = self.defaults["lr"], self.defaults["weight_decay"]
+        rate, decay = self.param_groups[0]["lr"], self.param_groups[0]["weight_decay"]
         if kernels.usable(table.weight):
             groups = kernels.group(touched.values, touched.origin, table.lut)
             settings = {"rate": rate, "decay": decay, "corrections": corrections}
