@@ -235,6 +235,17 @@ def test_lines_are_printed_once_and_at_once(monkeypatch: pytest.MonkeyPatch, pac
     assert sum(isinstance(handler, LineHandler) for handler in package_logger.handlers) == 1
 
 
+def test_a_log_of_any_encoding_takes_every_line(
+    monkeypatch: pytest.MonkeyPatch, package_logger: logging.Logger
+) -> None:
+    """What the log's encoding does not have is escaped, not a reason for a job to end."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    log_to_stdout()
+    logging.getLogger("object2vec.training").info("東京 \udcff…")
+    assert stream.buffer.getvalue().endswith(b"\\u6771\\u4eac \\udcff\\u2026\n")
+
+
 def test_a_traceback_is_printed_under_its_line(
     capsys: pytest.CaptureFixture[str], package_logger: logging.Logger
 ) -> None:

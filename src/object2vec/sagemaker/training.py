@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Never
 
-from object2vec.errors import AlgorithmError, Object2VecError, UserError
+from object2vec.errors import AlgorithmError, Object2VecError, UserError, printable
 from object2vec.hyperparameters import parse
 from object2vec.sagemaker import pipes, witness
 from object2vec.sagemaker.environment import Directories, TrainingEnvironment
@@ -159,22 +159,25 @@ def _fail(error: BaseException) -> Never:
 
 def _report(error: BaseException) -> None:
     """Write the sentence to the failure file, unless one is there; the traceback goes to the log only."""
-    if isinstance(error, UserError):
-        logger.error(f"Customer Error: {error}")
-    else:
-        logger.error("Training failed", exc_info=error)
     failure = Directories.of().failure
+    remark = ""
     try:
         failure.parent.mkdir(parents=True, exist_ok=True)
         with failure.open("x", encoding="utf-8", errors="backslashreplace") as file:
             file.write(_sentence(error)[:SHOWN_CHARACTERS])
     except FileExistsError:
-        logger.info(f"{failure} is there, and stays")
+        remark = f"{failure} is there, and stays"
     except OSError as problem:
-        logger.error(f"{failure}: cannot be written ({problem})")
+        remark = f"{failure}: cannot be written ({problem})"
+    if isinstance(error, UserError):
+        logger.error(f"Customer Error: {error}")
+    else:
+        logger.error("Training failed", exc_info=error)
+    if remark:
+        logger.warning(remark)
 
 
 def _sentence(error: BaseException) -> str:
     if isinstance(error, Object2VecError):
         return f"{error.family}: {error}"
-    return f"AlgorithmError: {type(error).__name__}: {error}"
+    return f"AlgorithmError: {type(error).__name__}: {printable(str(error))}"

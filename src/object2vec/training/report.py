@@ -35,7 +35,9 @@ class LineHandler(logging.Handler):
         self.setFormatter(_Formatter("[%(asctime)s %(levelname)s %(thread)d] %(message)s", "%m/%d/%Y %H:%M:%S"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stdout)  # above a bar, if there is one
+        encoding = sys.stdout.encoding or "utf-8"
+        text = self.format(record).encode(encoding, "backslashreplace").decode(encoding)  # no log is too poor for it
+        tqdm.write(text, file=sys.stdout)  # above a bar, if there is one
         sys.stdout.flush()
 
 
