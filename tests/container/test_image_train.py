@@ -93,6 +93,17 @@ def test_a_stopped_job_keeps_its_model(start: Start, tmp_path: Path) -> None:
     assert opt_ml.failure == ""
 
 
+def test_a_job_killed_for_its_memory_has_failed(start: Start, opt_ml: OptMl) -> None:
+    memory = "128m"  # torch alone takes more
+    container = start(
+        *("--network", "none", "--memory", memory, "--memory-swap", memory, "--volume", opt_ml.mount),
+        command=("train",),
+    )
+    assert container.wait() == 137, container.log()
+    assert container.state()["OOMKilled"]
+    assert list(opt_ml.model.iterdir()) == []
+
+
 def no_channel(opt_ml: OptMl) -> None:
     opt_ml.config("inputdataconfig", {})
 
