@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from object2vec import cli
+from object2vec.data import columns
+from object2vec.errors import AlgorithmError
 from object2vec.sagemaker import training
 from ranks import free_port, start_host, train_with_a_device_that_fails
 from trees import failure_of, lines_of, train_within, with_files
@@ -85,6 +87,16 @@ def test_a_full_disk_for_data(
     sentence = f"AlgorithmError: {tmp_path}/temporary: No space left on device, where data and the best weights lie"
     assert failure_of(base).startswith(sentence)
     assert not list((base / "model").iterdir())
+
+
+def test_a_full_disk_for_what_is_mapped(
+    tmp_path: Path, mount: Callable[[Path, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that the disk has no room for would kill the process at the first write: it is asked for before."""
+    mount(tmp_path / "temporary", "size=1m")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    with pytest.raises(AlgorithmError, match="temporary: No space left on device, where data and the best weights lie"):
+        columns.empty(columns.LARGE, "float32")
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from object2vec.disk import ASIDE, BLOCK, checksum, write_whole
 
 
 def test_files_come_when_all_of_them_are_there(tmp_path: Path) -> None:
-    """Nothing takes its place while one is still to be filled; then all do, readable by anybody, and nothing is left."""
+    """Nothing takes its place while one is still to be filled; then all do, for anybody to read."""
 
     def second(aside: Path) -> None:
         assert not (tmp_path / "a").exists()

@@ -36,6 +36,12 @@ CHANNELS: Final = {
     "validation": "Pairs that decide which epoch is best and when to stop",
     "test": "Pairs that the best model is scored on at the end",
     "auxiliary": "Pretrained embeddings and vocabularies",
+    "model": "A packed model to go on from",
+}
+#: What the channels hold that are none of lines; their files are told apart by their names, which a pipe does not have.
+FILES: Final = {
+    "auxiliary": ["text/plain", "application/json"],
+    "model": ["application/x-sagemaker-model"],
 }
 LINES: Final = "application/jsonlines"
 SIZES: Final = ("xlarge", "2xlarge", "4xlarge")
@@ -142,12 +148,12 @@ def _values(kind: Kind) -> Iterator[str]:
 
 
 def _channel(name: str) -> dict[str, Any]:
-    files = name == "auxiliary"
+    files = FILES.get(name)
     return {
         "Name": name,
         "Description": CHANNELS[name],
         "IsRequired": name == "train",
-        "SupportedContentTypes": ["text/plain", "application/json"] if files else [LINES],
+        "SupportedContentTypes": files or [LINES],
         "SupportedCompressionTypes": ["None"] if files else ["None", "Gzip"],
         "SupportedInputModes": ["File", "FastFile"] if files else ["File", "FastFile", "Pipe"],
     }

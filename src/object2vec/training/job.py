@@ -23,7 +23,7 @@ from object2vec.errors import AlgorithmError, ArtifactError, DataError
 from object2vec.hyperparameters import Hyperparameters, parse, typed
 from object2vec.model.network import Network
 from object2vec.model.pretrained import load_pretrained
-from object2vec.training import warm_start
+from object2vec.training import state, warm_start
 from object2vec.training.checkpoints import Checkpoints
 from object2vec.training.distributed import ALONE, Group
 from object2vec.training.loop import Trainer, evaluate, scoring_batches, training_batches
@@ -233,7 +233,7 @@ def _make_trainer(
     group.spread(network)
     trainer = Trainer(network, hyperparameters, report, group, checkpoints, epochs)
     if checkpoints and checkpoints.found:
-        trainer.restore(checkpoints.found)
+        state.restore(trainer, checkpoints.found)
         checkpoints.found.close()
         where = f"epoch {trainer.epoch}, batch {trainer.batch}"
         logger.info(f"Going on from {checkpoints.found.name} in {checkpoints.directory}: {where}")

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -16,12 +15,13 @@ from torch import Tensor
 from object2vec.data.batches import Batch, Batches
 from object2vec.data.columns import empty
 from object2vec.data.sequences import Pairs
-from object2vec.errors import AlgorithmError, UserError
+from object2vec.errors import AlgorithmError
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 from object2vec.model.tokens import Tokens
+from object2vec.training import state
 from object2vec.training.averaging import WeightAverage
-from object2vec.training.checkpoints import Checkpoints, Saved, State
+from object2vec.training.checkpoints import Checkpoints
 from object2vec.training.distributed import ALONE, Exchange, Group
 from object2vec.training.early_stopping import EarlyStopping
 from object2vec.training.objective import Metrics, Objective
@@ -47,7 +47,7 @@ class Best:
         """Keep the network's weights, which were measured to have these metrics, if `loss` is the least so far."""
         if loss < self.loss:
             self.epoch, self.loss, self.metrics = epoch, loss, metrics
-            for name, parameter in moving(network).items():
+            for name, parameter in network.moving.items():
                 self.kept(name, parameter).copy_(parameter)
 
     def kept(self, name: str, parameter: Tensor) -> Tensor:
@@ -59,11 +59,6 @@ class Best:
     def restore(self, network: Network) -> None:
         """Give the network the best epoch's weights; where no epoch has ended it keeps those it has."""
         network.load_state_dict(self.weights, strict=False)
-
-
-def moving(network: Network) -> dict[str, Tensor]:
-    """The parameters that training moves."""
-    return {name: parameter.detach() for name, parameter in network.named_parameters() if parameter.requires_grad}
 
 
 def output_of(network: Network, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -188,9 +183,9 @@ class Trainer:
                 self._seed(number, place)
                 self._step(batch)
         for optimizer in self.optimizers:  # adagrad sums squares up over all steps
-            for state in optimizer.state.values():
-                if "sum" in state:
-                    state["sum"] *= self.epochs_before
+            for known in optimizer.state.values():
+                if "sum" in known:
+                    known["sum"] *= self.epochs_before
 
     def _train(self, train: Batches, stop: Callable[[], bool]) -> bool:
         """Train for what is left of the epoch; whether that was done, and not stopped."""
@@ -242,7 +237,7 @@ class Trainer:
 
     def _check_weights(self) -> None:
         """What the epoch's last steps made of the weights no loss has shown."""
-        for name, weight in moving(self.judged).items():
+        for name, weight in self.judged.moving.items():
             if weight.numel() and not all(math.isfinite(end) for end in torch.aminmax(weight)):
                 rate = self.hyperparameters.learning_rate
                 what = f"{name} is no longer finite after epoch {self.epoch}, batch {self.batch - 1}"
@@ -252,73 +247,7 @@ class Trainer:
         """Write a checkpoint, if that is wished for; all ranks do this at once."""
         if self.checkpoints:
             metrics = self.group.each(self.metrics.numbers)
-            self.checkpoints.save(self._state(metrics))
-
-    def _state(self, metrics: Sequence[Sequence[float]]) -> State:
-        """All that decides the rest of the training. Random numbers hang on epoch and batch alone."""
-        tensors = {f"weights.{name}": weight for name, weight in moving(self.network).items()}
-        tensors |= {f"best.{name}": weight for name, weight in self.best.weights.items()}
-        if self.average:
-            tensors |= {f"average.{name}": weight for name, weight in moving(self.average.network).items()}
-        kept: list[dict[str, dict[str, Any]]] = []
-        for number, optimizer in enumerate(self.optimizers):
-            states = optimizer.state_dict()["state"]
-            parts = {(place, name): part for place, state in states.items() for name, part in state.items()}
-            tensors |= {f"optimizer.{number}.{p}.{n}": part for (p, n), part in parts.items() if _is_tensor(part)}
-            kept.append(
-                {
-                    str(place): {name: part for name, part in state.items() if not _is_tensor(part)}
-                    for place, state in states.items()
-                }
-            )
-        values = {
-            "seconds": self.seconds,
-            "metrics": metrics,
-            "optimizers": kept,
-            "average_steps": self.average.steps if self.average else 0,
-            "best_epoch": self.best.epoch,
-            "best_loss": None if self.best.epoch is None else self.best.loss,
-            "best_metrics": self.best.metrics,
-            "losses": self.early_stopping.losses,
-            "bad": self.early_stopping.bad,
-            "records": self.report.records,
-            "batches": self.report.batches,
-            "latest": self.report.latest,
-        }
-        return State(epoch=self.epoch, batch=self.batch, tensors=tensors, values=values)
-
-    def restore(self, saved: Saved) -> None:
-        """Go on from a checkpoint, which must be one of this configuration.
-
-        Raises:
-            UserError: it has trained for longer than this job is to.
-        """
-        if (saved.epoch, saved.batch) > (self.hyperparameters.epochs, 0):
-            past = f"{saved.name} is past epoch {self.hyperparameters.epochs - 1}"
-            raise UserError(f"epochs is {self.hyperparameters.epochs}, and the checkpoint {past}, wanted more epochs")
-        values = saved.values
-        for name, weight in moving(self.network).items():
-            saved.read(f"weights.{name}", weight)
-        if self.average:
-            self.average.steps = values["average_steps"]
-            for name, weight in moving(self.average.network).items():
-                saved.read(f"average.{name}", weight)
-        for number, optimizer in enumerate(self.optimizers):
-            state = {int(place): dict(parts) for place, parts in values["optimizers"][number].items()}
-            for full in saved.names(f"optimizer.{number}."):
-                place, name = full.split(".")[2:]
-                state[int(place)][name] = saved.new(full)
-            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-        if values["best_epoch"] is not None:
-            self.best.epoch, self.best.loss = values["best_epoch"], values["best_loss"]
-            self.best.metrics = values["best_metrics"]
-            for name, weight in moving(self.network).items():
-                saved.read(f"best.{name}", self.best.kept(name, weight))
-        self.early_stopping.losses, self.early_stopping.bad = values["losses"], values["bad"]
-        self.report.records, self.report.batches = values["records"], values["batches"]
-        self.report.latest = values["latest"]
-        self.epoch, self.batch, self.seconds = saved.epoch, saved.batch, values["seconds"]
-        self.metrics = Metrics.of(self.objective, values["metrics"][self.group.rank])
+            self.checkpoints.save(state.collect(self, metrics))
 
     def _step(self, batch: Batch) -> tuple[float, Tensor, Tensor]:
         output, labels = output_of(self.network, batch)
@@ -332,10 +261,6 @@ class Trainer:
         if self.average:
             self.average.update(self.network)
         return total, output.detach(), labels
-
-
-def _is_tensor(part: object) -> TypeGuard[Tensor]:
-    return isinstance(part, Tensor)
 
 
 def _check_finite(loss: float, where: str, hyperparameters: Hyperparameters) -> None:
