@@ -70,14 +70,17 @@ def save(
 
 
 def check(directory: Path) -> None:
-    """See that a model can be written to a directory, before there is one; the directory is made.
+    """See that a model can be written to a directory, before there is one.
 
     Raises:
         UserError: it cannot.
     """
+    new = not directory.exists()
     try:
         directory.mkdir(parents=True, exist_ok=True)
         write_whole(directory, {})
+        if new:
+            directory.rmdir()
     except OSError as error:
         raise UserError(f"{directory}: {error.strerror}, wanted a folder that a model can be written to") from error
 
