@@ -24,6 +24,8 @@ def heeded(stop: Stop, *numbers: int) -> Iterator[None]:
     interrupted = False
 
     def hear() -> None:
+        if stop():
+            stop.enforce(over)
         while heard := os.read(listening, 1):
             if heard[0] in numbers:
                 stop.wish()

@@ -22,18 +22,19 @@ from object2vec.signals import heeded
 from object2vec.training import stopping
 stopping.PATIENCE = 0.3
 stop = stopping.Stop()
+{before}
 def write():
     with open(sys.argv[1], "a") as file: file.write("model")
     {more}
 with heeded(stop, signal.SIGTERM, signal.SIGINT):
-    {resort}
+    stop.last_resort = write
     print("ready", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
 """
 
 
-def deep(path: Path, *, resort: str = "stop.last_resort = write", more: str = "") -> subprocess.Popen[str]:
-    code = DEEP.format(resort=resort, more=more)
+def deep(path: Path, *, before: str = "", more: str = "") -> subprocess.Popen[str]:
+    code = DEEP.format(before=before, more=more)
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -60,6 +61,13 @@ def test_a_model_that_cannot_be_written_is_no_success(tmp_path: Path) -> None:
         _, errors = process.communicate(timeout=20)
     assert process.returncode == 1
     assert "no room" in errors
+
+
+def test_a_wish_of_before_is_enforced_too(tmp_path: Path) -> None:
+    """One that came before anybody listened for it here."""
+    with deep(tmp_path / "model", before="stop.wish()") as process:
+        assert process.wait(20) == 0
+    assert (tmp_path / "model").read_text() == "model"
 
 
 def test_a_job_that_ends_in_time_ends_by_itself() -> None:
