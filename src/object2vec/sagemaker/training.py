@@ -41,10 +41,13 @@ def train() -> None:
         except UserError as error:
             _report(error)
             sys.exit(1)
-        witness.stay_behind(_complete)
-        from sagemaker_training import trainer  # creates folders when it is imported
+        witness.work_in_a_child(_hand_over, _complete)
 
-        trainer.train()
+
+def _hand_over() -> None:
+    from sagemaker_training import trainer  # creates folders when it is imported
+
+    trainer.train()
 
 
 def main() -> None:

@@ -6,19 +6,21 @@ import ctypes
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
-from typing import Final
+from contextlib import suppress
+from typing import Final, Never
 
 #: Linux's request to get a signal when the parent has ended (`man 2 prctl`).
 PR_SET_PDEATHSIG: Final = 1
 
 
-def stay_behind(failed: Callable[[int], None]) -> None:
-    """Return in a child of this process. The process itself waits for it, hands SIGTERM on, and exits as it does.
+def work_in_a_child(work: Callable[[], None], failed: Callable[[int], None]) -> Never:
+    """Do `work` in a child of this process, which waits for it, hands SIGTERM on, and ends as it does.
 
     Where the child has failed, `failed` is called before with its status, or the number of the signal that ended it as
-    a negative one; the process then exits with 128 and that number, as a shell says it. A child whose parent is killed
-    is killed too.
+    a negative one; the process then ends with 128 and that number, as a shell says it. A child whose parent is killed
+    is killed too. Neither is open to a signal between the end of its work and its own.
     """
     sys.stdout.flush()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # until either side knows what to do with it
@@ -29,11 +31,36 @@ def stay_behind(failed: Callable[[int], None]) -> None:
         if os.getppid() != parent:
             os._exit(1)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        return
-    signal.signal(signal.SIGTERM, lambda number, _: os.kill(child, number))
+        _end(_status_of(work))
+
+    def hand_on(number: int, _: object) -> None:
+        with suppress(ProcessLookupError):  # it has just ended
+            os.kill(child, number)
+
+    signal.signal(signal.SIGTERM, hand_on)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # there is nobody to hand it to
     if code:
         failed(code)
-    sys.exit(code if code >= 0 else 128 - code)
+    _end(code if code >= 0 else 128 - code)
+
+
+def _status_of(work: Callable[[], None]) -> int:
+    """The status with which Python would end after `work`."""
+    try:
+        work()
+    except SystemExit as wish:
+        return wish.code if isinstance(wish.code, int) else int(wish.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _end(status: int) -> Never:
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
