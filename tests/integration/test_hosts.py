@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -139,6 +140,26 @@ def test_two_hosts_go_on_together(hosts: tuple[Host, Host], end: str, tmp_path: 
     assert measured(first + hosts[0].output) == measured(alone[0].output)
     assert weights_in(hosts[0]) == weights_in(alone[0])
     assert not (hosts[1].base / "checkpoints").exists()
+
+
+def test_two_hosts_in_a_step_of_a_minute_are_not_waited_for(hosts: tuple[Host, Host]) -> None:
+    """SIGTERM on both, as the platform stops a job: status 0 on both within 20 s, though one ends before the other, and
+    in the middle of a step that they make together.
+    """
+    rows = [(in0 * 50, in1 * 50, label) for in0, in1, label in rows_of(100) if in0 and in1] * 60
+    for host in hosts:
+        host.channel("train", rows, SHARDED)
+    big = {"enc0_network": "hcnn", "enc0_max_seq_len": "300", "enc0_token_embedding_dim": "300", "enc_dim": "1024"}
+    start(hosts, **big | {"mini_batch_size": "10000"})
+    hosts[1].until("Number of GPUs being used")
+    time.sleep(3)
+    began = time.monotonic()
+    for host in hosts:
+        host.process.terminate()
+    assert [host.ends(30) for host in hosts] == [0, 0], [host.output for host in hosts]
+    assert time.monotonic() - began < 20
+    assert [host.files for host in hosts] == [["config.json", "model.safetensors"], []]
+    assert "Completed Epoch" not in hosts[0].output
 
 
 def measured(lines: str) -> dict[str, str]:

@@ -82,7 +82,8 @@ def test_a_job_that_is_killed_twenty_times_is_the_same_job(
     draw, logs = random.Random(7), []
     for _ in range(20):
         start(host, hyperparameters)
-        time.sleep(draw.uniform(0.2, 0.3 + seconds / 12))
+        host.until("Provided configuration")
+        time.sleep(draw.uniform(0, seconds / 12))
         host.kill()
         logs.append(host.output)
     start(host, hyperparameters)

@@ -106,6 +106,13 @@ def test_checkpoints_come_after_every_epoch_and_old_ones_go(tmp_path: Path, capl
     assert [line for line in caplog.messages if line.startswith("Saved")] == [
         f'Saved checkpoint to "{folder}/checkpoint-00{epoch}-000000000.json"' for epoch in (1, 2, 3, 4)
     ]
+    ends = []
+    for _ in range(2):  # the first, and one that finds nothing left to train
+        ends.append([line for line in caplog.messages if line.startswith(("Best model", "#quality_metric"))])
+        caplog.clear()
+        run(job(tmp_path))
+    best = next(n for n, line in enumerate(ends[0]) if line.startswith("Best model"))
+    assert ends[1] == ends[0][best:]
 
 
 def test_checkpoints_come_within_long_epochs(

@@ -93,11 +93,17 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
+def change(path: Path) -> None:
+    """Other numbers in a file that is as good as before."""
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"0.1", b"0.2") if path.suffix == ".json" else content[:-1] + b"?")
+
+
 def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("spoil", [truncate, flip, empty, Path.unlink])
+@pytest.mark.parametrize("spoil", [truncate, flip, change, empty, Path.unlink])
 @pytest.mark.parametrize("suffix", [".json", ".safetensors"])
 def test_a_broken_one_is_left_out(
     tmp_path: Path, spoil: Callable[[Path], object], suffix: str, caplog: pytest.LogCaptureFixture

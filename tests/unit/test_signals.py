@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -33,14 +35,18 @@ with heeded(stop, signal.SIGTERM, signal.SIGINT):
 """
 
 
-def deep(path: Path, *, before: str = "", more: str = "") -> subprocess.Popen[str]:
+@contextmanager
+def deep(path: Path, *, before: str = "", more: str = "") -> Iterator[subprocess.Popen[str]]:
+    """The process in its call; it does not outlive the test."""
     code = DEEP.format(before=before, more=more)
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout
-    assert process.stdout.readline() == "ready\n"
-    return process
+    command = [sys.executable, "-c", code, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

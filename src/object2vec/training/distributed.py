@@ -71,7 +71,7 @@ class Group:
     def __init__(self, peers: Peers | None = None, device: torch.device | None = None) -> None:
         self._peers = peers
         self._device = device
-        self._lost_one = False
+        self.lost = False  # another rank, on the way
 
     @property
     def device(self) -> torch.device:
@@ -170,12 +170,12 @@ class Group:
         try:
             yield
         except RuntimeError as error:
-            self._lost_one = True
+            self.lost = True
             raise AlgorithmError(peers.lost(error)) from error
 
     def part(self, error: BaseException) -> None:
         """Leave after `error`: the other ranks hear of it, if the fault is this one's own."""
-        if self._peers and not self._lost_one:
+        if self._peers and not self.lost:
             family = error.family if isinstance(error, Object2VecError) else type(error).__name__
             self._peers.tell(f"failed with {family}: {error}")
 

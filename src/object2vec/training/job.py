@@ -82,25 +82,27 @@ def run(job: Job, *, group: Group = ALONE, stop: Stop | None = None, bar: bool =
     train, validation, test = _read_channels(job, hyperparameters, group, checkpoints)
     logger.info(f"Number of GPUs being used: {group.processes if group.device.type == 'cuda' else 0}")
     clock.lap("setuptime")
-    if trainer.epochs_before and not (checkpoints and checkpoints.found):
-        logger.info("Warming the optimizer up: an epoch in which no weight moves")
-        trainer.warm_up(train, stop)
     try:
+        if trainer.epochs_before and not (checkpoints and checkpoints.found):
+            logger.info("Warming the optimizer up: an epoch in which no weight moves")
+            trainer.warm_up(train, stop)
         best = trainer.fit(train, validation, stop)
+        report.best(best.epoch, best.loss, best.metrics)
+        clock.lap("training.time")
+        writer.write()
+        clock.lap("model.serialize.time")
+        if test and not group.any(stop()):
+            report.tested(evaluate(trainer.network, test, trainer.objective, group), test.size)
+        clock.lap("model.score.time")
+        group.wait()  # the platform may end all hosts when the first one has ended
     except AlgorithmError as error:
-        if trainer.best.epoch is None:
+        stopped = stop() and group.lost  # like the others, some of whom had no time to wait for this rank
+        if not stopped and trainer.best.epoch is None:
             raise
         writer.write()
-        kept = f"the model of epoch {trainer.best.epoch}, the best so far, is in {job.model_dir}"
-        raise AlgorithmError(f"{error}; {kept}") from error
-    report.best(best.epoch, best.loss, best.metrics)
-    clock.lap("training.time")
-    writer.write()
-    clock.lap("model.serialize.time")
-    if test and not group.any(stop()):
-        report.tested(evaluate(trainer.network, test, trainer.objective, group), test.size)
-    clock.lap("model.score.time")
-    group.wait()  # the platform may end all hosts when the first one has ended
+        if not stopped:
+            kept = f"the model of epoch {trainer.best.epoch}, the best so far, is in {job.model_dir}"
+            raise AlgorithmError(f"{error}; {kept}") from error
     report.finished(clock.started, clock.laps | {"totaltime": clock.since_start})
 
 

@@ -245,7 +245,7 @@ class Trainer:
 
     def _keep(self) -> None:
         """Write a checkpoint, if that is wished for; all ranks do this at once."""
-        if self.checkpoints:
+        if self.checkpoints and (self.epoch or self.batch):
             metrics = self.group.each(self.metrics.numbers)
             self.checkpoints.save(state.collect(self, metrics))
 
