@@ -8,8 +8,10 @@
     │   └── RequestError          an HTTP request
     │       ├── NotAcceptableError
     │       ├── PayloadTooLargeError
+    │       ├── RequestTimeoutError
     │       └── UnsupportedMediaTypeError
-    └── AlgorithmError            what was given is fine, and the work failed all the same
+    ├── AlgorithmError            what was given is fine, and the work failed all the same
+    └── OverloadedError           more requests than can be answered in time
 
 The class decides the exit status of a command and the status of an HTTP reply; nothing else does.
 A message is one sentence that says what was got, where, and what was wanted.
@@ -33,6 +35,12 @@ class Object2VecError(Exception):
 
 class AlgorithmError(Object2VecError):
     """The input is valid and the work failed: a loss that is not finite, say."""
+
+
+class OverloadedError(Object2VecError):
+    """More requests than can be answered in time; to be sent again later."""
+
+    http_status = 503
 
 
 class UserError(Object2VecError):
@@ -80,6 +88,12 @@ class PayloadTooLargeError(RequestError):
     """A request body above the limit."""
 
     http_status = 413
+
+
+class RequestTimeoutError(RequestError):
+    """A request whose body did not come."""
+
+    http_status = 408
 
 
 class UnsupportedMediaTypeError(RequestError):

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from object2vec.arrays import Float32, Int32
 from object2vec.errors import AlgorithmError, ArtifactError, Object2VecError
-from object2vec.serving.application import ATTRIBUTES, create_app
-from object2vec.serving.instances import Instances, Prediction
-from object2vec.serving.predictor import Predictor
+from object2vec.serving.application import create_app
+from object2vec.serving.instances import Instances
+from object2vec.serving.lookup import Lookup
+from object2vec.serving.negotiation import ATTRIBUTES
+from object2vec.serving.predictor import Predictor, Question
 from small import configured, network_of
 
 JSON, JSON_LINES = "application/json", "application/jsonlines"
@@ -63,38 +67,54 @@ def test_ping(client: FlaskClient, method: str) -> None:
     assert (reply.status_code, reply.data) == (200, b"")
 
 
-class Slow(Predictor):
-    """A predictor that waits to be let go on, and counts how many calls are in it at once."""
+class SlowLookup(Lookup):
+    """Scores that wait to be let go on; it counts how many passes are in it at once, and how many pairs each has."""
 
-    def __init__(self, like: Predictor) -> None:
-        super().__init__(like.network, like.hyperparameters, directory=Path("nowhere"))
+    def __init__(self, lookup: Lookup) -> None:
+        self.__dict__.update(lookup.__dict__)
         self.entered, self.let_go = threading.Event(), threading.Event()
         self.inside = self.most_inside = 0
+        self.pairs: list[int] = []
 
-    def answer(self, *args: Any, **kwargs: Any) -> list[Prediction]:
+    def scores(self, tokens: tuple[Int32, Int32]) -> Float32:
         self.inside += 1
         self.most_inside = max(self.most_inside, self.inside)
+        self.pairs.append(len(tokens[0]))
         self.entered.set()
         assert self.let_go.wait(10)
         self.inside -= 1
-        return super().answer(*args, **kwargs)
+        return super().scores(tokens)
 
 
-def test_ping_does_not_wait_for_invocations(predictor: Predictor) -> None:
-    """Invocations take turns, one at a time; health does not."""
-    slow = Slow(predictor)
-    app = create_app(slow)
-    replies: list[TestResponse] = []
-    threads = [threading.Thread(target=lambda: replies.append(invoke(app.test_client()))) for _ in range(4)]
-    for thread in threads:
-        thread.start()
+def test_ping_does_not_wait_for_invocations() -> None:
+    """Invocations take turns, those that wait share the next one and get each its own; health does not wait."""
+    hyperparameters = configured()
+    predictor = Predictor(network_of(hyperparameters), hyperparameters, directory=Path("nowhere"))
+    bodies = [f'{{"instances": [{{"in0": [{n}], "in1": [{n}]}}]}}' for n in (1, 2, 3, 4)]
+    wanted = [invoke(create_app(predictor).test_client(), body).data for body in bodies]
+    slow = predictor._lookup = SlowLookup(predictor._lookup)  # type: ignore[arg-type]
+    app = create_app(predictor)
+    replies: dict[str, bytes] = {}
+
+    def ask(body: str) -> None:
+        replies[body] = invoke(app.test_client(), body).data
+
+    threads = [threading.Thread(target=ask, args=(body,)) for body in bodies]
+    threads[0].start()
     assert slow.entered.wait(10)
+    for thread in threads[1:]:
+        thread.start()
+    while len(app.extensions["invocations"]._turns._waiting) < 3:
+        time.sleep(0.01)
     assert app.test_client().get("/ping").status_code == 200
     slow.let_go.set()
     for thread in threads:
         thread.join()
-    assert [reply.status_code for reply in replies] == [200] * 4
-    assert slow.most_inside == 1
+    assert [json.loads(replies[body]) for body in bodies] == [
+        {"predictions": [{"scores": pytest.approx(json.loads(reply)["predictions"][0]["scores"], abs=1e-6)}]}
+        for reply in wanted
+    ]
+    assert (slow.most_inside, slow.pairs) == (1, [1, 3])
 
 
 # Invocations.
@@ -252,7 +272,7 @@ class Failing(Predictor):
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    def answer(self, instances: Instances, **_: Any) -> list[Prediction]:
+    def ask(self, instances: Instances, **_: Any) -> Question:
         raise self.error
 
 

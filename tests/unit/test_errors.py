@@ -15,8 +15,10 @@ from object2vec.errors import (
     HyperparameterError,
     NotAcceptableError,
     Object2VecError,
+    OverloadedError,
     PayloadTooLargeError,
     RequestError,
+    RequestTimeoutError,
     UnsupportedMediaTypeError,
     UserError,
 )
@@ -32,6 +34,7 @@ def tree(error: type[Object2VecError]) -> Iterator[type[Object2VecError]]:
 EXPECTED = {
     Object2VecError: (1, 500, "AlgorithmError"),
     AlgorithmError: (1, 500, "AlgorithmError"),
+    OverloadedError: (1, 503, "AlgorithmError"),
     UserError: (2, 400, "ClientError"),
     HyperparameterError: (2, 400, "ClientError"),
     DataError: (2, 400, "ClientError"),
@@ -39,6 +42,7 @@ EXPECTED = {
     RequestError: (2, 400, "ClientError"),
     NotAcceptableError: (2, 406, "ClientError"),
     PayloadTooLargeError: (2, 413, "ClientError"),
+    RequestTimeoutError: (2, 408, "ClientError"),
     UnsupportedMediaTypeError: (2, 415, "ClientError"),
 }
 

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from object2vec.errors import ArtifactError, Object2VecError, UserError
 from object2vec.sagemaker.environment import Directories
-from object2vec.serving.instances import Mode, to_mode
-from object2vec.serving.wire import TYPES
+from object2vec.serving.negotiation import TYPES, Mode, to_mode
 
 if TYPE_CHECKING:
     from flask import Flask
