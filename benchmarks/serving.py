@@ -113,7 +113,7 @@ def serving(name: str, model: Path) -> Iterator[int]:
     command = str(Path(sys.executable).with_name("object2vec"))
     words = {
         "object2vec": [command, "serve", "--model", str(model), "--port", str(port)],
-        "empty": [*gunicorn_arguments(settings)[:-1], "plain_server:empty()"],
+        "empty": [*gunicorn_arguments(settings, Path("unused"))[:-1], "plain_server:empty()"],
         "plain": [*plainly, f"plain_server:predictor({str(model)!r}, batched=False)"],
         "plain, batched": [*plainly, f"plain_server:predictor({str(model)!r}, batched=True)"],
     }[name]

@@ -24,8 +24,9 @@ from object2vec.sagemaker.serving import (
 )
 from small import configured, network_of
 
-FOUR = Machine(cpus=4, gpu=False)
-GPU = Machine(cpus=8, gpu=True)
+FOUR = Machine(cpus=4, memory=2**33, gpu=False)
+GPU = Machine(cpus=8, memory=2**33, gpu=True)
+SCRATCH = Path("/scratch")
 
 
 def settings(machine: Machine = FOUR, **environment: str) -> Settings:
@@ -33,13 +34,13 @@ def settings(machine: Machine = FOUR, **environment: str) -> Settings:
 
 
 def value_of(argument: str, of: Settings) -> str:
-    words = arguments(of)
+    words = arguments(of, SCRATCH)
     return words[words.index(argument) + 1]
 
 
 def call_of(of: Settings) -> dict[str, object]:
     """The arguments of the factory, as gunicorn reads them from its last word."""
-    module, _, call = arguments(of)[-1].partition(":")
+    module, _, call = arguments(of, SCRATCH)[-1].partition(":")
     assert module == "object2vec.sagemaker.serving"
     expression = ast.parse(call, mode="eval").body
     assert isinstance(expression, ast.Call)
@@ -55,6 +56,7 @@ def test_without_variables() -> None:
     """What the platform expects: its port, all CPUs, 25 MB, replies in the request's type."""
     assert settings() == Settings(
         model=Path("/opt/ml/model"),
+        multi_model=False,
         mode="classification",
         host="0.0.0.0",
         port=8080,
@@ -155,12 +157,12 @@ def test_gpu_has_one_worker_that_loads_for_itself() -> None:
     """CUDA does not survive the fork of a loaded master, and memory of a GPU is for one model."""
     assert settings(GPU).workers == 1
     assert settings(GPU, SAGEMAKER_MODEL_SERVER_WORKERS="2").workers == 2
-    assert "--preload" not in arguments(settings(GPU))
+    assert "--preload" not in arguments(settings(GPU), SCRATCH)
     assert call_of(settings(GPU))["device"] is None
 
 
 def test_without_a_gpu_the_model_is_loaded_once() -> None:
-    assert "--preload" in arguments(settings())
+    assert "--preload" in arguments(settings(), SCRATCH)
     assert call_of(settings())["device"] == "cpu"
 
 
@@ -170,7 +172,7 @@ def test_without_a_gpu_the_model_is_loaded_once() -> None:
 def test_arguments() -> None:
     """Address, workers, threads enough that /ping has one beside requests, and less grace than the platform's 30 s."""
     given = settings(SAGEMAKER_BIND_TO_PORT="9000", SAGEMAKER_MODEL_SERVER_TIMEOUT="30")
-    assert arguments(given)[:2] == ["-m", "gunicorn"]
+    assert arguments(given, SCRATCH)[:2] == ["-m", "gunicorn"]
     assert value_of("--bind", given) == "0.0.0.0:9000"
     assert value_of("--workers", given) == "4"
     assert value_of("--worker-class", given) == "gthread"
@@ -180,6 +182,8 @@ def test_arguments() -> None:
     assert int(value_of("--keep-alive", given)) > 60  # the idle time of common proxies
     assert call_of(given) == {
         "directory": "/opt/ml/model",
+        "scratch": "/scratch",
+        "room": None,
         "mode": "classification",
         "device": "cpu",
         "max_payload": 25 * 2**20,

@@ -9,56 +9,110 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final
 
+import orjson
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, NotFound
 
-from object2vec.errors import Object2VecError
-from object2vec.serving.invocations import Environ, Invocations
+from object2vec.errors import Object2VecError, RequestError
+from object2vec.serving.invocations import Environ, Invocations, read_body
+from object2vec.serving.models import Models
 from object2vec.serving.predictor import Predictor
 from object2vec.serving.replies import UNFORESEEN, Reply, refusal, refused
 
 # Batch transform: the platform allows MaxConcurrentTransforms × MaxPayloadInMB up to 100, and sends 6 MB by default.
 MOST_IN_FLIGHT_MB: Final = 100
 PAYLOAD_MB: Final = 6
+#: The longest body that loads a model, in bytes.
+LOAD_BODY: Final = 2**16
 
 Wsgi = Callable[[Environ, Any], Iterable[bytes]]
 
 
 def create_app(
-    predictor: Predictor, *, max_payload: int | None = None, concurrency: int = 1, accept: str | None = None
+    models: Predictor | Models, *, max_payload: int | None = None, concurrency: int = 1, accept: str | None = None
 ) -> Flask:
-    """The application that answers with `predictor`.
+    """The application that answers with a model, or with those of a multi-model endpoint.
 
     `max_payload` is in bytes, and None for no limit; `concurrency` is how many requests can be worked on at a time;
     `accept` is the type to answer in where a request leaves it open, and None for the request's own.
     """
     app = Flask(__name__, static_folder=None)
-    invocations = Invocations(most=max_payload, accept=accept)
-    app.extensions["invocations"] = invocations
+    invocations = app.extensions["invocations"] = Invocations(most=max_payload, accept=accept)
     app.add_url_rule("/ping", "ping", Response, methods=["GET", "POST"])
-    app.add_url_rule("/invocations", "invocations", methods=["POST"])  # for its name: see _ahead
     app.add_url_rule("/execution-parameters", "parameters", partial(_parameters, concurrency))
+    if isinstance(models, Models):
+        _add_models(app, models)
+    else:
+        app.add_url_rule("/invocations", "invocations", methods=["POST"])
     app.register_error_handler(Object2VecError, lambda error: _response(refusal(error)))
     app.register_error_handler(HTTPException, _refuse)
-    ahead = _ahead(app.wsgi_app, lambda environ: invocations.answer(environ, lambda: predictor))
-    app.wsgi_app = ahead  # type: ignore[method-assign, assignment]
+    app.wsgi_app = _ahead(app.wsgi_app, models, invocations)  # type: ignore[method-assign, assignment]
     return app
 
 
-def _ahead(app: Wsgi, invoke: Callable[[Environ], Reply]) -> Wsgi:
-    """The application with /invocations taken out of it: the one route for which Flask's part of the time counts."""
+def _ahead(app: Wsgi, models: Predictor | Models, invocations: Invocations) -> Wsgi:
+    """The application with invocations taken out of it: the one route for which Flask's part of the time counts."""
 
     def wsgi(environ: Environ, start_response: Any) -> Iterable[bytes]:
-        if environ["PATH_INFO"] != "/invocations" or environ["REQUEST_METHOD"] != "POST":
+        find = _finder(models, environ["PATH_INFO"])
+        if find is None or environ["REQUEST_METHOD"] != "POST":
             return app(environ, start_response)
         try:
-            reply = invoke(environ)
+            reply = invocations.answer(environ, find)
         except Exception as error:
             reply = refusal(error)
         start_response(reply.line, reply.fields)
         return reply.body
 
     return wsgi
+
+
+def _finder(models: Predictor | Models, path: str) -> Callable[[], Predictor] | None:
+    """What finds the model that an invocation's path names; None if it is the path of no invocation."""
+    if not isinstance(models, Models):
+        return (lambda: models) if path == "/invocations" else None
+    match path.split("/"):
+        case ["", "models", name, "invoke"]:
+            text = name.encode("latin-1").decode("utf-8", "replace")  # as WSGI has it: PEP 3333
+            return lambda: models.predictor(text)
+    return None
+
+
+def _add_models(app: Flask, models: Models) -> None:
+    """The platform's interface to load and unload models, with the words of multi-model-server."""
+
+    def load() -> Response:
+        name, url = _named(read_body(request.environ, LOAD_BODY))
+        models.load(name, url)
+        return _response(Reply.of({"status": "Workers scaled"}))
+
+    def unload(name: str) -> Response:
+        models.unload(name)
+        return _response(Reply.of({"status": f'Model "{name}" unregistered'}))
+
+    app.add_url_rule("/models", "load", load, methods=["POST"])
+    app.add_url_rule(
+        "/models", "list", lambda: _response(Reply.of(models.page(request.args.get("next_page_token", ""))))
+    )
+    app.add_url_rule("/models/<name>", "describe", lambda name: _response(Reply.of(models.describe(name))))
+    app.add_url_rule("/models/<name>", "unload", unload, methods=["DELETE"])
+    app.add_url_rule("/models/<name>/invoke", "invoke", methods=["POST"])
+
+
+def _named(body: bytes) -> tuple[str, str]:
+    """The name and the url of a model to be loaded.
+
+    Raises:
+        RequestError: the body has none.
+    """
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        document = None
+    names = ("model_name", "url")
+    if not isinstance(document, dict) or not all(isinstance(document.get(name), str) for name in names):
+        raise RequestError('wanted a JSON object like {"model_name": "m", "url": "/opt/ml/models/m/model"}')
+    return document["model_name"], document["url"]
 
 
 def _parameters(concurrency: int) -> Response:

@@ -58,7 +58,7 @@ class Invocations:
 
     def _answer(self, environ: Environ, predictor: Callable[[], Predictor]) -> Reply:
         model = predictor()
-        body = _read_body(environ, self._most)
+        body = read_body(environ, self._most)
         if not body.strip():
             return Reply(204)
         content = negotiation.to_content(environ.get("CONTENT_TYPE"))
@@ -81,7 +81,7 @@ def _lines(answers: Iterable[Answers]) -> Iterator[bytes]:
         between = b"\n"
 
 
-def _read_body(environ: Environ, most: int | None) -> bytes:
+def read_body(environ: Environ, most: int | None) -> bytes:
     """The request's body, however it is sent.
 
     Raises:

@@ -57,7 +57,7 @@ def refusal(error: Exception) -> Reply:
         return refused(500, "InternalServerError", UNFORESEEN)
     if error.http_status == HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.error("%s", error, exc_info=error)
-    return refused(error.http_status, type(error).__name__, str(error))
+    return refused(error.http_status, error.reply_type or type(error).__name__, str(error))
 
 
 def refused(status: int, kind: str, message: str) -> Reply:
