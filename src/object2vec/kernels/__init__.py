@@ -53,10 +53,10 @@ def _call(name: str, *arguments: object) -> int:
 
 
 def _argument(value: object) -> object:
-    if isinstance(value, Tensor):
-        return c_void_p(value.data_ptr())
     if isinstance(value, int):
         return c_int64(value)
+    if isinstance(value, Tensor):
+        return c_void_p(value.data_ptr())
     return c_void_p(value.ctypes.data) if isinstance(value, np.ndarray) else value
 
 
@@ -302,7 +302,7 @@ def read_instances(text: bytes, *, document: bool) -> Sides | None:
     values = np.empty((2, size // 2 + 1), np.int32)
     places = np.empty((6, size // len('{"in0":[]}') + 2), np.int64)
     places[:2, 0] = 0
-    found = _call("read_instances", text, size, int(document), values, values.shape[1], places, places.shape[1])
+    found = _call("read_instances", text, size, int(document), values, size // 2 + 1, places, places.shape[1])
     if found < 0:
         return None
     left, right = places[5, :2].tolist()

@@ -186,6 +186,7 @@ def application(
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     from object2vec.serving.application import create_app  # torch is slow to import, and `serve` needs none of it
     from object2vec.serving.models import Models
+    from object2vec.serving.observation import Observation
     from object2vec.serving.predictor import Predictor
 
     atexit.register(_remove, scratch, os.getpid())
@@ -202,7 +203,8 @@ def application(
     except Object2VecError as error:
         logger.critical("cannot serve: %s", error)
         raise SystemExit(CANNOT_LOAD) from None
-    app = create_app(models, max_payload=max_payload, concurrency=concurrency, accept=accept)
+    observation = Observation(shared=Path(scratch, "metrics"), log=sys.stdout.buffer)
+    app = create_app(models, max_payload=max_payload, concurrency=concurrency, accept=accept, observation=observation)
     # What stands now stays to the end. The collector need not look at it again: workers go on sharing its memory, and
     # a process ends in a fraction of the time.
     gc.freeze()

@@ -14,8 +14,9 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, NotFound
 
 from object2vec.errors import Object2VecError, RequestError
-from object2vec.serving.invocations import Environ, Invocations, read_body
+from object2vec.serving.invocations import Invocations, read_body
 from object2vec.serving.models import Models
+from object2vec.serving.observation import Environ, Observation, Wsgi
 from object2vec.serving.predictor import Predictor
 from object2vec.serving.replies import UNFORESEEN, Reply, refusal, refused
 
@@ -25,28 +26,33 @@ PAYLOAD_MB: Final = 6
 #: The longest body that loads a model, in bytes.
 LOAD_BODY: Final = 2**16
 
-Wsgi = Callable[[Environ, Any], Iterable[bytes]]
-
 
 def create_app(
-    models: Predictor | Models, *, max_payload: int | None = None, concurrency: int = 1, accept: str | None = None
+    models: Predictor | Models,
+    *,
+    max_payload: int | None = None,
+    concurrency: int = 1,
+    accept: str | None = None,
+    observation: Observation | None = None,
 ) -> Flask:
     """The application that answers with a model, or with those of a multi-model endpoint.
 
     `max_payload` is in bytes, and None for no limit; `concurrency` is how many requests can be worked on at a time;
     `accept` is the type to answer in where a request leaves it open, and None for the request's own.
     """
+    observation = observation or Observation()
     app = Flask(__name__, static_folder=None)
     invocations = app.extensions["invocations"] = Invocations(most=max_payload, accept=accept)
     app.add_url_rule("/ping", "ping", Response, methods=["GET", "POST"])
     app.add_url_rule("/execution-parameters", "parameters", partial(_parameters, concurrency))
+    app.add_url_rule("/metrics", "metrics", lambda: Response(observation.metrics(), mimetype="text/plain"))
     if isinstance(models, Models):
         _add_models(app, models)
     else:
         app.add_url_rule("/invocations", "invocations", methods=["POST"])
     app.register_error_handler(Object2VecError, lambda error: _response(refusal(error)))
     app.register_error_handler(HTTPException, _refuse)
-    app.wsgi_app = _ahead(app.wsgi_app, models, invocations)  # type: ignore[method-assign, assignment]
+    app.wsgi_app = observation.over(_ahead(app.wsgi_app, models, invocations))  # type: ignore[method-assign, assignment]
     return app
 
 

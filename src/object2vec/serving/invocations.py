@@ -6,7 +6,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from threading import Semaphore
-from typing import Any, Final
+from typing import Final
 
 from object2vec.errors import (
     OverloadedError,
@@ -18,17 +18,17 @@ from object2vec.errors import (
 from object2vec.serving import negotiation, wire
 from object2vec.serving.instances import Answers
 from object2vec.serving.negotiation import JSON_LINES
+from object2vec.serving.observation import INSTANCES, Environ
 from object2vec.serving.predictor import Predictor
 from object2vec.serving.replies import Reply
 from object2vec.serving.turns import Turns
-
-Environ = dict[str, Any]
 
 #: Invocations under way in a process at a time, from the first byte of a body to the reply. It has more threads than
 #: these, so that one is left for /ping.
 AT_ONCE: Final = 192
 #: Seconds without a byte from a client after which it is given up.
 SILENCE: Final = 60
+PATIENCE: Final = struct.pack("ll", SILENCE, 0)  # a timeval
 #: How much of a body that is too long is read, and thrown away.
 DRAINED_MB: Final = 1024
 
@@ -64,7 +64,7 @@ class Invocations:
         content = negotiation.to_content(environ.get("CONTENT_TYPE"))
         kind = negotiation.to_reply_type(environ.get("HTTP_ACCEPT"), self._accept or content.type)
         instances = wire.decode(body, content)
-        environ["object2vec.instances"] = len(instances)
+        environ[INSTANCES] = len(instances)
         mode = negotiation.mode_of(environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES", ""))
         question = model.ask(instances, mode=mode, max_seq_lens=content.max_seq_lens)
         answers = self._turns.answer(question)
@@ -117,7 +117,7 @@ def _read(environ: Environ, length: int) -> bytes:
     connection = environ.get("gunicorn.socket")
     if connection is not None:
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            connection.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", SILENCE, 0))
+            connection.setsockopt(socket.SOL_SOCKET, option, PATIENCE)
     try:
         body: bytes = environ["wsgi.input"].read(length)
     except BlockingIOError:

@@ -75,7 +75,7 @@ def single_tokens(columns: tuple[Column, Column], count: int) -> tuple[Int32, In
         return None
     for column in columns:
         values = column.sequences.values
-        if not len(column) == len(values) == count or not values.all():
+        if not len(column) == len(values) == count or 0 in values.tolist():
             return None
         if count > 1 and (column.sequences.lengths != 1).any():
             return None

@@ -9,6 +9,7 @@ import codecs
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal, get_args
 
 from object2vec.errors import NotAcceptableError, RequestError, UnsupportedMediaTypeError, UserError
@@ -35,6 +36,7 @@ class Content:
     max_seq_lens: tuple[int, int] | None = None
 
 
+@lru_cache(maxsize=256)  # nearly all requests have the same headers
 def to_content(header: str | None) -> Content:
     """Read a Content-Type; without one the body is JSON.
 
@@ -55,6 +57,7 @@ def to_content(header: str | None) -> Content:
     )
 
 
+@lru_cache(maxsize=256)
 def to_reply_type(accept: str | None, default: str) -> str:
     """The type to answer in: what `accept` likes best, and `default` where it does not care.
 

@@ -27,7 +27,7 @@ from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 from object2vec.model.tokens import Tokens
 from object2vec.serving.instances import NOTHING, SIDES, Answers, Column, Instances, Side, Vectors
-from object2vec.serving.lookup import Lookup, single_tokens
+from object2vec.serving.lookup import FEW, Lookup, single_tokens
 from object2vec.serving.negotiation import Mode
 
 #: What bounds the memory of a request of any size: instances worked on at a time, and tokens in one pass.
@@ -130,9 +130,10 @@ class Predictor:
         """What the instances have of a side, cut; every id is known to the model."""
         column = instances.columns[side]
         size = self.hyperparameters.encoders[side].vocab_size
-        ids = column.sequences.values.view(np.uint32)  # a negative one is among the largest
-        if ids.max(initial=0) >= size:
-            wrong = (ids >= size) & column.sequences.among_first(max_seq_len)
+        ids = column.sequences.values
+        few = len(ids) <= FEW  # for which numpy takes longer to begin than to look
+        if not all(0 <= token < size for token in ids.tolist()) if few else ids.view(np.uint32).max() >= size:
+            wrong = (ids.view(np.uint32) >= size) & column.sequences.among_first(max_seq_len)
             if wrong.any():
                 row, token = column.at(int(wrong.argmax()))
                 raise RequestError(f"{instances.name(row)}: {_unknown(SIDES[side], token, size)}")

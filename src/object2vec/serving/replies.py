@@ -43,9 +43,9 @@ class Reply:
         fields = []
         if isinstance(self.body, tuple):
             fields.append(("Content-Length", str(sum(map(len, self.body)))))
-        if self.status != HTTPStatus.NO_CONTENT:
+        if self.status != 204:
             fields.append(("Content-Type", self.type))
-        if self.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        if self.status == 503:
             fields.append(("Retry-After", "1"))
         return fields
 
@@ -55,7 +55,7 @@ def refusal(error: Exception) -> Reply:
     if not isinstance(error, Object2VecError):
         logger.error("%s", UNFORESEEN, exc_info=error)
         return refused(500, "InternalServerError", UNFORESEEN)
-    if error.http_status == HTTPStatus.INTERNAL_SERVER_ERROR:
+    if error.http_status == 500:
         logger.error("%s", error, exc_info=error)
     return refused(error.http_status, error.reply_type or type(error).__name__, str(error))
 
