@@ -23,6 +23,7 @@ class Server:
 
     def __init__(self, model: Path, log: Path, **environment: str) -> None:
         self.port = free_port()
+        self.count = int(environment.get("SAGEMAKER_MODEL_SERVER_WORKERS", 2))
         self.log = log
         with log.open("wb") as file:
             self.process = subprocess.Popen(
@@ -34,7 +35,7 @@ class Server:
         self._wait()
 
     def _wait(self) -> None:
-        """Until /ping is answered, which must be with 200 from the first time on."""
+        """Until all workers are there and /ping is answered, which must be with 200 from the first time on."""
         for _ in range(600):
             assert self.process.poll() is None, self.log.read_text()
             try:
@@ -43,7 +44,8 @@ class Server:
                 time.sleep(0.1)
             else:
                 assert status == 200
-                return
+                if len(self.workers()) == self.count:
+                    return
         pytest.fail(self.log.read_text())
 
     def connection(self) -> http.client.HTTPConnection:

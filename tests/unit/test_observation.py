@@ -41,7 +41,7 @@ def test_a_request_is_a_line(client: FlaskClient, log: io.BytesIO) -> None:
     """JSON with what one looks for, whatever the request was answered."""
     reply = client.post("/invocations", data=PAIR, headers={ECHOED[0]: "abc"})
     client.post("/invocations", data="{")
-    client.get("/nothing\n{}").close()
+    client.get("/nothing%0a{}").close()
     told, refused, missing = lines(log)
     assert told.pop("time").endswith("+00:00")
     assert 0 < told.pop("seconds") < 10

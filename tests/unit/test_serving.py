@@ -26,7 +26,7 @@ from small import configured, network_of
 
 FOUR = Machine(cpus=4, memory=2**33, gpu=False)
 GPU = Machine(cpus=8, memory=2**33, gpu=True)
-SCRATCH = Path("/scratch")
+SCRATCH = Path("nowhere")  # removed at the end of what serves
 
 
 def settings(machine: Machine = FOUR, **environment: str) -> Settings:
@@ -182,7 +182,7 @@ def test_arguments() -> None:
     assert int(value_of("--keep-alive", given)) > 60  # the idle time of common proxies
     assert call_of(given) == {
         "directory": "/opt/ml/model",
-        "scratch": "/scratch",
+        "scratch": "nowhere",
         "room": None,
         "mode": "classification",
         "device": "cpu",

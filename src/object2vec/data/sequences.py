@@ -95,6 +95,8 @@ class Sequences:
         if len(self.values) <= most or (lengths := self.lengths).max() <= most:
             return self
         offsets = np.concatenate([[0], np.cumsum(np.minimum(lengths, most))])
+        if kernels.available():
+            return Sequences(kernels.take(self.values, self.offsets, np.arange(len(lengths)), offsets), offsets)
         return Sequences(self.values[self.among_first(most)], offsets)
 
     def distinct(self) -> tuple[Int32, Int32]:

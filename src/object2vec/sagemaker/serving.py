@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 #: Connections that one worker holds at a time. Invocations take turns in it and /ping does not: it waits only where
 #: there are more connections than these.
-THREADS: Final = 256
+THREADS: Final = 512
 #: Seconds for a worker to load its model in: the platform's own budget before it gives up on a container.
 TIMEOUT: Final = 480
 #: Seconds that running requests get after SIGTERM; the platform kills after 30.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from threading import Semaphore
 from typing import Final
 
@@ -28,7 +29,7 @@ from object2vec.serving.turns import Turns
 AT_ONCE: Final = 192
 #: Seconds without a byte from a client after which it is given up.
 SILENCE: Final = 60
-PATIENCE: Final = struct.pack("ll", SILENCE, 0)  # a timeval
+PATIENCE: Final = struct.pack("ll", SILENCE, 0)
 #: How much of a body that is too long is read, and thrown away.
 DRAINED_MB: Final = 1024
 
@@ -113,11 +114,11 @@ def read_body(environ: Environ, most: int | None) -> bytes:
     return body
 
 
-def _read(environ: Environ, length: int) -> bytes:
+def _read(environ: Environ, length: int, patience: int = SILENCE) -> bytes:
     connection = environ.get("gunicorn.socket")
     if connection is not None:
-        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            connection.setsockopt(socket.SOL_SOCKET, option, PATIENCE)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", patience, 0))  # a timeval
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, PATIENCE)
     try:
         body: bytes = environ["wsgi.input"].read(length)
     except BlockingIOError:
@@ -129,9 +130,10 @@ def _read(environ: Environ, length: int) -> bytes:
 
 def _drain(environ: Environ) -> None:
     """Read on, so that a client which sends all before it reads anything gets to see why it is refused."""
-    for _ in range(DRAINED_MB):
-        if not _read(environ, 2**20):
-            return
+    with suppress(RequestError):
+        for _ in range(DRAINED_MB):
+            if not _read(environ, 2**20, patience=1):
+                return
 
 
 def _too_long(most: int) -> PayloadTooLargeError:

@@ -21,6 +21,7 @@ PATHS: Final = ("/ping", "/invocations", "/models", "/execution-parameters", "/m
 #: What a client may send to know its reply by; the platform passes on what a container sends back.
 ECHOED: Final = ("X-Amzn-SageMaker-Inference-Id", "X-Amzn-SageMaker-Custom-Attributes")
 ECHOED_AS: Final = [(name, f"HTTP_{name.upper().replace('-', '_')}") for name in ECHOED]
+LARGEST: Final = 2**63 - 1  # of integers in JSON
 INFERENCE_ID: Final = ECHOED_AS[0][1]
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 COUNTS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000, 100_000)
@@ -132,10 +133,10 @@ def _line(environ: Environ, status: str, seconds: float, sent: int, instances: i
     line: dict[str, object] = {
         "time": datetime.now(UTC),
         "method": environ["REQUEST_METHOD"],
-        "path": environ["PATH_INFO"],
+        "path": environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace"),  # as WSGI has it: PEP 3333
         "status": int(status),
         "seconds": round(seconds, 6),
-        "received": int(environ.get("CONTENT_LENGTH") or 0),
+        "received": min(int(environ.get("CONTENT_LENGTH") or 0), LARGEST),  # a client may say what it likes
         "sent": sent,
     }
     if instances is not None:
