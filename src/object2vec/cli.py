@@ -184,7 +184,9 @@ def _add_predict(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument(
         "--content-type", default="application/jsonlines", metavar="TYPE", help=f"of the input: {types}"
     )
-    parser.add_argument("--accept", metavar="TYPE", help=f"of the output: {types} (default: the input's)")
+    parser.add_argument(
+        "--accept", metavar="TYPE", help=f"of the output: {types}, or application/x-npy (default: the input's)"
+    )
     parser.set_defaults(verb=_predict)
 
 
@@ -202,7 +204,7 @@ def _predict(arguments: argparse.Namespace) -> None:
 def _replies(predictor: Predictor, source: IO[bytes], content: Content, kind: str) -> Iterator[bytes]:
     """The output in pieces. JSON Lines to JSON Lines goes through in chunks, so that a file may have any length."""
     from object2vec.serving import wire
-    from object2vec.serving.negotiation import JSON_LINES
+    from object2vec.serving.negotiation import JSON_LINES, NPY
 
     if content.type == kind == JSON_LINES:
         first = 1
@@ -213,7 +215,7 @@ def _replies(predictor: Predictor, source: IO[bytes], content: Content, kind: st
             first += len(lines)
     else:
         answers = predictor.answer(wire.decode(source.read(), content), max_seq_lens=content.max_seq_lens)
-        yield from (wire.encode(answers, kind), b"\n")
+        yield from (wire.encode(answers, kind), b"" if kind == NPY else b"\n")
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from object2vec.serving.application import create_app
 from object2vec.serving.instances import Instances
 from object2vec.serving.lookup import Lookup
 from object2vec.serving.negotiation import ATTRIBUTES
-from object2vec.serving.predictor import Predictor, Question
+from object2vec.serving.predictor import ROWS, Predictor, Question
 from small import configured, network_of
 
 JSON, JSON_LINES = "application/json", "application/jsonlines"
@@ -186,6 +186,49 @@ def test_other_attributes_are_somebody_elses(client: FlaskClient, attributes: st
     assert list(prediction) == ["scores"]
 
 
+def test_numbers_with_fewer_digits(client: FlaskClient, predictor: Predictor) -> None:
+    reply = invoke(client, '{"instances": [{"in0": [1, 2]}]}', **{ATTRIBUTES: "digits=2"})
+    [prediction] = json.loads(reply.data)["predictions"]
+    assert prediction["embeddings"] == [round(float(value), 2) for value in predictor.encode([[1, 2]], "in0")[0]]
+
+
+def test_an_array(client: FlaskClient, predictor: Predictor) -> None:
+    """Bit for bit what the library gives; instances that are answered otherwise do not fit into one."""
+    body = '{"instances": [{"in0": [1, 2]}, {"in0": [3]}]}'
+    reply = invoke(client, body, accept="application/x-npy")
+    assert reply.content_type == "application/x-npy"
+    array = np.load(io.BytesIO(reply.data), allow_pickle=False)
+    assert array.dtype == np.float32
+    np.testing.assert_array_equal(array, predictor.encode([[1, 2], [3]], "in0"))
+    for mixed in ('{"in0": [1]}, {"in1": [1]}', '{"in0": [1]}, {"in0": [1], "in1": [1]}'):
+        refused(invoke(client, f'{{"instances": [{mixed}]}}', accept="application/x-npy"), 400, "RequestError")
+
+
+def test_many_lines_leave_in_parts(predictor: Predictor) -> None:
+    """As they are ready; whole lines, in order, and none behind the last newline."""
+    client = create_app(predictor).test_client()
+    lines = [f'{{"in0": [{n % 8 + 1}], "in1": [{n // 8 % 8 + 1}]}}' for n in range(2 * ROWS + 3)]
+    reply = client.post("/invocations", data="\n".join(lines), content_type=JSON_LINES)
+    assert "Content-Length" not in reply.headers
+    parts = [part.strip(b"\n") for part in reply.iter_encoded()]
+    assert [part.count(b"\n") + 1 for part in parts] == [ROWS, ROWS, 3]
+    wanted = predictor.score([([n % 8 + 1], [n // 8 % 8 + 1]) for n in range(2 * ROWS + 3)])
+    got = [json.loads(line)["scores"] for line in b"\n".join(parts).split(b"\n")]
+    np.testing.assert_allclose(np.array(got, np.float32), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("records", [1, 3, 100])
+def test_batch_transform_cuts_a_file_anywhere(predictor: Predictor, records: int) -> None:
+    """SingleRecord or MultiRecord, with the newline that a record may end in: as many answers, in their order."""
+    client = create_app(predictor).test_client()
+    lines = [f'{{"in0": [{n % 9}, {n % 7}], "in1": [{n % 5}], "label": 1}}\n' for n in range(20)]
+    posts = ["".join(lines[start : start + records]) for start in range(0, len(lines), records)]
+    replies = [invoke(client, body, content_type=JSON_LINES).data for body in posts]
+    whole = b"\n".join(replies).split(b"\n")  # AssembleWith=Line
+    got = np.array([json.loads(line)["scores"] for line in whole], np.float32)
+    np.testing.assert_allclose(got, predictor.score([([n % 9, n % 7], [n % 5]) for n in range(20)]), atol=1e-6)
+
+
 # Refusals.
 
 
@@ -223,10 +266,8 @@ def test_unsupported_content_type(client: FlaskClient) -> None:
 def test_unacceptable_accept(client: FlaskClient) -> None:
     """Told before any work is done."""
     sentence = refused(invoke(client, "{", accept="text/csv"), 406, "NotAcceptableError")
-    assert (
-        sentence
-        == "Accept 'text/csv' allows no reply that can be sent, wanted application/json or application/jsonlines"
-    )
+    wanted = "application/json, application/jsonlines or application/x-npy"
+    assert sentence == f"Accept 'text/csv' allows no reply that can be sent, wanted {wanted}"
 
 
 @pytest.mark.parametrize("chunked", [False, True])

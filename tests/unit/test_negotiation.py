@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from object2vec.errors import NotAcceptableError, RequestError, UnsupportedMediaTypeError
-from object2vec.serving.negotiation import JSON, JSON_LINES, TYPES, Content, to_content, to_reply_type
+from object2vec.serving.negotiation import (
+    JSON,
+    JSON_LINES,
+    REPLY_TYPES,
+    TYPES,
+    Content,
+    Wishes,
+    to_content,
+    to_reply_type,
+    to_wishes,
+)
 
 # Content-Type.
 
@@ -67,7 +77,7 @@ def test_any_content_type_is_read_or_refused(header: str) -> None:
 )
 def test_any_accept_is_read_or_refused(header: str) -> None:
     with contextlib.suppress(NotAcceptableError):
-        assert to_reply_type(header, JSON) in TYPES
+        assert to_reply_type(header, JSON) in REPLY_TYPES
 
 
 # Accept.
@@ -102,5 +112,29 @@ def test_reply_types(accept: str | None, default: str, wanted: str) -> None:
 )
 def test_no_reply_type(accept: str) -> None:
     """406 with what was got and what can be sent."""
-    with pytest.raises(NotAcceptableError, match="wanted application/json or application/jsonlines"):
+    with pytest.raises(NotAcceptableError, match="wanted application/json, application/jsonlines or application/x-npy"):
         to_reply_type(accept, JSON)
+
+
+# Custom attributes.
+
+
+@pytest.mark.parametrize(
+    ("attributes", "wanted"),
+    [
+        ("", Wishes()),
+        ("c000b4f9-df62; a=b,=,;=", Wishes()),
+        ("mode=embedding", Wishes(mode="embedding")),
+        ("trace=7; digits = 3 ,mode=regression", Wishes(mode="regression", digits=3)),
+        ("digits=0;digits=5", Wishes(digits=0)),
+    ],
+)
+def test_wishes(attributes: str, wanted: Wishes) -> None:
+    """Ours are found among others; the first one counts."""
+    assert to_wishes(attributes) == wanted
+
+
+@pytest.mark.parametrize("attributes", ["mode=fast", "digits=10", "digits=-1", "digits=", "digits=x"])
+def test_wishes_that_cannot_be_met(attributes: str) -> None:
+    with pytest.raises(RequestError, match="in X-Amzn-SageMaker-Custom-Attributes is"):
+        to_wishes(attributes)

@@ -129,6 +129,13 @@ class Answers:
                     return (key, vectors.values) if not any(len(part.rows) for part in others) else None
         return None
 
+    def rounded(self, digits: int) -> Answers:
+        """The same with so many digits behind the point of each number."""
+        scores, left, right = (
+            Vectors(vectors.rows, vectors.values.round(digits)) for vectors in (self.scores, *self.embeddings)
+        )
+        return Answers(count=self.count, scores=scores, embeddings=(left, right))
+
     def split(self, counts: Sequence[int]) -> list[Answers]:
         """What so many instances each are answered."""
         bounds = list(accumulate(counts, initial=0))

@@ -66,9 +66,11 @@ class Invocations:
         kind = negotiation.to_reply_type(environ.get("HTTP_ACCEPT"), self._accept or content.type)
         instances = wire.decode(body, content)
         environ[INSTANCES] = len(instances)
-        mode = negotiation.mode_of(environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES", ""))
-        question = model.ask(instances, mode=mode, max_seq_lens=content.max_seq_lens)
+        wishes = negotiation.to_wishes(environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES", ""))
+        question = model.ask(instances, mode=wishes.mode, max_seq_lens=content.max_seq_lens)
         answers = self._turns.answer(question)
+        if wishes.digits is not None:
+            answers = (part.rounded(wishes.digits) for part in answers)
         if kind == JSON_LINES and question.long:
             return Reply(body=_lines(answers), type=kind)
         return Reply(body=(wire.encode(answers, kind),), type=kind)

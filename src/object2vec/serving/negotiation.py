@@ -20,7 +20,9 @@ Mode = Literal["classification", "regression", "embedding"]
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 JSON: Final = "application/json"
 JSON_LINES: Final = "application/jsonlines"
+NPY: Final = "application/x-npy"
 TYPES: Final = (JSON, JSON_LINES)
+REPLY_TYPES: Final = (*TYPES, NPY)
 
 LONGEST: Final = 5000  # of infer_max_seqlens, as of max_seq_len
 ATTRIBUTES: Final = "X-Amzn-SageMaker-Custom-Attributes"
@@ -67,10 +69,11 @@ def to_reply_type(accept: str | None, default: str) -> str:
     if accept is None or not accept.strip():
         return default
     ranges = [_parameters(part) for part in accept.split(",") if part.strip()]
-    qualities = {kind: _quality(kind, ranges) for kind in (default, *TYPES)}
+    qualities = {kind: _quality(kind, ranges) for kind in (default, *REPLY_TYPES)}
     best = max(qualities, key=lambda kind: qualities[kind])  # the first of equals, so `default` before others
     if not qualities[best]:
-        raise NotAcceptableError(f"Accept {accept!r} allows no reply that can be sent, wanted {' or '.join(TYPES)}")
+        wanted = f"{', '.join(REPLY_TYPES[:-1])} or {REPLY_TYPES[-1]}"
+        raise NotAcceptableError(f"Accept {accept!r} allows no reply that can be sent, wanted {wanted}")
     return best
 
 
@@ -86,15 +89,31 @@ def to_mode(text: str, source: str, error: type[UserError] = RequestError) -> Mo
     raise error(f"{source} is {text!r}, wanted one of {', '.join(MODES)}")
 
 
-def mode_of(attributes: str) -> Mode | None:
-    """The mode that a request asks for; whatever else the header says is somebody else's."""
-    if "mode" not in attributes:
-        return None
-    for attribute in re.split("[,;]", attributes):
-        name, _, value = attribute.partition("=")
-        if name.strip() == "mode":
-            return to_mode(value.strip(), f"mode in {ATTRIBUTES}")
-    return None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What a request asks for in its custom attributes: the mode to answer pairs in, and how many digits are kept
+    behind the point of a number; None for the server's mode, and for all digits."""
+
+    mode: Mode | None = None
+    digits: int | None = None
+
+
+@lru_cache(maxsize=256)
+def to_wishes(attributes: str) -> Wishes:
+    """Read the custom attributes; whatever else they say is somebody else's.
+
+    Raises:
+        RequestError: a mode or a number of digits that there is not.
+    """
+    pairs = (attribute.partition("=") for attribute in re.split("[,;]", attributes))
+    given = {name.strip(): value.strip() for name, _, value in reversed(list(pairs))}
+    mode, digits = given.get("mode"), given.get("digits")
+    if digits is not None and not re.fullmatch("[0-9]", digits):
+        raise RequestError(f"digits in {ATTRIBUTES} is {digits!r}, wanted an integer from 0 to 9")
+    return Wishes(
+        mode=None if mode is None else to_mode(mode, f"mode in {ATTRIBUTES}"),
+        digits=None if digits is None else int(digits),
+    )
 
 
 def _parameters(header: str) -> tuple[str, dict[str, str]]:

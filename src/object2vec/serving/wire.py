@@ -4,23 +4,26 @@ Pure functions over bytes. Nothing here knows HTTP, a model or a file. Two forma
 
     application/json        {"instances": [{"in0": [1, 2], "in1": [3]}]}    {"predictions":[{"scores":[0.25,0.75]}]}
     application/jsonlines   {"in0": [1, 2], "in1": [3]}                     {"scores":[0.25,0.75]}
+    application/x-npy       (replies alone)                                 the numbers as one array of numpy's
 
 A float32 is written with the fewest digits that read back as the same float32.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
+import numpy as np
 import orjson
 
 from object2vec import kernels
 from object2vec.data.sequences import Sequences
 from object2vec.errors import RequestError
 from object2vec.serving.instances import SIDES, Answers, Column, Instances, Side
-from object2vec.serving.negotiation import JSON, JSON_LINES, Content
+from object2vec.serving.negotiation import JSON, JSON_LINES, NPY, Content
 
 # What the built-in says to a body without `instances`; clients look for it.
 REFUSED: Final = "unable to evaluate payload provided"
@@ -65,7 +68,13 @@ def _decode_any(body: bytes, content: Content, first: int) -> Instances:
 
 
 def encode(answers: Iterable[Answers], kind: str) -> bytes:
-    """Write answers as a body of a type."""
+    """Write answers as a body of a type.
+
+    Raises:
+        RequestError: it is to be one array, and the answers are of several kinds.
+    """
+    if kind == NPY:
+        return _encode_array(answers)
     if kind == JSON_LINES:
         return b"\n".join(encode_lines(answers))
     return b'{"predictions":[' + b",".join(filter(None, map(partial(_join, b","), answers))) + b"]}"
@@ -74,6 +83,17 @@ def encode(answers: Iterable[Answers], kind: str) -> bytes:
 def encode_lines(answers: Iterable[Answers]) -> Iterator[bytes]:
     """Write answers as JSON Lines in parts of whole lines, between which a newline is to stand."""
     return filter(None, map(partial(_join, b"\n"), answers))
+
+
+def _encode_array(answers: Iterable[Answers]) -> bytes:
+    """Write vectors as numpy does: float32, (N, D)."""
+    alike = [part.alike for part in answers]
+    vectors = [found[1] for found in alike if found is not None]
+    if len(vectors) < len(alike) or len({found[0] for found in alike if found is not None}) > 1:
+        raise RequestError(f"{NPY} is one array, wanted instances that are all pairs or all of the same side")
+    file = io.BytesIO()
+    np.save(file, np.concatenate(vectors) if vectors else np.empty((0, 0), np.float32), allow_pickle=False)
+    return file.getvalue()
 
 
 def _join(between: bytes, answers: Answers) -> bytes:
