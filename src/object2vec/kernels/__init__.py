@@ -297,12 +297,12 @@ def read_instances(text: bytes, *, document: bool) -> Sides | None:
 
     Plain is `{"in0": [1, 2], "in1": [3]}`, one side at least, perhaps a label, and nothing else, spaces anywhere.
     """
-    size = len(text)
-    # What is not written to takes no memory.
-    values = np.empty((2, size // 2 + 1), np.int32)
-    places = np.empty((6, size // len('{"in0":[]}') + 2), np.int64)
+    # An instance begins with a brace and has two lists at most; every token in a list but the first follows a comma.
+    most = text.count(b"{") + 2
+    tokens = text.count(b",") + 2 * most
+    values, places = np.empty((2, tokens), np.int32), np.empty((6, most), np.int64)
     places[:2, 0] = 0
-    found = _call("read_instances", text, size, int(document), values, size // 2 + 1, places, places.shape[1])
+    found = _call("read_instances", text, len(text), int(document), values, tokens, places, most)
     if found < 0:
         return None
     left, right = places[5, :2].tolist()

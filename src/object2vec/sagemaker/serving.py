@@ -137,7 +137,12 @@ def start(settings: Settings) -> NoReturn:
     scratch = Path(tempfile.mkdtemp(prefix="object2vec-"))
     for name in ("metrics", "models"):
         (scratch / name).mkdir()
-    environment = {"OMP_NUM_THREADS": threads, "PROMETHEUS_MULTIPROC_DIR": str(scratch / "metrics"), **os.environ}
+    environment = {
+        "OMP_NUM_THREADS": threads,
+        "MALLOC_ARENA_MAX": "1",  # not one for each of many threads, of which one works at a time
+        "PROMETHEUS_MULTIPROC_DIR": str(scratch / "metrics"),
+        **os.environ,
+    }
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, *arguments(settings, scratch)], environment)  # noqa: S606
 

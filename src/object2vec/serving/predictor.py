@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from object2vec import artifact
 from object2vec.arrays import Float32, Int32, Int64
@@ -44,6 +44,7 @@ class Predictor:
         self.hyperparameters = hyperparameters
         self.mode = mode
         self.network = network.eval()
+        _lay_out(network)
         self._directory = directory
         self._lock = Lock()
         self._lookup = Lookup.of(self.network, hyperparameters.mlp_activation)
@@ -139,6 +140,13 @@ class Predictor:
                 raise RequestError(f"{instances.name(row)}: {_unknown(SIDES[side], token, size)}")
         cut = column.sequences.cut(max_seq_len)
         return column if cut is column.sequences else Column(column.rows, cut)
+
+
+def _lay_out(network: Network) -> None:
+    """Put filters into memory in the order in which a convolution takes them, so that no pass has to."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv1d):
+            module.weight.data = module.weight.data.permute(2, 1, 0).contiguous().permute(2, 1, 0)
 
 
 def _unknown(side: Side, token: int, vocab_size: int) -> str:
