@@ -115,6 +115,7 @@ def test_ping_beside_many_invocations(server: Server) -> None:
         connection.close()
 
 
+@pytest.mark.slow
 def test_stops_after_what_it_has_begun(model: Path, tmp_path: Path) -> None:
     """SIGTERM while a body is still on its way: it is answered, then the server ends well, kept connections or not."""
     server = Server(model, tmp_path / "log")
