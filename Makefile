@@ -43,8 +43,8 @@ fmt: $(READY) ## format the code, and mend what lint can mend
 image: ## build object2vec:cpu, or object2vec:cuda with FLAVOR=cuda, and print its size
 	scripts/image $(FLAVOR)
 
-image-test: $(READY) ## run real containers of the image: train, serve, fail, stop
-	OBJECT2VEC_IMAGE=object2vec:$(FLAVOR) $(BIN)/python -m pytest -m docker tests/container
+image-test: $(READY) ## run real containers of the image: train, serve, fail, stop, and those of the SageMaker SDK
+	scripts/image-test $(FLAVOR)
 
 lock: $(READY) ## lock again, with hashes, what the image installs
 	scripts/lock

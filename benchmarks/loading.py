@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import statistics
 import tempfile
@@ -39,9 +40,13 @@ def main() -> None:
         readers = {"json.loads, line by line": lambda: plainly(file)}
         readers |= {f"object2vec, {n} thread{'s' * (n > 1)}": ours(n) for n in dict.fromkeys((1, arguments.threads))}
         rates = measure(readers, file.stat().st_size, arguments.rounds)
+        with multiprocessing.get_context("spawn").Pool(1) as process:
+            taken, columns = process.apply(memory_of, (file, arguments.threads))
     print_table(rates)
+    print(f"\nAt most {taken / 1e6:.0f} MB more in memory while reading {columns / 1e6:.0f} MB of columns")
+    document = {"megabytes": arguments.megabytes, "bytes_a_second": rates, "memory": taken, "columns": columns}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps({"megabytes": arguments.megabytes, "bytes_a_second": rates}, indent=1) + "\n")
+    arguments.out.write_text(json.dumps(document, indent=1) + "\n")
     print(f"\nThe same as JSON: {arguments.out}")
 
 
@@ -87,6 +92,22 @@ def measure(readers: dict[str, Callable[[], object]], size: int, rounds: int) ->
             read()
             rates[name].append(size / (time.perf_counter() - started))
     return rates
+
+
+def memory_of(file: Path, threads: int) -> tuple[int, int]:
+    """Bytes of memory that reading takes at most, pages of the columns' files counted too; and bytes of the columns."""
+    torch.set_num_threads(threads)
+    hyperparameters = next(workload.hyperparameters for workload in workloads() if workload.name == "W2")
+    Path("/proc/self/clear_refs").write_text("5")  # what it has taken at most is counted from here
+    before = status("VmRSS")
+    pairs = read_channel("train", file, hyperparameters)
+    return status("VmHWM") - before, pairs.nbytes
+
+
+def status(name: str) -> int:
+    """Bytes that the kernel says of this process under a name."""
+    text = Path("/proc/self/status").read_text()
+    return 1024 * int(text.partition(f"{name}:")[2].split()[0])
 
 
 def print_table(rates: dict[str, list[float]]) -> None:

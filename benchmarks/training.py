@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import count
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from machine import Demand, Machine, demand_of, measure_machine, median_machine
 from workloads import Workload, workloads
 
 import object2vec
+from object2vec import memory
 from object2vec.data.batches import Batch, Batches
 from object2vec.data.sequences import Pairs
 from object2vec.hyperparameters import Hyperparameters
@@ -88,33 +92,25 @@ def parse_arguments() -> argparse.Namespace:
 
 def measure(workload: Workload, arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure a workload's implementations in turn, and print their rows."""
-    pairs, hyperparameters = workload.make(), workload.hyperparameters
-    torch.manual_seed(0)
-    ours = Ours(pairs, hyperparameters)
-    demand = demand_of(ours.batches, ours.network, hyperparameters)
-    contenders: dict[str, Train] = {"object2vec": ours.train} | plain_programs(pairs, ours)
-    if workload.name == "W5":
-        contenders |= peers(pairs, hyperparameters, arguments.threads)
-    for train in contenders.values():
-        train(arguments.seconds / 4)  # warm up
+    hyperparameters = workload.hyperparameters
+    demand = demand_of(training_batches(workload.make(), hyperparameters), Network(hyperparameters), hyperparameters)
+    contenders = {name: Contender(workload, name, arguments.threads) for name in implementations(workload)}
+    for contender in contenders.values():
+        contender.turn(arguments.seconds / 4)  # warm up
     rows = [Row(name, [], []) for name in contenders]
     machines = []
     for _ in range(arguments.rounds):
         machines.append(measure_machine())
         for row in rows:
-            take_turn(row, contenders[row.implementation], arguments.seconds)
+            rate, cores = contenders[row.implementation].turn(arguments.seconds)
+            row.rates.append(rate)
+            row.cores.append(cores)
+    for contender in contenders.values():
+        contender.end()
     machine = median_machine(machines)
     for row in rows:
         print_row(row, rows[0], workload, demand, machine)
     return report(workload, rows, demand, machine)
-
-
-def take_turn(row: Row, train: Train, seconds: float) -> None:
-    wall, busy = time.perf_counter(), time.process_time()
-    examples = train(seconds)
-    wall, busy = time.perf_counter() - wall, time.process_time() - busy
-    row.rates.append(examples / wall)
-    row.cores.append(busy / wall)
 
 
 def print_row(row: Row, ours: Row, workload: Workload, demand: Demand, machine: Machine) -> None:
@@ -141,6 +137,68 @@ def report(workload: Workload, rows: list[Row], demand: Demand, machine: Machine
             asdict(row) | {"rate": row.rate, "spread": row.spread, "ratio": rows[0].rate / row.rate} for row in rows
         ],
     }
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Implementations, each in a process of its own
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def implementations(workload: Workload) -> list[str]:
+    """The names of those that a workload is measured with; the first is ours."""
+    sparse = ["plain PyTorch, SparseAdam"] if workload.hyperparameters.row_sparse else []
+    return ["object2vec", "plain PyTorch", *sparse, *(PEERS if workload.name == "W5" else ())]
+
+
+class Contender:
+    """An implementation in a process of its own, so that how it uses memory and threads is its own affair."""
+
+    def __init__(self, workload: Workload, implementation: str, threads: int) -> None:
+        spawning = multiprocessing.get_context("spawn")
+        self._pipe, its_end = spawning.Pipe()
+        arguments = its_end, workload, implementation, threads
+        self._process = spawning.Process(target=be_contender, args=arguments, daemon=True)
+        self._process.start()
+        its_end.close()
+
+    def turn(self, seconds: float) -> tuple[float, float]:
+        """Let it train for about so long: examples a second, and the cores that it had."""
+        self._pipe.send(seconds)
+        rate, cores = self._pipe.recv()
+        return rate, cores
+
+    def end(self) -> None:
+        self._pipe.close()
+        self._process.join()
+
+
+def be_contender(pipe: Connection, workload: Workload, implementation: str, threads: int) -> None:
+    """Train whenever the pipe says for how long, until it is closed."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    train = make_train(workload, implementation, threads)
+    with suppress(EOFError):
+        while True:
+            seconds = pipe.recv()
+            wall, busy = time.perf_counter(), time.process_time()
+            examples = train(seconds)
+            wall, busy = time.perf_counter() - wall, time.process_time() - busy
+            pipe.send((examples / wall, busy / wall))
+
+
+def make_train(workload: Workload, implementation: str, threads: int) -> Train:
+    pairs, hyperparameters = workload.make(), workload.hyperparameters
+    dim, negatives = hyperparameters.encoders[0].token_embedding_dim, hyperparameters.negative_sampling_rate
+    match implementation:
+        case "object2vec":
+            memory.keep_freed()
+            return Ours(pairs, hyperparameters).train
+        case "LightFM, WARP":
+            return lightfm_warp(pairs, dim, negatives, threads)
+        case "gensim, skip-gram":
+            return gensim_skip_gram(pairs, dim, negatives, threads)
+        case _:
+            return plain_program(pairs, hyperparameters, sparse="Sparse" in implementation)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -182,15 +240,12 @@ class Ours:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def plain_programs(pairs: Pairs, ours: Ours) -> dict[str, Train]:
-    """The plain program with a dense table, and where ours is row_sparse a sparse one too; checked to be the same."""
-    found = {}
-    for sparse in [False, True] if ours.hyperparameters.row_sparse else [False]:
-        program = plain.Program(pairs, ours.hyperparameters, sparse=sparse)
-        program.copy_from(ours.network)
-        check_same(pairs, ours, program)
-        found["plain PyTorch, SparseAdam" if sparse else "plain PyTorch"] = train_plain(program)
-    return found
+def plain_program(pairs: Pairs, hyperparameters: Hyperparameters, *, sparse: bool) -> Train:
+    """The plain program, with a dense table or a sparse one; checked to be the same model as ours."""
+    ours, program = Ours(pairs, hyperparameters), plain.Program(pairs, hyperparameters, sparse=sparse)
+    program.copy_from(ours.network)
+    check_same(pairs, ours, program)
+    return train_plain(program)
 
 
 def train_plain(program: plain.Program) -> Train:
@@ -228,12 +283,6 @@ def check_same(pairs: Pairs, ours: Ours, program: plain.Program, size: int = 64)
 # ----------------------------------------------------------------------------------------------------------------------
 
 PEERS = ("LightFM, WARP", "gensim, skip-gram")
-
-
-def peers(pairs: Pairs, hyperparameters: Hyperparameters, threads: int) -> dict[str, Train]:
-    """Programs that learn from the same positives with as many numbers an embedding and as many negatives."""
-    settings = hyperparameters.encoders[0].token_embedding_dim, hyperparameters.negative_sampling_rate, threads
-    return dict(zip(PEERS, (lightfm_warp(pairs, *settings), gensim_skip_gram(pairs, *settings)), strict=True))
 
 
 def lightfm_warp(pairs: Pairs, dim: int, negatives: int, threads: int) -> Train:

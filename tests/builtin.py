@@ -27,6 +27,11 @@ MOVIES = {
     **{"enc0_vocab_size": 944, "enc1_vocab_size": 1684, "learning_rate": 0.001, "mlp_layers": 1},
     **{"enc0_token_embedding_dim": 300, "enc1_token_embedding_dim": 300},
 }
+RATINGS = {
+    **MOVIES,
+    **{"output_layer": "mean_squared_error", "enc_dim": 1024, "mlp_dim": 256, "mlp_activation": "tanh"},
+    "mini_batch_size": 64,
+}
 SENTENCES = {
     **{"_kvstore": "device", "_num_gpus": "auto", "_num_kv_servers": "auto", "bucket_width": 0, "dropout": 0},
     **{"early_stopping_patience": 3, "early_stopping_tolerance": 0.01, "enc0_layers": "auto", "enc1_network": "enc0"},
@@ -38,9 +43,7 @@ SENTENCES = {
 NOTEBOOKS = {
     name: {key: str(value) for key, value in values.items()}
     for name, values in {
-        "movies, ratings": MOVIES
-        | {"output_layer": "mean_squared_error", "enc_dim": 1024, "mlp_dim": 256, "mlp_activation": "tanh"}
-        | {"mini_batch_size": 64},
+        "movies, ratings": RATINGS,
         "movies, recommendation": MOVIES
         | {"output_layer": "softmax", "enc_dim": 2048, "mlp_dim": 1024, "mlp_activation": "relu"}
         | {"mini_batch_size": 2048, "enc1_cnn_filter_width": 3},

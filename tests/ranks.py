@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import multiprocessing
 import os
@@ -9,7 +10,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
@@ -29,6 +30,7 @@ from object2vec.data.sequences import Pairs, Sequences
 from object2vec.errors import AlgorithmError
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.sagemaker import hosts, training
+from object2vec.training import checkpoints
 from object2vec.training.distributed import ALONE, Group, Place, connected
 from object2vec.training.job import Job, run
 from object2vec.training.loop import Trainer, scoring_batches, training_batches
@@ -87,7 +89,7 @@ def trained(
     """What two epochs make of a network: its weights, and the losses of the epochs."""
     hyperparameters = settings(name, size=train.size)
     network = network_of(hyperparameters, seed=seed)
-    group.spread(network, seed)
+    group.spread(network)
     trainer = Trainer(network, hyperparameters, Report(host="algo-1", epochs=2, silent=True), group)
     trainer.fit(train, validation, lambda: False)  # type: ignore[arg-type]
     return weights_of(network) | {"losses": np.array(trainer.early_stopping.losses)}
@@ -121,8 +123,8 @@ class Together:
         self.size = ranks[0].size
         self.examples = sum(rank.examples for rank in ranks)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        for batches in zip_longest(*(rank.epoch(number) for rank in self.ranks)):
+    def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
+        for batches in zip_longest(*(rank.epoch(number, skip) for rank in self.ranks)):
             given = [batch for batch in batches if batch]
             objects, index = [], []
             for side in (0, 1):
@@ -274,12 +276,95 @@ def _as_host(base: Path, port: int, work: Callable[[], None]) -> None:
     work()
 
 
+def train_with_many_checkpoints() -> None:
+    """The image's `train`, with checkpoints as often as may be."""
+    checkpoints.INTERVAL, checkpoints.SHARE = 0.1, 0.2  # type: ignore[misc]
+    training.train()
+
+
 def train_on_two_devices() -> None:
     """What the image's `train` does on a host with two devices, which are its CPU twice."""
     log_to_stdout()
     devices = ["cpu", "cpu"]
     with hosts.processes_beside(training.take_part_beside, devices):
         training.take_part(devices)
+
+
+#: Both are this machine; the first in the order of the names is the first host.
+HOSTS = ("127.0.0.1", "localhost")
+REPLICATED, SHARDED = "FullyReplicated", "ShardedByS3Key"
+
+
+class Host:
+    """One of the hosts: its tree, and its process."""
+
+    def __init__(self, base: Path, host: str) -> None:
+        self.base, self.name = base, host
+        self.config = base / "input" / "config"
+        self.config.mkdir(parents=True)
+        self.channels: dict[str, dict[str, str]] = {}
+        self.process: BaseProcess | None = None
+
+    def channel(self, name: str, rows: list, distribution: str = REPLICATED) -> Host:
+        """Give the host a channel; no rows are no file."""
+        folder = self.base / "input" / "data" / name
+        folder.mkdir(parents=True)
+        if rows:
+            write_pairs(folder / "part-0.jsonl", rows)
+        self.channels[name] = {"TrainingInputMode": "File", "S3DistributionType": distribution}
+        return self
+
+    def start(
+        self,
+        port: int,
+        hyperparameters: Mapping[str, object],
+        names: Sequence[str] = HOSTS,
+        work: Callable[[], None] = training.train,
+    ) -> Host:
+        self.configure(hyperparameters, names)
+        (self.base / "log").write_text("")
+        self.process = start_host(self.base, port, work)
+        return self
+
+    def configure(self, hyperparameters: Mapping[str, object], names: Sequence[str]) -> None:
+        """Write the platform's files."""
+        for name, document in {
+            "hyperparameters": hyperparameters,
+            "inputdataconfig": self.channels,
+            "resourceconfig": {"current_host": self.name, "hosts": names[::-1], "network_interface_name": "no-such"},
+        }.items():
+            (self.config / f"{name}.json").write_text(json.dumps(document))
+
+    def ends(self, timeout: float = 60) -> int | None:
+        """The exit status, once it has ended; none where it has not."""
+        self.process.join(timeout)
+        return self.process.exitcode
+
+    def kill(self) -> None:
+        if self.process:
+            self.process.kill()
+            self.process.join()
+
+    @property
+    def output(self) -> str:
+        return (self.base / "log").read_text()
+
+    @property
+    def failure(self) -> str:
+        path = self.base / "output" / "failure"
+        return path.read_text() if path.exists() else ""
+
+    @property
+    def files(self) -> list[str]:
+        """What it has written as its model."""
+        return sorted(path.name for path in (self.base / "model").glob("*"))
+
+    def until(self, words: str, timeout: float = 60) -> None:
+        end = time.monotonic() + timeout
+        while words not in self.output:
+            assert time.monotonic() < end, self.output
+            assert self.process.is_alive(), self.output
+            time.sleep(0.05)
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from object2vec.data.sequences import Pairs, Sequences
 from object2vec.hyperparameters import Hyperparameters, parse
 from object2vec.model.network import Network
 from object2vec.model.tokens import TokenEmbedding, Tokens
+from object2vec.training.stopping import Stop
 
 #: Small in every dimension; what a test does not say is here or at its default.
 SMALL = {
@@ -80,3 +81,17 @@ def touched_of(table: TokenEmbedding) -> torch.Tensor:
     for values, origin, scale, given in table.touched:
         gradient.index_add_(0, values, (given * scale[:, None])[origin])
     return gradient
+
+
+class StopAfter(Stop):
+    """A wish to stop that comes when so many batches have been asked about."""
+
+    def __init__(self, batches: int) -> None:
+        super().__init__()
+        self.left = batches
+
+    def __call__(self) -> bool:
+        if not self.left:
+            self.wish()
+        self.left -= 1
+        return super().__call__()

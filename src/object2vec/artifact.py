@@ -7,7 +7,6 @@ names; the tensors' names are listed in the README. Nothing in it is code, and n
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -22,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 import object2vec
 from object2vec.data.files import read_object
+from object2vec.disk import write_whole
 from object2vec.errors import ArtifactError, HyperparameterError
 from object2vec.hyperparameters import Hyperparameters, parse
 from object2vec.model.network import Network
@@ -38,37 +38,29 @@ def save(
     *,
     training: Mapping[str, Any],
     vocabularies: Mapping[str, Path],
+    weights: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write a model directory; a file that stands in it is whole or the one from before.
+    """Write a model directory. All files of it are on the disk before the first one takes its place.
 
-    `training` says how the model came about (JSON values); `vocabularies` are copied in under their names.
+    `training` says how the model came about (JSON values); `vocabularies` are copied in under their names; `weights`
+    stand in the place of the network's own of their names.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    for name, path in vocabularies.items():
-        _write(directory / name, partial(shutil.copyfile, path))
     # The tied table belongs to both encoders and is one tensor in the file.
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.named_parameters()}
-    _write(directory / WEIGHTS, lambda aside: save_file(tensors, aside))
+    named = dict(network.named_parameters()) | dict(weights or {})
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
     config = {
         "format_version": FORMAT_VERSION,
         "object2vec_version": object2vec.__version__,
         "hyperparameters": hyperparameters.to_dict(),
         "training": dict(training),
     }
-    _write(directory / CONFIG, lambda aside: aside.write_text(json.dumps(config, indent=2) + "\n"))
-
-
-def _write(path: Path, fill: Callable[[Path], object]) -> None:
-    """Fill a file beside `path`, make sure that it is on the disk, and put it in place at once."""
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        fill(aside)
-        aside.chmod(0o644)  # whoever may enter the directory may read the model
-        with aside.open("rb+") as file:
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    fills: dict[str, Callable[[Path], object]] = {
+        **{name: partial(shutil.copyfile, path) for name, path in vocabularies.items()},
+        WEIGHTS: partial(save_file, tensors),
+        CONFIG: lambda aside: aside.write_text(json.dumps(config, indent=2) + "\n"),
+    }
+    write_whole(directory, fills)
 
 
 def read_config(directory: Path) -> Hyperparameters:
@@ -91,6 +83,13 @@ def read_config(directory: Path) -> Hyperparameters:
     except (KeyError, TypeError, AttributeError, HyperparameterError) as error:
         what = "; ".join(str(error).splitlines())
         raise ArtifactError(f"{path}: its hyperparameters cannot be read ({what}), {wanted}") from error
+
+
+def read_epochs(directory: Path) -> int:
+    """For how many epochs a model's weights were trained, at least 1; 1 where its directory does not say."""
+    training = read_object(directory / CONFIG, "wanted a model directory", ArtifactError).get("training")
+    epochs = training.get("epochs") if isinstance(training, dict) else None
+    return min(max(epochs, 1), 10**6) if type(epochs) is int else 1
 
 
 def load(

@@ -9,8 +9,7 @@ import argparse
 import os
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -21,6 +20,8 @@ from object2vec import __version__
 from object2vec.data.files import read_object
 from object2vec.errors import Object2VecError, UserError
 from object2vec.serving.negotiation import MODES
+from object2vec.signals import heeded
+from object2vec.training.stopping import Stop
 
 if TYPE_CHECKING:
     from object2vec.serving.negotiation import Content
@@ -70,6 +71,7 @@ CHANNELS: Final = {
     "validation": "pairs that decide which epoch is best and when to stop",
     "test": "pairs that the best model is scored on at the end",
     "auxiliary": "folder with pretrained embeddings and vocabularies",
+    "model": "model to go on from: the directory that an earlier `train` wrote, or it packed as a .tar.gz",
 }
 
 
@@ -92,23 +94,43 @@ def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         "Required: enc0_max_seq_len and enc0_vocab_size",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the model goes")
+    parser.add_argument(
+        "--resume",
+        type=Path,
+        nargs="?",
+        const=Path(),
+        metavar="DIR",
+        help="keep checkpoints in DIR (OUT.checkpoints if not said), and go on from the newest one there",
+    )
     parser.set_defaults(verb=_train)
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    hyperparameters = _hyperparameters(arguments.hyperparameters)
-    # Threads that wait by spinning take the CPU from those that work, wherever others share it. Read as torch loads.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    stop = Stop()
+    with heeded(stop, signal.SIGTERM, signal.SIGINT):
+        hyperparameters = _hyperparameters(arguments.hyperparameters)
+        # Threads that wait by spinning take the CPU from those that work, where others share it. Read as torch loads.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-    from object2vec.training.job import Job, run
-    from object2vec.training.report import log_to_stdout
+        from object2vec.training.job import Job, run
+        from object2vec.training.report import log_to_stdout
 
-    log_to_stdout()
-    given = {name: getattr(arguments, name) for name in CHANNELS}
-    channels = {name: path for name, path in given.items() if path is not None}
-    with _stopping() as stop:
-        job = Job(hyperparameters=hyperparameters, channels=channels, model_dir=arguments.out)
+        log_to_stdout()
+        given = {name: getattr(arguments, name) for name in CHANNELS}
+        job = Job(
+            hyperparameters=hyperparameters,
+            channels={name: path for name, path in given.items() if path is not None},
+            model_dir=arguments.out,
+            checkpoint_dir=_checkpoint_dir(arguments),
+        )
         run(job, stop=stop, bar=sys.stderr.isatty())
+
+
+def _checkpoint_dir(arguments: argparse.Namespace) -> Path | None:
+    if arguments.resume == Path():  # given without a folder
+        out: Path = arguments.out
+        return out.with_name(f"{out.resolve().name}.checkpoints")
+    return arguments.resume  # type: ignore[no-any-return]
 
 
 def _hyperparameters(words: Iterable[str]) -> dict[str, object]:
@@ -119,24 +141,6 @@ def _hyperparameters(words: Iterable[str]) -> dict[str, object]:
         name, equals, value = word.partition("=")
         values |= {name: value} if equals and not Path(word).exists() else read_object(Path(word), wanted)
     return values
-
-
-@contextmanager
-def _stopping() -> Iterator[Callable[[], bool]]:
-    """Within, SIGTERM and a first Ctrl-C make the function that this gives true; a second Ctrl-C interrupts."""
-    event = threading.Event()
-
-    def stop(signum: int, _: object) -> None:
-        if event.is_set() and signum == signal.SIGINT:
-            raise KeyboardInterrupt
-        event.set()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield event.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -400,6 +400,11 @@ def parse(values: Mapping[str, object]) -> Parsed:
     return reading.finish()
 
 
+def typed(text: str, values: Mapping[str, object]) -> str:
+    """A sentence with hyperparameters in the built-in's names, in the way of counting encoders of a configuration."""
+    return _Naming.of(values).typed(text)
+
+
 def _text(value: object) -> str:
     """One value as plain text, whichever client wrote it: `0.1`, `"0.1"`, `"\\"abc\\""`, true."""
     if not isinstance(value, str):

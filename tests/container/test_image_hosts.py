@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,8 @@ from containers import HYPERPARAMETERS, Container, OptMl, Start, docker
 
 pytestmark = pytest.mark.docker
 
-#: Two hosts of a job, given the hyperparameters that differ from those of a small job.
+#: Two hosts of a job, given how many seconds the first, by whose name the other finds it, comes later than the other,
+#: and the hyperparameters that differ from those of a small job.
 StartHosts = Callable[..., tuple[Container, Container]]
 
 
@@ -40,13 +42,15 @@ def trees(tmp_path: Path) -> tuple[OptMl, OptMl]:
 def start_hosts(start: Start, network: str, trees: tuple[OptMl, OptMl]) -> Iterator[StartHosts]:
     started: list[Container] = []
 
-    def both(**hyperparameters: str) -> tuple[Container, Container]:
-        for number, tree in enumerate(trees, start=1):
-            tree.config("hyperparameters", HYPERPARAMETERS | hyperparameters)
+    def both(late: float = 0, **hyperparameters: str) -> tuple[Container, Container]:
+        for number in (2, 1):
+            trees[number - 1].config("hyperparameters", HYPERPARAMETERS | hyperparameters)
             name = f"algo-{number}"
-            options = "--network", network, "--network-alias", name, "--hostname", name, "--volume", tree.mount
-            started.append(start(*options, command=("train",)))
-        return started[0], started[1]
+            options = "--network", network, "--network-alias", name, "--hostname", name
+            time.sleep(late if number == 1 else 0)
+            started.append(start(*options, "--volume", trees[number - 1].mount, command=("train",)))
+        second, first = started
+        return first, second
 
     yield both
     for container in started:
@@ -74,6 +78,15 @@ def test_two_hosts_train_as_one(
     assert losses(hosts[1].log()) == []
     assert (trees[0].model / "model.safetensors").exists()
     assert list(trees[1].model.iterdir()) == []
+
+
+def test_a_host_whose_name_is_not_known_yet_is_waited_for(start_hosts: StartHosts, trees: tuple[OptMl, OptMl]) -> None:
+    hosts = start_hosts(late=10)
+    for host in hosts:
+        assert host.wait() == 0, host.log()
+    assert len(losses(hosts[0].log())) == 2 * 3 + 1
+    assert (trees[0].model / "model.safetensors").exists()
+    assert trees[1].failure == ""
 
 
 @pytest.mark.parametrize("killed", [0, 1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -63,6 +64,22 @@ def test_a_regression_needs_the_train_channel_alone(start: Start, tmp_path: Path
     )
 
 
+def test_a_channel_of_two_gigabytes_trains_in_one(start: Start, tmp_path: Path) -> None:
+    """Memory is needed for what is in use of a channel: of 2 GB of pairs, half as much will do, and at a good rate."""
+    draw = random.Random(0)
+    documents = [[draw.randrange(1, VOCABULARY) for _ in range(100)] for _ in range(2_000)]
+    text = "".join(f'{{"in0": {tokens[:50]}, "in1": {tokens[50:]}, "label": 1}}\n' for tokens in documents).encode()
+    settings = {"enc0_max_seq_len": "50", "epochs": "1", "mini_batch_size": "4096", "mlp_layers": "0"}
+    opt_ml = OptMl(tmp_path / "ml", HYPERPARAMETERS | settings, {"train": []})
+    with (opt_ml.root / "input/data/train/part-0.jsonl").open("wb") as file:
+        while file.tell() < 2 * 10**9:
+            file.write(text)
+    limits = ("--memory", "1g", "--memory-swap", "1g")
+    container = start("--network", "none", *limits, "--volume", opt_ml.mount, command=("train",))
+    assert container.wait(600) == 0, container.log()
+    assert (opt_ml.model / "model.safetensors").exists()
+
+
 def test_a_stopped_job_keeps_its_model(start: Start, tmp_path: Path) -> None:
     endless = {"epochs": "100", "early_stopping_patience": "5", "early_stopping_tolerance": "0.000001"}
     opt_ml = OptMl(tmp_path / "ml", HYPERPARAMETERS | endless, {"train": pairs(10_000, 0)})
@@ -74,6 +91,17 @@ def test_a_stopped_job_keeps_its_model(start: Start, tmp_path: Path) -> None:
     assert "epoch=99" not in container.log()
     assert (opt_ml.model / "model.safetensors").exists()
     assert opt_ml.failure == ""
+
+
+def test_a_job_killed_for_its_memory_has_failed(start: Start, opt_ml: OptMl) -> None:
+    memory = "128m"  # torch alone takes more
+    container = start(
+        *("--network", "none", "--memory", memory, "--memory-swap", memory, "--volume", opt_ml.mount),
+        command=("train",),
+    )
+    assert container.wait() == 137, container.log()
+    assert container.state()["OOMKilled"]
+    assert list(opt_ml.model.iterdir()) == []
 
 
 def no_channel(opt_ml: OptMl) -> None:

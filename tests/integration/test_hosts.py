@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from multiprocessing.process import BaseProcess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,82 +12,21 @@ from safetensors.numpy import load_file
 import object2vec
 from object2vec.sagemaker.training import train
 from object2vec.training.job import Job, run
-from ranks import free_port, rows_of, start_host, train_on_two_devices
+from ranks import (
+    HOSTS,
+    REPLICATED,
+    SHARDED,
+    Host,
+    free_port,
+    rows_of,
+    train_on_two_devices,
+    train_with_many_checkpoints,
+)
 from small import SMALL, write_pairs
 
 pytestmark = pytest.mark.slow
 
-#: Both are this machine; the first in the order of the names is the first host.
-HOSTS = ("127.0.0.1", "localhost")
 HYPERPARAMETERS = SMALL | {"epochs": "3", "mini_batch_size": "8", "learning_rate": "0.01", "dropout": "0"}
-REPLICATED, SHARDED = "FullyReplicated", "ShardedByS3Key"
-
-
-class Host:
-    """One of the hosts: its tree, and its process."""
-
-    def __init__(self, base: Path, host: str) -> None:
-        self.base, self.name = base, host
-        self.config = base / "input" / "config"
-        self.config.mkdir(parents=True)
-        self.channels: dict[str, dict[str, str]] = {}
-        self.process: BaseProcess | None = None
-
-    def channel(self, name: str, rows: list, distribution: str = REPLICATED) -> Host:
-        """Give the host a channel; no rows are no file."""
-        folder = self.base / "input" / "data" / name
-        folder.mkdir(parents=True)
-        if rows:
-            write_pairs(folder / "part-0.jsonl", rows)
-        self.channels[name] = {"TrainingInputMode": "File", "S3DistributionType": distribution}
-        return self
-
-    def start(
-        self,
-        port: int,
-        hyperparameters: Mapping[str, object],
-        names: Sequence[str] = HOSTS,
-        work: Callable[[], None] = train,
-    ) -> Host:
-        for name, document in {
-            "hyperparameters": hyperparameters,
-            "inputdataconfig": self.channels,
-            "resourceconfig": {"current_host": self.name, "hosts": names[::-1], "network_interface_name": "no-such"},
-        }.items():
-            (self.config / f"{name}.json").write_text(json.dumps(document))
-        self.process = start_host(self.base, port, work)
-        return self
-
-    def ends(self, timeout: float = 60) -> int | None:
-        """The exit status, once it has ended; none where it has not."""
-        self.process.join(timeout)
-        return self.process.exitcode
-
-    def kill(self) -> None:
-        if self.process:
-            self.process.kill()
-            self.process.join()
-
-    @property
-    def output(self) -> str:
-        return (self.base / "log").read_text()
-
-    @property
-    def failure(self) -> str:
-        path = self.base / "output" / "failure"
-        return path.read_text() if path.exists() else ""
-
-    @property
-    def files(self) -> list[str]:
-        """What it has written as its model."""
-        return sorted(path.name for path in (self.base / "model").glob("*"))
-
-    def until(self, words: str, timeout: float = 60) -> None:
-        end = time.monotonic() + timeout
-        while words not in self.output:
-            assert time.monotonic() < end, self.output
-            assert self.process.is_alive(), self.output
-            time.sleep(0.05)
 
 
 @pytest.fixture
@@ -101,10 +37,10 @@ def hosts(tmp_path: Path) -> Iterator[tuple[Host, Host]]:
         host.kill()
 
 
-def start(hosts: tuple[Host, Host], **hyperparameters: object) -> None:
+def start(hosts: tuple[Host, Host], work: Callable[[], None] = train, **hyperparameters: object) -> None:
     port = free_port()
     for host in hosts:
-        host.start(port, HYPERPARAMETERS | hyperparameters)
+        host.start(port, HYPERPARAMETERS | hyperparameters, work=work)
 
 
 def losses(lines: str) -> list[float]:
@@ -175,9 +111,53 @@ def test_sigterm_on_one_host_stops_both(hosts: tuple[Host, Host]) -> None:
     assert "epoch=99" not in hosts[0].output
 
 
+@pytest.mark.parametrize("end", ["stopped", "killed"])
+def test_two_hosts_go_on_together(hosts: tuple[Host, Host], end: str, tmp_path: Path) -> None:
+    """Cut off within an epoch and started again, two hosts have the losses of two that were left alone, to the last
+    digit, dropout and unequal shards included. Only the first host keeps checkpoints; the second one asks it.
+    """
+    rows = rows_of(60)
+    given = {"dropout": "0.3", "epochs": "8", "mini_batch_size": "4", "early_stopping_patience": "5"}
+    given |= {"optimizer": "adagrad", "token_embedding_storage_type": "row_sparse", "early_stopping_tolerance": "1e-6"}
+    alone = Host(tmp_path / "alone 0", HOSTS[0]), Host(tmp_path / "alone 1", HOSTS[1])
+    for pair in (hosts, alone):
+        for number, host in enumerate(pair):
+            host.channel("train", (rows[:40], rows[40:])[number] * 5, SHARDED).channel("validation", rows)
+    start(alone, **given)
+    assert [host.ends() for host in alone] == [0, 0], [host.output for host in alone]
+    (hosts[0].base / "checkpoints").mkdir()
+    start(hosts, train_with_many_checkpoints, **given)
+    hosts[0].until("epoch=2, validation")
+    hosts[1].process.terminate() if end == "stopped" else [host.kill() for host in hosts]
+    for host in hosts:
+        host.ends()
+    first = hosts[0].output
+    start(hosts, train_with_many_checkpoints, **given)
+    assert [host.ends() for host in hosts] == [0, 0], [host.output for host in hosts]
+    assert "Going on from checkpoint-" in hosts[0].output
+    assert "Completed Epoch: 0" not in hosts[0].output
+    assert measured(first + hosts[0].output) == measured(alone[0].output)
+    assert weights_in(hosts[0]) == weights_in(alone[0])
+    assert not (hosts[1].base / "checkpoints").exists()
+
+
+def measured(lines: str) -> dict[str, str]:
+    """What was printed for each metric; what was printed twice was printed alike."""
+    found: dict[str, str] = {}
+    for name, value in re.findall(r"(#quality_metric: .*)=(\S+)", lines):
+        assert found.setdefault(name, value) == value, name
+    return found
+
+
+def weights_in(host: Host) -> bytes:
+    return (host.base / "model" / "model.safetensors").read_bytes()
+
+
 @pytest.mark.parametrize(("killed", "left"), [(0, 1), (1, 0)])
 def test_a_host_that_is_killed_ends_the_other(hosts: tuple[Host, Host], killed: int, left: int) -> None:
-    """The host that is left ends with status 1, no model, and a sentence that names the one that has gone."""
+    """The host that is left ends with status 1 and a sentence that names the one that has gone; the first one with the
+    best model so far.
+    """
     for host in hosts:
         host.channel("train", rows_of(60) * 20)
     start(hosts, epochs="100", early_stopping_patience="5", early_stopping_tolerance="0.000001")
@@ -188,7 +168,7 @@ def test_a_host_that_is_killed_ends_the_other(hosts: tuple[Host, Host], killed: 
         f"AlgorithmError: {HOSTS[killed]} has ended, or did not answer within 900 s: "
     )
     assert "\n" not in hosts[left].failure
-    assert hosts[left].files == []
+    assert hosts[left].files == (["config.json", "model.safetensors"] if left == 0 else [])
 
 
 @pytest.mark.parametrize("bad", [0, 1])

@@ -16,6 +16,7 @@ from sagemaker_training.errors import ClientError
 
 import object2vec
 from object2vec.sagemaker import training
+from object2vec.training import job
 
 HYPERPARAMETERS = {
     "enc0_network": "pooled_embedding",
@@ -80,6 +81,37 @@ def test_a_job_ends_well(tmp_path: Path) -> None:
     assert "\r" not in output
 
 
+@pytest.mark.parametrize("form", ["folder", "file", "file that names a folder"])
+def test_checkpoints_are_where_the_platform_has_them(
+    tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the folder that checkpointconfig.json names; or in the usual one, if the file or the folder is there."""
+    folder = tmp_path / ("elsewhere" if form.endswith("folder") and form != "folder" else "checkpoints")
+    named = {"S3Uri": "s3://b/p"} | ({"LocalPath": str(folder)} if folder.name == "elsewhere" else {})
+    tree(tmp_path, **({} if form == "folder" else {"checkpointconfig": json.dumps(named)}))
+    if form == "folder":
+        folder.mkdir()
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
+    monkeypatch.setattr("object2vec.training.report.log_to_stdout", lambda: None)
+    training.main()
+    assert sorted(path.name for path in folder.glob("*.json")) == [f"checkpoint-00{n}-000000000.json" for n in (1, 2)]
+    caplog.clear()
+    training.main()
+    assert f"Going on from checkpoint-002-000000000 in {folder}: epoch 2, batch 0" in caplog.messages
+
+
+def test_without_checkpoints_the_log_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the built-in's words, and no folder is made."""
+    tree(tmp_path)
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
+    monkeypatch.setattr("object2vec.training.report.log_to_stdout", lambda: None)
+    training.main()
+    assert "Checkpoint loading and saving are disabled." in caplog.messages
+    assert not (tmp_path / "checkpoints").exists()
+
+
 def test_a_failed_job_does_not_end_with_0(tmp_path: Path) -> None:
     """A file that cannot be read is an OSError, on which sagemaker-training alone ends with 0."""
     base = tree(tmp_path, channels={"train": ""})
@@ -112,7 +144,6 @@ def test_sigterm_leaves_a_model(tmp_path: Path) -> None:
 @pytest.fixture
 def failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
-    monkeypatch.setattr(training, "_listen", lambda: None)  # a signal handler would outlive the test
     return tmp_path / "output" / "failure"
 
 
@@ -157,7 +188,7 @@ def test_the_unforeseen_fails_too(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(training, "run", fail)
+    monkeypatch.setattr(job, "run", fail)
     with pytest.raises(ClientError):
         training.main()
     assert failure.read_text() == f"AlgorithmError: {type(error).__name__}: {error}"

@@ -22,7 +22,7 @@ from object2vec.errors import DataError, HyperparameterError
 from object2vec.hyperparameters import NETWORKS
 from object2vec.training.job import Job, run
 from object2vec.training.report import log_to_stdout
-from small import write_pairs
+from small import StopAfter, write_pairs
 
 Row = tuple[list[int], list[int], float]
 
@@ -86,7 +86,8 @@ def test_every_pattern_of_the_platform_matches_the_log(
     for name, pattern in PATTERNS.items():
         numbers = re.findall(pattern, out)
         if ("squared" in name) == regression or name in ("train:progress", "train:throughput"):
-            assert len(numbers) == (1 if name.startswith("test") else 3), name
+            again = "Best model based on epoch 2" not in out and name not in ("train:progress", "train:throughput")
+            assert len(numbers) == (1 if name.startswith("test") else 3 + again), name
             assert all(math.isfinite(float(number)) for number in numbers)
         else:
             assert numbers == [], name
@@ -258,11 +259,10 @@ def test_a_job_without_validation_and_test(
 def test_a_job_that_is_stopped_saves_its_best_epoch(
     tmp_path: Path, channels: dict[str, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Asked to stop, a job ends well, with the best epoch so far saved and the test channel scored."""
-    asked = iter(range(10**6))
-    run(job(tmp_path, channels, epochs="100"), stop=lambda: next(asked) > 10)
+    """Asked to stop, a job ends well, with the best epoch so far saved; there is no time to score the test channel."""
+    run(job(tmp_path, channels, epochs="100"), stop=StopAfter(10))
     assert len(re.findall(PATTERNS["train:cross_entropy"], caplog.text)) == 1
-    assert len(re.findall(PATTERNS["test:cross_entropy"], caplog.text)) == 1
+    assert len(re.findall(PATTERNS["test:cross_entropy"], caplog.text)) == 0
     assert artifact.load(tmp_path / "model")
 
 
@@ -270,14 +270,14 @@ def test_a_job_that_is_stopped_at_once_saves_a_model(
     tmp_path: Path, channels: dict[str, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Stopped before its first epoch ended, a job saves the weights that it has, and config.json is strict JSON."""
-    run(job(tmp_path, channels), stop=lambda: True)
+    run(job(tmp_path, channels), stop=StopAfter(0))
     assert "Stopped before the first epoch ended" in caplog.text
 
     def refuse(constant: str) -> None:
         raise ValueError(constant)
 
     config = json.loads((tmp_path / "model" / "config.json").read_text(), parse_constant=refuse)
-    assert config["training"] == {"best_epoch": None, "watched": "cross_entropy", "best_loss": None}
+    assert config["training"] == {"best_epoch": None, "watched": "cross_entropy", "best_loss": None, "epochs": 0}
     assert artifact.load(tmp_path / "model")
 
 
@@ -362,7 +362,8 @@ def test_the_official_notebooks_train(tmp_path: Path, name: str, caplog: pytest.
     for metric in metrics:
         for channel in ("train", "validation", "test"):
             found = re.findall(PATTERNS[f"{channel}:{metric}"], caplog.text)
-            assert len(found) == (1 if channel == "test" else epochs)
+            again = "Best model based on epoch 0" in caplog.text and epochs == 2  # printed once more, as the last
+            assert len(found) == (1 if channel == "test" else epochs + again)
             assert all(math.isfinite(float(number)) for number in found)
     predictor = object2vec.load(tmp_path / "model")
     assert np.isfinite(predictor.score([([5], [7]), ([9, 9], [3])])).all()

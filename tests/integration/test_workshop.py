@@ -42,6 +42,12 @@ def test_flavours_differ_in_torch_and_cuda_alone() -> None:
     assert {name.split("-")[0] for name in cuda.keys() - cpu.keys()} == {"cuda", "nvidia", "triton"}
 
 
+def test_what_tests_the_sdk_has_the_tools_of_the_project() -> None:
+    dev = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["dev"]
+    pins = re.findall(r"^\w.*", (ROOT / "tests/sdk/requirements.txt").read_text(), re.MULTILINE)
+    assert [pin for pin in pins if pin not in dev and not pin.startswith("sagemaker==2.")] == []
+
+
 def test_what_builds_is_locked_too() -> None:
     assert {"hatchling", "setuptools"} <= locked("build").keys()
 

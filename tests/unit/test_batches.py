@@ -63,6 +63,25 @@ def test_blocks_lose_nothing(
     assert len(batches) == sum(-(-count // size) for count in lengths.values())
 
 
+@given(st.integers(1, 200), st.integers(1, 8), st.integers(1, 4), st.integers(0, 2))
+def test_a_large_channel_is_read_in_runs(count: int, size: int, runs: int, negatives: int) -> None:
+    """Each pair stands in one batch, the pairs of a block in runs of the channel, and so do its negatives' sides."""
+    rows = [([row], [row], 1.0) for row in range(count)]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"LARGE": 0, "RUN": 8, "BLOCK": 8 * runs}.items():
+            patch.setattr(data_batches, name, value)
+        batches = Batches(pairs_of(rows), size=size, negatives=negatives)
+        pairs = [pair for batch in batches.epoch(0) for pair in rows_of(batch)]
+        again = [pair for batch in batches.epoch(1) for pair in rows_of(batch)]
+    positives = [a for (a,), _, label in pairs if label]
+    assert sorted(positives) == list(range(count))
+    assert count < 20 or positives != [a for (a,), _, label in again if label]
+    block = {row: place // (8 * runs) for place, row in enumerate(positives)}
+    if count % 8 == 0:
+        assert all(len({block[row] for row in range(start, start + 8)}) == 1 for start in range(0, count, 8))
+        assert all(block[a] == block[b] for (a,), (b,), _ in pairs)
+
+
 @given(ROWS, st.integers(1, 8))
 def test_scoring_keeps_the_order(rows: list[tuple[list[int], list[int], float]], size: int) -> None:
     """In order, the pairs come as they were given, without negatives."""
@@ -116,6 +135,24 @@ def test_epochs_do_not_hang_on_each_other() -> None:
         list(made.epoch(number))
     fresh = Batches(pairs_of(MANY), size=4, negatives=2)
     assert list(map(rows_of, made.epoch(3))) == list(map(rows_of, fresh.epoch(3)))
+
+
+@pytest.mark.parametrize("share", [(0, 1), (1, 3)])
+@pytest.mark.parametrize("bucket_width", [0, 3])
+def test_an_epoch_goes_on_from_any_batch(
+    bucket_width: int, share: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left when the first k batches are left out is the rest, in its order, and those k are not made."""
+    monkeypatch.setattr(data_batches, "BLOCK", 16)
+    settings = {"size": 3, "bucket_width": bucket_width, "negatives": 2, "share": share}
+    whole = [rows_of(batch) for batch in Batches(pairs_of(MANY), **settings).epoch(2)]
+    for skip in (0, 1, len(whole) - 1, len(whole), len(whole) + 5):
+        made = Batches(pairs_of(MANY), **settings)
+        numbers = iter(range(len(whole) + 1))
+        make = made._batch
+        monkeypatch.setattr(made, "_batch", lambda examples, n=numbers, m=make: (next(n), m(examples))[1])
+        assert [rows_of(batch) for batch in made.epoch(2, skip)] == whole[skip:]
+        assert next(numbers) == max(0, len(whole) - skip)
 
 
 def test_buckets_come_in_no_order_of_length() -> None:

@@ -20,6 +20,8 @@ import object2vec
 from object2vec import artifact, cli
 from object2vec.cli import main
 from object2vec.serving.predictor import Predictor
+from object2vec.signals import heeded
+from object2vec.training.stopping import Stop
 from small import configured, network_of
 
 PAIRS = [([1, 2], [3]), ([4], [5, 6]), ([7], [8])]
@@ -89,6 +91,35 @@ def test_train_writes_a_model(train_file: Path, tmp_path: Path, capsys: pytest.C
     assert "#quality_metric: host=algo-1, epoch=1, validation accuracy <score>=" in printed.out
     assert "#quality_metric: host=algo-1, test accuracy <score>=" in printed.out
     assert "\r" not in printed.out + printed.err
+
+
+def test_train_goes_on(train_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--resume` keeps checkpoints beside the model, or where it says, and goes on from the newest."""
+    argv = ["train", "--train", str(train_file), "--out", str(tmp_path / "m"), "--hyperparameters", *SMALL]
+    for resume, folder in ((["--resume"], "m.checkpoints"), (["--resume", str(tmp_path / "c")], "c")):
+        assert main([*argv, "epochs=2", *resume]) == 0
+        assert "Going on" not in capsys.readouterr().out
+        assert main([*argv, "epochs=3", *resume]) == 0
+        printed = capsys.readouterr().out
+        assert f"Going on from checkpoint-002-000000000 in {tmp_path / folder}: epoch 2, batch 0" in printed
+        assert printed.count("Completed Epoch") == 1
+    assert main([*argv, "mlp_dim=7", "--resume"]) == 2
+    assert "is a checkpoint of another job: mlp_dim is 512 there and 7 here; wanted the same" in error_of(capsys)
+
+
+def test_train_goes_on_from_a_model(train_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--model` is where training starts; what does not fit it is named in the user's way of counting."""
+    argv = ["train", "--train", str(train_file), "--hyperparameters"]
+    assert main([*argv, *SMALL, "epochs=2", "--out", str(tmp_path / "a")]) == 0
+    model = ["--model", str(tmp_path / "a"), "--out", str(tmp_path / "b")]
+    assert main([*argv, *SMALL, "epochs=1", "enc0_vocab_size=10", *model]) == 0
+    trained = [json.loads((tmp_path / name / "config.json").read_text())["training"]["epochs"] for name in ("a", "b")]
+    assert trained[1] == trained[0] + 1
+    capsys.readouterr()
+    counted = [word.replace("enc0", "enc1") for word in SMALL]
+    assert main([*argv, *counted, "enc1_token_embedding_dim=5", *model]) == 2
+    what = "channel model: the model to go on from does not fit: enc1_token_embedding_dim is 4 there and 5 here; enc2_"
+    assert error_of(capsys).startswith(what)
 
 
 def test_hyperparameters_come_from_files_and_words(train_file: Path, tmp_path: Path) -> None:
@@ -182,7 +213,8 @@ def test_a_signal_ends_training_with_the_model_so_far(train_file: Path, tmp_path
 
 def test_a_second_interrupt_is_heeded_at_once() -> None:
     """The first Ctrl-C asks to stop, the second does."""
-    with cli._stopping() as stop:
+    stop = Stop()
+    with heeded(stop, signal.SIGTERM, signal.SIGINT):
         assert not stop()
         signal.raise_signal(signal.SIGINT)
         assert stop()

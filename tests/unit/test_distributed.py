@@ -139,9 +139,11 @@ def test_one_process_is_left_alone() -> None:
     tensor = torch.ones(2)
     ALONE.add(tensor)
     assert torch.equal(ALONE.gather(tensor, [2])[0], tensor)
+    assert ALONE.each([1.5, 2]) == [[1.5, 2]]
+    assert ALONE.told("word") == "word"
     network = network_of(configured())
     before, state = network.head.output.weight.clone(), torch.get_rng_state()
-    ALONE.spread(network, 3)
+    ALONE.spread(network)
     assert torch.equal(network.head.output.weight, before)
     assert torch.equal(torch.get_rng_state(), state)
     exchange = Exchange(ALONE, network)
@@ -164,7 +166,7 @@ def test_no_pairs_are_a_batch_like_any(network: str, width: int) -> None:
     assert loss.item() == 0
     assert all(p.grad is not None and not p.grad.any() for p in made.parameters())
     metrics = Metrics(objective)
-    metrics.add(loss.detach(), output.detach(), labels)
+    metrics.add(loss.item(), output.detach(), labels)
     assert (metrics.rows, metrics.batches) == (0, 0)
 
 

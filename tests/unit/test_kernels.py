@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from object2vec import kernels
 from object2vec.data.sequences import Sequences
 from object2vec.hyperparameters import NETWORKS
 from object2vec.model.network import Network
+from object2vec.training.objective import Objective
 from small import configured, gradients_of, network_of, tokens_of
 
 OBJECTS = [[3], [1, 2, 3, 4, 5, 6], [], [0], [8, 0, 8], [2, 5, 0, 0], [7, 7, 7, 7], [1]]
@@ -43,6 +46,29 @@ def test_training_is_the_same_with_and_without(
     torch.testing.assert_close(output, plain_output, atol=1e-5, rtol=1e-5)
     for name, gradient in plain_gradients.items():
         torch.testing.assert_close(gradients[name], gradient, atol=1e-4, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 9])
+@pytest.mark.parametrize("pairs", [1, 5, 3000])
+def test_cross_entropy_is_the_same_with_and_without(pairs: int, classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss, gradient and how many get their class, with scores far apart and scores alike among them."""
+    torch.manual_seed(0)
+    output = torch.randn(pairs, classes) * torch.tensor([[1.0], [100.0], [0.0]]).repeat(pairs, 1)[:pairs]
+    labels = torch.randint(classes, (pairs,)).float()
+    objective, of_both = Objective(regression=False), []
+    for _ in range(2):
+        scores = output.clone().requires_grad_()
+        loss = objective.loss(scores, labels)
+        (3 * loss).backward()
+        of_both.append((loss, scores.grad, objective.correct(scores, labels)))
+        monkeypatch.setattr(kernels, "available", lambda: False)
+    torch.testing.assert_close(*of_both)
+
+
+def test_cross_entropy_of_no_number_is_none() -> None:
+    """A score that is no number is no loss."""
+    loss, _ = kernels.cross_entropy(torch.tensor([[0.0, math.nan], [1.0, 0.0]]), torch.zeros(2))
+    assert math.isnan(loss)
 
 
 @pytest.mark.parametrize("output", [{"num_classes": 3}, {"output_layer": "mean_squared_error"}], ids=["three", "one"])
@@ -91,19 +117,20 @@ lists = st.lists(st.lists(st.integers(0, 3), max_size=4), max_size=40)
 def test_distinct_finds_the_different_sequences(given_lists: list[list[int]]) -> None:
     """Every sequence belongs to the first one that is equal to it; each object is counted once, in order."""
     sequences = Sequences.of(given_lists)
-    which = np.empty(len(sequences), np.int32)
-    first = kernels.distinct(sequences.values, sequences.offsets, which)
+    which, first = np.empty(len(sequences), np.int32), np.empty(len(sequences), np.int32)
+    found = kernels.distinct(sequences.values, sequences.offsets, which, first)
     seen = list(dict.fromkeys(map(tuple, given_lists)))
-    assert [tuple(given_lists[i]) for i in first] == seen
+    assert [tuple(given_lists[i]) for i in first[:found]] == seen
     assert [seen[object_] for object_ in which] == list(map(tuple, given_lists))
 
 
 def test_distinct_finds_more_objects_than_it_has_room_for_at_first() -> None:
     """The table of objects grows, and those that were found before are found again."""
     tokens = np.random.default_rng(0).permutation(np.arange(20_000, dtype=np.int32) % 9_000)
-    which = np.empty(len(tokens), np.int32)
-    first = kernels.distinct(tokens, np.arange(len(tokens) + 1), which)
-    assert len(first) == 9_000
+    which, first = np.empty(len(tokens), np.int32), np.empty(len(tokens), np.int32)
+    found = kernels.distinct(tokens, np.arange(len(tokens) + 1), which, first)
+    assert found == 9_000
+    first = first[:found]
     assert np.array_equal(tokens[first][which], tokens)
     assert np.array_equal(np.sort(first), first)
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "object2vec"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 #: The modules that may read the environment, the arguments and signals.
-SHELLS = [PACKAGE / "cli.py", PACKAGE / "sagemaker"]
+SHELLS = [PACKAGE / "cli.py", PACKAGE / "signals.py", PACKAGE / "sagemaker"]
 
 
 def test_imports_go_one_way() -> None:
@@ -26,7 +26,7 @@ def test_imports_go_one_way() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("module", ["object2vec", "object2vec.cli", "object2vec.sagemaker"])
+@pytest.mark.parametrize("module", ["object2vec", "object2vec.cli", "object2vec.sagemaker.training"])
 def test_importing_is_quick(module: str) -> None:
     """Importing the package or its command imports neither torch nor flask, so that --help answers at once."""
     code = f"import sys, {module}; print(*sorted({{'torch', 'flask', 'sagemaker_training'}} & set(sys.modules)))"

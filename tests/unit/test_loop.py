@@ -7,10 +7,11 @@ import math
 import pytest
 import torch
 
+from object2vec.data.batches import Batch
 from object2vec.data.sequences import Pairs
 from object2vec.errors import AlgorithmError
 from object2vec.hyperparameters import Hyperparameters
-from object2vec.training.loop import Best, Trainer, evaluate, scoring_batches, training_batches
+from object2vec.training.loop import Best, Trainer, evaluate, never, scoring_batches, training_batches
 from object2vec.training.objective import Objective
 from object2vec.training.report import Report
 from small import configured, network_of, pairs_of
@@ -25,10 +26,6 @@ OTHER_ROWS = [(a, b, 1 - label if n % 3 == 0 else label) for n, (a, b, label) in
 def trainer(hyperparameters: Hyperparameters, *, seed: int = 1) -> Trainer:
     report = Report(host="algo-1", epochs=hyperparameters.epochs)
     return Trainer(network_of(hyperparameters, seed=seed), hyperparameters, report)
-
-
-def never() -> bool:
-    return False
 
 
 def fitted(
@@ -184,6 +181,50 @@ def test_a_loss_that_is_not_finite_ends_training() -> None:
         fitted(hyperparameters, pairs_of(rows))
 
 
+def test_what_the_last_step_does_to_the_weights_is_noticed() -> None:
+    """A step whose loss was finite may leave weights that are not: without validation nobody else would see it, and
+    the best epoch of before stays.
+    """
+    hyperparameters = configured(mini_batch_size=8, epochs=3)
+    made = trainer(hyperparameters)
+    step = made._step
+
+    def overflowing(batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        done = step(batch)
+        if (made.epoch, made.batch) == (1, 7):
+            with torch.no_grad():
+                made.network.enc0.embedding.weight[0, 0] = math.inf  # of id 0, which no pair has
+        return done
+
+    made._step = overflowing
+    what = r"enc0\.embedding\.weight is no longer finite after epoch 1, batch 7: try a learning_rate below 0\.0004"
+    with pytest.raises(AlgorithmError, match=what):
+        made.fit(training_batches(pairs_of(ROWS), hyperparameters), None, never)
+    assert made.best.epoch == 0
+    assert all(weight.isfinite().all() for weight in made.best.weights.values())
+
+
+def test_warming_up_moves_no_weight() -> None:
+    """All that it changes is what the optimizers remember, for which the weights of epochs before count."""
+    for values in ({"optimizer": "adagrad"}, {"optimizer": "adam", "token_embedding_storage_type": "row_sparse"}):
+        hyperparameters = configured(mini_batch_size=8, dropout=0.2, weight_decay=0.1, **values)
+        made = trainer(hyperparameters)
+        made.epochs_before = 5
+        before = {name: tensor.clone() for name, tensor in made.network.state_dict().items()}
+        made.warm_up(training_batches(pairs_of(ROWS), hyperparameters), never)
+        assert all(torch.equal(tensor, before[name]) for name, tensor in made.network.state_dict().items())
+        states = [state for optimizer in made.optimizers for state in optimizer.state.values()]
+        assert all(float(state["step"]) == 8 for state in states)
+        assert all(group["lr"] == 0.0004 for optimizer in made.optimizers for group in optimizer.param_groups)
+        again = trainer(hyperparameters)
+        again.epochs_before = 10
+        again.warm_up(training_batches(pairs_of(ROWS), hyperparameters), never)
+        twice = [state for optimizer in again.optimizers for state in optimizer.state.values()]
+        sums = [torch.equal(2 * one["sum"], two["sum"]) for one, two in zip(states, twice, strict=True) if "sum" in one]
+        assert all(sums)
+        assert bool(sums) == (values["optimizer"] == "adagrad")
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -214,7 +255,7 @@ def test_the_best_of_equal_epochs_is_the_first() -> None:
     network = network_of(configured(enc0_pretrained_embedding_file="g.txt", enc0_vocab_file="v.json"))
     best = Best()
     for epoch, loss in enumerate([0.5, 0.4, 0.4, 0.6]):
-        best.offer(epoch, loss, network)
+        best.offer(epoch, loss, network, {})
     assert (best.epoch, best.loss) == (1, 0.4)
     assert best.weights is not None
     assert not any("embedding" in name for name in best.weights)

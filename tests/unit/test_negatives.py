@@ -113,3 +113,15 @@ def test_uniform_negatives_come_from_all_objects_alike() -> None:
         items = [pairs[row1][1] for _, row1 in drawn(made)]
         assert set(items) == {1, 2}
         assert items.count(1) / len(items) == pytest.approx(share, abs=0.03)
+
+
+@pytest.mark.parametrize("uniform", [False, True])
+def test_negatives_from_the_rows_themselves(uniform: bool) -> None:
+    """A draw that says so takes `in1` from the rows that it is for and no others, all of them in time."""
+    made = sampler([(row, row % 50) for row in range(100)], rate=40, uniform=uniform)
+    rows = np.arange(20, 90, 10)
+    _, row1 = made.draw(rows, np.random.default_rng(0), from_these=True)
+    assert set(row1.tolist()) <= set(rows.tolist())
+    assert {row % 50 for row in row1.tolist()} == {row % 50 for row in rows.tolist()}
+    _, anywhere = made.draw(rows, np.random.default_rng(0))
+    assert {row % 50 for row in anywhere.tolist()} == set(range(50))

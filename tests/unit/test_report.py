@@ -32,7 +32,7 @@ def report() -> Report:
 def metrics_of(rows: int, batches: int) -> Metrics:
     metrics = Metrics(Objective(regression=False))
     for _ in range(batches):
-        metrics.add(torch.tensor(0.5), torch.ones(rows // batches, 2), torch.zeros(rows // batches))
+        metrics.add(0.5, torch.ones(rows // batches, 2), torch.zeros(rows // batches))
     return metrics
 
 
@@ -112,7 +112,7 @@ def document(line: str) -> dict:
 def test_early_stopping_and_the_best_epoch(report: Report, caplog: pytest.LogCaptureFixture) -> None:
     """Stopping early prints the built-in's three lines, and the best epoch its one."""
     report.stopped_early(6)
-    report.best(3, 0.18128)
+    report.best(3, 0.18128, {})
     assert messages(caplog) == [
         "Early stopping criterion met! Stopping training at epoch: 6",
         "Early stop condition met. Stopping training.",
@@ -123,7 +123,7 @@ def test_early_stopping_and_the_best_epoch(report: Report, caplog: pytest.LogCap
 
 def test_a_job_stopped_before_its_first_epoch_ended(report: Report, caplog: pytest.LogCaptureFixture) -> None:
     """Without an epoch there is no best one, and a warning says what the model is."""
-    report.best(None, float("inf"))
+    report.best(None, float("inf"), {})
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert record.getMessage().startswith("Stopped before the first epoch ended")
@@ -255,7 +255,7 @@ def test_every_pattern_of_the_platform_finds_its_metric(
 ) -> None:
     """For each metric of the kind of job, the platform's own pattern finds a number in the lines."""
     metrics = Metrics(Objective(regression=regression))
-    metrics.add(torch.tensor(0.25), torch.ones(3, 1 if regression else 2), torch.from_numpy(np.ones(3, np.float32)))
+    metrics.add(0.25, torch.ones(3, 1 if regression else 2), torch.from_numpy(np.ones(3, np.float32)))
     report.trained(0, metrics.values(), 1.0)
     report.validated(0, metrics.values())
     report.epoch(0, metrics, time.time() - 1, [])
@@ -266,3 +266,30 @@ def test_every_pattern_of_the_platform_finds_its_metric(
         found = re.findall(pattern, text)
         assert bool(found) is of_this_kind, name
         assert all(np.isfinite(float(number)) for number in found)
+
+
+def test_the_kept_epoch_s_metrics_are_the_last_that_are_printed(caplog: pytest.LogCaptureFixture) -> None:
+    """They are printed again after those of another epoch, and only then: a tuning job reads the last of each."""
+    report = Report(host="algo-1", epochs=3)
+    for epoch, loss in enumerate([0.3, 0.2, 0.4]):
+        report.trained(epoch, {"cross_entropy": loss}, 1.0)
+        report.validated(epoch, {"cross_entropy": loss + 1})
+    caplog.clear()
+    report.best(1, 1.2, {"train": {"cross_entropy": 0.2, "accuracy": 0.9}, "validation": {"cross_entropy": 1.2}})
+    assert caplog.messages == [
+        "Best model based on epoch 1. Best loss: 1.200",
+        "#quality_metric: host=algo-1, epoch=1, train cross_entropy <loss>=0.2",
+        "#quality_metric: host=algo-1, epoch=1, train accuracy <score>=0.9",
+        "#quality_metric: host=algo-1, epoch=1, validation cross_entropy <loss>=1.2",
+    ]
+    caplog.clear()
+    report.best(2, 1.4, {"train": {"cross_entropy": 0.4}})
+    assert caplog.messages == ["Best model based on epoch 2. Best loss: 1.400"]
+
+
+def test_an_epoch_that_goes_on_counts_on(caplog: pytest.LogCaptureFixture) -> None:
+    """After 150 batches in 60 s, done before the job was cut off, the next line is that of batch 200."""
+    report = Report(host="algo-1", epochs=1)
+    list(report.batches_of(0, batches(60), 210, metrics_of(150, 150), done=150, before=60.0))
+    assert caplog.messages[0].startswith("Epoch: 0, batches: 200, num_examples: 150, 2.")
+    assert "epoch time so far: 0:01:00" in caplog.messages[0]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from object2vec import kernels
 from object2vec.data.sequences import Pairs, Sequences
+from small import pairs_of
 
 LISTS = st.lists(st.lists(st.integers(0, 2**31 - 1) | st.integers(0, 2), max_size=5), max_size=12)
 
@@ -80,3 +81,19 @@ def test_joined_and_parted(parts: list[list[list[int]]]) -> None:
     for part in parts:
         assert lists_of(joined.part(start, start + len(part))) == part
         start += len(part)
+
+
+def test_a_checksum_is_that_of_all_of_it() -> None:
+    """Any token, length, label or order that is another one makes another checksum; the same pairs have the same."""
+    rows = [([1, 2], [3], 1.0), ([1], [3, 4], 0.0)]
+    others = [
+        rows[::-1],
+        rows[:1],
+        [([1, 2], [3], 0.0), rows[1]],
+        [([1, 5], [3], 1.0), rows[1]],
+        [([1, 2], [5], 1.0), rows[1]],
+        [([1], [3], 1.0), ([2, 1], [3, 4], 0.0)],
+    ]
+    sums = [pairs_of(some).checksum for some in [rows, *others]]
+    assert len(set(sums)) == len(sums)
+    assert pairs_of(rows).checksum == sums[0]

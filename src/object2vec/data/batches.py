@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count, pairwise
@@ -12,12 +12,16 @@ import numpy as np
 
 from object2vec import kernels
 from object2vec.arrays import Float32, Int32, Int64
-from object2vec.data.columns import empty
+from object2vec.data.columns import empty, expect
 from object2vec.data.negatives import NegativeSampler
 from object2vec.data.sequences import Pairs, Sequences
 
 #: Pairs of an epoch that are made ready at a time, before negatives: memory is needed for so many, not for a channel.
 BLOCK: Final = 2**18
+#: Bytes of pairs from which on an epoch's order is made of runs of so many rows: read from disk one by one, in an order
+#: of chance, what is larger than memory would take a hundred times as long.
+LARGE: Final = 2**29
+RUN: Final = 2**10
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,11 @@ class Examples:
     rows: tuple[Int64, Int64]
     labels: Float32
 
+    @classmethod
+    def none(cls) -> Examples:
+        """No pair."""
+        return cls((np.empty(0, np.int64), np.empty(0, np.int64)), np.empty(0, np.float32))
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -57,7 +66,8 @@ class Examples:
 class Batches:
     """Cuts pairs into batches of `size`; the last one of a bucket may be smaller, and no pair stands in two.
 
-    Each call of `epoch` gives a new order and new negatives; the same seed and epoch give the same again.
+    Each call of `epoch` gives a new order and new negatives; the same seed and epoch give the same again. Of a large
+    channel runs of rows stay together in a block of 2^18 rows, which change places and give one another negatives.
     With a `share` of (r, R) every Rth batch is given, from batch r on: those who hold the same pairs share them so.
     """
 
@@ -79,8 +89,9 @@ class Batches:
         self.labels = pairs.labels
         self.sides = pairs.sides
         (first0, which0), (first1, which1) = pairs.in0.distinct(), pairs.in1.distinct()
-        self.first = first0, first1
         self.which = which0, which1
+        self._objects = len(first0), len(first1)
+        self._run = RUN if pairs.nbytes > LARGE else 1
         self.sampler = (
             NegativeSampler(self.which, pairs.labels, negatives, uniform=uniform_negatives) if negatives else None
         )
@@ -98,30 +109,49 @@ class Batches:
             rows = np.arange(start, min(start + self.size, len(self.labels)))
             yield self._batch(Examples((rows, rows), self.labels[rows]))
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """All pairs once in a new order, negatives beside them: for training."""
+    def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
+        """All pairs once in a new order, negatives beside them: for training. The first `skip` batches are left out."""
         generator = np.random.default_rng((self.seed, number))
-        order: Int32 = empty(len(self.labels), np.int32)
-        order[:] = np.arange(len(order), dtype=np.int32)
-        generator.shuffle(order)
-        left, batches = self._beside(order[:0], generator), count()
-        for start in range(0, len(order), BLOCK):
-            examples = left + self._beside(order[start : start + BLOCK], generator)
+        left, batches, done = Examples.none(), count(), 0
+        for rows in self._blocks(generator):
+            done += len(rows)
+            examples = left + self._beside(rows, generator)
             examples, cuts = self._cut(examples)
-            least = self.size if start + BLOCK < len(order) else 1
+            least = self.size if done < len(self.labels) else 1
             ready = [cut for cut in cuts if len(cut) >= least]
             left = examples[np.array([place for cut in cuts if len(cut) < least for place in cut], np.int64)]
             for turn in generator.permutation(len(ready)) if self.bucket_width else range(len(ready)):
-                if next(batches) % self.stride == self.first_batch:
+                before, member = divmod(next(batches), self.stride)
+                if member == self.first_batch and before >= skip:
                     yield self._batch(examples[ready[turn].start : ready[turn].stop])
 
-    def _beside(self, order: Int32, generator: np.random.Generator) -> Examples:
+    def _blocks(self, generator: np.random.Generator) -> Iterator[Int64]:
+        """All rows in a new order, a block at a time."""
+        starts: Int32 = empty(-(-len(self.labels) // self._run), np.int32)
+        starts[:] = np.arange(0, len(self.labels), self._run, dtype=np.int32)
+        generator.shuffle(starts)
+        for at in range(0, len(starts), BLOCK // self._run):
+            runs = starts[at : at + BLOCK // self._run].astype(np.int64)
+            rows = (runs[:, None] + np.arange(self._run)).ravel()
+            rows = rows[rows < len(self.labels)]
+            if self._run > 1:
+                generator.shuffle(rows)
+                self._expect([(start, min(start + self._run, len(self.labels))) for start in runs.tolist()])
+            yield rows
+
+    def _expect(self, runs: Sequence[tuple[int, int]]) -> None:
+        """Have runs of rows read from disk."""
+        for column in (self.labels, *self.which):
+            expect(column, runs)
+        for side in self.sides:
+            side.expect(runs)
+
+    def _beside(self, rows: Int64, generator: np.random.Generator) -> Examples:
         """Rows in the given order, the negatives of a row right after it, so that its `in0` is encoded once for all."""
-        rows = order.astype(np.int64)
         labels = self.labels[rows]
         if not self.sampler:
             return Examples((rows, rows), labels)
-        place, drawn = self.sampler.draw(rows, generator)
+        place, drawn = self.sampler.draw(rows, generator, from_these=self._run > 1)
         each = 1 + np.bincount(place, minlength=len(rows))
         row0 = np.repeat(rows, each)
         negative = np.ones(len(row0), np.bool_)
@@ -147,19 +177,22 @@ class Batches:
     def _batch(self, examples: Examples) -> Batch:
         objects, index = [], []
         for side in (0, 1):
-            used, place = self._number(side, examples.rows[side])
-            objects.append(self.sides[side].take(self.first[side][used]))
+            first, place = self._number(side, examples.rows[side])
+            objects.append(self.sides[side].take(first))
             index.append(place)
         return Batch((objects[0], objects[1]), (index[0], index[1]), examples.labels)
 
     def _number(self, side: int, rows: Int64) -> tuple[Int64, Int64]:
-        """The different objects among those of P rows, and for each of P which of them it is."""
+        """The first row of each different object among those of P rows, and for each of P which of them it is."""
         if kernels.available():
             return kernels.number(rows, self.which[side], self._lut[side])
-        used, place = np.unique(self.which[side][rows], return_inverse=True)
-        return used.astype(np.int64), place
+        _, first, place = np.unique(self.which[side][rows], return_index=True, return_inverse=True)
+        return rows[first], place
 
     @cached_property
     def _lut(self) -> tuple[Int32, Int32]:
         """Scratch of the kernel, -1 for each object of a side."""
-        return np.full(len(self.first[0]), -1, np.int32), np.full(len(self.first[1]), -1, np.int32)
+        luts: tuple[Int32, Int32] = empty(self._objects[0], np.int32), empty(self._objects[1], np.int32)
+        for lut in luts:
+            lut[:] = -1
+        return luts

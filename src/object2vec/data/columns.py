@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 import tempfile
+from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +22,21 @@ def empty(length: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     with tempfile.TemporaryFile(prefix="object2vec-") as file:
         file.truncate(size)
         return np.asarray(np.memmap(file, dtype, "r+"))
+
+
+def expect(array: npt.NDArray[Any], runs: Iterable[tuple[int, int]]) -> None:
+    """Tell the system that of a mapped array these runs, (start, stop) each, will be read soon and nothing else will.
+
+    It reads them at once then. Of an array in memory there is nothing to tell.
+    """
+    base = array.base.base if isinstance(array.base, np.memmap) else array.base
+    if not isinstance(base, mmap.mmap):
+        return
+    base.madvise(mmap.MADV_RANDOM)
+    for start, stop in runs:
+        first = start * array.itemsize // mmap.PAGESIZE * mmap.PAGESIZE
+        if start < stop:
+            base.madvise(mmap.MADV_WILLNEED, first, stop * array.itemsize - first)
 
 
 class Column:

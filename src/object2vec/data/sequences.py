@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from object2vec import kernels
 from object2vec.arrays import Float32, Int32, Int64
-from object2vec.data.columns import empty
+from object2vec.data.columns import empty, expect
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,11 @@ class Sequences:
         offsets = self.offsets[start : stop + 1]
         return Sequences(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
 
+    def expect(self, runs: Sequence[tuple[int, int]]) -> None:
+        """Have the system read runs of sequences, (start, stop) each, and no others: they will soon be taken."""
+        expect(self.offsets, [(start, stop + 1) for start, stop in runs])
+        expect(self.values, [(int(self.offsets[start]), int(self.offsets[stop])) for start, stop in runs])
+
     def take(self, index: Int32 | Int64) -> Sequences:
         """The sequences that `index` names, in its order and as often as it names them."""
         index = index.astype(np.int64, copy=False)
@@ -107,18 +113,19 @@ class Sequences:
         if len(self) == 1:
             return np.zeros(1, np.int32), np.zeros(1, np.int32)
         which: Int32 = empty(len(self), np.int32)
-        if kernels.available():
-            return kernels.distinct(self.values, self.offsets, which), which
-        first: list[Int64] = [np.empty(0, np.int64)]
+        first: Int32 = empty(len(self), np.int32)
         found = 0
+        if kernels.available():
+            found = kernels.distinct(self.values, self.offsets, which, first)
+            return first[:found], which
         for length in np.unique(self.lengths):
             rows = np.flatnonzero(self.lengths == length)
             tokens = self.values[self.offsets[rows, None] + np.arange(length)]
             _, index, inverse = np.unique(_as_keys(tokens), return_index=True, return_inverse=True)
             which[rows] = found + inverse
-            first.append(rows[index])
+            first[found : found + len(index)] = rows[index]
             found += len(index)
-        return np.concatenate(first).astype(np.int32), which
+        return first[:found], which
 
 
 def _as_keys(tokens: Int32) -> npt.NDArray[np.generic]:
@@ -143,5 +150,18 @@ class Pairs:
         return len(self.labels)
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of all columns."""
+        return self.labels.nbytes + sum(side.values.nbytes + side.offsets.nbytes for side in self.sides)
+
+    @property
     def sides(self) -> tuple[Sequences, Sequences]:
         return self.in0, self.in1
+
+    @property
+    def checksum(self) -> int:
+        """The CRC-32 of all of it, in its order."""
+        value = 0
+        for column in (*(part for side in self.sides for part in (side.values, side.offsets)), self.labels):
+            value = zlib.crc32(column.data, value)
+        return value

@@ -31,7 +31,7 @@ def _library() -> ctypes.CDLL | None:
         kernels = ctypes.CDLL(str(LIBRARY))
     except OSError:
         return None
-    for name in ("spread", "group", "distinct", "number", "read_lines", "read_instances"):
+    for name in ("spread", "group", "correct", "distinct", "number", "read_lines", "read_instances"):
         getattr(kernels, name).restype = c_int64
     return kernels
 
@@ -209,30 +209,42 @@ def score_pairs_backward(
     return gradients[0], gradients[1], d_weight.sum(0)
 
 
-def distinct(values: Int32, offsets: Int64, which: Int32) -> Int32:
+def cross_entropy(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean loss () of P pairs with scores (P, C) for their classes, labels (P,) float32; its gradient (P, C)."""
+    losses, slope = torch.empty_like(labels), torch.empty_like(scores)
+    _call("cross_entropy", scores, labels, *scores.shape, losses, slope)
+    return losses.mean(), slope
+
+
+def correct(scores: Tensor, labels: Tensor) -> int:
+    """How many of P pairs have the highest of their scores (P, C) for their class, `labels` (P,) float32."""
+    return _call("correct", scores, labels, *scores.shape)
+
+
+def distinct(values: Int32, offsets: Int64, which: Int32, first: Int32) -> int:
     """Which of N sequences are the same: into `which` (N,) the number of each one's object, numbered as they come.
 
-    Sequence i is values[offsets[i]:offsets[i + 1]]. Returns the first sequence of each object.
+    Sequence i is values[offsets[i]:offsets[i + 1]]. Into `first` (N,) goes the first sequence of each object; returns
+    how many there are.
     """
-    count, at, size = len(which), 0, 1 << 10
-    first, found = np.empty(0, np.int32), np.zeros(1, np.int64)
-    while at < count:
-        slots = np.full(size, -1, np.int32)  # half of them in use at most
-        first = np.resize(first[: found[0]], size // 2 + 1)
+    at, size, found = 0, 1 << 10, np.zeros(1, np.int64)
+    while at < len(which):
+        slots = np.full(size, -1, np.int64)
         _call("place_objects", values, offsets, first, int(found[0]), slots, size - 1)
-        at = _call("distinct", values, offsets, at, count, slots, size - 1, which, first, found)
-        size *= 4
-    return first[: found[0]].copy()
+        at = _call("distinct", values, offsets, at, len(which), slots, size - 1, which, first, found)
+        del slots  # before there is a larger one
+        size *= 2
+    return int(found[0])
 
 
 def number(rows: Int64, which: Int32, lut: Int32) -> tuple[Int64, Int64]:
-    """Number the objects which[rows] of n rows as they come: the different ones, and the number of each row's own.
+    """Number the objects which[rows] of n rows as they come: the first row of each, and the number of each row's own.
 
     `lut` is scratch: one int32 an object, all -1 before and after.
     """
-    used, place = np.empty_like(rows), np.empty_like(rows)
-    found = _call("number", rows, len(rows), which, lut, used, place)
-    return used[:found], place
+    first, place = np.empty_like(rows), np.empty_like(rows)
+    found = _call("number", rows, len(rows), which, lut, first, place)
+    return first[:found], place
 
 
 def take(values: Int32, offsets: Int64, index: Int64, starts: Int64) -> Int32:

@@ -11,28 +11,38 @@ static uint64_t hash_of(const int32_t *tokens, int64_t length)
     return hash;
 }
 
+/* A place of a hash table of objects. Most sequences that are not the same have another tag, and need not be looked at:
+ * they may be far away, on disk. */
+typedef struct {
+    int32_t object; /* -1 where empty */
+    uint32_t tag;
+} Slot;
+
 /* Goes on from sequence `from`: the number of each sequence's object into which (n), the first sequence that holds it
- * into first. `found` objects are known. slots is a hash table of them, mask + 1 (a power of two) of -1 where empty;
- * returns where it got to, n or the sequence for which the table, half full by then, has no more room. */
-int64_t distinct(const int32_t *values, const int64_t *offsets, int64_t from, int64_t n, int32_t *slots, int64_t mask,
+ * into first. `found` objects are known. slots is a hash table of them, mask + 1 (a power of two) long; returns where it
+ * got to, n or the sequence for which the table, seven eighths full by then, has no more room. */
+int64_t distinct(const int32_t *values, const int64_t *offsets, int64_t from, int64_t n, Slot *slots, int64_t mask,
                  int32_t *which, int32_t *first, int64_t *found)
 {
     for (int64_t i = from; i < n; i++) {
         const int32_t *tokens = values + offsets[i];
         const int64_t length = offsets[i + 1] - offsets[i];
-        for (int64_t slot = (int64_t)hash_of(tokens, length) & mask;; slot = (slot + 1) & mask) {
-            const int32_t object = slots[slot];
-            if (object < 0) {
-                if (2 * *found > mask)
+        const uint64_t hash = hash_of(tokens, length);
+        for (int64_t at = (int64_t)hash & mask;; at = (at + 1) & mask) {
+            const Slot slot = slots[at];
+            if (slot.object < 0) {
+                if (8 * *found > 7 * mask)
                     return i;
-                slots[slot] = which[i] = (int32_t)*found;
+                slots[at] = (Slot){which[i] = (int32_t)*found, (uint32_t)(hash >> 32)};
                 first[(*found)++] = (int32_t)i;
                 break;
             }
-            const int64_t other = offsets[first[object]];
-            if (offsets[first[object] + 1] - other == length &&
+            if (slot.tag != (uint32_t)(hash >> 32))
+                continue;
+            const int64_t other = offsets[first[slot.object]];
+            if (offsets[first[slot.object] + 1] - other == length &&
                 !memcmp(values + other, tokens, (size_t)length * sizeof *tokens)) {
-                which[i] = object;
+                which[i] = slot.object;
                 break;
             }
         }
@@ -41,33 +51,35 @@ int64_t distinct(const int32_t *values, const int64_t *offsets, int64_t from, in
 }
 
 /* Puts `found` objects, that stand in the sequences `first`, into an empty hash table. */
-void place_objects(const int32_t *values, const int64_t *offsets, const int32_t *first, int64_t found, int32_t *slots,
+void place_objects(const int32_t *values, const int64_t *offsets, const int32_t *first, int64_t found, Slot *slots,
                    int64_t mask)
 {
     for (int64_t object = 0; object < found; object++) {
-        const int64_t at = offsets[first[object]];
-        int64_t slot = (int64_t)hash_of(values + at, offsets[first[object] + 1] - at) & mask;
-        while (slots[slot] >= 0)
-            slot = (slot + 1) & mask;
-        slots[slot] = (int32_t)object;
+        const int64_t start = offsets[first[object]];
+        const uint64_t hash = hash_of(values + start, offsets[first[object] + 1] - start);
+        int64_t at = (int64_t)hash & mask;
+        while (slots[at].object >= 0)
+            at = (at + 1) & mask;
+        slots[at] = (Slot){(int32_t)object, (uint32_t)(hash >> 32)};
     }
 }
 
-/* Numbers the objects which[rows[j]] of n rows as they come: the different ones into used (n), the number of each row's
- * into place (n). `lut` is scratch, one an object, all -1 before and after. Returns how many different ones there are. */
-int64_t number(const int64_t *rows, int64_t n, const int32_t *which, int32_t *lut, int64_t *used, int64_t *place)
+/* Numbers the objects which[rows[j]] of n rows as they come: the first row of each into first (n), the number of each
+ * row's into place (n). `lut` is scratch, one an object, all -1 before and after. Returns how many different ones there
+ * are. */
+int64_t number(const int64_t *rows, int64_t n, const int32_t *which, int32_t *lut, int64_t *first, int64_t *place)
 {
     int64_t found = 0;
     for (int64_t j = 0; j < n; j++) {
         const int32_t object = which[rows[j]];
         if (lut[object] < 0) {
             lut[object] = (int32_t)found;
-            used[found++] = object;
+            first[found++] = rows[j];
         }
         place[j] = lut[object];
     }
     for (int64_t r = 0; r < found; r++)
-        lut[used[r]] = -1;
+        lut[which[first[r]]] = -1;
     return found;
 }
 

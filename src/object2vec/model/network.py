@@ -88,6 +88,11 @@ class Network(nn.Module):
     def device(self) -> torch.device:
         return self.enc0.embedding.weight.device
 
+    @property
+    def moving(self) -> dict[str, Tensor]:
+        """The weights that training moves, by name."""
+        return {name: parameter.detach() for name, parameter in self.named_parameters() if parameter.requires_grad}
+
     def forward(self, tokens: tuple[Tokens, Tokens], index: tuple[Tensor, Tensor]) -> Tensor:
         """The output (P, C) of P pairs: pair p is object `index[0][p]` of in0 with object `index[1][p]` of in1.
 

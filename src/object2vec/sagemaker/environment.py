@@ -38,13 +38,17 @@ class Directories:
     def failure(self) -> Path:
         return self.base / "output" / "failure"
 
+    @property
+    def checkpoints(self) -> Path:
+        return self.base / "checkpoints"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingEnvironment:
     """What the platform says of a training job.
 
     Of the channels in `sharded` each host has a part of the files; `hosts` are in the order that all of them use.
-    `interface` connects them; it need not exist.
+    `interface` connects them; it need not exist. There are `checkpoints` where the job is to have them.
     """
 
     hyperparameters: Mapping[str, object]
@@ -54,10 +58,11 @@ class TrainingEnvironment:
     host: str
     hosts: Sequence[str]
     interface: str
+    checkpoints: Path | None
 
     @classmethod
     def read(cls, directories: Directories) -> TrainingEnvironment:
-        """Read the three configuration files.
+        """Read the configuration files.
 
         Channels are those that `inputdataconfig.json` names: other files lie beside them in the data folder.
 
@@ -83,7 +88,17 @@ class TrainingEnvironment:
             host=_host(directories.config / "resourceconfig.json", resources),
             hosts=sorted(resources["hosts"]),
             interface=str(resources.get("network_interface_name", "")),
+            checkpoints=_checkpoints(directories),
         )
+
+
+def _checkpoints(directories: Directories) -> Path | None:
+    """The folder that the platform keeps for checkpoints: it names it, or it is there."""
+    path = directories.config / "checkpointconfig.json"
+    if not path.exists():
+        return directories.checkpoints if directories.checkpoints.is_dir() else None
+    named = read_object(path, "wanted a JSON object").get("LocalPath") or directories.checkpoints
+    return Path(str(named))
 
 
 def _host(path: Path, resources: Mapping[str, Any]) -> str:

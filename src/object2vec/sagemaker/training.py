@@ -5,22 +5,20 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-import threading
 from collections.abc import Sequence
-from typing import Never
+from typing import Final, Never
 
 from object2vec.errors import Object2VecError, UserError
 from object2vec.hyperparameters import parse
-from object2vec.sagemaker import hosts
 from object2vec.sagemaker.environment import Directories, TrainingEnvironment
-from object2vec.training.job import Job, run
-from object2vec.training.report import log_to_stdout
+from object2vec.signals import heeded
+from object2vec.training.stopping import Stop
 
 logger = logging.getLogger(__name__)
 
 #: What the platform shows of the failure file.
-SHOWN_CHARACTERS = 1024
-_stopping = threading.Event()
+SHOWN_CHARACTERS: Final = 1024
+_stop: Final = Stop()
 
 
 def train() -> None:
@@ -28,16 +26,18 @@ def train() -> None:
 
     Exits with a status other than 0 and one sentence first in the failure file where the job cannot be done.
     """
-    log_to_stdout()
-    _listen()
-    try:
-        TrainingEnvironment.read(Directories.of())
-    except UserError as error:
-        _report(error)
-        sys.exit(1)
-    from sagemaker_training import trainer  # creates folders when it is imported
+    with heeded(_stop, signal.SIGTERM):  # as process 1 it would be ignored without a handler, also while torch loads
+        from object2vec.training.report import log_to_stdout
 
-    trainer.train()
+        log_to_stdout()
+        try:
+            TrainingEnvironment.read(Directories.of())
+        except UserError as error:
+            _report(error)
+            sys.exit(1)
+        from sagemaker_training import trainer  # creates folders when it is imported
+
+        trainer.train()
 
 
 def main() -> None:
@@ -49,16 +49,20 @@ def main() -> None:
         sagemaker_training.errors.ClientError: whatever went wrong, since that command ends with status 0 on some other
             exceptions. The failure file is already written by then.
     """
-    log_to_stdout()
-    _listen()
-    try:
-        _run()
-    except BaseException as error:
-        _fail(error)
+    with heeded(_stop, signal.SIGTERM):
+        from object2vec.training.report import log_to_stdout
+
+        log_to_stdout()
+        try:
+            _run()
+        except BaseException as error:
+            _fail(error)
 
 
 def _run() -> None:
     """Run the job on this host, in a process for each of its GPUs."""
+    from object2vec.sagemaker import hosts
+
     environment = TrainingEnvironment.read(Directories.of())
     devices = hosts.choose_devices(parse(environment.hyperparameters).num_gpus)
     with hosts.processes_beside(take_part_beside, devices):
@@ -67,6 +71,8 @@ def _run() -> None:
 
 def take_part_beside(devices: Sequence[str], number: int) -> None:
     """Take part in the job as a further process of this host, whose first one speaks for it."""
+    from object2vec.training.report import log_to_stdout
+
     log_to_stdout()
     logging.getLogger("object2vec").setLevel(logging.WARNING)
     take_part(devices, number)
@@ -79,6 +85,9 @@ def take_part(devices: Sequence[str], number: int = 0) -> None:
         UserError: the configuration or the data cannot be used.
         AlgorithmError: training failed, here or in another process of the job.
     """
+    from object2vec.sagemaker import hosts
+    from object2vec.training.job import Job, run
+
     directories = Directories.of()
     environment = TrainingEnvironment.read(directories)
     job = Job(
@@ -88,14 +97,10 @@ def take_part(devices: Sequence[str], number: int = 0) -> None:
         sharded=environment.sharded,
         model_dir=directories.model,
         host=environment.host,
+        checkpoint_dir=environment.checkpoints,
     )
     with hosts.joined(environment, devices, number) as group:
-        run(job, group=group, stop=_stopping.is_set)
-
-
-def _listen() -> None:
-    """Take SIGTERM as the wish to stop; as process 1 it would be ignored without a handler."""
-    signal.signal(signal.SIGTERM, lambda signum, frame: _stopping.set())  # noqa: ARG005 -- a handler's signature
+        run(job, group=group, stop=_stop)
 
 
 def _fail(error: BaseException) -> Never:

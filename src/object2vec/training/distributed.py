@@ -110,6 +110,13 @@ class Group:
         self.add(sums)
         return sums.tolist()
 
+    def each(self, numbers: Sequence[float]) -> list[list[float]]:
+        """What every rank gives, in their order; as many numbers from each."""
+        rows = [[0.0] * len(numbers) for _ in range(self.size)]
+        rows[self.rank] = list(numbers)
+        together = iter(self.sum([number for row in rows for number in row]))
+        return [list(itertools.islice(together, len(numbers))) for _ in rows]
+
     def any(self, wish: bool) -> bool:
         """Whether any rank wishes so."""
         return self.sum([wish])[0] > 0
@@ -134,15 +141,27 @@ class Group:
                 work.wait()
         return gathered
 
-    def spread(self, network: nn.Module, seed: int) -> None:
-        """Give all ranks the weights of rank 0, and to each of the others random numbers of its own from here on."""
-        if not self._peers:
-            return
-        for parameter in network.parameters():
+    def hand_out(self, tensor: Tensor) -> None:
+        """Make `tensor` that of rank 0, in place."""
+        if self._peers:
             with self._together(self._peers):
-                dist.broadcast(parameter.detach(), src=0)
-        if self.rank:
-            torch.manual_seed(seed + (self.rank << 32))
+                dist.broadcast(tensor, src=0)
+
+    def told(self, text: str) -> str:
+        """What rank 0 says; the other ranks are not listened to."""
+        if not self._peers:
+            return text
+        said = torch.tensor(list(text.encode()), dtype=torch.uint8)
+        size = torch.tensor(len(said))
+        self.hand_out(size)
+        heard = said if self.leads else said.new_empty(int(size))
+        self.hand_out(heard)
+        return bytes(heard.tolist()).decode()
+
+    def spread(self, network: nn.Module) -> None:
+        """Give all ranks the weights of rank 0."""
+        for parameter in network.parameters():
+            self.hand_out(parameter.detach())
 
     @contextmanager
     def _together(self, peers: Peers) -> Iterator[None]:
@@ -273,6 +292,7 @@ class Exchange:
         self.parameters = [p for p in network.parameters() if p.requires_grad and p not in weights]
         self._rows = self._own_rows = 0.0  # of this step's batches: of all ranks, of this one
         self._next_rows, self._wish = 0.0, False
+        self.asking = self.asked = False  # for a pause after this step: this rank, any rank
 
     @cached_property
     def _message(self) -> list[Tensor]:
@@ -305,10 +325,12 @@ class Exchange:
     def sum(self, loss: Tensor) -> Tensor:
         """Turn the gradients of `loss`, this rank's part of it, into those of the sum over the ranks; returns that."""
         if self.group.size == 1:
+            self.asked = self.asking
             return loss
         touched = [_compact(table) for table in self.tables]
         agreed = self._sum(loss, [size for one in touched for size in (len(one.values), len(one.gradient))])
         self._rows = agreed.next_rows if not agreed.wishes else 0
+        self.asked = agreed.asked > 0
         sizes = np.array(agreed.sizes, int).reshape(len(self.tables), 2, self.group.size)
         dims = np.array([[table.dim] for table in self.tables])
         message = torch.cat([part for one in touched for part in _packed(one)])
@@ -327,12 +349,12 @@ class Exchange:
         torch._foreach_copy_(shaped, [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters])
         rank = self.group.rank
         by_rank = [size if r == rank else 0 for size in sizes for r in range(self.group.size)]
-        tail.copy_(tail.new_tensor([loss.item(), self._next_rows, self._wish, *by_rank]))
+        tail.copy_(tail.new_tensor([loss.item(), self._next_rows, self._wish, self.asking, *by_rank]))
         self.group.add(flat)
         for p, gradient in zip(self.parameters, shaped, strict=True):
             p.grad = gradient
-        losses, next_rows, wishes, *all_sizes = tail.tolist()
-        return Agreed(losses, next_rows, wishes, [int(size) for size in all_sizes])
+        losses, next_rows, wishes, asked, *all_sizes = tail.tolist()
+        return Agreed(losses, next_rows, wishes, asked, [int(size) for size in all_sizes])
 
 
 class Agreed(NamedTuple):
@@ -341,6 +363,7 @@ class Agreed(NamedTuple):
     loss: float
     next_rows: float  # rows of the next step's batches
     wishes: float  # ranks that wish to stop
+    asked: float  # ranks that ask for a pause
     sizes: list[int]  # what look-ups of each table add: n values by rank, then m rows by rank
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -17,13 +18,17 @@ from object2vec.data.batches import Batches
 from object2vec.data.jsonlines import read_channel
 from object2vec.data.sequences import Pairs
 from object2vec.data.vocabulary import read_vocabulary
-from object2vec.errors import DataError
-from object2vec.hyperparameters import Hyperparameters, parse
+from object2vec.disk import checksum
+from object2vec.errors import AlgorithmError, ArtifactError, DataError
+from object2vec.hyperparameters import Hyperparameters, parse, typed
 from object2vec.model.network import Network
 from object2vec.model.pretrained import load_pretrained
+from object2vec.training import state, warm_start
+from object2vec.training.checkpoints import Checkpoints
 from object2vec.training.distributed import ALONE, Group
-from object2vec.training.loop import Best, Trainer, evaluate, scoring_batches, training_batches
+from object2vec.training.loop import Trainer, evaluate, scoring_batches, training_batches
 from object2vec.training.report import Report
+from object2vec.training.stopping import Stop
 
 logger = logging.getLogger(__name__)
 
@@ -34,9 +39,11 @@ CONTENT_TYPE: Final = "application/jsonlines"
 class Job:
     """What to train on and where to put the model.
 
-    `channels` maps train, validation, test and auxiliary to files or folders; only train must be there.
+    `channels` maps train, validation, test and auxiliary to files or folders; only train must be there. A channel
+    called model has a model to go on from, packed or not.
     `content_types` holds those that the platform names; a channel without one is JSON Lines. Of the channels in
-    `sharded` each host has a part of its own, which may be nothing; the others are the same on each host.
+    `sharded` each host has a part of its own, which may be nothing; the others are the same on each host. With a
+    `checkpoint_dir`, that of the first rank, the job goes on from the newest checkpoint in it, and writes new ones.
     """
 
     hyperparameters: Mapping[str, object]
@@ -45,10 +52,11 @@ class Job:
     content_types: Mapping[str, str] = field(default_factory=dict)
     sharded: Container[str] = ()
     host: str = "algo-1"
+    checkpoint_dir: Path | None = None
 
 
-def run(job: Job, *, group: Group = ALONE, stop: Callable[[], bool] = lambda: False, bar: bool = False) -> None:
-    """Run a job. `stop()` is asked each batch; once true, the best model so far is saved and the job ends.
+def run(job: Job, *, group: Group = ALONE, stop: Stop | None = None, bar: bool = False) -> None:
+    """Run a job. Once it is to `stop`, the best model so far is saved and the job ends.
 
     All ranks of a group run the same job at the same time, and one of them prints its lines and writes the model.
 
@@ -57,24 +65,35 @@ def run(job: Job, *, group: Group = ALONE, stop: Callable[[], bool] = lambda: Fa
         AlgorithmError: training failed.
     """
     clock = Clock()
+    stop = stop or Stop()
     memory.keep_freed()
     hyperparameters = _configure(job)
     report = Report(host=job.host, epochs=hyperparameters.epochs, bar=bar, silent=not group.leads)
     files = _auxiliary_files(job, hyperparameters)
-    train, validation, test = _read_channels(job, hyperparameters, group)
-    network = _make_network(files, hyperparameters).to(group.device)
+    checkpoints = _checkpoints(job, hyperparameters, files, group)
+    trainer = _make_trainer(job, files, hyperparameters, report, group, checkpoints)
+    writer = Writer(job, files, trainer)
+    stop.last_resort = writer.write
+    train, validation, test = _read_channels(job, hyperparameters, group, checkpoints)
     logger.info(f"Number of GPUs being used: {group.processes if group.device.type == 'cuda' else 0}")
-    group.spread(network, hyperparameters.seed)
-    trainer = Trainer(network, hyperparameters, report, group)
     clock.lap("setuptime")
-    best = trainer.fit(train, validation, stop)
-    report.best(best.epoch, best.loss)
+    if trainer.epochs_before and not (checkpoints and checkpoints.found):
+        logger.info("Warming the optimizer up: an epoch in which no weight moves")
+        trainer.warm_up(train, stop)
+    try:
+        best = trainer.fit(train, validation, stop)
+    except AlgorithmError as error:
+        if trainer.best.epoch is None:
+            raise
+        writer.write()
+        kept = f"the model of epoch {trainer.best.epoch}, the best so far, is in {job.model_dir}"
+        raise AlgorithmError(f"{error}; {kept}") from error
+    report.best(best.epoch, best.loss, best.metrics)
     clock.lap("training.time")
-    if group.leads:
-        _save(job, files, trainer, best)
+    writer.write()
     clock.lap("model.serialize.time")
-    if test:
-        report.tested(evaluate(network, test, trainer.objective, group), test.size)
+    if test and not group.any(stop()):
+        report.tested(evaluate(trainer.network, test, trainer.objective, group), test.size)
     clock.lap("model.score.time")
     group.wait()  # the platform may end all hosts when the first one has ended
     report.finished(clock.started, clock.laps | {"totaltime": clock.since_start})
@@ -111,20 +130,44 @@ def _configure(job: Job) -> Hyperparameters:
     return hyperparameters
 
 
+def _checkpoints(
+    job: Job, hyperparameters: Hyperparameters, files: Mapping[str, Path], group: Group
+) -> Checkpoints | None:
+    """The job's checkpoints, if the first rank has any, the newest one found."""
+    directory = group.told(str(job.checkpoint_dir or ""))
+    if not directory:
+        logger.info("Checkpoint loading and saving are disabled.")
+        return None
+    checkpoints = Checkpoints(Path(directory), group)
+    checkpoints.find()
+    facts = {typed(name, job.hyperparameters): value for name, value in hyperparameters.to_dict().items()}
+    del facts["epochs"]  # a job may go on for longer
+    if group.leads:
+        there = dict(files)
+        if "model" in job.channels:
+            model = warm_start.locate(job.channels["model"])
+            there["channel model"] = model / artifact.WEIGHTS if model.is_dir() else model
+        facts |= {name: f"a file of checksum {checksum(path)}" for name, path in there.items() if path.is_file()}
+    checkpoints.identify(facts | {"number of processes": group.size})
+    return checkpoints
+
+
 def _read_channels(
-    job: Job, hyperparameters: Hyperparameters, group: Group
+    job: Job, hyperparameters: Hyperparameters, group: Group, checkpoints: Checkpoints | None
 ) -> tuple[Batches, Batches | None, Batches | None]:
     """The train, validation and test channels, cut into batches; the latter two need not be there."""
     if "train" not in job.channels:
         raise DataError(f"There is no train channel, wanted one; the channels are: {', '.join(job.channels) or 'none'}")
     share = group.share(sharded="train" in job.sharded)
-    pairs = _read(job, "train", hyperparameters, group)
+    pairs = _read(job, "train", hyperparameters, group, checkpoints)
     train = training_batches(pairs, hyperparameters, share, processes=group.processes)
     rate = hyperparameters.negative_sampling_rate
     logger.info(f"Negative sampling enabled with sampling rate {rate}" if rate else "Negative sampling not used")
     others = [
         scoring_batches(
-            _read(job, name, hyperparameters, group), hyperparameters, group.share(sharded=name in job.sharded)
+            _read(job, name, hyperparameters, group, checkpoints),
+            hyperparameters,
+            group.share(sharded=name in job.sharded),
         )
         if name in job.channels
         else None
@@ -133,7 +176,9 @@ def _read_channels(
     return train, others[0], others[1]
 
 
-def _read(job: Job, name: str, hyperparameters: Hyperparameters, group: Group) -> Pairs:
+def _read(
+    job: Job, name: str, hyperparameters: Hyperparameters, group: Group, checkpoints: Checkpoints | None
+) -> Pairs:
     content_type = job.content_types.get(name, CONTENT_TYPE)
     if content_type.partition(";")[0].strip().lower() != CONTENT_TYPE:
         sentence = f"No iterator has been registered for ContentType ('{content_type}', '1.0')"
@@ -154,7 +199,40 @@ def _read(job: Job, name: str, hyperparameters: Hyperparameters, group: Group) -
     for side, sequences in enumerate(pairs.sides):
         if hyperparameters.encoders[side].network == "pooled_embedding" and (count := sequences.without_tokens):
             logger.warning(f"{count} in{side} of channel {name} hold no token but 0: they are encoded as zeros")
+    if checkpoints and name != "test":
+        of_ranks = group.each([len(pairs), pairs.checksum])
+        what = ", ".join(f"{count:.0f} pairs of checksum {int(sum_):08x}" for count, sum_ in of_ranks)
+        checkpoints.identify({f"channel {name}": what})
     return pairs
+
+
+def _make_trainer(
+    job: Job,
+    files: Mapping[str, Path],
+    hyperparameters: Hyperparameters,
+    report: Report,
+    group: Group,
+    checkpoints: Checkpoints | None,
+) -> Trainer:
+    """A trainer at its beginning, or where a checkpoint says."""
+    network = _make_network(files, hyperparameters)
+    epochs = 0
+    if "model" in job.channels and group.leads:
+        try:
+            epochs = warm_start.go_on(job.channels["model"], network, hyperparameters)
+        except ArtifactError as error:
+            raise ArtifactError(f"channel model: {typed(str(error), job.hyperparameters)}") from error
+        logger.info(f"Going on with the model in {job.channels['model']}")
+    epochs = int(group.sum([epochs])[0])
+    network.to(group.device)
+    group.spread(network)
+    trainer = Trainer(network, hyperparameters, report, group, checkpoints, epochs)
+    if checkpoints and checkpoints.found:
+        state.restore(trainer, checkpoints.found)
+        checkpoints.found.close()
+        where = f"epoch {trainer.epoch}, batch {trainer.batch}"
+        logger.info(f"Going on from {checkpoints.found.name} in {checkpoints.directory}: {where}")
+    return trainer
 
 
 def _make_network(files: Mapping[str, Path], hyperparameters: Hyperparameters) -> Network:
@@ -172,12 +250,41 @@ def _make_network(files: Mapping[str, Path], hyperparameters: Hyperparameters) -
     return network
 
 
-def _save(job: Job, files: Mapping[str, Path], trainer: Trainer, best: Best) -> None:
-    logger.info(f"Serializing model to {job.model_dir}")
-    loss = None if best.epoch is None else best.loss  # JSON has no infinity
-    training = {"best_epoch": best.epoch, "watched": trainer.objective.watched, "best_loss": loss}
-    vocabularies = {e.vocab_file: files[e.vocab_file] for e in trainer.hyperparameters.encoders if e.vocab_file}
-    artifact.save(job.model_dir, trainer.network, trainer.hyperparameters, training=training, vocabularies=vocabularies)
+class Writer:
+    """Writes a job's model: the best epoch's, or before one has ended that of the moment. Once, on one rank only."""
+
+    def __init__(self, job: Job, files: Mapping[str, Path], trainer: Trainer) -> None:
+        self.job = job
+        self.files = files
+        self.trainer = trainer
+        self._lock = threading.Lock()
+        self._written = False
+
+    def write(self) -> None:
+        with self._lock:
+            if self.trainer.group.leads and not self._written:
+                self._write()
+            self._written = True
+
+    def _write(self) -> None:
+        logger.info(f"Serializing model to {self.job.model_dir}")
+        best, hyperparameters = self.trainer.best, self.trainer.hyperparameters
+        loss = None if best.epoch is None else best.loss  # JSON has no infinity
+        training = {
+            "best_epoch": best.epoch,
+            "watched": self.trainer.objective.watched,
+            "best_loss": loss,
+            "epochs": self.trainer.epochs_before + (0 if best.epoch is None else best.epoch + 1),
+        }
+        vocabularies = {e.vocab_file: self.files[e.vocab_file] for e in hyperparameters.encoders if e.vocab_file}
+        artifact.save(
+            self.job.model_dir,
+            self.trainer.network,
+            hyperparameters,
+            training=training,
+            vocabularies=vocabularies,
+            weights=best.weights,
+        )
 
 
 def _auxiliary_files(job: Job, hyperparameters: Hyperparameters) -> dict[str, Path]:

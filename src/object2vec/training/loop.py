@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 import numpy as np
 import torch
@@ -18,11 +19,13 @@ from object2vec.errors import AlgorithmError
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 from object2vec.model.tokens import Tokens
+from object2vec.training import state
 from object2vec.training.averaging import WeightAverage
+from object2vec.training.checkpoints import Checkpoints
 from object2vec.training.distributed import ALONE, Exchange, Group
 from object2vec.training.early_stopping import EarlyStopping
 from object2vec.training.objective import Metrics, Objective
-from object2vec.training.optimizers import make_optimizers
+from object2vec.training.optimizers import make_optimizers, unmoved
 from object2vec.training.report import Report
 
 #: Pairs in a scoring batch, and how many tokens they may have at most: how many makes no difference to the scores, and
@@ -33,21 +36,21 @@ SCORING_TOKENS = 32_768
 
 @dataclass(slots=True, kw_only=True)
 class Best:
-    """The best epoch so far and its weights; before the first epoch ends, none."""
+    """The best epoch so far, its weights, and its metrics by channel; before the first epoch ends, none."""
 
     epoch: int | None = None
     loss: float = math.inf
     weights: dict[str, Tensor] = field(default_factory=dict)
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
-    def offer(self, epoch: int, loss: float, network: Network) -> None:
-        """Keep the network's weights if `loss` is the least so far."""
+    def offer(self, epoch: int, loss: float, network: Network, metrics: Mapping[str, Mapping[str, float]]) -> None:
+        """Keep the network's weights, which were measured to have these metrics, if `loss` is the least so far."""
         if loss < self.loss:
-            self.epoch, self.loss = epoch, loss
-            for name, parameter in network.named_parameters():
-                if parameter.requires_grad:
-                    self._kept(name, parameter).copy_(parameter.detach())
+            self.epoch, self.loss, self.metrics = epoch, loss, metrics
+            for name, parameter in network.moving.items():
+                self.kept(name, parameter).copy_(parameter)
 
-    def _kept(self, name: str, parameter: Tensor) -> Tensor:
+    def kept(self, name: str, parameter: Tensor) -> Tensor:
         """Where a parameter is kept: a large one on disk, as memory has no room for it twice."""
         if name not in self.weights:
             self.weights[name] = torch.from_numpy(empty(parameter.numel(), np.float32)).view_as(parameter)
@@ -67,14 +70,24 @@ def output_of(network: Network, batch: Batch) -> tuple[Tensor, Tensor]:
     return output, torch.from_numpy(batch.labels).to(device)
 
 
+def never() -> bool:
+    return False
+
+
 @torch.inference_mode()
-def evaluate(network: Network, pairs: Batches, objective: Objective, group: Group = ALONE) -> Metrics:
-    """Metrics of the network on the pairs of all ranks, each counted once."""
+def evaluate(
+    network: Network,
+    pairs: Batches,
+    objective: Objective,
+    group: Group = ALONE,
+    stop: Callable[[], bool] = never,
+) -> Metrics:
+    """Metrics of the network on the pairs of all ranks, each counted once; on some of them where it is to `stop`."""
     network.eval()
     metrics = Metrics(objective)
-    for batch in pairs.in_order():
+    for batch in takewhile(lambda _: not stop(), pairs.in_order()):
         output, labels = output_of(network, batch)
-        metrics.add(objective.loss(output, labels), output, labels)
+        metrics.add(objective.loss(output, labels).item(), output, labels)
     return metrics.of_all(group)
 
 
@@ -101,15 +114,27 @@ def training_batches(
 
 
 class Trainer:
-    """Trains a network on pairs, together with the other ranks of a group, and reports on it."""
+    """Trains a network on pairs, together with the other ranks of a group, and reports on it.
+
+    Its weights were trained for so many `epochs_before`. `epoch` is the one under way; `batch` of its batches are done,
+    in so many `seconds`, and have these `metrics`.
+    """
 
     def __init__(
-        self, network: Network, hyperparameters: Hyperparameters, report: Report, group: Group = ALONE
+        self,
+        network: Network,
+        hyperparameters: Hyperparameters,
+        report: Report,
+        group: Group = ALONE,
+        checkpoints: Checkpoints | None = None,
+        epochs_before: int = 0,
     ) -> None:
         self.network = network
         self.hyperparameters = hyperparameters
         self.report = report
         self.group = group
+        self.checkpoints = checkpoints
+        self.epochs_before = epochs_before
         self.exchange = Exchange(group, network)
         self.objective = Objective(regression=hyperparameters.regression)
         self.optimizers: Sequence[torch.optim.Optimizer] = make_optimizers(network, hyperparameters)
@@ -118,6 +143,14 @@ class Trainer:
         )
         self.average = WeightAverage(network, hyperparameters.ema_decay) if hyperparameters.ema_decay else None
         self.best = Best()
+        self.epoch = self.batch = 0
+        self.seconds = 0.0
+        self.metrics = Metrics(self.objective)
+
+    @property
+    def judged(self) -> Network:
+        """The network that is validated and kept."""
+        return self.average.network if self.average else self.network
 
     def fit(self, train: Batches, validation: Batches | None, stop: Callable[[], bool]) -> Best:
         """Train until the last epoch, until early stopping, or until `stop()` is true, which is asked each batch.
@@ -128,50 +161,106 @@ class Trainer:
         Raises:
             AlgorithmError: the loss is no finite number.
         """
-        judged = self.average.network if self.average else self.network
-        for epoch in range(self.hyperparameters.epochs):
-            started = time.time()
-            metrics = self._train(epoch, train, stop)
-            if self.group.any(stop()):
+        while self.epoch < self.hyperparameters.epochs and not self.early_stopping.stop:
+            whole = self._train(train, stop) and self._judge(validation, stop)
+            self._keep()
+            if not whole:
                 break
-            self.report.trained(epoch, metrics.values(), time.time() - started)
-            loss = metrics.loss
-            if validation:
-                validated = evaluate(judged, validation, self.objective, self.group)
-                self.report.validated(epoch, validated.values())
-                loss = validated.loss
-            _check_finite(loss, f"epoch {epoch}", self.hyperparameters)
-            self.best.offer(epoch, loss, judged)
-            self.report.epoch(epoch, metrics, started, self.early_stopping.judge(loss))
-            if self.early_stopping.stop:
-                self.report.stopped_early(epoch)
-                break
+        if self.early_stopping.stop:
+            self.report.stopped_early(self.epoch - 1)
         self.best.restore(self.network)
         return self.best
 
-    def _train(self, epoch: int, train: Batches, stop: Callable[[], bool]) -> Metrics:
-        self.network.train()
-        metrics = Metrics(self.objective)
-        own = self.exchange.batches(train.epoch(epoch), stop)
-        batches = self.report.batches_of(epoch, own, train.examples, metrics)
-        for number, batch in enumerate(batches):
-            loss, output, labels = self._step(batch)
-            _check_finite(loss.item(), f"epoch {epoch}, batch {number}", self.hyperparameters)
-            metrics.add(loss, output, labels)
-        return metrics.of_all(self.group)
+    def warm_up(self, train: Batches, stop: Callable[[], bool]) -> None:
+        """Let the optimizers remember gradients as if they had trained the weights, in an epoch in which none moves.
 
-    def _step(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        Their first steps would be too large else, and undo what the last epochs before have learned.
+        """
+        self.network.train()
+        number = self.hyperparameters.epochs  # an order of its own
+        with unmoved(self.optimizers):
+            for place, batch in enumerate(self.exchange.batches(train.epoch(number), stop)):
+                self._seed(number, place)
+                self._step(batch)
+        for optimizer in self.optimizers:  # adagrad sums squares up over all steps
+            for known in optimizer.state.values():
+                if "sum" in known:
+                    known["sum"] *= self.epochs_before
+
+    def _train(self, train: Batches, stop: Callable[[], bool]) -> bool:
+        """Train for what is left of the epoch; whether that was done, and not stopped."""
+        self.network.train()
+        started = time.time() - self.seconds
+        own = self.exchange.batches(train.epoch(self.epoch, skip=self.batch), stop)
+        for batch in self.report.batches_of(
+            self.epoch, own, train.examples, self.metrics, done=self.batch, before=self.seconds
+        ):
+            self._seed(self.epoch, self.batch)
+            self.exchange.asking = self.checkpoints is not None and self.checkpoints.due
+            loss, output, labels = self._step(batch)
+            _check_finite(loss, f"epoch {self.epoch}, batch {self.batch}", self.hyperparameters)
+            self.metrics.add(loss, output, labels)
+            self.batch += 1
+            self.seconds = time.time() - started
+            if self.exchange.asked:
+                self._keep()
+        return not self.group.any(stop())
+
+    def _seed(self, epoch: int, batch: int) -> None:
+        """Let what is random in a step hang on nothing but its place and the rank."""
+        if self.hyperparameters.dropout:
+            place = self.hyperparameters.seed, self.group.rank, epoch, batch
+            torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+
+    def _judge(self, validation: Batches | None, stop: Callable[[], bool]) -> bool:
+        """End the epoch: measure it, judge it, keep it if it is the best; whether that was done, and not stopped."""
+        started = time.time() - self.seconds
+        metrics = self.metrics.of_all(self.group)
+        measured = {"train": metrics.values()}
+        self.report.trained(self.epoch, measured["train"], self.seconds)
+        loss = metrics.loss
+        if validation:
+            validated = evaluate(self.judged, validation, self.objective, self.group, stop)
+            if self.group.any(stop()):
+                return False
+            measured["validation"] = validated.values()
+            self.report.validated(self.epoch, measured["validation"])
+            loss = validated.loss
+        _check_finite(loss, f"epoch {self.epoch}", self.hyperparameters)
+        if loss < self.best.loss:
+            self._check_weights()
+        self.best.offer(self.epoch, loss, self.judged, measured)
+        self.report.epoch(self.epoch, metrics, started, self.early_stopping.judge(loss))
+        self.epoch, self.batch, self.seconds = self.epoch + 1, 0, 0.0
+        self.metrics = Metrics(self.objective)
+        return True
+
+    def _check_weights(self) -> None:
+        """What the epoch's last steps made of the weights no loss has shown."""
+        for name, weight in self.judged.moving.items():
+            if weight.numel() and not all(math.isfinite(end) for end in torch.aminmax(weight)):
+                rate = self.hyperparameters.learning_rate
+                what = f"{name} is no longer finite after epoch {self.epoch}, batch {self.batch - 1}"
+                raise AlgorithmError(f"{what}: try a learning_rate below {rate}")
+
+    def _keep(self) -> None:
+        """Write a checkpoint, if that is wished for; all ranks do this at once."""
+        if self.checkpoints:
+            metrics = self.group.each(self.metrics.numbers)
+            self.checkpoints.save(state.collect(self, metrics))
+
+    def _step(self, batch: Batch) -> tuple[float, Tensor, Tensor]:
         output, labels = output_of(self.network, batch)
         loss = self.exchange.weighted(self.objective.loss(output, labels))
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        loss = self.exchange.sum(loss.detach())
+        total = self.exchange.sum(loss.detach()).item()
         for optimizer in self.optimizers:
             optimizer.step()
         if self.average:
             self.average.update(self.network)
-        return loss, output.detach(), labels
+        return total, output.detach(), labels
 
 
 def _check_finite(loss: float, where: str, hyperparameters: Hyperparameters) -> None:

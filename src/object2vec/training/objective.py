@@ -6,11 +6,14 @@ Shapes: P pairs, C scores a pair.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss
 
+from object2vec import kernels
 from object2vec.training.distributed import Group
 
 
@@ -30,11 +33,28 @@ class Objective:
             return output.sum()
         if self.regression:
             return mse_loss(output[:, 0], labels)
+        if kernels.usable(output):
+            return _CrossEntropy.apply(output, labels)  # type: ignore[no-any-return, no-untyped-call]
         return cross_entropy(output, labels.long())
 
-    def correct(self, output: Tensor, labels: Tensor) -> Tensor:
+    def correct(self, output: Tensor, labels: Tensor) -> int:
         """How many of P pairs get their class."""
-        return (output.argmax(dim=1) == labels.long()).sum()
+        if kernels.usable(output):
+            return kernels.correct(output, labels)
+        return int((output.argmax(dim=1) == labels.long()).sum())
+
+
+class _CrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, labels: Tensor) -> Tensor:
+        loss, slope = kernels.cross_entropy(output.contiguous(), labels)
+        ctx.save_for_backward(slope)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (slope,) = ctx.saved_tensors
+        return slope * gradients[0], None
 
 
 class Metrics:
@@ -44,30 +64,37 @@ class Metrics:
         self.objective = objective
         self.rows = 0
         self.batches = 0
-        self._loss = torch.zeros((), dtype=torch.float64)
-        self._correct = torch.zeros((), dtype=torch.int64)
+        self._loss = 0.0
+        self._correct = 0
 
-    def add(self, loss: Tensor, output: Tensor, labels: Tensor) -> None:
+    def add(self, loss: float, output: Tensor, labels: Tensor) -> None:
         """Add a batch: its mean loss, its output (P, C) and its labels (P,)."""
         self.rows += len(labels)
         self.batches += len(labels) > 0
-        self._loss = self._loss.to(loss.device) + loss.detach().double() * len(labels)
+        self._loss += loss * len(labels)
         if not self.objective.regression:
-            self._correct = self._correct.to(loss.device) + self.objective.correct(output, labels)
+            self._correct += self.objective.correct(output, labels)
 
     def of_all(self, group: Group) -> Metrics:
         """Metrics of the rows that all ranks have added."""
-        total = Metrics(self.objective)
-        own = self.rows, self.batches, self._loss.item(), self._correct.item()
-        rows, batches, loss, correct = group.sum(own)
-        total.rows, total.batches = int(rows), int(batches)
-        total._loss, total._correct = total._loss + loss, total._correct + int(correct)
-        return total
+        return Metrics.of(self.objective, group.sum(self.numbers))
+
+    @property
+    def numbers(self) -> list[float]:
+        """All that these metrics are made of; `of` makes them again."""
+        return [self.rows, self.batches, self._loss, self._correct]
+
+    @classmethod
+    def of(cls, objective: Objective, numbers: Sequence[float]) -> Metrics:
+        metrics = cls(objective)
+        rows, batches, metrics._loss, correct = numbers
+        metrics.rows, metrics.batches, metrics._correct = int(rows), int(batches), int(correct)
+        return metrics
 
     @property
     def loss(self) -> float:
         """The mean of the watched loss over all rows."""
-        return self._loss.item() / self.rows
+        return self._loss / self.rows
 
     def values(self) -> dict[str, float]:
         """Every metric under its name, in the order in which they are printed."""
@@ -75,4 +102,4 @@ class Metrics:
         if self.objective.regression:
             return {"mean_squared_error": loss}
         perplexity = math.exp(loss) if loss < 700 else math.inf
-        return {"perplexity": perplexity, "cross_entropy": loss, "accuracy": self._correct.item() / self.rows}
+        return {"perplexity": perplexity, "cross_entropy": loss, "accuracy": self._correct / self.rows}

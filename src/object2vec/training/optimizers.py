@@ -7,7 +7,8 @@ costs as much however large the table is.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import torch
@@ -26,11 +27,11 @@ def make_optimizers(network: nn.Module, hyperparameters: Hyperparameters) -> lis
     """
     tables = [m for m in network.modules() if isinstance(m, TokenEmbedding) and m.row_sparse and m.weight.requires_grad]
     lazy = {table.weight for table in tables}
-    moving = [(name, p) for name, p in network.named_parameters() if p.requires_grad and p not in lazy]
-    weights = [p for name, p in moving if "bias" not in name]
-    biases = [p for name, p in moving if "bias" in name]
-    groups: list[dict[str, Any]] = [{"params": weights}] if weights else []
-    groups.append({"params": biases, "weight_decay": 0.0})
+    by_decay: dict[float, list[nn.Parameter]] = {}  # where all decay alike, one group: each costs a step some time
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad and parameter not in lazy:
+            by_decay.setdefault(0.0 if "bias" in name else hyperparameters.weight_decay, []).append(parameter)
+    groups = [{"params": parameters, "weight_decay": decay} for decay, parameters in by_decay.items()]
     optimizers = [_dense(groups, hyperparameters)]
     if tables:
         optimizers.append(RowOptimizer(tables, hyperparameters))
@@ -38,18 +39,30 @@ def make_optimizers(network: nn.Module, hyperparameters: Hyperparameters) -> lis
 
 
 def _dense(groups: list[dict[str, Any]], hyperparameters: Hyperparameters) -> Optimizer:
-    rate, decay = hyperparameters.learning_rate, hyperparameters.weight_decay
+    rate = hyperparameters.learning_rate
     match hyperparameters.optimizer:
         case "adam":
-            return torch.optim.Adam(groups, lr=rate, weight_decay=decay, fused=True)
+            return torch.optim.Adam(groups, lr=rate, fused=True)
         case "adagrad":
-            return torch.optim.Adagrad(groups, lr=rate, weight_decay=decay, eps=1e-7)
+            return torch.optim.Adagrad(groups, lr=rate, eps=1e-7)
         case "rmsprop":
-            return torch.optim.RMSprop(groups, lr=rate, weight_decay=decay, alpha=0.9)
+            return torch.optim.RMSprop(groups, lr=rate, alpha=0.9)
         case "sgd":
-            return torch.optim.SGD(groups, lr=rate, weight_decay=decay, fused=True)
+            return torch.optim.SGD(groups, lr=rate, fused=True)
         case _:  # adadelta takes the size of its steps from their history, in MXNet 1.3 from nothing else
-            return torch.optim.Adadelta(groups, lr=1.0, weight_decay=decay, rho=0.9, eps=1e-5)
+            return torch.optim.Adadelta(groups, lr=1.0, rho=0.9, eps=1e-5)
+
+
+@contextmanager
+def unmoved(optimizers: Sequence[Optimizer]) -> Iterator[None]:
+    """Within, a step changes what the optimizers remember of gradients, and no weight."""
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    rates = [group["lr"] for group in groups]
+    for group in groups:
+        group["lr"] = 0.0
+    yield
+    for group, rate in zip(groups, rates, strict=True):
+        group["lr"] = rate
 
 
 class RowOptimizer(Optimizer):
@@ -88,7 +101,7 @@ class RowOptimizer(Optimizer):
         state["step"] += 1
         kept = [state[name] for name in self.STATE[self.kind]]
         corrections = 1 - 0.9 ** state["step"], 1 - 0.999 ** state["step"]
-        rate, decay = self.defaults["lr"], self.defaults["weight_decay"]
+        rate, decay = self.param_groups[0]["lr"], self.param_groups[0]["weight_decay"]
         if kernels.usable(table.weight):
             groups = kernels.group(touched.values, touched.origin, table.lut)
             settings = {"rate": rate, "decay": decay, "corrections": corrections}

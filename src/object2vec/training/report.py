@@ -64,12 +64,19 @@ class Report:
         self.log = SILENCE if silent else logger
         self.records = 0
         self.batches = 0
+        self.latest: int | None = None  # the epoch whose metrics were printed last
 
-    def batches_of(self, epoch: int, batches: Iterable[Batch], examples: int, metrics: Metrics) -> Iterator[Batch]:
-        """Pass batches on while the bar moves, with a line each hundred; `metrics` are those of the epoch so far."""
-        started = time.perf_counter()
-        with tqdm(total=examples, desc=f"epoch {epoch}", unit=" pairs", leave=False, disable=not self.bar) as bar:
-            for number, batch in enumerate(batches, start=1):
+    def batches_of(
+        self, epoch: int, batches: Iterable[Batch], examples: int, metrics: Metrics, *, done: int = 0, before: float = 0
+    ) -> Iterator[Batch]:
+        """Pass batches on while the bar moves, with a line each hundred; `metrics` are those of the epoch so far.
+
+        So many of the epoch's batches were `done`, in so many seconds, `before`.
+        """
+        started = time.perf_counter() - before
+        name, off = f"epoch {epoch}", not self.bar
+        with tqdm(total=examples, initial=metrics.rows, desc=name, unit=" pairs", leave=False, disable=off) as bar:
+            for number, batch in enumerate(batches, start=done + 1):
                 yield batch
                 bar.update(len(batch))
                 if number % BATCHES_A_LINE == 0:
@@ -89,6 +96,7 @@ class Report:
         self.log.info(f"Completed Epoch: {epoch}, time taken: {timedelta(seconds=seconds)}")
         self.log.info(f"Epoch {epoch} Training metrics:   {_short(metrics)}")
         self._quality(f"epoch={epoch}, train", metrics)
+        self.latest = epoch
 
     def validated(self, epoch: int, metrics: Mapping[str, float]) -> None:
         self.log.info(f"Epoch {epoch} Validation metrics: {_short(metrics)}")
@@ -126,11 +134,17 @@ class Report:
         self.log.info("Early stop condition met. Stopping training.")
         self.log.info(f"#progress_metric: host={self.host}, completed 100 % epochs")
 
-    def best(self, epoch: int | None, loss: float) -> None:
+    def best(self, epoch: int | None, loss: float, metrics: Mapping[str, Mapping[str, float]]) -> None:
+        """Which epoch's model is kept. Its metrics, by channel, are printed again if another epoch's came after them: a
+        tuning job goes by the value that is printed last.
+        """
         if epoch is None:
             self.log.warning("Stopped before the first epoch ended: the model has the weights of that moment")
-        else:
-            self.log.info(f"Best model based on epoch {epoch}. Best loss: {loss:.3f}")
+            return
+        self.log.info(f"Best model based on epoch {epoch}. Best loss: {loss:.3f}")
+        if epoch != self.latest:
+            for channel, values in metrics.items():
+                self._quality(f"epoch={epoch}, {channel}", values)
 
     def tested(self, metrics: Metrics, size: int) -> None:
         """The test channel has been scored, in batches of `size`."""

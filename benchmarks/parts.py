@@ -1,0 +1,74 @@
+"""Where the time of a training step goes: matrix products, each of our kernels, other operations of torch, Python."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch.profiler import ProfilerActivity, profile, record_function
+from training import Ours
+from workloads import workloads
+
+from object2vec import kernels, memory
+
+PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::mkldnn_linear", "aten::addmm_", "aten::matmul")
+#: A part that takes less is not named.
+LEAST = 0.02
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="*", default=["W2", "W3", "W4", "W5"], help="names of workloads")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    memory.keep_freed()
+    for workload in workloads():
+        if workload.name in arguments.only:
+            ours = Ours(workload.make(), workload.hyperparameters)
+            ours.train(arguments.seconds / 4)  # warm up
+            parts = [(name, share) for name, share in shares(ours, arguments.seconds) if share >= LEAST]
+            parts.append(("less than that", 1 - sum(share for _, share in parts)))
+            print(f"{workload.name}: " + ", ".join(f"{name} {share:.0%}" for name, share in parts))
+
+
+def shares(ours: Ours, seconds: float) -> list[tuple[str, float]]:
+    """Parts of the time, the largest first; they add up to 1."""
+    with named_kernels(), profile(activities=[ProfilerActivity.CPU]) as profiled:
+        started = time.perf_counter()
+        ours.train(seconds)
+        whole = 1e6 * (time.perf_counter() - started)
+    spent: Counter[str] = Counter()
+    for event in profiled.key_averages():
+        spent[part_of(event.key)] += event.self_cpu_time_total / whole
+    spent["Python"] += 1 - sum(spent.values())
+    return spent.most_common()
+
+
+def part_of(operation: str) -> str:
+    return "products" if operation in PRODUCTS else operation.removeprefix("aten::")
+
+
+@contextmanager
+def named_kernels() -> Iterator[None]:
+    """Within, a profile has our kernels under their names."""
+    call = kernels._call
+
+    def named(name: str, *arguments: object) -> int:
+        with record_function(f"kernel {name}"):
+            return call(name, *arguments)
+
+    kernels._call = named
+    try:
+        yield
+    finally:
+        kernels._call = call
+
+
+if __name__ == "__main__":
+    main()

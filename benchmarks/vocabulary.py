@@ -1,0 +1,95 @@
+"""What a step costs as the vocabulary grows, where a batch touches the same rows: time, and memory at its most.
+
+Each vocabulary has a process of its own, and all take turns. The time is the processor's, of one thread, so that what
+else the machine does tells less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+import torch
+from training import Ours
+from workloads import workloads
+
+from object2vec import memory
+from object2vec.data.sequences import Pairs, Sequences
+from object2vec.hyperparameters import Hyperparameters, parse
+
+#: The documents of W2 over so many words, however many the vocabulary has.
+WORDS = 2_999
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--sizes", nargs="*", type=int, default=[3_000, 3_000_000], help="of vocabularies")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each in one round")
+    parser.add_argument("--out", type=Path, default=Path("build/bench/vocabulary.json"))
+    arguments = parser.parse_args()
+    turns = {size: start(size) for size in arguments.sizes}
+    rounds = [{size: turn(arguments.seconds) for size, turn in turns.items()} for _ in range(arguments.rounds)]
+    print("| vocabulary | microseconds of a core an example | times | at most in memory, GB | of it the table |")
+    print("|---:|---:|---:|---:|---:|")
+    found = []
+    for size in arguments.sizes:
+        cost = statistics.median(one[size][0] for one in rounds)
+        times = statistics.median(one[size][0] / one[arguments.sizes[0]][0] for one in rounds)
+        most, table = rounds[-1][size][1] / 1e9, size * 300 * 4 / 1e9
+        print(f"| {size:,} | {1e6 * cost:.1f} | {times:.2f} | {most:.2f} | {table:.2f} |")
+        found.append({"vocabulary": size, "seconds": cost, "times": times, "bytes": 1e9 * most})
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def start(size: int) -> Callable[[float], tuple[float, int]]:
+    """A process that trains whenever it is called, for so many seconds: its core seconds an example, and memory."""
+    spawning = multiprocessing.get_context("spawn")
+    pipe, its_end = spawning.Pipe()
+    spawning.Process(target=train, args=(its_end, size), daemon=True).start()
+    its_end.close()
+
+    def turn(seconds: float) -> tuple[float, int]:
+        pipe.send(seconds)
+        cost, most = pipe.recv()
+        return cost, most
+
+    turn(1)  # warm up
+    return turn
+
+
+def train(pipe: Connection, size: int) -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    memory.keep_freed()
+    ours = Ours(*job(size))
+    with suppress(EOFError):
+        while True:
+            seconds = pipe.recv()
+            busy = time.process_time()
+            examples = ours.train(seconds)
+            busy = time.process_time() - busy
+            pipe.send((busy / examples, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+
+
+def job(size: int) -> tuple[Pairs, Hyperparameters]:
+    """W2 with a vocabulary of another size, and the words in use the same."""
+    workload = next(workload for workload in workloads() if workload.name == "W2")
+    pairs = workload.make()
+    sides = [Sequences((side.values % WORDS + 1).astype(np.int32), side.offsets) for side in pairs.sides]
+    settings = {**workload.settings, "enc0_vocab_size": size, "enc0_token_embedding_dim": 300}
+    return Pairs(sides[0], sides[1], pairs.labels), parse(settings).hyperparameters
+
+
+if __name__ == "__main__":
+    main()

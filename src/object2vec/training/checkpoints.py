@@ -1,0 +1,234 @@
+"""Checkpoints: all that decides the rest of a job, on disk, so that one that was cut off goes on as if it never was.
+
+A checkpoint is two files. `checkpoint-EPOCH-BATCH.safetensors` holds tensors; `checkpoint-EPOCH-BATCH.json`, which is
+written last, holds the rest, what the job is a job of, and the checksums of both.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+import zlib
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from object2vec import memory
+from object2vec.disk import ASIDE, checksum, write_whole
+from object2vec.errors import UserError
+from object2vec.training.distributed import Group
+
+logger = logging.getLogger(__name__)
+
+FORMAT_VERSION: Final = 1
+#: How many stay: the newest one, and one to go back to should that be broken.
+KEPT: Final = 2
+#: Seconds between two checkpoints of an epoch; and no more than this share of the time is spent on them.
+INTERVAL: Final = 300.0
+SHARE: Final = 0.05
+TENSORS: Final = ".safetensors"
+REST: Final = ".json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """All that decides the rest of a job from a batch of an epoch on: tensors by name, and `values` of JSON."""
+
+    epoch: int
+    batch: int
+    tensors: Mapping[str, Tensor]
+    values: Mapping[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of a job in a directory. Only the first rank reads and writes; the others hear of it from there.
+
+    Raises:
+        UserError: the directory cannot be written to.
+    """
+
+    def __init__(self, directory: Path, group: Group) -> None:
+        self.directory = directory
+        self.group = group
+        self.facts: dict[str, Any] = {}
+        self.found: Saved | None = None
+        self._good: list[str] = []  # names, oldest first
+        self._last, self._took = time.monotonic(), 0.0
+        if group.leads:
+            self._check_writable()
+
+    def _check_writable(self) -> None:
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(self.directory / ASIDE, ignore_errors=True)
+            write_whole(self.directory, {"writable": Path.touch})
+            (self.directory / "writable").unlink()
+        except OSError as error:
+            what = f"{self.directory}: no checkpoint can be written here ({error.strerror})"
+            raise UserError(f"{what}, wanted a folder to write in, or no checkpoints") from error
+
+    def identify(self, facts: Mapping[str, Any]) -> None:
+        """Note what this is a job of: a checkpoint that was found must be one of the same.
+
+        Raises:
+            UserError: it is of another job; all that differs is named.
+        """
+        self.facts |= facts
+        if not (self.found and self.group.leads):
+            return
+        there = self.found.values["facts"]
+        differing = [
+            f"{name} is {there.get(name)} there and {here} here"
+            for name, here in facts.items()
+            if here != there.get(name)
+        ]
+        if differing:
+            path = self.directory / f"{self.found.name}{REST}"
+            what = f"{path} is a checkpoint of another job: {'; '.join(differing)}"
+            raise UserError(f"{what}; wanted the same configuration and data, or another folder for checkpoints")
+
+    def find(self) -> Saved | None:
+        """The newest checkpoint that is whole, on all ranks; those that are broken are named in warnings.
+
+        Raises:
+            UserError: it was written by a newer version.
+        """
+        self.found = None
+        if self.group.leads:
+            self.found = next(iter(self._whole()), None)
+        values = json.loads(self.group.told(json.dumps(self.found.values if self.found else None)))
+        if values is None:
+            return None
+        if self.found is None:
+            self.found = Saved(None, values, self.group)
+        self._good = [self.found.name]
+        return self.found
+
+    def _whole(self) -> Iterable[Saved]:
+        for path in sorted(self.directory.glob(f"checkpoint-*{REST}"), reverse=True):
+            try:
+                yield Saved(path.with_suffix(TENSORS), _read(path), self.group)
+            except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+                logger.warning(f"{path} is no whole checkpoint ({error}): it is left out")
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for one more within an epoch."""
+        least = max(INTERVAL, self._took / SHARE)
+        return self.group.leads and time.monotonic() - self._last >= least
+
+    def save(self, state: State) -> None:
+        """Write a checkpoint, if this is the first rank. Where that fails, training goes on without."""
+        if not self.group.leads:
+            return
+        started = time.monotonic()
+        name = f"checkpoint-{state.epoch:03}-{state.batch:09}"
+        if name in self._good:
+            return
+        path = self.directory / f"{name}{REST}"
+        try:
+            self._write(path, state)
+        except (OSError, SafetensorError) as error:
+            back = f"a restart goes on from {self._good[-1]}" if self._good else "a restart begins anew"
+            logger.warning(f"{path} cannot be written ({error}): training goes on, and {back}")
+        else:
+            logger.info(f'Saved checkpoint to "{path}"')
+            self._good = [*(good for good in self._good if good != name), name][-KEPT:]
+            self._prune()
+        self._last = time.monotonic()
+        self._took = self._last - started
+
+    def _write(self, path: Path, state: State) -> None:
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
+        sums: list[str] = []
+
+        def fill(aside: Path) -> None:
+            save_file(tensors, aside)
+            sums.append(checksum(aside))
+
+        def describe(aside: Path) -> None:
+            values = {
+                "format_version": FORMAT_VERSION,
+                "name": path.stem,
+                "epoch": state.epoch,
+                "batch": state.batch,
+                "facts": self.facts,
+                "tensors": {name: [str(t.dtype).removeprefix("torch."), list(t.shape)] for name, t in tensors.items()},
+                "tensors_checksum": sums[0],
+                **state.values,
+            }
+            aside.write_text(json.dumps({"checksum": _checksum(values), "values": values}, indent=1))
+
+        path.unlink(missing_ok=True)  # a broken one of this name, which goes with other tensors
+        write_whole(self.directory, {path.with_suffix(TENSORS).name: fill, path.name: describe})
+
+    def _prune(self) -> None:
+        """Remove all but the good ones; what describes a checkpoint goes first."""
+        for suffix in (REST, TENSORS):
+            for path in self.directory.glob(f"checkpoint-*{suffix}"):
+                if path.stem not in self._good:
+                    with suppress(OSError):
+                        path.unlink()
+
+
+class Saved:
+    """A checkpoint that was found: on the first rank its file, on the others only what is said of it."""
+
+    def __init__(self, path: Path | None, values: dict[str, Any], group: Group) -> None:
+        self.values = values
+        self.group = group
+        self.name = str(values["name"])
+        self.epoch, self.batch = int(values["epoch"]), int(values["batch"])
+        self._tensors: Any = None
+        if path:
+            if checksum(path) != values["tensors_checksum"]:
+                raise ValueError(f"{path.name} does not have the checksum {values['tensors_checksum']}")
+            self._tensors = safe_open(path, framework="pt")
+
+    def names(self, prefix: str) -> list[str]:
+        """The tensors whose names start so."""
+        return [name for name in self.values["tensors"] if name.startswith(prefix)]
+
+    def read(self, name: str, into: Tensor) -> None:
+        """Put a tensor into one of the same shape, on all ranks."""
+        if self._tensors:
+            into.copy_(self._tensors.get_tensor(name))
+        self.group.hand_out(into)
+
+    def close(self) -> None:
+        """Let go of the file: its place on the disk, and in memory, is wanted for others."""
+        self._tensors = None
+
+    def new(self, name: str) -> Tensor:
+        """A tensor as a new one, on all ranks, on the CPU."""
+        dtype, shape = self.values["tensors"][name]
+        if dtype == "float32" and len(shape) == 2:
+            tensor = memory.zeros(*shape)
+        else:
+            tensor = torch.empty(shape, dtype=getattr(torch, dtype))
+        self.read(name, tensor)
+        return tensor
+
+
+def _read(path: Path) -> dict[str, Any]:
+    document = json.loads(path.read_bytes())
+    values: dict[str, Any] = document["values"]
+    if _checksum(values) != document["checksum"]:
+        raise ValueError(f"it does not have the checksum {document['checksum']}")
+    if values["format_version"] > FORMAT_VERSION:
+        version = f"in format {values['format_version']}"
+        raise UserError(f"{path}: written {version}, wanted {FORMAT_VERSION} or older; use a newer object2vec")
+    return values
+
+
+def _checksum(values: Mapping[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(values, sort_keys=True).encode()):08x}"

@@ -1,0 +1,100 @@
+"""Signals: heard while the main thread is deep in a call that takes minutes, and what was before is back afterwards."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from object2vec.signals import heeded
+from object2vec.training.stopping import Stop
+
+#: A process that says when it is in its long call, which lets no handler of Python's run.
+DEEP = """
+import hashlib, signal, sys, time
+from object2vec.signals import heeded
+from object2vec.training import stopping
+stopping.PATIENCE = 0.3
+stop = stopping.Stop()
+{before}
+def write():
+    with open(sys.argv[1], "a") as file: file.write("model")
+    {more}
+with heeded(stop, signal.SIGTERM, signal.SIGINT):
+    stop.last_resort = write
+    print("ready", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
+"""
+
+
+def deep(path: Path, *, before: str = "", more: str = "") -> subprocess.Popen[str]:
+    code = DEEP.format(before=before, more=more)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_does_not_wait_for_a_long_step(tmp_path: Path, number: int) -> None:
+    """When its time is up the model is written and the status is 0; a second SIGTERM changes nothing."""
+    with deep(tmp_path / "model") as process:
+        process.send_signal(number)
+        time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    assert (tmp_path / "model").read_text() == "model"
+
+
+def test_a_model_that_cannot_be_written_is_no_success(tmp_path: Path) -> None:
+    """The status says so, and the log why."""
+    with deep(tmp_path / "model", more="raise OSError('no room')") as process:
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "no room" in errors
+
+
+def test_a_wish_of_before_is_enforced_too(tmp_path: Path) -> None:
+    """One that came before anybody listened for it here."""
+    with deep(tmp_path / "model", before="stop.wish()") as process:
+        assert process.wait(20) == 0
+    assert (tmp_path / "model").read_text() == "model"
+
+
+def test_a_job_that_ends_in_time_ends_by_itself() -> None:
+    """Nothing is forced upon what is over, and the handlers from before are back."""
+    before = signal.getsignal(signal.SIGTERM), signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(before[1])
+    stop, threads = Stop(), threading.active_count()
+    with heeded(stop, signal.SIGTERM):
+        assert not stop()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop()
+    assert (signal.getsignal(signal.SIGTERM), signal.set_wakeup_fd(-1)) == before
+    end = time.monotonic() + 10
+    while threading.active_count() > threads and time.monotonic() < end:
+        time.sleep(0.01)
+    assert threading.active_count() == threads
+
+
+def test_other_signals_are_left_alone() -> None:
+    """A signal that is not asked for stops nothing, though it is heard of."""
+    stop, seen = Stop(), []
+    before = signal.signal(signal.SIGUSR1, lambda *_: seen.append(1))
+    try:
+        with heeded(stop, signal.SIGTERM):
+            os.kill(os.getpid(), signal.SIGUSR1)
+            time.sleep(0.05)
+            assert seen == [1]
+            assert not stop()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
