@@ -206,6 +206,7 @@ def thawed() -> Iterator[None]:
     """The factory freezes the collector's view of a server's process; tests go on in theirs."""
     yield
     gc.unfreeze()
+    gc.enable()
 
 
 @pytest.mark.usefixtures("thawed")
@@ -216,9 +217,11 @@ def test_application_is_loaded(tmp_path: Path) -> None:
     app = application(**call_of(settings(SAGEMAKER_BASE_DIR=str(tmp_path))))  # type: ignore[arg-type]
     client = app.test_client()
     assert client.post("/invocations", data='{"instances": [{"in0": [1], "in1": [2]}]}').status_code == 200
+    assert gc.isenabled()
     assert client.get("/execution-parameters").get_json()["MaxConcurrentTransforms"] == 4
 
 
+@pytest.mark.usefixtures("thawed")
 def test_application_that_cannot_be_loaded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """One sentence, and the status with which gunicorn gives up and starts no other worker."""
     (tmp_path / "model").mkdir()

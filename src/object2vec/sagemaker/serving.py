@@ -187,6 +187,7 @@ def application(
     accept: str | None,
 ) -> Flask:
     """The application with its model loaded, or without one where there is `room` for many: what gunicorn calls."""
+    gc.disable()  # or it would look, over and over, at what torch brings along and keeps
     if os.getpid() == 1:  # which is deaf to SIGTERM without a handler, and gunicorn sets its own once this is done
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     from object2vec.serving.application import create_app  # torch is slow to import, and `serve` needs none of it
@@ -213,6 +214,7 @@ def application(
     # What stands now stays to the end. The collector need not look at it again: workers go on sharing its memory, and
     # a process ends in a fraction of the time.
     gc.freeze()
+    gc.enable()
     return app
 
 
