@@ -13,11 +13,14 @@ from object2vec import artifact
 from object2vec.errors import ArtifactError, UserError
 from object2vec.sagemaker.serving import (
     CANNOT_LOAD,
+    SERVER,
+    WORKER,
     Machine,
     Settings,
     application,
     arguments,
     available_cpus,
+    available_memory,
     read_settings,
     serve,
     start,
@@ -151,6 +154,38 @@ def test_quota_of_cgroup_1(tmp_path: Path) -> None:
     for text, wanted in (("150000", 1), ("-1", every)):
         (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(f"{text}\n")
         assert available_cpus(tmp_path) == wanted
+
+
+def test_memory(tmp_path: Path) -> None:
+    """What the machine has left, within the limit of either version of cgroups."""
+    meminfo = tmp_path / "meminfo"
+    assert available_memory(tmp_path, meminfo) == 2**40
+    meminfo.write_text("MemTotal:        8000 kB\nMemAvailable:    4000 kB\n")
+    assert available_memory(tmp_path, meminfo) == 4000 * 1024
+    for text, wanted in (("max\n", 4000 * 1024), ("1000000\n", 1_000_000), ("99999999999\n", 4000 * 1024)):
+        (tmp_path / "memory.max").write_text(text)
+        assert available_memory(tmp_path, meminfo) == wanted
+    (tmp_path / "memory.max").unlink()
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "memory" / "memory.limit_in_bytes").write_text("2000000\n")
+    assert available_memory(tmp_path, meminfo) == 2_000_000
+
+
+def test_little_memory_makes_few_workers() -> None:
+    """As many as fit beside the weights, one at least; and models of a multi-model endpoint get what is left."""
+    machine = Machine(cpus=8, memory=SERVER + 3 * WORKER + 50, gpu=False)
+    assert [machine.workers(weights) for weights in (0, 50, WORKER, 10 * WORKER)] == [3, 3, 2, 1]
+    assert Machine(cpus=2, memory=2**40, gpu=False).workers(0) == 2
+    assert [machine.room(workers) for workers in (1, 3, 4)] == [2 * WORKER + 50, 50, 0]
+
+
+def test_multi_model(tmp_path: Path) -> None:
+    """In either spelling; the server starts without a model, with room for many."""
+    for text in ("true", "True"):
+        given = settings(SAGEMAKER_MULTI_MODEL=text)
+        assert given.multi_model
+        assert call_of(given)["room"] == FOUR.room(4)
+    assert not settings(SAGEMAKER_MULTI_MODEL="false").multi_model
 
 
 def test_gpu_has_one_worker_that_loads_for_itself() -> None:

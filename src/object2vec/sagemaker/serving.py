@@ -195,7 +195,8 @@ def application(
     from object2vec.serving.observation import Observation
     from object2vec.serving.predictor import Predictor
 
-    atexit.register(_remove, scratch, os.getpid())
+    if device is not None:  # in the master, and not in each of the workers
+        atexit.register(_remove, scratch, os.getpid())
     load = partial(Predictor.load, mode=mode, device=device)
     models: Predictor | Models
     try:
