@@ -72,6 +72,7 @@ CMD ["train"]
 ARG VERSION=0
 ARG REVISION=unknown
 LABEL com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true \
+      com.amazonaws.sagemaker.capabilities.multi-models=true \
       org.opencontainers.image.title=object2vec \
       org.opencontainers.image.description="An open, drop-in implementation of Amazon SageMaker's built-in Object2Vec" \
       org.opencontainers.image.licenses=Apache-2.0 \

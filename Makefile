@@ -7,7 +7,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench quality test test-slow fuzz check fmt image image-test lock clean
+.PHONY: help setup demo bench bench-serve quality test test-slow fuzz check fmt image image-test lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ demo: $(READY) ## train on real film ratings, serve the model, ask it things, dr
 
 bench: $(READY) ## measure loading and training beside peers and the machine; scripts/bench says how to shorten it
 	scripts/bench
+
+bench-serve: $(READY) ## measure the server beside an endpoint that does nothing and the plain pattern
+	scripts/bench-serve
 
 quality: $(READY) ## measure what is learned beside peers, on film ratings; about twenty minutes
 	scripts/quality

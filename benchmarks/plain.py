@@ -189,13 +189,18 @@ class Program:
         """The loss of a batch, without dropout."""
         return self.model.eval().loss(batch).item()
 
-    @torch.no_grad()
     def copy_from(self, network: Network) -> None:
-        """Take the weights of our network, so that both compute the same; the row of the padding is 0 in both."""
-        for name, parameter in self.model.named_parameters():
-            parameter.copy_(network.get_parameter(_ours(name, len(self.model.mlp))))
-        for encoder in (self.model.enc0, self.model.enc1):
-            encoder.embedding.weight[0] = 0
+        """Take the weights of our network, so that both compute the same."""
+        copy_weights(network, self.model)
+
+
+@torch.no_grad()
+def copy_weights(network: Network, model: Model) -> None:
+    """Put the weights of our network into the plain model; the row of the padding is 0 in both."""
+    for name, parameter in model.named_parameters():
+        parameter.copy_(network.get_parameter(_ours(name, len(model.mlp))))
+    for encoder in (model.enc0, model.enc1):
+        encoder.embedding.weight[0] = 0
 
 
 def _ours(name: str, layers: int) -> str:

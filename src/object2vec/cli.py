@@ -20,13 +20,13 @@ from typing import IO, TYPE_CHECKING, Final, Literal
 from object2vec import __version__
 from object2vec.data.files import read_object
 from object2vec.errors import Object2VecError, UserError
-from object2vec.serving.instances import MODES
+from object2vec.serving.negotiation import MODES
 from object2vec.signals import heeded
 from object2vec.training.stopping import Stop
 
 if TYPE_CHECKING:
+    from object2vec.serving.negotiation import Content
     from object2vec.serving.predictor import Predictor
-    from object2vec.serving.wire import Content
 
 #: Exit statuses as a shell has them: 128 and the signal's number.
 INTERRUPTED: Final = 128 + signal.SIGINT
@@ -190,16 +190,18 @@ def _add_predict(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument(
         "--content-type", default="application/jsonlines", metavar="TYPE", help=f"of the input: {types}"
     )
-    parser.add_argument("--accept", metavar="TYPE", help=f"of the output: {types} (default: the input's)")
+    parser.add_argument(
+        "--accept", metavar="TYPE", help=f"of the output: {types}, or application/x-npy (default: the input's)"
+    )
     parser.set_defaults(verb=_predict)
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from object2vec.serving import wire
+    from object2vec.serving.negotiation import to_content, to_reply_type
     from object2vec.serving.predictor import Predictor
 
-    content = wire.to_content(arguments.content_type)
-    kind = wire.to_reply_type(arguments.accept, content.type)
+    content = to_content(arguments.content_type)
+    kind = to_reply_type(arguments.accept, content.type)
     predictor = Predictor.load(arguments.model, mode=arguments.mode or "classification")
     with _reading(arguments.input) as source, _writing(arguments.output) as target:
         target.writelines(_replies(predictor, source, content, kind))
@@ -208,16 +210,18 @@ def _predict(arguments: argparse.Namespace) -> None:
 def _replies(predictor: Predictor, source: IO[bytes], content: Content, kind: str) -> Iterator[bytes]:
     """The output in pieces. JSON Lines to JSON Lines goes through in chunks, so that a file may have any length."""
     from object2vec.serving import wire
+    from object2vec.serving.negotiation import JSON_LINES, NPY
 
-    if content.type == kind == wire.JSON_LINES:
+    if content.type == kind == JSON_LINES:
         first = 1
         while lines := list(islice(source, LINES)):
-            answers = predictor.answer(wire.decode_lines(lines, first), max_seq_lens=content.max_seq_lens)
-            yield from (wire.encode([answer], kind) + b"\n" for answer in answers)
+            instances = wire.decode(b"".join(lines), content, first)
+            answers = predictor.answer(instances, max_seq_lens=content.max_seq_lens)
+            yield from (part + b"\n" for part in wire.encode_lines(answers))
             first += len(lines)
     else:
         answers = predictor.answer(wire.decode(source.read(), content), max_seq_lens=content.max_seq_lens)
-        yield from (wire.encode(answers, kind), b"\n")
+        yield from (wire.encode(answers, kind), b"" if kind == NPY else b"\n")
 
 
 @contextmanager

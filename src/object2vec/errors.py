@@ -6,10 +6,15 @@
     │   ├── DataError             a channel, a file or a line of one
     │   ├── ArtifactError         a model directory
     │   └── RequestError          an HTTP request
+    │       ├── ModelExistsError
+    │       ├── ModelNotFoundError
     │       ├── NotAcceptableError
     │       ├── PayloadTooLargeError
+    │       ├── RequestTimeoutError
     │       └── UnsupportedMediaTypeError
-    └── AlgorithmError            what was given is fine, and the work failed all the same
+    ├── AlgorithmError            what was given is fine, and the work failed all the same
+    ├── NoRoomError               a model for which there is no memory
+    └── OverloadedError           more requests than can be answered in time
 
 The class decides the exit status of a command and the status of an HTTP reply; nothing else does.
 A message is one sentence that says what was got, where, and what was wanted.
@@ -37,6 +42,8 @@ class Object2VecError(Exception):
 
     exit_code: ClassVar[int] = 1
     http_status: ClassVar[int] = 500
+    #: The word for it in a reply's `type`, the class's name where it is empty.
+    reply_type: ClassVar[str] = ""
     #: What the platform shows before the sentence (the built-in's own convention).
     family: ClassVar[str] = "AlgorithmError"
 
@@ -46,6 +53,18 @@ class Object2VecError(Exception):
 
 class AlgorithmError(Object2VecError):
     """The input is valid and the work failed: a loss that is not finite, say."""
+
+
+class NoRoomError(Object2VecError):
+    """A model for which there is no memory; the platform unloads another and tries again."""
+
+    http_status = 507
+
+
+class OverloadedError(Object2VecError):
+    """More requests than can be answered in time; to be sent again later."""
+
+    http_status = 503
 
 
 class UserError(Object2VecError):
@@ -83,6 +102,23 @@ class RequestError(UserError):
     """A request whose body cannot be answered; the message names the instance."""
 
 
+# The next two bear the words of multi-model-server, for which the platform's clients look.
+
+
+class ModelExistsError(RequestError):
+    """A model to be loaded under the name of one that is."""
+
+    http_status = 409
+    reply_type = "ConflictStatusException"
+
+
+class ModelNotFoundError(RequestError):
+    """A model that is not loaded."""
+
+    http_status = 404
+    reply_type = "ModelNotFoundException"
+
+
 class NotAcceptableError(RequestError):
     """None of the reply types that the request accepts is one that can be sent."""
 
@@ -93,6 +129,12 @@ class PayloadTooLargeError(RequestError):
     """A request body above the limit."""
 
     http_status = 413
+
+
+class RequestTimeoutError(RequestError):
+    """A request whose body did not come."""
+
+    http_status = 408
 
 
 class UnsupportedMediaTypeError(RequestError):

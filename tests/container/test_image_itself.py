@@ -19,7 +19,7 @@ def in_image(*command: str) -> tuple[int, str]:
 def test_promises_in_labels_what_it_can_do(image: dict[str, Any]) -> None:
     labels = image["Config"]["Labels"]
     assert labels["com.amazonaws.sagemaker.capabilities.accept-bind-to-port"] == "true"
-    assert "com.amazonaws.sagemaker.capabilities.multi-models" not in labels  # until it answers /models
+    assert labels["com.amazonaws.sagemaker.capabilities.multi-models"] == "true"
 
 
 def test_says_what_it_is_in_the_open_labels(image: dict[str, Any]) -> None:

@@ -116,3 +116,22 @@ def test_no_model_is_a_plain_failure(start: Start, tmp_path: Path) -> None:
     assert container.wait(60) != 0
     assert "/opt/ml/model" in container.log()
     assert "Traceback" not in container.log()
+
+
+def test_many_models(start: Start, trained: Trained) -> None:
+    """A multi-model endpoint, with less memory than all that it is asked to load: 507 while it still answers."""
+    container = start(
+        *("--volume", f"{trained.opt_ml.model}:/opt/ml/models/a/model:ro", "--publish", "127.0.0.1::8080"),
+        *("--env", "SAGEMAKER_MULTI_MODEL=true", "--env", "SAGEMAKER_MODEL_SERVER_WORKERS=2", "--memory", "600m"),
+        command=("serve",),
+    ).until_ping()
+    assert container.send("/models").json() == {"models": []}
+    statuses = []
+    while len(statuses) < 200 and statuses[-1:] != [507]:
+        load = {"model_name": f"m{len(statuses)}", "url": "/opt/ml/models/a/model"}
+        statuses.append(container.send("/models", json.dumps(load).encode(), JSON).status)
+    assert set(statuses[:-1]) == {200}
+    assert statuses[-1] == 507
+    for number in range(len(statuses) - 1):
+        assert container.send(f"/models/m{number}/invoke", instances(PAIR), JSON).status == 200
+    assert container.stop()[0] == 0

@@ -6,9 +6,7 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,67 +16,12 @@ import pytest
 
 import object2vec
 from object2vec import artifact
+from servers import COMMAND, Server, free_port
 from small import configured, network_of
 
 JSON, JSON_LINES = "application/json", "application/jsonlines"
-COMMAND = str(Path(sys.executable).with_name("object2vec"))
 PAIRS = [([n % 9, n % 7], [n % 5]) for n in range(40)]
 BODY = json.dumps({"instances": [{"in0": in0, "in1": in1} for in0, in1 in PAIRS]}).encode()
-
-
-class Server:
-    """A running `object2vec serve`, ready when it is made."""
-
-    def __init__(self, model: Path, log: Path, **environment: str) -> None:
-        self.port = _free_port()
-        self.log = log
-        with log.open("wb") as file:
-            self.process = subprocess.Popen(
-                [COMMAND, "serve", "--model", str(model), "--port", str(self.port)],
-                stdout=file,
-                stderr=file,
-                env=os.environ | {"SAGEMAKER_MODEL_SERVER_WORKERS": "2"} | environment,
-            )
-        self._wait()
-
-    def _wait(self) -> None:
-        """Until /ping is answered, which must be with 200 from the first time on."""
-        for _ in range(600):
-            assert self.process.poll() is None, self.log.read_text()
-            try:
-                status, _ = self.send("GET", "/ping")
-            except OSError:
-                time.sleep(0.1)
-            else:
-                assert status == 200
-                return
-        pytest.fail(self.log.read_text())
-
-    def connection(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-
-    def send(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
-        """Send one request; `content_type=` is Content-Type."""
-        connection = self.connection()
-        try:
-            connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
-            reply = connection.getresponse()
-            return reply.status, reply.read()
-        finally:
-            connection.close()
-
-    def stop(self) -> tuple[int, float]:
-        """SIGTERM; the exit status, and the seconds it took."""
-        started = time.monotonic()
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60), time.monotonic() - started
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +115,7 @@ def test_ping_beside_many_invocations(server: Server) -> None:
         connection.close()
 
 
+@pytest.mark.slow
 def test_stops_after_what_it_has_begun(model: Path, tmp_path: Path) -> None:
     """SIGTERM while a body is still on its way: it is answered, then the server ends well, kept connections or not."""
     server = Server(model, tmp_path / "log")
@@ -193,7 +137,7 @@ def test_stops_after_what_it_has_begun(model: Path, tmp_path: Path) -> None:
 
 def fails(model: Path, **environment: str) -> str:
     """What `object2vec serve` prints of a server that must not start."""
-    command = [COMMAND, "serve", "--model", str(model), "--port", str(_free_port())]
+    command = [COMMAND, "serve", "--model", str(model), "--port", str(free_port())]
     done = subprocess.run(
         command, env=os.environ | environment, capture_output=True, text=True, timeout=60, check=False
     )

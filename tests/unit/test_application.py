@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from object2vec.arrays import Float32, Int32
 from object2vec.errors import AlgorithmError, ArtifactError, Object2VecError
-from object2vec.serving.application import ATTRIBUTES, create_app
-from object2vec.serving.instances import Instances, Prediction
-from object2vec.serving.predictor import Predictor
+from object2vec.serving.application import create_app
+from object2vec.serving.instances import Instances
+from object2vec.serving.lookup import Lookup
+from object2vec.serving.negotiation import ATTRIBUTES
+from object2vec.serving.predictor import ROWS, Predictor, Question
 from small import configured, network_of
 
 JSON, JSON_LINES = "application/json", "application/jsonlines"
@@ -63,38 +67,54 @@ def test_ping(client: FlaskClient, method: str) -> None:
     assert (reply.status_code, reply.data) == (200, b"")
 
 
-class Slow(Predictor):
-    """A predictor that waits to be let go on, and counts how many calls are in it at once."""
+class SlowLookup(Lookup):
+    """Scores that wait to be let go on; it counts how many passes are in it at once, and how many pairs each has."""
 
-    def __init__(self, like: Predictor) -> None:
-        super().__init__(like.network, like.hyperparameters, directory=Path("nowhere"))
+    def __init__(self, lookup: Lookup) -> None:
+        self.__dict__.update(lookup.__dict__)
         self.entered, self.let_go = threading.Event(), threading.Event()
         self.inside = self.most_inside = 0
+        self.pairs: list[int] = []
 
-    def answer(self, *args: Any, **kwargs: Any) -> list[Prediction]:
+    def scores(self, tokens: tuple[Int32, Int32]) -> Float32:
         self.inside += 1
         self.most_inside = max(self.most_inside, self.inside)
+        self.pairs.append(len(tokens[0]))
         self.entered.set()
         assert self.let_go.wait(10)
         self.inside -= 1
-        return super().answer(*args, **kwargs)
+        return super().scores(tokens)
 
 
-def test_ping_does_not_wait_for_invocations(predictor: Predictor) -> None:
-    """Invocations take turns, one at a time; health does not."""
-    slow = Slow(predictor)
-    app = create_app(slow)
-    replies: list[TestResponse] = []
-    threads = [threading.Thread(target=lambda: replies.append(invoke(app.test_client()))) for _ in range(4)]
-    for thread in threads:
-        thread.start()
+def test_ping_does_not_wait_for_invocations() -> None:
+    """Invocations take turns, those that wait share the next one and get each its own; health does not wait."""
+    hyperparameters = configured()
+    predictor = Predictor(network_of(hyperparameters), hyperparameters, directory=Path("nowhere"))
+    bodies = [f'{{"instances": [{{"in0": [{n}], "in1": [{n}]}}]}}' for n in (1, 2, 3, 4)]
+    wanted = [invoke(create_app(predictor).test_client(), body).data for body in bodies]
+    slow = predictor._lookup = SlowLookup(predictor._lookup)  # type: ignore[arg-type]
+    app = create_app(predictor)
+    replies: dict[str, bytes] = {}
+
+    def ask(body: str) -> None:
+        replies[body] = invoke(app.test_client(), body).data
+
+    threads = [threading.Thread(target=ask, args=(body,)) for body in bodies]
+    threads[0].start()
     assert slow.entered.wait(10)
+    for thread in threads[1:]:
+        thread.start()
+    while len(app.extensions["invocations"]._turns._waiting) < 3:
+        time.sleep(0.01)
     assert app.test_client().get("/ping").status_code == 200
     slow.let_go.set()
     for thread in threads:
         thread.join()
-    assert [reply.status_code for reply in replies] == [200] * 4
-    assert slow.most_inside == 1
+    assert [json.loads(replies[body]) for body in bodies] == [
+        {"predictions": [{"scores": pytest.approx(json.loads(reply)["predictions"][0]["scores"], abs=1e-6)}]}
+        for reply in wanted
+    ]
+    assert (slow.most_inside, slow.pairs) == (1, [1, 3])
 
 
 # Invocations.
@@ -166,6 +186,49 @@ def test_other_attributes_are_somebody_elses(client: FlaskClient, attributes: st
     assert list(prediction) == ["scores"]
 
 
+def test_numbers_with_fewer_digits(client: FlaskClient, predictor: Predictor) -> None:
+    reply = invoke(client, '{"instances": [{"in0": [1, 2]}]}', **{ATTRIBUTES: "digits=2"})
+    [prediction] = json.loads(reply.data)["predictions"]
+    assert prediction["embeddings"] == [round(float(value), 2) for value in predictor.encode([[1, 2]], "in0")[0]]
+
+
+def test_an_array(client: FlaskClient, predictor: Predictor) -> None:
+    """Bit for bit what the library gives; instances that are answered otherwise do not fit into one."""
+    body = '{"instances": [{"in0": [1, 2]}, {"in0": [3]}]}'
+    reply = invoke(client, body, accept="application/x-npy")
+    assert reply.content_type == "application/x-npy"
+    array = np.load(io.BytesIO(reply.data), allow_pickle=False)
+    assert array.dtype == np.float32
+    np.testing.assert_array_equal(array, predictor.encode([[1, 2], [3]], "in0"))
+    for mixed in ('{"in0": [1]}, {"in1": [1]}', '{"in0": [1]}, {"in0": [1], "in1": [1]}'):
+        refused(invoke(client, f'{{"instances": [{mixed}]}}', accept="application/x-npy"), 400, "RequestError")
+
+
+def test_many_lines_leave_in_parts(predictor: Predictor) -> None:
+    """As they are ready; whole lines, in order, and none behind the last newline."""
+    client = create_app(predictor).test_client()
+    lines = [f'{{"in0": [{n % 8 + 1}], "in1": [{n // 8 % 8 + 1}]}}' for n in range(2 * ROWS + 3)]
+    reply = client.post("/invocations", data="\n".join(lines), content_type=JSON_LINES)
+    assert "Content-Length" not in reply.headers
+    parts = [part.strip(b"\n") for part in reply.iter_encoded()]
+    assert [part.count(b"\n") + 1 for part in parts] == [ROWS, ROWS, 3]
+    wanted = predictor.score([([n % 8 + 1], [n // 8 % 8 + 1]) for n in range(2 * ROWS + 3)])
+    got = [json.loads(line)["scores"] for line in b"\n".join(parts).split(b"\n")]
+    np.testing.assert_allclose(np.array(got, np.float32), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("records", [1, 3, 100])
+def test_batch_transform_cuts_a_file_anywhere(predictor: Predictor, records: int) -> None:
+    """SingleRecord or MultiRecord, with the newline that a record may end in: as many answers, in their order."""
+    client = create_app(predictor).test_client()
+    lines = [f'{{"in0": [{n % 9}, {n % 7}], "in1": [{n % 5}], "label": 1}}\n' for n in range(20)]
+    posts = ["".join(lines[start : start + records]) for start in range(0, len(lines), records)]
+    replies = [invoke(client, body, content_type=JSON_LINES).data for body in posts]
+    whole = b"\n".join(replies).split(b"\n")  # AssembleWith=Line
+    got = np.array([json.loads(line)["scores"] for line in whole], np.float32)
+    np.testing.assert_allclose(got, predictor.score([([n % 9, n % 7], [n % 5]) for n in range(20)]), atol=1e-6)
+
+
 # Refusals.
 
 
@@ -203,10 +266,8 @@ def test_unsupported_content_type(client: FlaskClient) -> None:
 def test_unacceptable_accept(client: FlaskClient) -> None:
     """Told before any work is done."""
     sentence = refused(invoke(client, "{", accept="text/csv"), 406, "NotAcceptableError")
-    assert (
-        sentence
-        == "Accept 'text/csv' allows no reply that can be sent, wanted application/json or application/jsonlines"
-    )
+    wanted = "application/json, application/jsonlines or application/x-npy"
+    assert sentence == f"Accept 'text/csv' allows no reply that can be sent, wanted {wanted}"
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -252,7 +313,7 @@ class Failing(Predictor):
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    def answer(self, instances: Instances, **_: Any) -> list[Prediction]:
+    def ask(self, instances: Instances, **_: Any) -> Question:
         raise self.error
 
 

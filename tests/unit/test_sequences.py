@@ -65,6 +65,24 @@ def test_pairs_know_their_sides() -> None:
     assert pairs.sides == (in0, in1)
 
 
+@given(LISTS, st.integers(0, 6))
+def test_cut(lists: list[list[int]], most: int) -> None:
+    """The first tokens of each are kept, and none of another."""
+    cut = Sequences.of(lists).cut(most)
+    assert lists_of(cut) == [tokens[:most] for tokens in lists]
+
+
+@given(st.lists(LISTS, min_size=1, max_size=4))
+def test_joined_and_parted(parts: list[list[list[int]]]) -> None:
+    """Put together they stand one behind the other, and each part is found again."""
+    joined = Sequences.joined([Sequences.of(part) for part in parts])
+    assert lists_of(joined) == [tokens for part in parts for tokens in part]
+    start = 0
+    for part in parts:
+        assert lists_of(joined.part(start, start + len(part))) == part
+        start += len(part)
+
+
 def test_a_checksum_is_that_of_all_of_it() -> None:
     """Any token, length, label or order that is another one makes another checksum; the same pairs have the same."""
     rows = [([1, 2], [3], 1.0), ([1], [3, 4], 0.0)]

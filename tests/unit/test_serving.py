@@ -13,19 +13,23 @@ from object2vec import artifact
 from object2vec.errors import ArtifactError, UserError
 from object2vec.sagemaker.serving import (
     CANNOT_LOAD,
+    SERVER,
+    WORKER,
     Machine,
     Settings,
     application,
     arguments,
     available_cpus,
+    available_memory,
     read_settings,
     serve,
     start,
 )
 from small import configured, network_of
 
-FOUR = Machine(cpus=4, gpu=False)
-GPU = Machine(cpus=8, gpu=True)
+FOUR = Machine(cpus=4, memory=2**33, gpu=False)
+GPU = Machine(cpus=8, memory=2**33, gpu=True)
+SCRATCH = Path("nowhere")  # removed at the end of what serves
 
 
 def settings(machine: Machine = FOUR, **environment: str) -> Settings:
@@ -33,13 +37,13 @@ def settings(machine: Machine = FOUR, **environment: str) -> Settings:
 
 
 def value_of(argument: str, of: Settings) -> str:
-    words = arguments(of)
+    words = arguments(of, SCRATCH)
     return words[words.index(argument) + 1]
 
 
 def call_of(of: Settings) -> dict[str, object]:
     """The arguments of the factory, as gunicorn reads them from its last word."""
-    module, _, call = arguments(of)[-1].partition(":")
+    module, _, call = arguments(of, SCRATCH)[-1].partition(":")
     assert module == "object2vec.sagemaker.serving"
     expression = ast.parse(call, mode="eval").body
     assert isinstance(expression, ast.Call)
@@ -55,6 +59,7 @@ def test_without_variables() -> None:
     """What the platform expects: its port, all CPUs, 25 MB, replies in the request's type."""
     assert settings() == Settings(
         model=Path("/opt/ml/model"),
+        multi_model=False,
         mode="classification",
         host="0.0.0.0",
         port=8080,
@@ -151,16 +156,48 @@ def test_quota_of_cgroup_1(tmp_path: Path) -> None:
         assert available_cpus(tmp_path) == wanted
 
 
+def test_memory(tmp_path: Path) -> None:
+    """What the machine has left, within the limit of either version of cgroups."""
+    meminfo = tmp_path / "meminfo"
+    assert available_memory(tmp_path, meminfo) == 2**40
+    meminfo.write_text("MemTotal:        8000 kB\nMemAvailable:    4000 kB\n")
+    assert available_memory(tmp_path, meminfo) == 4000 * 1024
+    for text, wanted in (("max\n", 4000 * 1024), ("1000000\n", 1_000_000), ("99999999999\n", 4000 * 1024)):
+        (tmp_path / "memory.max").write_text(text)
+        assert available_memory(tmp_path, meminfo) == wanted
+    (tmp_path / "memory.max").unlink()
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "memory" / "memory.limit_in_bytes").write_text("2000000\n")
+    assert available_memory(tmp_path, meminfo) == 2_000_000
+
+
+def test_little_memory_makes_few_workers() -> None:
+    """As many as fit beside the weights, one at least; and models of a multi-model endpoint get what is left."""
+    machine = Machine(cpus=8, memory=SERVER + 3 * WORKER + 50, gpu=False)
+    assert [machine.workers(weights) for weights in (0, 50, WORKER, 10 * WORKER)] == [3, 3, 2, 1]
+    assert Machine(cpus=2, memory=2**40, gpu=False).workers(0) == 2
+    assert [machine.room(workers) for workers in (1, 3, 4)] == [2 * WORKER + 50, 50, 0]
+
+
+def test_multi_model(tmp_path: Path) -> None:
+    """In either spelling; the server starts without a model, with room for many."""
+    for text in ("true", "True"):
+        given = settings(SAGEMAKER_MULTI_MODEL=text)
+        assert given.multi_model
+        assert call_of(given)["room"] == FOUR.room(4)
+    assert not settings(SAGEMAKER_MULTI_MODEL="false").multi_model
+
+
 def test_gpu_has_one_worker_that_loads_for_itself() -> None:
     """CUDA does not survive the fork of a loaded master, and memory of a GPU is for one model."""
     assert settings(GPU).workers == 1
     assert settings(GPU, SAGEMAKER_MODEL_SERVER_WORKERS="2").workers == 2
-    assert "--preload" not in arguments(settings(GPU))
+    assert "--preload" not in arguments(settings(GPU), SCRATCH)
     assert call_of(settings(GPU))["device"] is None
 
 
 def test_without_a_gpu_the_model_is_loaded_once() -> None:
-    assert "--preload" in arguments(settings())
+    assert "--preload" in arguments(settings(), SCRATCH)
     assert call_of(settings())["device"] == "cpu"
 
 
@@ -170,7 +207,7 @@ def test_without_a_gpu_the_model_is_loaded_once() -> None:
 def test_arguments() -> None:
     """Address, workers, threads enough that /ping has one beside requests, and less grace than the platform's 30 s."""
     given = settings(SAGEMAKER_BIND_TO_PORT="9000", SAGEMAKER_MODEL_SERVER_TIMEOUT="30")
-    assert arguments(given)[:2] == ["-m", "gunicorn"]
+    assert arguments(given, SCRATCH)[:2] == ["-m", "gunicorn"]
     assert value_of("--bind", given) == "0.0.0.0:9000"
     assert value_of("--workers", given) == "4"
     assert value_of("--worker-class", given) == "gthread"
@@ -180,6 +217,8 @@ def test_arguments() -> None:
     assert int(value_of("--keep-alive", given)) > 60  # the idle time of common proxies
     assert call_of(given) == {
         "directory": "/opt/ml/model",
+        "scratch": "nowhere",
+        "room": None,
         "mode": "classification",
         "device": "cpu",
         "max_payload": 25 * 2**20,
@@ -202,6 +241,7 @@ def thawed() -> Iterator[None]:
     """The factory freezes the collector's view of a server's process; tests go on in theirs."""
     yield
     gc.unfreeze()
+    gc.enable()
 
 
 @pytest.mark.usefixtures("thawed")
@@ -212,9 +252,11 @@ def test_application_is_loaded(tmp_path: Path) -> None:
     app = application(**call_of(settings(SAGEMAKER_BASE_DIR=str(tmp_path))))  # type: ignore[arg-type]
     client = app.test_client()
     assert client.post("/invocations", data='{"instances": [{"in0": [1], "in1": [2]}]}').status_code == 200
+    assert gc.isenabled()
     assert client.get("/execution-parameters").get_json()["MaxConcurrentTransforms"] == 4
 
 
+@pytest.mark.usefixtures("thawed")
 def test_application_that_cannot_be_loaded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """One sentence, and the status with which gunicorn gives up and starts no other worker."""
     (tmp_path / "model").mkdir()

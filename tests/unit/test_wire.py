@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from object2vec.errors import NotAcceptableError, RequestError, UnsupportedMediaTypeError
+from object2vec import kernels
+from object2vec.errors import RequestError
 from object2vec.serving import wire
-from object2vec.serving.instances import Instances, Prediction
-from object2vec.serving.wire import JSON, JSON_LINES, Content
+from object2vec.serving.instances import NOTHING, Answers, Instances, Vectors
+from object2vec.serving.negotiation import JSON, JSON_LINES, Content, to_content
 
 LINES = Content(type=JSON_LINES)
 
@@ -23,8 +24,27 @@ def decode(body: str | bytes, content: Content | None = None) -> Instances:
     return wire.decode(body.encode() if isinstance(body, str) else body, content or Content())
 
 
-def scores(*values: float) -> Prediction:
-    return {"scores": np.array(values, np.float32)}
+def sides(instances: Instances) -> list[list[list[int] | None]]:
+    """What the instances have of in0 and of in1, None for nothing."""
+    found = []
+    for column in instances.columns:
+        given: list[list[int] | None] = [None] * len(instances)
+        values, offsets = column.sequences.values.tolist(), column.sequences.offsets.tolist()
+        for row, start, stop in zip(column.rows.tolist(), offsets, offsets[1:], strict=False):
+            given[row] = values[start:stop]
+        found.append(given)
+    return found
+
+
+def vectors(*rows: list[float] | None) -> Vectors:
+    """A vector for each row that has one."""
+    has = [row for row, vector in enumerate(rows) if vector is not None]
+    values = [vector for vector in rows if vector is not None]
+    return Vectors(np.array(has, np.int64), np.array(values, np.float32))
+
+
+def scores(*rows: list[float]) -> list[Answers]:
+    return [Answers(count=len(rows), scores=vectors(*rows), embeddings=(NOTHING, NOTHING))]
 
 
 # What the built-in takes and sends.
@@ -34,16 +54,14 @@ def test_json_request_of_the_built_in() -> None:
     """Its sample of two pairs becomes two columns."""
     pairs = '{"in0": [6, 17, 606], "in1": [16, 21, 13]}, {"in0": [774, 14, 21, 206], "in1": [21, 366, 125]}'
     instances = decode(f'{{"instances": [{pairs}]}}')
-    assert instances.in0 == [[6, 17, 606], [774, 14, 21, 206]]
-    assert instances.in1 == [[16, 21, 13], [21, 366, 125]]
+    assert sides(instances) == [[[6, 17, 606], [774, 14, 21, 206]], [[16, 21, 13], [21, 366, 125]]]
 
 
 def test_json_lines_request_of_the_built_in() -> None:
     """The same two pairs, one a line, with the newline that a batch transform leaves at the end."""
     body = '{"in0": [6, 17, 606], "in1": [16, 21, 13]}\n{"in0": [774, 14, 21, 206], "in1": [21, 366, 125]}\n'
     instances = decode(body, LINES)
-    assert instances.in0 == [[6, 17, 606], [774, 14, 21, 206]]
-    assert instances.in1 == [[16, 21, 13], [21, 366, 125]]
+    assert sides(instances) == [[[6, 17, 606], [774, 14, 21, 206]], [[16, 21, 13], [21, 366, 125]]]
 
 
 def test_json_reply_is_the_built_in_s() -> None:
@@ -52,28 +70,50 @@ def test_json_reply_is_the_built_in_s() -> None:
         b'{"predictions":[{"scores":[3.047305107116699]},{"scores":[3.58427882194519]},{"scores":[4.356469631195068]}]}'
     )
     values = [row["scores"][0] for row in json.loads(theirs)["predictions"]]
-    ours = wire.encode([scores(value) for value in values], JSON)
+    ours = wire.encode(scores(*([value] for value in values)), JSON)
     assert ours == b'{"predictions":[{"scores":[3.047305]},{"scores":[3.5842788]},{"scores":[4.3564696]}]}'
     assert [np.float32(row["scores"][0]) for row in json.loads(ours)["predictions"]] == list(map(np.float32, values))
 
 
 def test_json_lines_reply_is_the_built_in_s() -> None:
     """One object a line, and no newline after the last: batch transform puts its own."""
-    ours = wire.encode([scores(0.195667684078216, 0.395351558923721), scores(0.251988261938095, 0.5)], JSON_LINES)
+    ours = wire.encode(scores([0.195667684078216, 0.395351558923721], [0.251988261938095, 0.5]), JSON_LINES)
     assert ours == b'{"scores":[0.19566768,0.39535156]}\n{"scores":[0.25198826,0.5]}'
 
 
 def test_embeddings_of_a_pair_are_named_by_side() -> None:
     """Embedding mode's answer to a pair."""
-    one, two = np.array([1.5], np.float32), np.array([-2], np.float32)
-    ours = wire.encode([{"embeddings": {"in0": one, "in1": two}}, {"embeddings": one}], JSON)
-    assert ours == b'{"predictions":[{"embeddings":{"in0":[1.5],"in1":[-2.0]}},{"embeddings":[1.5]}]}'
+    mixed = Answers(count=2, scores=NOTHING, embeddings=(vectors([1.5], [1.5]), vectors([-2], None)))
+    assert wire.encode([mixed], JSON) == (
+        b'{"predictions":[{"embeddings":{"in0":[1.5],"in1":[-2.0]}},{"embeddings":[1.5]}]}'
+    )
 
 
-@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False)))
+def test_embeddings_of_one_side() -> None:
+    """Alike, they are written together, and read as if each had been written alone."""
+    alike = Answers(count=2, scores=NOTHING, embeddings=(NOTHING, vectors([1.5, 2], [3, 4])))
+    assert wire.encode([alike], JSON) == b'{"predictions":[{"embeddings":[1.5,2.0]},{"embeddings":[3.0,4.0]}]}'
+    assert wire.encode([alike], JSON_LINES) == b'{"embeddings":[1.5,2.0]}\n{"embeddings":[3.0,4.0]}'
+
+
+def test_answers_of_every_kind_keep_their_order() -> None:
+    mixed = Answers(
+        count=3, scores=vectors(None, [1], None), embeddings=(vectors([2], None, None), vectors(None, None, [3]))
+    )
+    assert wire.encode([mixed], JSON_LINES) == b'{"embeddings":[2.0]}\n{"scores":[1.0]}\n{"embeddings":[3.0]}'
+
+
+def test_parts_stand_one_behind_the_other() -> None:
+    """However many parts answers come in, the body is that of one."""
+    parts = [*scores([1], [2]), *scores([3])]
+    for kind in (JSON, JSON_LINES):
+        assert wire.encode(parts, kind) == wire.encode(scores([1], [2], [3]), kind)
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1))
 def test_float32_reads_back_exactly_and_is_short(values: list[float]) -> None:
     """Every float32 comes back bit for bit, in at most the nine digits that any float32 needs."""
-    written = wire.encode([scores(*values)], JSON_LINES)
+    written = wire.encode(scores(values), JSON_LINES)
     back = np.array(json.loads(written)["scores"], np.float32)
     assert back.tobytes() == np.array(values, np.float32).tobytes()
     digits = [number.partition("e")[0].strip("-").replace(".", "").strip("0") for number in _numbers(written)]
@@ -91,14 +131,13 @@ def _numbers(line: bytes) -> list[str]:
 def test_other_keys_do_not_matter() -> None:
     """Training lines, with their label, can be sent as they are; so can other members beside `instances`."""
     instances = decode('{"instances": [{"in0": [1], "in1": [2], "label": "x", "id": null}], "configuration": {}}')
-    assert (instances.in0, instances.in1) == ([[1]], [[2]])
+    assert sides(instances) == [[[1]], [[2]]]
 
 
 def test_sides_that_are_absent_are_none() -> None:
     """One side alone asks for an embedding; an empty side is a side."""
     instances = decode('{"instances": [{"in0": [1]}, {"in1": [2]}, {"in0": [], "in1": []}]}')
-    assert instances.in0 == [[1], None, []]
-    assert instances.in1 == [None, [2], []]
+    assert sides(instances) == [[[1], None, []], [None, [2], []]]
 
 
 def test_blank_lines_are_no_instances_but_count_as_lines() -> None:
@@ -110,13 +149,8 @@ def test_blank_lines_are_no_instances_but_count_as_lines() -> None:
 
 def test_lines_are_counted_on_from_an_earlier_chunk() -> None:
     """A file that is read in chunks has one count of lines."""
-    assert wire.decode_lines([b'{"in0": [1]}'], first=8193).name(0) == "line 8193"
-
-
-def test_parts_keep_their_names() -> None:
-    """Row 0 of a part is the instance that it was in the whole."""
-    part = decode('{"instances": [{"in0": [1]}, {"in0": [2]}, {"in0": [3]}]}').part(1, 3)
-    assert (part.in0, part.name(0), len(part)) == ([[2], [3]], "instances[1]", 2)
+    for line in (b'{"in0": [1]}', b'{"in0": [1], "x": 1}'):
+        assert wire.decode(line, LINES, 8193).name(0) == "line 8193"
 
 
 def test_no_instances_at_all() -> None:
@@ -129,9 +163,40 @@ def test_no_instances_at_all() -> None:
 @pytest.mark.parametrize("charset", ["latin-1", "utf-16", "utf8", "UTF-8", '"utf-8"'])
 def test_charsets(charset: str) -> None:
     """A body is read in the charset that it names."""
-    content = wire.to_content(f"application/json; charset={charset}")
+    content = to_content(f"application/json; charset={charset}")
     body = '{"instances": [{"in0": [1], "é": 1}]}'.encode(charset.strip('"'))
-    assert decode(body, content).in0 == [[1]]
+    assert sides(decode(body, content))[0] == [[1]]
+
+
+plain_sides = st.lists(st.integers(0, 10**9 - 1), max_size=4)
+plain_instances = st.lists(
+    st.dictionaries(st.sampled_from(["in0", "in1"]), plain_sides, min_size=1)
+    | st.fixed_dictionaries({"in0": plain_sides, "label": st.integers(-9, 9) | st.sampled_from([0.5, -1.25])})
+)
+
+
+@pytest.mark.skipif(not kernels.available(), reason="there is one way to read a body without kernels")
+@given(plain_instances, st.sampled_from([None, 1]))
+def test_both_ways_of_reading_a_body_are_one(records: list[dict[str, Any]], indent: int | None) -> None:
+    """What is in the plain form is read by the kernel, in any spacing, as the other way reads it."""
+    document = json.dumps({"instances": records}, indent=indent).encode()
+    lines = b"\r\n \n".join(json.dumps(record).encode() for record in records)
+    for content, body in ((Content(), document), (LINES, lines)):
+        plain, other = wire._decode_plain(body, content, 1), wire._decode_any(body, content, 1)
+        assert plain is not None
+        assert sides(plain) == sides(other)
+        assert [plain.name(row) for row in range(len(plain))] == [other.name(row) for row in range(len(other))]
+
+
+@pytest.mark.skipif(not kernels.available(), reason="there is one way to read a body without kernels")
+@given(st.text('[]{}:,"0123456789.- \nin01labesct', max_size=60), st.booleans())
+def test_the_plain_form_is_json(text: str, document: bool) -> None:
+    """Whatever the kernel takes, the other way takes as well, and as the same."""
+    content = Content() if document else LINES
+    for body in (text, '{"instances": [{"in0": [1' + text, '{"in0": [1' + text):
+        plain = wire._decode_plain(body.encode(), content, 1)
+        if plain is not None:
+            assert sides(plain) == sides(wire._decode_any(body.encode(), content, 1))
 
 
 # What is wrong with a body.
@@ -219,10 +284,7 @@ def test_any_json_is_read_or_refused(value: Any) -> None:
         instances = decode(json.dumps({"instances": value}))
     except RequestError:
         return
-    tokens = [
-        token for column in (instances.in0, instances.in1) for side in column if side is not None for token in side
-    ]
-    assert all(type(token) is int for token in tokens)
+    assert all(column.sequences.values.dtype == np.int32 for column in instances.columns)
 
 
 @given(st.binary())
@@ -233,101 +295,6 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
             assert len(decode(body, content)) >= 0
 
 
-# Content-Type.
-
-
-def test_no_content_type_is_json() -> None:
-    """As the oldest clients send it."""
-    assert wire.to_content(None) == wire.to_content("") == Content(type=JSON)
-
-
-def test_content_type_with_lengths() -> None:
-    """The comma in the value is no end of it; names and types are read in either case."""
-    content = wire.to_content("Application/JSONLines;Infer_Max_Seqlens=100,50 ; charset=UTF-8")
-    assert content == Content(type=JSON_LINES, charset="utf-8", max_seq_lens=(100, 50))
-    assert wire.to_content('application/json; infer_max_seqlens="5000, 1"').max_seq_lens == (5000, 1)
-
-
-@pytest.mark.parametrize("lengths", ["", "10", "10,", "0,10", "10,5001", "-1,10", "1.5,2", "a,b", "1,2,3", "9" * 5000])
-def test_bad_lengths(lengths: str) -> None:
-    """Anything but two lengths in the range of max_seq_len is told, never guessed."""
-    with pytest.raises(RequestError, match="wanted two integers from 1 to 5000"):
-        wire.to_content(f"application/json; infer_max_seqlens={lengths}")
-
-
-@pytest.mark.parametrize(
-    "header", ["text/csv", "application/octet-stream", "json", "application/json2", "; charset=utf-8"]
-)
-def test_other_content_types(header: str) -> None:
-    """415 with what was got and what is read."""
-    with pytest.raises(UnsupportedMediaTypeError, match="wanted application/json or application/jsonlines"):
-        wire.to_content(header)
-
-
-@pytest.mark.parametrize("charset", ["klingon", "", "\0"])
-def test_charsets_that_do_not_exist(charset: str) -> None:
-    with pytest.raises(UnsupportedMediaTypeError, match="wanted utf-8"):
-        wire.to_content(f"application/json; charset={charset}")
-
-
 def test_body_that_is_not_in_its_charset() -> None:
     with pytest.raises(RequestError, match="not ascii"):
-        decode('{"é": 1}', wire.to_content("application/json; charset=ascii"))
-
-
-content_types = (
-    st.text()
-    | st.text().map("application/json;charset={}".format)
-    | st.text("0123456789,-. ²").map("application/json;infer_max_seqlens={}".format)
-)
-
-
-@given(content_types)
-def test_any_content_type_is_read_or_refused(header: str) -> None:
-    """No header makes anything but a content or a RequestError."""
-    with contextlib.suppress(RequestError):
-        assert wire.to_content(header).type in wire.TYPES
-
-
-@given(
-    st.text() | st.lists(st.sampled_from(["application/json", "*/*", ";", ",", "q=", "0.5", "inf", "1e9"])).map("".join)
-)
-def test_any_accept_is_read_or_refused(header: str) -> None:
-    with contextlib.suppress(NotAcceptableError):
-        assert wire.to_reply_type(header, JSON) in wire.TYPES
-
-
-# Accept.
-
-
-@pytest.mark.parametrize(
-    ("accept", "default", "wanted"),
-    [
-        (None, JSON, JSON),
-        (None, JSON_LINES, JSON_LINES),
-        ("", JSON_LINES, JSON_LINES),
-        ("*/*", JSON_LINES, JSON_LINES),
-        ("*/*", JSON, JSON),
-        ("application/*", JSON_LINES, JSON_LINES),
-        (JSON, JSON_LINES, JSON),
-        (JSON_LINES, JSON, JSON_LINES),
-        ("Application/JSON; charset=utf-8", JSON_LINES, JSON),
-        ("text/csv, application/jsonlines", JSON, JSON_LINES),
-        ("application/json;q=0.5, application/jsonlines;q=0.9", JSON, JSON_LINES),
-        ("application/json;q=0.5, */*;q=0.1", JSON_LINES, JSON),
-        ("application/json;q=0, */*", JSON, JSON_LINES),
-        ("application/jsonlines;q=nan, application/json;q=0.1", JSON_LINES, JSON),
-    ],
-)
-def test_reply_types(accept: str | None, default: str, wanted: str) -> None:
-    """What a client likes best; where it does not care, the default, which is the request's own type."""
-    assert wire.to_reply_type(accept, default) == wanted
-
-
-@pytest.mark.parametrize(
-    "accept", ["text/csv", "text/*", "*/*;q=0", "application/json;q=0", "application/json;q=x", ";;"]
-)
-def test_no_reply_type(accept: str) -> None:
-    """406 with what was got and what can be sent."""
-    with pytest.raises(NotAcceptableError, match="wanted application/json or application/jsonlines"):
-        wire.to_reply_type(accept, JSON)
+        decode('{"é": 1}', to_content("application/json; charset=ascii"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain
 
 import numpy as np
 import numpy.typing as npt
@@ -28,10 +29,15 @@ class Sequences:
     def of(cls, lists: Iterable[Sequence[int]]) -> Sequences:
         """Columns of Python lists; ids must fit 32 bits."""
         lists = list(lists)
-        offsets = np.zeros(len(lists) + 1, np.int64)
-        np.cumsum([len(tokens) for tokens in lists], out=offsets[1:])
-        values = np.fromiter((token for tokens in lists for token in tokens), np.int32, int(offsets[-1]))
-        return cls(values, offsets)
+        offsets = np.fromiter(accumulate(map(len, lists), initial=0), np.int64, len(lists) + 1)
+        return cls(np.fromiter(chain.from_iterable(lists), np.int32, int(offsets[-1])), offsets)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Sequences]) -> Sequences:
+        """The sequences of all parts, one behind the other."""
+        starts = accumulate((len(part.values) for part in parts[:-1]), initial=0)
+        offsets = [part.offsets[1:] + start for part, start in zip(parts, starts, strict=True)]
+        return cls(np.concatenate([part.values for part in parts]), np.concatenate([[0], *offsets]))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -39,7 +45,7 @@ class Sequences:
     @property
     def lengths(self) -> Int64:
         """Tokens of each sequence, (N,)."""
-        return np.diff(self.offsets)
+        return self.offsets[1:] - self.offsets[:-1]
 
     def lengths_of(self, index: Int64) -> Int64:
         """Tokens of the sequences that `index` names."""
@@ -62,8 +68,12 @@ class Sequences:
     def _parts(self, size: int = 2**16) -> Iterator[Sequences]:
         """The sequences, `size` at a time, so that what is made of them stays small."""
         for start in range(0, len(self), size):
-            offsets = self.offsets[start : start + size + 1]
-            yield Sequences(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
+            yield self.part(start, start + size)
+
+    def part(self, start: int, stop: int) -> Sequences:
+        """The sequences from `start` up to `stop`."""
+        offsets = self.offsets[start : stop + 1]
+        return Sequences(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
 
     def expect(self, runs: Sequence[tuple[int, int]]) -> None:
         """Have the system read runs of sequences, (start, stop) each, and no others: they will soon be taken."""
@@ -81,11 +91,27 @@ class Sequences:
         shift = np.repeat(self.offsets[index] - offsets[:-1], lengths)
         return Sequences(self.values[shift + np.arange(offsets[-1])], offsets)
 
+    def among_first(self, most: int) -> npt.NDArray[np.bool_]:
+        """Which of the values are among the first `most` of their sequence, (tokens,)."""
+        place: Int64 = np.arange(len(self.values)) - np.repeat(self.offsets[:-1], self.lengths)
+        return place < most
+
+    def cut(self, most: int) -> Sequences:
+        """The first `most` tokens of each sequence."""
+        if len(self.values) <= most or (lengths := self.lengths).max() <= most:
+            return self
+        offsets = np.concatenate([[0], np.cumsum(np.minimum(lengths, most))])
+        if kernels.available():
+            return Sequences(kernels.take(self.values, self.offsets, np.arange(len(lengths)), offsets), offsets)
+        return Sequences(self.values[self.among_first(most)], offsets)
+
     def distinct(self) -> tuple[Int32, Int32]:
         """The different ones among the N sequences: where each stands first, and for each of the N which it is, (N,).
 
         Tokens are compared with tokens, so nothing depends on a hash.
         """
+        if len(self) == 1:
+            return np.zeros(1, np.int32), np.zeros(1, np.int32)
         which: Int32 = empty(len(self), np.int32)
         first: Int32 = empty(len(self), np.int32)
         found = 0

@@ -31,7 +31,7 @@ def _library() -> ctypes.CDLL | None:
         kernels = ctypes.CDLL(str(LIBRARY))
     except OSError:
         return None
-    for name in ("spread", "group", "correct", "distinct", "number", "read_lines"):
+    for name in ("spread", "group", "correct", "distinct", "number", "read_lines", "read_instances"):
         getattr(kernels, name).restype = c_int64
     return kernels
 
@@ -53,11 +53,11 @@ def _call(name: str, *arguments: object) -> int:
 
 
 def _argument(value: object) -> object:
+    if isinstance(value, int):
+        return c_int64(value)
     if isinstance(value, Tensor):
         return c_void_p(value.data_ptr())
-    if isinstance(value, np.ndarray):
-        return c_void_p(value.ctypes.data)
-    return c_int64(value) if isinstance(value, int) else value
+    return c_void_p(value.ctypes.data) if isinstance(value, np.ndarray) else value
 
 
 def pool(table: Tensor, values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
@@ -293,3 +293,35 @@ def read_lines(text: bytes, most: tuple[int, int]) -> Lines:
     kept = tuple(column[:found] for column in lengths)
     tokens = tuple(column[: int(length.sum())] for column, length in zip(values, kept, strict=True))
     return Lines((tokens[0], tokens[1]), (kept[0], kept[1]), labels[:found], cut, int(stop[0]), int(stop[1]))
+
+
+class Sides(NamedTuple):
+    """What `read_instances` made of a request: for each side the tokens, where each sequence begins, whose it is."""
+
+    values: tuple[Int32, Int32]
+    offsets: tuple[Int64, Int64]  # one more than sequences, from 0
+    rows: tuple[Int64, Int64]  # which instance has a sequence
+    numbers: Int64  # of the line of each instance, from 1, where the request is lines
+
+
+def read_instances(text: bytes, *, document: bool) -> Sides | None:
+    """Read a request in the plain form: lines of instances, or a document `{"instances": [...]}`. None if it is not.
+
+    Plain is `{"in0": [1, 2], "in1": [3]}`, one side at least, perhaps a label, and nothing else, spaces anywhere.
+    """
+    # An instance begins with a brace and has two lists at most; every token in a list but the first follows a comma.
+    most = text.count(b"{") + 2
+    tokens = text.count(b",") + 2 * most
+    values, places = np.empty((2, tokens), np.int32), np.empty((6, most), np.int64)
+    places[:2, 0] = 0
+    found = _call("read_instances", text, len(text), int(document), values, tokens, places, most)
+    if found < 0:
+        return None
+    left, right = places[5, :2].tolist()
+    offsets = places[0, : left + 1], places[1, : right + 1]
+    return Sides(
+        (values[0, : offsets[0][-1]], values[1, : offsets[1][-1]]),
+        offsets,
+        (places[2, :left], places[3, :right]),
+        places[4, :found],
+    )

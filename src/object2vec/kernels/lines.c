@@ -1,4 +1,4 @@
-/* JSON Lines in their plain form to columns; see read_lines. */
+/* JSON in its plain form to columns: the lines of a training file, see read_lines, and requests, see read_instances. */
 #include "kernels.h"
 
 /* Where a line is being read. */
@@ -6,9 +6,10 @@ typedef struct {
     const uint8_t *at, *end;
 } Text;
 
+/* A line has no newline in it. */
 static inline void skip_space(Text *text)
 {
-    while (text->at < text->end && (*text->at == ' ' || *text->at == '\t' || *text->at == '\r'))
+    while (text->at < text->end && (*text->at == ' ' || *text->at == '\t' || *text->at == '\r' || *text->at == '\n'))
         text->at++;
 }
 
@@ -148,4 +149,99 @@ int64_t read_lines(const uint8_t *bytes, int64_t size, const int64_t *most, int3
     }
     *consumed = line - bytes;
     return records;
+}
+
+/* The columns of a request: for side s the tokens of its n[s] sequences, where each begins and what instance has it. */
+typedef struct {
+    int32_t *values[2];
+    int64_t *offsets[2], *rows[2], n[2];
+} Sides;
+
+/* Takes an instance, whose number is `row`: an object with in0, in1 or both once each, a label or none, and nothing
+ * else. 0 for anything else. */
+static int take_instance(Text *text, int64_t row, Sides *sides)
+{
+    int64_t kept, given;
+    double label;
+    int seen = 0, key;
+    if (!take(text, '{'))
+        return 0;
+    do {
+        if ((key = take_key(text)) < 0 || seen & 1 << key)
+            return 0;
+        if (key == 2) {
+            if (!take_number(text, &label))
+                return 0;
+        } else {
+            int64_t *n = sides->n + key, *offset = sides->offsets[key] + *n;
+            if (!take_list(text, INT64_MAX, sides->values[key] + *offset, &kept, &given))
+                return 0;
+            offset[1] = *offset + kept;
+            sides->rows[key][(*n)++] = row;
+        }
+        seen |= 1 << key;
+    } while (take(text, ','));
+    return seen & 3 && take(text, '}');
+}
+
+/* Takes the document of a request; how many instances it has, or -1. */
+static int64_t read_document(const uint8_t *bytes, int64_t size, Sides *sides)
+{
+    static const char name[] = "instances\"";
+    Text text = {bytes, bytes + size};
+    int64_t row = 0;
+    if (!take(&text, '{') || !take(&text, '"') || text.end - text.at < (int64_t)sizeof name ||
+        memcmp(text.at, name, sizeof name - 1))
+        return -1;
+    text.at += sizeof name - 1;
+    if (!take(&text, ':') || !take(&text, '['))
+        return -1;
+    if (!take(&text, ']')) {
+        do {
+            if (!take_instance(&text, row++, sides))
+                return -1;
+        } while (take(&text, ','));
+        if (!take(&text, ']'))
+            return -1;
+    }
+    if (!take(&text, '}'))
+        return -1;
+    skip_space(&text);
+    return text.at == text.end ? row : -1;
+}
+
+/* Takes the lines of a request, and the number of each instance's; how many instances there are, or -1. */
+static int64_t read_rows(const uint8_t *bytes, int64_t size, Sides *sides, int64_t *numbers)
+{
+    const uint8_t *line = bytes, *end = bytes + size;
+    int64_t row = 0;
+    for (int64_t number = 1; line < end; number++) {
+        const uint8_t *stop = memchr(line, '\n', (size_t)(end - line));
+        Text text = {line, stop ? stop : end};
+        skip_space(&text);
+        if (text.at < text.end) {
+            if (!take_instance(&text, row, sides))
+                return -1;
+            skip_space(&text);
+            if (text.at != text.end)
+                return -1;
+            numbers[row++] = number;
+        }
+        line = text.end + (stop != NULL);
+    }
+    return row;
+}
+
+/* Reads a request: lines of instances, or a document {"instances": […]}. `values` is (2, tokens), a row a side; `places`
+ * is (6, most) with most over the number of instances: a row a side of offsets, a row a side of whose each sequence is,
+ * for lines the number of the line of each instance, and how many sequences each side has. Returns how many instances
+ * there are, or -1 where anything is not in the plain form of take_instance. */
+int64_t read_instances(const uint8_t *bytes, int64_t size, int64_t document, int32_t *values, int64_t tokens,
+                       int64_t *places, int64_t most)
+{
+    Sides sides = {{values, values + tokens}, {places, places + most}, {places + 2 * most, places + 3 * most}, {0, 0}};
+    const int64_t found = document ? read_document(bytes, size, &sides) : read_rows(bytes, size, &sides, places + 4 * most);
+    places[5 * most] = sides.n[0];
+    places[5 * most + 1] = sides.n[1];
+    return found;
 }

@@ -5,7 +5,7 @@ Shapes: L places of the line, n of them with a token, I numbers in, O numbers ou
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,24 +17,31 @@ def convolve(line: Tensor, level: nn.Module, place: Tensor) -> Tensor:
     A place sees those from (w - 1) // 2 before it to w // 2 behind it. Places other than `place` (n,), which lie
     between sequences and at both ends, are 0 in the line and in what comes of it.
     """
+    if torch.is_inference_mode_enabled():  # nothing to keep for a gradient
+        return _convolve(line, cast(Tensor, level.weight), cast(Tensor, level.bias), place)
     convolved: Tensor = _Convolve.apply(line, level.weight, level.bias, place)  # type: ignore[no-untyped-call]
     return convolved
+
+
+def _convolve(line: Tensor, weight: Tensor, bias: Tensor, place: Tensor) -> Tensor:
+    taps = weight.permute(2, 1, 0).contiguous()  # (w, I, O)
+    width = len(taps)
+    count = len(line) - width + 1
+    out = line.new_zeros(len(line), weight.shape[0])
+    inner = out[(width - 1) // 2 :][:count]
+    torch.addmm(bias, line[:count], taps[0], out=inner)
+    for tap in range(1, width):
+        inner.addmm_(line[tap : tap + count], taps[tap])
+    between = torch.ones(len(line), dtype=torch.bool, device=line.device)
+    between[place] = False
+    out.relu_()[between] = 0
+    return out
 
 
 class _Convolve(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, line: Tensor, weight: Tensor, bias: Tensor, place: Tensor) -> Tensor:
-        taps = weight.permute(2, 1, 0).contiguous()  # (w, I, O)
-        width = len(taps)
-        count = len(line) - width + 1
-        out = line.new_zeros(len(line), weight.shape[0])
-        inner = out[(width - 1) // 2 :][:count]
-        torch.addmm(bias, line[:count], taps[0], out=inner)
-        for tap in range(1, width):
-            inner.addmm_(line[tap : tap + count], taps[tap])
-        between = torch.ones(len(line), dtype=torch.bool, device=line.device)
-        between[place] = False
-        out.relu_()[between] = 0
+        out = _convolve(line, weight, bias, place)
         ctx.save_for_backward(line, weight, out)
         return out
 

@@ -30,8 +30,9 @@ class Tokens(NamedTuple):
     @classmethod
     def of(cls, sequences: Sequences, device: torch.device | None = None) -> Tokens:
         """The same sequences as tensors on `device`."""
-        values = torch.from_numpy(sequences.values.astype("int64", copy=False)).to(device)
-        return cls(values, torch.from_numpy(sequences.offsets).to(device))
+        values = torch.from_numpy(sequences.values.astype("int64", copy=False))
+        offsets = torch.from_numpy(sequences.offsets)
+        return cls(values, offsets) if device is None else cls(values.to(device), offsets.to(device))
 
     @property
     def lengths(self) -> Tensor:
@@ -81,6 +82,8 @@ class TokenEmbedding(nn.Module):
 
     def mean(self, tokens: Tokens) -> Tensor:
         """The mean embedding of each sequence, (N, E). Id 0 counts as no token; no token at all gives zeros."""
+        if torch.is_inference_mode_enabled():  # nothing to keep for a gradient
+            return _mean(self.weight, tokens)[0]
         mean: Tensor = _Mean.apply(self.weight, self, tokens)  # type: ignore[no-untyped-call]
         return mean
 
@@ -108,19 +111,24 @@ class TokenEmbedding(nn.Module):
         return gradient
 
 
+def _mean(weight: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor]:
+    """The mean embedding of each sequence, (N, E), and what each of its tokens counts in it, (N,)."""
+    if kernels.usable(weight):
+        return kernels.pool(weight, tokens.values, tokens.offsets)
+    starts = tokens.offsets[:-1]
+    count = torch.zeros_like(tokens.lengths).index_add_(0, tokens.sequence, (tokens.values != 0).long())
+    scale = torch.where(count > 0, 1 / count, 0).to(weight.dtype)
+    return nn.functional.embedding_bag(tokens.values, weight, starts, mode="mean", padding_idx=0), scale
+
+
 class _Mean(torch.autograd.Function):
     """`TokenEmbedding.mean`, whose gradient is a row a sequence and is never spread over its tokens."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, embedding: TokenEmbedding, tokens: Tokens) -> Tensor:
         ctx.embedding, ctx.tokens = embedding, tokens
-        if kernels.usable(weight):
-            mean, ctx.scale = kernels.pool(weight, tokens.values, tokens.offsets)
-            return mean
-        starts = tokens.offsets[:-1]
-        count = torch.zeros_like(tokens.lengths).index_add_(0, tokens.sequence, (tokens.values != 0).long())
-        ctx.scale = torch.where(count > 0, 1 / count, 0).to(weight.dtype)
-        return nn.functional.embedding_bag(tokens.values, weight, starts, mode="mean", padding_idx=0)
+        mean, ctx.scale = _mean(weight, tokens)
+        return mean
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None]:

@@ -5,21 +5,25 @@ The same server runs in the image and on a laptop. gunicorn is a command here, a
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
 import os
 import re
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from object2vec.errors import ArtifactError, Object2VecError, UserError
 from object2vec.sagemaker.environment import Directories
-from object2vec.serving.instances import Mode, to_mode
-from object2vec.serving.wire import TYPES
+from object2vec.serving.negotiation import TYPES, Mode, to_mode
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -28,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 #: Connections that one worker holds at a time. Invocations take turns in it and /ping does not: it waits only where
 #: there are more connections than these.
-THREADS: Final = 256
+THREADS: Final = 512
 #: Seconds for a worker to load its model in: the platform's own budget before it gives up on a container.
 TIMEOUT: Final = 480
 #: Seconds that running requests get after SIGTERM; the platform kills after 30.
@@ -38,6 +42,9 @@ KEEP_ALIVE: Final = 75
 #: The exit status of a worker, or of the whole server, with which gunicorn gives up and starts no other.
 CANNOT_LOAD: Final = 3
 MB: Final = 2**20
+#: Bytes of memory that the server takes before there is a model, and each worker beside it for its requests, about.
+SERVER: Final = 300 * MB
+WORKER: Final = 100 * MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +52,23 @@ class Machine:
     """What there is to run on."""
 
     cpus: int
+    memory: int  # bytes
     gpu: bool
 
     @classmethod
     def here(cls) -> Machine:
-        return cls(cpus=available_cpus(Path("/sys/fs/cgroup")), gpu=any(Path("/dev").glob("nvidia[0-9]*")))
+        cgroup = Path("/sys/fs/cgroup")
+        gpu = any(Path("/dev").glob("nvidia[0-9]*"))
+        return cls(cpus=available_cpus(cgroup), memory=available_memory(cgroup, Path("/proc/meminfo")), gpu=gpu)
+
+    def workers(self, weights: int) -> int:
+        """As many as there are CPUs and memory for, beside weights of so many bytes, which they share."""
+        # One model on a GPU: its memory is what is scarce, and it works on one request at a time.
+        return 1 if self.gpu else max(1, min(self.cpus, (self.memory - SERVER - weights) // WORKER))
+
+    def room(self, workers: int) -> int:
+        """Bytes that the models of a multi-model endpoint may take."""
+        return max(0, self.memory - SERVER - workers * WORKER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +76,7 @@ class Settings:
     """A server. `max_payload` is in bytes, None for no limit; `accept` is None for replies in the request's type."""
 
     model: Path
+    multi_model: bool
     mode: Mode
     port: int
     workers: int
@@ -86,12 +106,18 @@ def read_settings(environment: Mapping[str, str], machine: Machine | None = None
     given = {name: value for name, value in environment.items() if value}
     batch = given.get("SAGEMAKER_BATCH", "").lower() == "true"
     payload = _integer(given, "SAGEMAKER_MAX_PAYLOAD_IN_MB", 100 if batch else 25, least=0)
+    model = Directories.of(given).model
+    weights = model / "model.safetensors"
     return Settings(
-        model=Directories.of(given).model,
+        model=model,
+        multi_model=given.get("SAGEMAKER_MULTI_MODEL", "").lower() == "true",
         mode=to_mode(given.get("INFERENCE_PREFERRED_MODE", "classification"), "INFERENCE_PREFERRED_MODE", UserError),
         port=_integer(given, "SAGEMAKER_BIND_TO_PORT", 8080, most=65_535),
-        # One model on a GPU: its memory is what is scarce, and it works on one request at a time.
-        workers=_integer(given, "SAGEMAKER_MODEL_SERVER_WORKERS", 1 if machine.gpu else machine.cpus),
+        workers=_integer(
+            given,
+            "SAGEMAKER_MODEL_SERVER_WORKERS",
+            machine.workers(weights.stat().st_size if weights.is_file() else 0),
+        ),
         timeout=_integer(given, "SAGEMAKER_MODEL_SERVER_TIMEOUT", TIMEOUT),
         max_payload=payload * MB or None,  # batch transform's 0 means streamed, of any length
         accept=_accept(given.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT")),
@@ -105,16 +131,24 @@ def start(settings: Settings) -> NoReturn:
     Raises:
         ArtifactError: there is no model to serve; whether it can be loaded shows only then.
     """
-    if not (settings.model / "config.json").is_file():
+    if not settings.multi_model and not (settings.model / "config.json").is_file():
         raise ArtifactError(f"{settings.model}: no model, wanted a directory with config.json and model.safetensors")
     threads = str(max(1, settings.machine.cpus // settings.workers))  # so that workers do not fight for the CPUs
-    environment = {"OMP_NUM_THREADS": threads, **os.environ}
+    scratch = Path(tempfile.mkdtemp(prefix="object2vec-"))
+    for name in ("metrics", "models"):
+        (scratch / name).mkdir()
+    environment = {
+        "OMP_NUM_THREADS": threads,
+        "MALLOC_ARENA_MAX": "1",  # not one for each of many threads, of which one works at a time
+        "PROMETHEUS_MULTIPROC_DIR": str(scratch / "metrics"),
+        **os.environ,
+    }
     sys.stdout.flush()
-    os.execve(sys.executable, [sys.executable, *arguments(settings)], environment)  # noqa: S606
+    os.execve(sys.executable, [sys.executable, *arguments(settings, scratch)], environment)  # noqa: S606
 
 
-def arguments(settings: Settings) -> list[str]:
-    """What Python is told, to run gunicorn with `application` below."""
+def arguments(settings: Settings, scratch: Path) -> list[str]:
+    """What Python is told, to run gunicorn with `application` below; `scratch` is a folder for what workers share."""
     options = {
         "--bind": f"{settings.host}:{settings.port}",
         "--workers": settings.workers,
@@ -129,6 +163,8 @@ def arguments(settings: Settings) -> list[str]:
     flags = ["--no-control-socket", *([] if settings.machine.gpu else ["--preload"])]
     call = {
         "directory": str(settings.model),
+        "scratch": str(scratch),
+        "room": settings.machine.room(settings.workers) if settings.multi_model else None,
         "mode": settings.mode,
         "device": None if settings.machine.gpu else "cpu",
         "max_payload": settings.max_payload,
@@ -140,24 +176,53 @@ def arguments(settings: Settings) -> list[str]:
 
 
 def application(
-    *, directory: str, mode: Mode, device: str | None, max_payload: int | None, concurrency: int, accept: str | None
+    *,
+    directory: str,
+    scratch: str,
+    room: int | None,
+    mode: Mode,
+    device: str | None,
+    max_payload: int | None,
+    concurrency: int,
+    accept: str | None,
 ) -> Flask:
-    """The application with its model loaded: what gunicorn calls."""
+    """The application with its model loaded, or without one where there is `room` for many: what gunicorn calls."""
+    gc.disable()  # or it would look, over and over, at what torch brings along and keeps
     if os.getpid() == 1:  # which is deaf to SIGTERM without a handler, and gunicorn sets its own once this is done
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     from object2vec.serving.application import create_app  # torch is slow to import, and `serve` needs none of it
+    from object2vec.serving.models import Models
+    from object2vec.serving.observation import Observation
     from object2vec.serving.predictor import Predictor
 
+    if device is not None:  # in the master, and not in each of the workers
+        atexit.register(_remove, scratch, os.getpid())
+    load = partial(Predictor.load, mode=mode, device=device)
+    models: Predictor | Models
     try:
-        predictor = Predictor.load(directory, mode=mode, device=device)
+        if room is None:
+            models = load(directory)
+        else:
+            register = Path(scratch, "models")
+            models = Models(
+                directory=register, root=Path(directory).parent, capacity=room, workers=concurrency, open=load
+            )
     except Object2VecError as error:
         logger.critical("cannot serve: %s", error)
         raise SystemExit(CANNOT_LOAD) from None
-    app = create_app(predictor, max_payload=max_payload, concurrency=concurrency, accept=accept)
+    observation = Observation(shared=Path(scratch, "metrics"), log=sys.stdout.buffer)
+    app = create_app(models, max_payload=max_payload, concurrency=concurrency, accept=accept, observation=observation)
     # What stands now stays to the end. The collector need not look at it again: workers go on sharing its memory, and
     # a process ends in a fraction of the time.
     gc.freeze()
+    gc.enable()
     return app
+
+
+def _remove(scratch: str, owner: int) -> None:
+    """Remove what workers shared, when their master ends; they themselves end with the same functions registered."""
+    if os.getpid() == owner:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def available_cpus(cgroup: Path) -> int:
@@ -178,6 +243,16 @@ def _quota(cgroup: Path) -> float:
         except OSError:
             return float("inf")
     return float("inf") if quota in ("max", "-1") else int(quota) / int(period)
+
+
+def available_memory(cgroup: Path, meminfo: Path) -> int:
+    """Bytes that this process may take: what the machine has left, within the limit of its cgroup."""
+    free = re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text()) if meminfo.is_file() else None
+    sizes = [int(free[1]) * 1024] if free else []
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):  # versions 2 and 1
+        with suppress(OSError, ValueError):  # no such file, or `max`
+            sizes.append(int((cgroup / name).read_text()))
+    return min(sizes, default=2**40)
 
 
 def _integer(given: Mapping[str, str], name: str, default: int, least: int = 1, most: int = 10**6) -> int:

@@ -1,107 +1,124 @@
 """The server's HTTP surface: routes, and what each kind of error is answered with.
 
-Everything it needs arrives as an argument. What a body says is the business of `wire`, its answer that of `predictor`.
+Everything it needs arrives as an argument. What an invocation is answered is the business of `invocations`.
 """
 
 from __future__ import annotations
 
-import logging
-import re
+from collections.abc import Callable, Iterable
 from functools import partial
-from threading import Lock
-from typing import Final
+from typing import Any, Final
 
 import orjson
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, NotFound
 
-from object2vec.errors import Object2VecError, PayloadTooLargeError
-from object2vec.serving import wire
-from object2vec.serving.instances import Mode, to_mode
+from object2vec.errors import Object2VecError, RequestError
+from object2vec.serving.invocations import Invocations, read_body
+from object2vec.serving.models import Models
+from object2vec.serving.observation import Environ, Observation, Wsgi
 from object2vec.serving.predictor import Predictor
+from object2vec.serving.replies import UNFORESEEN, Reply, refusal, refused
 
-logger = logging.getLogger(__name__)
-
-ATTRIBUTES: Final = "X-Amzn-SageMaker-Custom-Attributes"
 # Batch transform: the platform allows MaxConcurrentTransforms × MaxPayloadInMB up to 100, and sends 6 MB by default.
 MOST_IN_FLIGHT_MB: Final = 100
 PAYLOAD_MB: Final = 6
-#: How much of a body that is too long is read, and thrown away.
-DRAINED_MB: Final = 1024
+#: The longest body that loads a model, in bytes.
+LOAD_BODY: Final = 2**16
 
 
 def create_app(
-    predictor: Predictor, *, max_payload: int | None = None, concurrency: int = 1, accept: str | None = None
+    models: Predictor | Models,
+    *,
+    max_payload: int | None = None,
+    concurrency: int = 1,
+    accept: str | None = None,
+    observation: Observation | None = None,
 ) -> Flask:
-    """The application that answers with `predictor`.
+    """The application that answers with a model, or with those of a multi-model endpoint.
 
     `max_payload` is in bytes, and None for no limit; `concurrency` is how many requests can be worked on at a time;
     `accept` is the type to answer in where a request leaves it open, and None for the request's own.
     """
+    observation = observation or Observation()
     app = Flask(__name__, static_folder=None)
-    invoke = partial(_invoke, predictor, Lock(), max_payload, accept)
-    app.add_url_rule("/ping", "ping", _ping, methods=["GET", "POST"])
-    app.add_url_rule("/invocations", "invocations", invoke, methods=["POST"])
+    invocations = app.extensions["invocations"] = Invocations(most=max_payload, accept=accept)
+    app.add_url_rule("/ping", "ping", Response, methods=["GET", "POST"])
     app.add_url_rule("/execution-parameters", "parameters", partial(_parameters, concurrency))
-    app.register_error_handler(Object2VecError, _refuse)
-    app.register_error_handler(HTTPException, _refuse_http)
+    app.add_url_rule("/metrics", "metrics", lambda: Response(observation.metrics(), mimetype="text/plain"))
+    if isinstance(models, Models):
+        _add_models(app, models)
+    else:
+        app.add_url_rule("/invocations", "invocations", methods=["POST"])
+    app.register_error_handler(Object2VecError, lambda error: _response(refusal(error)))
+    app.register_error_handler(HTTPException, _refuse)
+    app.wsgi_app = observation.over(_ahead(app.wsgi_app, models, invocations))  # type: ignore[method-assign, assignment]
     return app
 
 
-def _ping() -> Response:
-    """Healthy: a process that answers at all has its model loaded."""
-    return Response(mimetype=wire.JSON)
+def _ahead(app: Wsgi, models: Predictor | Models, invocations: Invocations) -> Wsgi:
+    """The application with invocations taken out of it: the one route for which Flask's part of the time counts."""
+
+    def wsgi(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        find = _finder(models, environ["PATH_INFO"])
+        if find is None or environ["REQUEST_METHOD"] != "POST":
+            return app(environ, start_response)
+        try:
+            reply = invocations.answer(environ, find)
+        except Exception as error:
+            reply = refusal(error)
+        start_response(reply.line, reply.fields)
+        return reply.body
+
+    return wsgi
 
 
-def _invoke(predictor: Predictor, turn: Lock, max_payload: int | None, accept: str | None) -> Response:
-    """Answer a request; one at a time in this process, since several would only fight for its CPU, and with /ping."""
-    body = _read_body(max_payload)
-    if not body.strip():
-        return Response(status=204)
-    with turn:
-        return _answer(predictor, body, accept)
+def _finder(models: Predictor | Models, path: str) -> Callable[[], Predictor] | None:
+    """What finds the model that an invocation's path names; None if it is the path of no invocation."""
+    if not isinstance(models, Models):
+        return (lambda: models) if path == "/invocations" else None
+    match path.split("/"):
+        case ["", "models", name, "invoke"]:
+            text = name.encode("latin-1").decode("utf-8", "replace")  # as WSGI has it: PEP 3333
+            return lambda: models.predictor(text)
+    return None
 
 
-def _read_body(most: int | None) -> bytes:
-    """The request's body, however it is sent.
+def _add_models(app: Flask, models: Models) -> None:
+    """The platform's interface to load and unload models, with the words of multi-model-server."""
+
+    def load() -> Response:
+        name, url = _named(read_body(request.environ, LOAD_BODY))
+        models.load(name, url)
+        return _response(Reply.of({"status": "Workers scaled"}))
+
+    def unload(name: str) -> Response:
+        models.unload(name)
+        return _response(Reply.of({"status": f'Model "{name}" unregistered'}))
+
+    app.add_url_rule("/models", "load", load, methods=["POST"])
+    app.add_url_rule(
+        "/models", "list", lambda: _response(Reply.of(models.page(request.args.get("next_page_token", ""))))
+    )
+    app.add_url_rule("/models/<name>", "describe", lambda name: _response(Reply.of(models.describe(name))))
+    app.add_url_rule("/models/<name>", "unload", unload, methods=["DELETE"])
+    app.add_url_rule("/models/<name>/invoke", "invoke", methods=["POST"])
+
+
+def _named(body: bytes) -> tuple[str, str]:
+    """The name and the url of a model to be loaded.
 
     Raises:
-        PayloadTooLargeError: it is longer than `most` bytes.
+        RequestError: the body has none.
     """
-    if most is None:
-        return request.stream.read()
-    # Not by Flask's MAX_CONTENT_LENGTH, which cuts a chunked body off at the limit and says nothing.
-    declared = request.content_length or 0
-    body = b"" if declared > most else request.stream.read(most + 1)
-    if max(declared, len(body)) > most:
-        _drain()
-        raise PayloadTooLargeError(f"the body is longer than {most} bytes, the most that this server takes")
-    return body
-
-
-def _drain() -> None:
-    """Read on, so that a client which sends all before it reads anything gets to see why it is refused."""
-    for _ in range(DRAINED_MB):
-        if not request.stream.read(2**20):
-            return
-
-
-def _answer(predictor: Predictor, body: bytes, accept: str | None) -> Response:
-    content = wire.to_content(request.headers.get("Content-Type"))
-    kind = wire.to_reply_type(request.headers.get("Accept"), accept or content.type)
-    instances = wire.decode(body, content)
-    mode = _mode(request.headers.get(ATTRIBUTES, ""))
-    predictions = predictor.answer(instances, mode=mode, max_seq_lens=content.max_seq_lens)
-    return Response(wire.encode(predictions, kind), mimetype=kind)
-
-
-def _mode(attributes: str) -> Mode | None:
-    """The mode that a request asks for; whatever else the header says is somebody else's."""
-    for attribute in re.split("[,;]", attributes):
-        name, _, value = attribute.partition("=")
-        if name.strip() == "mode":
-            return to_mode(value.strip(), f"mode in {ATTRIBUTES}")
-    return None
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        document = None
+    names = ("model_name", "url")
+    if not isinstance(document, dict) or not all(isinstance(document.get(name), str) for name in names):
+        raise RequestError('wanted a JSON object like {"model_name": "m", "url": "/opt/ml/models/m/model"}')
+    return document["model_name"], document["url"]
 
 
 def _parameters(concurrency: int) -> Response:
@@ -109,21 +126,19 @@ def _parameters(concurrency: int) -> Response:
     transforms = min(concurrency, MOST_IN_FLIGHT_MB)
     payload = min(PAYLOAD_MB, MOST_IN_FLIGHT_MB // transforms)
     parameters = {"MaxConcurrentTransforms": transforms, "BatchStrategy": "MULTI_RECORD", "MaxPayloadInMB": payload}
-    return Response(orjson.dumps(parameters), mimetype=wire.JSON)
+    return _response(Reply.of(parameters))
 
 
-def _refuse(error: Object2VecError) -> Response:
-    if error.http_status >= 500:
-        logger.error("%s", error, exc_info=error)
-    return _reply(error.http_status, type(error).__name__, str(error))
+def _response(reply: Reply) -> Response:
+    return Response(reply.body, reply.status, reply.fields)
 
 
-def _refuse_http(error: HTTPException) -> Response:
+def _refuse(error: HTTPException) -> Response:
     """Werkzeug's own errors, and behind InternalServerError all that nobody foresaw: Flask has logged its traceback."""
-    reply = _reply(error.code or 500, type(error).__name__, _sentence(error))
+    response = _response(refused(error.code or 500, type(error).__name__, _sentence(error)))
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
-        reply.headers["Allow"] = ", ".join(sorted(error.valid_methods))
-    return reply
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    return response
 
 
 def _sentence(error: HTTPException) -> str:
@@ -133,10 +148,5 @@ def _sentence(error: HTTPException) -> str:
         case MethodNotAllowed(valid_methods=methods):
             return f"{request.path} does not take {request.method}, wanted {' or '.join(sorted(methods or ()))}"
         case InternalServerError():
-            return "the request could not be answered; the reason is in the server's log"
+            return UNFORESEEN
     return error.description or error.name
-
-
-def _reply(status: int, kind: str, message: str) -> Response:
-    body = orjson.dumps({"code": status, "type": kind, "message": message})
-    return Response(body, status=status, mimetype=wire.JSON)

@@ -1,56 +1,157 @@
-"""What a request asks about, as values: no HTTP, no JSON text, no tensors."""
+"""What a request asks about and what it is answered, as columns: no HTTP, no JSON text, no tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, chain
 from typing import Final, Literal, get_args
 
-from object2vec.arrays import Float32
-from object2vec.errors import RequestError, UserError
+import numpy as np
+
+from object2vec.arrays import Float32, Int64
+from object2vec.data.sequences import Sequences
 
 Side = Literal["in0", "in1"]
-#: What a pair is answered with. The built-in has one word for each output layer, and both mean scores.
-Mode = Literal["classification", "regression", "embedding"]
 #: {"scores": (C,)}, {"embeddings": (D,)}, or for a pair in embedding mode {"embeddings": {"in0": (D,), "in1": (D,)}}.
-Prediction = Mapping[str, Float32 | Mapping[str, Float32]]
+Prediction = dict[str, Float32 | dict[str, Float32]]
 
 SIDES: Final[tuple[Side, ...]] = get_args(Side)
-MODES: Final[tuple[Mode, ...]] = get_args(Mode)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """What instances have of a side: sequence i is of instance `rows[i]`, (n,) and ascending.
+
+    An id that does not fit 32 bits stands as -1, and is itself in `odd` under its place among the values.
+    """
+
+    rows: Int64
+    sequences: Sequences
+    odd: Mapping[int, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, given: Sequence[Sequence[int] | None]) -> Column:
+        """The column of instances that have a list of ids each, or None."""
+        rows = [row for row, tokens in enumerate(given) if tokens is not None]
+        lists = [tokens for tokens in given if tokens is not None]
+        odd: dict[int, int] = {}
+        try:
+            sequences = Sequences.of(lists)
+        except OverflowError:
+            odd = {place: token for place, token in enumerate(chain(*lists)) if not _fits(token)}
+            sequences = Sequences.of([[token if _fits(token) else -1 for token in tokens] for tokens in lists])
+        return cls(np.array(rows, np.int64), sequences, odd)
+
+    @classmethod
+    def joined(cls, columns: Sequence[Column], counts: Sequence[int]) -> Column:
+        """The columns of several requests, of so many instances each, as if they were one."""
+        starts = accumulate(counts[:-1], initial=0)
+        rows = np.concatenate([column.rows + start for column, start in zip(columns, starts, strict=True)])
+        return cls(rows, Sequences.joined([column.sequences for column in columns]))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def at(self, place: int) -> tuple[int, int]:
+        """Whose the id at a place among the values is, and the id."""
+        row = self.rows[np.searchsorted(self.sequences.offsets, place, side="right") - 1]
+        return int(row), self.odd.get(place, int(self.sequences.values[place]))
+
+    def between(self, start: int, stop: int) -> Column:
+        """The part of the instances from `start` up to `stop`, counted from 0."""
+        if not start and (not len(self) or self.rows[-1] < stop):
+            return self
+        first, last = np.searchsorted(self.rows, (start, stop))
+        return Column(self.rows[first:last] - start, self.sequences.part(first, last))
+
+
+def _fits(token: int) -> bool:
+    return -(2**31) <= token < 2**31
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instances:
-    """N instances as two columns of token lists; None where an instance has no such side.
+    """N instances as a column a side.
 
-    Row i is what the author of the request calls `label` with `numbers[i]` in its braces.
+    Instance i is what the author of the request calls `label` with `numbers[i]` in its braces.
     """
 
-    in0: Sequence[list[int] | None]
-    in1: Sequence[list[int] | None]
+    columns: tuple[Column, Column]
     label: str
-    numbers: Sequence[int]
+    numbers: Sequence[int] | Int64
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def name(self, row: int) -> str:
-        """The words that a message has for a row: `instances[3]`, `line 4`."""
+        """The words that a message has for an instance: `instances[3]`, `line 4`."""
         return self.label.format(self.numbers[row])
 
-    def part(self, start: int, stop: int) -> Instances:
-        """The rows from `start` up to `stop`, under the same names."""
-        rows = slice(start, stop)
-        return Instances(in0=self.in0[rows], in1=self.in1[rows], label=self.label, numbers=self.numbers[rows])
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """A vector for each of some instances: `values[i]`, (n, D), is of instance `rows[i]`."""
+
+    rows: Int64
+    values: Float32
+
+    def split(self, bounds: Sequence[int]) -> list[Vectors]:
+        """Those of the instances from each bound up to the next, counted from it."""
+        if not len(self.rows):
+            return [NOTHING] * (len(bounds) - 1)
+        places = np.searchsorted(self.rows, bounds).tolist()
+        return [
+            Vectors(self.rows[first:last] - bound, self.values[first:last])
+            for bound, first, last in zip(bounds, places, places[1:], strict=False)
+        ]
 
 
-def to_mode(text: str, source: str, error: type[UserError] = RequestError) -> Mode:
-    """The mode that `text` names; `source` is where its author wrote it.
+NOTHING: Final = Vectors(np.empty(0, np.int64), np.empty((0, 0), np.float32))
 
-    Raises:
-        UserError: there is no such mode; of the class `error`.
-    """
-    for mode in MODES:
-        if text == mode:
-            return mode
-    raise error(f"{source} is {text!r}, wanted one of {', '.join(MODES)}")
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What N instances are answered: each with scores, or with the embeddings of the sides that it has."""
+
+    count: int
+    scores: Vectors
+    embeddings: tuple[Vectors, Vectors]
+
+    @property
+    def alike(self) -> tuple[str, Float32] | None:
+        """The key and the vectors (N, D) of all answers in their order, where all have one and the same."""
+        kinds = {"scores": [self.scores], "embeddings": list(self.embeddings)}
+        for key, parts in kinds.items():
+            for vectors in parts:
+                if len(vectors.rows) == self.count:
+                    others = [part for part in (self.scores, *self.embeddings) if part is not vectors]
+                    return (key, vectors.values) if not any(len(part.rows) for part in others) else None
+        return None
+
+    def rounded(self, digits: int) -> Answers:
+        """The same with so many digits behind the point of each number."""
+        scores, left, right = (
+            Vectors(vectors.rows, vectors.values.round(digits)) for vectors in (self.scores, *self.embeddings)
+        )
+        return Answers(count=self.count, scores=scores, embeddings=(left, right))
+
+    def split(self, counts: Sequence[int]) -> list[Answers]:
+        """What so many instances each are answered."""
+        bounds = list(accumulate(counts, initial=0))
+        parts = zip(counts, *(vectors.split(bounds) for vectors in (self.scores, *self.embeddings)), strict=True)
+        return [Answers(count=count, scores=scores, embeddings=(left, right)) for count, scores, left, right in parts]
+
+    def __iter__(self) -> Iterator[Prediction]:
+        """Each answer, in the order of the instances."""
+        found: list[Prediction] = [{} for _ in range(self.count)]
+        for row, vector in zip(self.scores.rows.tolist(), self.scores.values, strict=True):
+            found[row]["scores"] = vector
+        sides: list[dict[str, Float32]] = [{} for _ in range(self.count)]
+        for side, vectors in zip(SIDES, self.embeddings, strict=True):
+            for row, vector in zip(vectors.rows.tolist(), vectors.values, strict=True):
+                sides[row][side] = vector
+        for answer, vectors_of in zip(found, sides, strict=True):
+            if vectors_of:
+                answer["embeddings"] = vectors_of if len(vectors_of) > 1 else next(iter(vectors_of.values()))
+        return iter(found)

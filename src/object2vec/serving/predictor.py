@@ -1,7 +1,7 @@
 """A trained model that answers: embeddings of objects, scores of pairs.
 
-Each distinct object of a chunk is encoded once, in passes of bounded size. A `Predictor` may be called from
-several threads at a time.
+Instances go through in parts; each distinct object of one is encoded once, in passes of bounded size. A `Predictor` may
+be called from several threads at a time.
 
 Shapes: N objects or instances, P pairs, D numbers an embedding, C scores a pair.
 """
@@ -9,6 +9,7 @@ Shapes: N objects or instances, P pairs, D numbers an embedding, C scores a pair
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from operator import index
 from pathlib import Path
 from threading import Lock
@@ -16,19 +17,21 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from object2vec import artifact
-from object2vec.arrays import Float32, Int64
+from object2vec.arrays import Float32, Int32, Int64
 from object2vec.data.sequences import Sequences
 from object2vec.errors import RequestError
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 from object2vec.model.tokens import Tokens
-from object2vec.serving.instances import SIDES, Instances, Mode, Prediction, Side
+from object2vec.serving.instances import NOTHING, SIDES, Answers, Column, Instances, Side, Vectors
+from object2vec.serving.lookup import FEW, Lookup, single_tokens
+from object2vec.serving.negotiation import Mode
 
 #: What bounds the memory of a request of any size: instances worked on at a time, and tokens in one pass.
-ROWS: Final = 1024
+ROWS: Final = 512
 TOKENS: Final = 32_768
 
 
@@ -41,8 +44,10 @@ class Predictor:
         self.hyperparameters = hyperparameters
         self.mode = mode
         self.network = network.eval()
+        _lay_out(network)
         self._directory = directory
         self._lock = Lock()
+        self._lookup = Lookup.of(self.network, hyperparameters.mlp_activation)
 
     @classmethod
     def load(
@@ -63,11 +68,11 @@ class Predictor:
         Raises:
             RequestError: an id that the model does not know, at `tokens[i]`.
         """
-        given = [list(map(index, sequence)) for sequence in tokens]
-        absent = [None] * len(given)
-        columns = (given, absent) if side == "in0" else (absent, given)
-        answers = self.answer(_named("tokens", *columns))
-        return _matrix(answers, "embeddings", self.hyperparameters.encoding_dim(SIDES.index(side)))
+        given = Column.of([list(map(index, sequence)) for sequence in tokens])
+        columns = (given, Column.of([])) if side == "in0" else (Column.of([]), given)
+        instances = Instances(columns=columns, label="tokens[{}]", numbers=range(len(given.rows)))
+        parts = [answers.embeddings[SIDES.index(side)].values for answers in self.answer(instances)]
+        return np.concatenate([self._none(self.hyperparameters.encoding_dim(SIDES.index(side))), *parts])
 
     def score(self, pairs: Iterable[tuple[Sequence[int], Sequence[int]]]) -> Float32:
         """The scores (P, C) of P pairs: a probability for each class in their order, or one number.
@@ -76,113 +81,72 @@ class Predictor:
             RequestError: an id that the model does not know, at `pairs[i]`.
         """
         given = [(list(map(index, first)), list(map(index, second))) for first, second in pairs]
-        instances = _named("pairs", [first for first, _ in given], [second for _, second in given])
-        answers = self.answer(instances, mode="classification")
-        return _matrix(answers, "scores", self.hyperparameters.scores)
+        columns = Column.of([first for first, _ in given]), Column.of([second for _, second in given])
+        instances = Instances(columns=columns, label="pairs[{}]", numbers=range(len(given)))
+        parts = [answers.scores.values for answers in self.answer(instances, mode="classification")]
+        return np.concatenate([self._none(self.hyperparameters.scores), *parts])
+
+    @staticmethod
+    def _none(width: int) -> Float32:
+        return np.empty((0, width), np.float32)
 
     def answer(
         self, instances: Instances, *, mode: Mode | None = None, max_seq_lens: tuple[int, int] | None = None
-    ) -> list[Prediction]:
+    ) -> Iterator[Answers]:
         """Answer each instance by what it has, in order: a pair as `mode` says, one side alone with its embedding.
 
         `mode` is the predictor's own if None; `max_seq_lens` are the tokens to keep of each side, the model's if None.
+        Instances are checked at once, and answered `ROWS` at a time as the answers are asked for.
+
+        Raises:
+            RequestError: an id that the model does not know.
+        """
+        return map(_answers, self.ask(instances, mode=mode, max_seq_lens=max_seq_lens).parts())
+
+    def ask(
+        self, instances: Instances, *, mode: Mode | None = None, max_seq_lens: tuple[int, int] | None = None
+    ) -> Question:
+        """What `answer` is to answer, checked.
 
         Raises:
             RequestError: an id that the model does not know.
         """
         scored = (mode or self.mode) != "embedding"
-        network = self._network_with_head() if scored else self.network
+        if scored and self.network.head is None:
+            self._fetch_head()
         lengths = max_seq_lens or [encoder.max_seq_len for encoder in self.hyperparameters.encoders]
-        predictions: list[Prediction] = []
-        with torch.inference_mode():
-            for start in range(0, len(instances), ROWS):
-                part = instances.part(start, start + ROWS)
-                columns = [self._encode(side, part, lengths[side]) for side in (0, 1)]
-                predictions += _answers(network, columns, scored=scored)
-        return predictions
+        left, right = (self._checked(side, instances, lengths[side]) for side in (0, 1))
+        return Question(self.network, (left, right), len(instances), scored, self._lookup if scored else None)
 
-    def _network_with_head(self) -> Network:
-        """The network, its head fetched now if it was left out."""
+    def _fetch_head(self) -> None:
+        """Load the head that was left out."""
         with self._lock:
             if self.network.head is None:
                 _, whole = artifact.load(self._directory)  # the encoders of this one are mapped, and never read
                 if whole.head is not None:
                     self.network.head = whole.head.eval().to(self.network.device)
-        return self.network
+                self._lookup = Lookup.of(self.network, self.hyperparameters.mlp_activation)
 
-    def _encode(self, side: int, instances: Instances, max_seq_len: int) -> _Column:
-        """Encode what the instances have of a side, each distinct object once."""
-        given = (instances.in0, instances.in1)[side]
-        rows = [row for row, tokens in enumerate(given) if tokens is not None]
-        tokens = [(given[row] or [])[:max_seq_len] for row in rows]
-        self._check(side, instances, rows, tokens)
-        sequences = Sequences.of(tokens)
-        first, which = sequences.distinct()
-        parts = _passes(sequences.take(first))
-        passes = [self.network.encode(side, Tokens.of(part, self.network.device)) for part in parts]
-        place = np.full(len(instances), -1)
-        place[rows] = which
-        return _Column(torch.cat(passes) if passes else torch.empty(0), place)
-
-    def _check(self, side: int, instances: Instances, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> None:
-        """Refuse ids that the model does not know."""
+    def _checked(self, side: int, instances: Instances, max_seq_len: int) -> Column:
+        """What the instances have of a side, cut; every id is known to the model."""
+        column = instances.columns[side]
         size = self.hyperparameters.encoders[side].vocab_size
-        for row, ids in zip(rows, tokens, strict=True):
-            if ids and not 0 <= min(ids) <= max(ids) < size:
-                wrong = next(i for i in ids if not 0 <= i < size)
-                raise RequestError(f"{instances.name(row)}: {_unknown(SIDES[side], wrong, size)}")
+        ids = column.sequences.values
+        few = len(ids) <= FEW  # for which numpy takes longer to begin than to look
+        if not all(0 <= token < size for token in ids.tolist()) if few else ids.view(np.uint32).max() >= size:
+            wrong = (ids.view(np.uint32) >= size) & column.sequences.among_first(max_seq_len)
+            if wrong.any():
+                row, token = column.at(int(wrong.argmax()))
+                raise RequestError(f"{instances.name(row)}: {_unknown(SIDES[side], token, size)}")
+        cut = column.sequences.cut(max_seq_len)
+        return column if cut is column.sequences else Column(column.rows, cut)
 
 
-class _Column(NamedTuple):
-    """The encodings of the different objects of a side, and which of them each instance has."""
-
-    encodings: Tensor  # (distinct, D)
-    place: Int64  # (N,); -1 where an instance has no such side
-
-    def of(self, rows: Int64) -> Tensor:
-        """The encodings (R, D) of R instances."""
-        return self.encodings[torch.from_numpy(self.place[rows]).to(self.encodings.device)]
-
-
-def _passes(sequences: Sequences) -> Iterator[Sequences]:
-    """The sequences, in order, cut where a pass would have more than `TOKENS` tokens."""
-    start = 0
-    while start < len(sequences):
-        most = sequences.offsets[start] + TOKENS
-        stop = max(start + 1, int(np.searchsorted(sequences.offsets, most, side="right")) - 1)
-        yield sequences.take(np.arange(start, stop))
-        start = stop
-
-
-def _answers(network: Network, columns: Sequence[_Column], *, scored: bool) -> list[Prediction]:
-    has = [column.place >= 0 for column in columns]
-    pairs = np.flatnonzero(has[0] & has[1] & scored)
-    answers = _scores(network, columns, pairs) | _embeddings(columns, np.setdiff1d(np.arange(len(has[0])), pairs))
-    return [answers[row] for row in range(len(has[0]))]
-
-
-def _scores(network: Network, columns: Sequence[_Column], pairs: Int64) -> dict[int, Prediction]:
-    """The answers of the instances `pairs`, which have both sides."""
-    if not len(pairs):
-        return {}
-    scores = network.scores(network.compare(*(column.of(pairs) for column in columns)))
-    return {row: {"scores": vector} for row, vector in zip(pairs.tolist(), scores.cpu().numpy(), strict=True)}
-
-
-def _embeddings(columns: Sequence[_Column], rows: Int64) -> dict[int, Prediction]:
-    """The answers of the instances `rows`, with the embeddings of whichever sides they have."""
-    if not len(rows):
-        return {}
-    encodings = [column.encodings.cpu().numpy() for column in columns]
-    answers: dict[int, Prediction] = {}
-    for row in rows.tolist():
-        found: dict[str, Float32] = {
-            side: vectors[column.place[row]]
-            for side, vectors, column in zip(SIDES, encodings, columns, strict=True)
-            if column.place[row] >= 0
-        }
-        answers[row] = {"embeddings": found if len(found) > 1 else next(iter(found.values()))}
-    return answers
+def _lay_out(network: Network) -> None:
+    """Put filters into memory in the order in which a convolution takes them, so that no pass has to."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv1d):
+            module.weight.data = module.weight.data.permute(2, 1, 0).contiguous().permute(2, 1, 0)
 
 
 def _unknown(side: Side, token: int, vocab_size: int) -> str:
@@ -191,10 +155,114 @@ def _unknown(side: Side, token: int, vocab_size: int) -> str:
     return f'Inconsistent vocab for {side} found. Vocab id "{token}" is not less than vocab_size={vocab_size}'
 
 
-def _named(label: str, in0: Sequence[list[int] | None], in1: Sequence[list[int] | None]) -> Instances:
-    return Instances(in0=in0, in1=in1, label=f"{label}[{{}}]", numbers=range(len(in0)))
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Instances that a network is to answer, all pairs of them with `scored` or none; every id is known to it."""
+
+    network: Network
+    columns: tuple[Column, Column]
+    count: int
+    scored: bool
+    lookup: Lookup | None  # where it can give scores
+
+    @property
+    def long(self) -> bool:
+        """Whether it takes more than one part."""
+        return self.count > ROWS
+
+    def parts(self) -> Iterator[Question]:
+        """The question in parts of at most `ROWS` instances."""
+        if 0 < self.count <= ROWS:
+            yield self
+            return
+        for start in range(0, self.count, ROWS):
+            stop = min(start + ROWS, self.count)
+            left, right = (column.between(start, stop) for column in self.columns)
+            yield replace(self, columns=(left, right), count=stop - start)
+
+    def goes_with(self, other: Question) -> bool:
+        """Whether one pass can answer both."""
+        return self.network is other.network and self.scored == other.scored
 
 
-def _matrix(answers: Sequence[Prediction], key: str, width: int) -> Float32:
-    """What each answer has under `key`, as the rows of a matrix of that width."""
-    return np.array([answer[key] for answer in answers], np.float32).reshape(-1, width)
+def answer_together(questions: Sequence[Question]) -> list[Answers]:
+    """Answer questions that go with one another, in one pass; each as it would be alone."""
+    if len(questions) == 1:
+        (question,) = questions
+        return [_answers(question)]
+    counts = [question.count for question in questions]
+    left, right = (Column.joined([question.columns[side] for question in questions], counts) for side in (0, 1))
+    return _answers(replace(questions[0], columns=(left, right), count=sum(counts))).split(counts)
+
+
+class _Encoded(NamedTuple):
+    """The encodings of the different objects of a column, and which of them each of its sequences is."""
+
+    rows: Int64  # (n,)
+    encodings: Tensor  # (distinct, D)
+    which: Int32  # (n,)
+
+    @classmethod
+    def of(cls, network: Network, side: int, column: Column) -> _Encoded:
+        if not len(column):
+            return cls(column.rows, torch.empty(0, 0), np.empty(0, np.int32))
+        first, which = column.sequences.distinct()
+        sequences = column.sequences.take(first) if len(first) < len(which) else column.sequences
+        device = network.device
+        passes = [network.encode(side, Tokens.of(part, device)) for part in _passes(sequences)]
+        return cls(column.rows, passes[0] if len(passes) == 1 else torch.cat(passes), which)
+
+    def take(self, index: Int64) -> Tensor:
+        """The encodings (R, D) of R of the sequences."""
+        if len(index) == len(self.encodings) == len(self.rows):  # all of them, each different
+            return self.encodings
+        return self.encodings[torch.from_numpy(self.which[index]).to(self.encodings.device)]
+
+    def vectors_but(self, index: Int64) -> Vectors:
+        """The embeddings of the sequences that `index` does not name."""
+        if len(index) == len(self.rows):
+            return NOTHING
+        others = np.delete(np.arange(len(self.rows)), index)
+        return Vectors(self.rows[others], self.take(others).cpu().numpy())
+
+
+def _passes(sequences: Sequences) -> Iterator[Sequences]:
+    """The sequences, in order, cut where a pass would have more than `TOKENS` tokens."""
+    if sequences.offsets[-1] <= TOKENS:
+        yield sequences
+        return
+    start = 0
+    while start < len(sequences):
+        most = sequences.offsets[start] + TOKENS
+        stop = max(start + 1, int(np.searchsorted(sequences.offsets, most, side="right")) - 1)
+        yield sequences.part(start, stop)
+        start = stop
+
+
+def _answers(question: Question) -> Answers:
+    if question.lookup and (tokens := single_tokens(question.columns, question.count)):
+        scores = Vectors(question.columns[0].rows, question.lookup.scores(tokens))
+        return Answers(count=question.count, scores=scores, embeddings=(NOTHING, NOTHING))
+    return _pass(question)
+
+
+@torch.inference_mode()
+def _pass(question: Question) -> Answers:
+    network = question.network
+    sides = [_Encoded.of(network, side, column) for side, column in enumerate(question.columns)]
+    pairs = _pairs(sides, question.count) if question.scored else (NOTHING.rows, NOTHING.rows)
+    scores = NOTHING
+    if len(pairs[0]):
+        output = network.compare(*(side.take(index) for side, index in zip(sides, pairs, strict=True)))
+        scores = Vectors(sides[0].rows[pairs[0]], network.scores(output).cpu().numpy())
+    left, right = (side.vectors_but(index) for side, index in zip(sides, pairs, strict=True))
+    return Answers(count=question.count, scores=scores, embeddings=(left, right))
+
+
+def _pairs(sides: Sequence[_Encoded], count: int) -> tuple[Int64, Int64]:
+    """Where the instances that have both sides stand among the sequences of each."""
+    in0, in1 = (side.rows for side in sides)
+    if len(in0) == len(in1) == count:
+        return np.arange(count), np.arange(count)
+    _, left, right = np.intersect1d(in0, in1, assume_unique=True, return_indices=True)
+    return left.astype(np.int64), right.astype(np.int64)

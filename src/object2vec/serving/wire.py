@@ -1,112 +1,108 @@
-"""Requests and replies as bytes: which formats there are, what a body says, how predictions are written.
+"""Bodies as bytes: what a request says, how answers are written.
 
-Pure functions over bytes and header values. Nothing here knows Flask, a model or a file. Two formats, each for
-requests and for replies:
+Pure functions over bytes. Nothing here knows HTTP, a model or a file. Two formats, each for requests and for replies:
 
     application/json        {"instances": [{"in0": [1, 2], "in1": [3]}]}    {"predictions":[{"scores":[0.25,0.75]}]}
     application/jsonlines   {"in0": [1, 2], "in1": [3]}                     {"scores":[0.25,0.75]}
+    application/x-npy       (replies alone)                                 the numbers as one array of numpy's
 
 A float32 is written with the fewest digits that read back as the same float32.
 """
 
 from __future__ import annotations
 
-import codecs
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final
 
+import numpy as np
 import orjson
 
-from object2vec.errors import NotAcceptableError, RequestError, UnsupportedMediaTypeError
-from object2vec.serving.instances import SIDES, Instances, Prediction, Side
+from object2vec import kernels
+from object2vec.data.sequences import Sequences
+from object2vec.errors import RequestError
+from object2vec.serving.instances import SIDES, Answers, Column, Instances, Side
+from object2vec.serving.negotiation import JSON, JSON_LINES, NPY, Content
 
-JSON: Final = "application/json"
-JSON_LINES: Final = "application/jsonlines"
-TYPES: Final = (JSON, JSON_LINES)
-
-LONGEST: Final = 5000  # of infer_max_seqlens, as of max_seq_len
 # What the built-in says to a body without `instances`; clients look for it.
 REFUSED: Final = "unable to evaluate payload provided"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Content:
-    """A Content-Type header."""
-
-    type: str = JSON
-    charset: str = "utf-8"
-    #: Tokens to keep of in0 and of in1, in place of the model's own max_seq_len.
-    max_seq_lens: tuple[int, int] | None = None
-
-
-def to_content(header: str | None) -> Content:
-    """Read a Content-Type; without one the body is JSON.
-
-    Raises:
-        UnsupportedMediaTypeError: another type, or a charset that does not exist.
-        RequestError: `infer_max_seqlens` is not two lengths.
-    """
-    if not header:
-        return Content()
-    kind, parameters = _parameters(header)
-    if kind not in TYPES:
-        raise UnsupportedMediaTypeError(f"Content-Type {kind!r} is not supported, wanted {' or '.join(TYPES)}")
-    lengths = parameters.get("infer_max_seqlens")
-    return Content(
-        type=kind,
-        charset=_charset(parameters.get("charset", "utf-8")),
-        max_seq_lens=None if lengths is None else _max_seq_lens(lengths),
-    )
-
-
-def to_reply_type(accept: str | None, default: str) -> str:
-    """The type to answer in: what `accept` likes best, and `default` where it does not care.
-
-    Raises:
-        NotAcceptableError: it takes neither type.
-    """
-    if accept is None or not accept.strip():
-        return default
-    ranges = [_parameters(part) for part in accept.split(",") if part.strip()]
-    qualities = {kind: _quality(kind, ranges) for kind in (default, *TYPES)}
-    best = max(qualities, key=lambda kind: qualities[kind])  # the first of equals, so `default` before others
-    if not qualities[best]:
-        raise NotAcceptableError(f"Accept {accept!r} allows no reply that can be sent, wanted {' or '.join(TYPES)}")
-    return best
-
-
-def decode(body: bytes, content: Content) -> Instances:
-    """Read a request body.
+def decode(body: bytes, content: Content, first: int = 1) -> Instances:
+    """Read a request body; `first` is the number of its first line.
 
     Raises:
         RequestError: the body, or an instance in it, is not what its type says.
     """
     if content.charset != "utf-8":
         body = _to_utf8(body, content.charset)
-    return decode_lines(body.split(b"\n")) if content.type == JSON_LINES else _decode_json(body)
+    plain = _decode_plain(body, content, first)
+    return _decode_any(body, content, first) if plain is None else plain
 
 
-def decode_lines(lines: Iterable[bytes], first: int = 1) -> Instances:
-    """Read lines of JSON Lines; `first` is the number of the first one. Blank lines are none.
+def _decode_plain(body: bytes, content: Content, first: int) -> Instances | None:
+    """Read a body in the form that nearly all have, without an object made of each token; None if it is another."""
+    document = content.type == JSON
+    found = kernels.read_instances(body, document=document) if kernels.available() else None
+    if found is None:
+        return None
+    left, right = (
+        Column(rows, Sequences(values, offsets))
+        for rows, values, offsets in zip(found.rows, found.values, found.offsets, strict=True)
+    )
+    if document:
+        return Instances(columns=(left, right), label="instances[{}]", numbers=range(len(found.numbers)))
+    return Instances(columns=(left, right), label="line {}", numbers=found.numbers + (first - 1))
 
-    Raises:
-        RequestError: a line is no instance.
-    """
+
+def _decode_any(body: bytes, content: Content, first: int) -> Instances:
+    if content.type == JSON:
+        return _decode_json(body)
     numbers, records = [], []
-    for number, line in enumerate(lines, start=first):
+    for number, line in enumerate(body.split(b"\n"), start=first):
         if line.strip():
             numbers.append(number)
             records.append(_parse(line, f"line {number}: "))
     return _to_instances(records, "line {}", numbers)
 
 
-def encode(predictions: Sequence[Prediction], kind: str) -> bytes:
-    """Write predictions as a body of a type."""
+def encode(answers: Iterable[Answers], kind: str) -> bytes:
+    """Write answers as a body of a type.
+
+    Raises:
+        RequestError: it is to be one array, and the answers are of several kinds.
+    """
+    if kind == NPY:
+        return _encode_array(answers)
     if kind == JSON_LINES:
-        return b"\n".join(map(_dump, predictions))
-    return _dump({"predictions": predictions})
+        return b"\n".join(encode_lines(answers))
+    return b'{"predictions":[' + b",".join(filter(None, map(partial(_join, b","), answers))) + b"]}"
+
+
+def encode_lines(answers: Iterable[Answers]) -> Iterator[bytes]:
+    """Write answers as JSON Lines in parts of whole lines, between which a newline is to stand."""
+    return filter(None, map(partial(_join, b"\n"), answers))
+
+
+def _encode_array(answers: Iterable[Answers]) -> bytes:
+    """Write vectors as numpy does: float32, (N, D)."""
+    alike = [part.alike for part in answers]
+    vectors = [found[1] for found in alike if found is not None]
+    if len(vectors) < len(alike) or len({found[0] for found in alike if found is not None}) > 1:
+        raise RequestError(f"{NPY} is one array, wanted instances that are all pairs or all of the same side")
+    file = io.BytesIO()
+    np.save(file, np.concatenate(vectors) if vectors else np.empty((0, 0), np.float32), allow_pickle=False)
+    return file.getvalue()
+
+
+def _join(between: bytes, answers: Answers) -> bytes:
+    """The answers as JSON objects with `between` between them."""
+    if answers.alike is None:
+        return between.join(map(_dump, answers))
+    key, vectors = answers.alike  # written all together: [[1,2],[3,4]] without its outer brackets, and keys put in
+    start, end = b'{"%s":' % key.encode(), b"}"
+    return start + _dump(vectors)[1:-1].replace(b"],[", b"]" + end + between + start + b"[") + end
 
 
 def _dump(value: object) -> bytes:
@@ -139,8 +135,8 @@ def _to_instances(records: list[Any], label: str, numbers: Sequence[int]) -> Ins
         for side in SIDES:
             if not _is_side(record, side):
                 raise RequestError(f"{label.format(number)}: {_fault(side, record[side])}")
-    in0, in1 = ([record.get(side) for record in records] for side in SIDES)
-    return Instances(in0=in0, in1=in1, label=label, numbers=numbers)
+    left, right = (Column.of([record.get(side) for record in records]) for side in SIDES)
+    return Instances(columns=(left, right), label=label, numbers=numbers)
 
 
 def _is_side(record: dict[str, Any], side: Side) -> bool:
@@ -169,48 +165,8 @@ def _kind(value: Any) -> str:
     return _dump(value).decode()
 
 
-def _parameters(header: str) -> tuple[str, dict[str, str]]:
-    """`type; name=value; …` in its parts. A value may hold a comma, as that of infer_max_seqlens does."""
-    kind, *rest = header.split(";")
-    pairs = (part.partition("=") for part in rest)
-    return kind.strip().lower(), {name.strip().lower(): value.strip().strip('"') for name, _, value in pairs}
-
-
-def _charset(name: str) -> str:
-    try:
-        return codecs.lookup(name).name
-    except (LookupError, ValueError):
-        raise UnsupportedMediaTypeError(f"charset {name!r} is not known, wanted utf-8") from None
-
-
 def _to_utf8(body: bytes, charset: str) -> bytes:
     try:
         return body.decode(charset).encode()
     except (UnicodeError, LookupError) as error:
         raise RequestError(f"{REFUSED}: not {charset} ({error})") from None
-
-
-def _max_seq_lens(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"\s*(\d{1,4})\s*,\s*(\d{1,4})\s*", text)
-    lengths = (int(match[1]), int(match[2])) if match else (0, 0)
-    if not all(1 <= length <= LONGEST for length in lengths):
-        raise RequestError(f"infer_max_seqlens is {text!r}, wanted two integers from 1 to {LONGEST}, like 100,50")
-    return lengths
-
-
-def _quality(kind: str, ranges: Sequence[tuple[str, dict[str, str]]]) -> float:
-    """How much an Accept header wants a type: the q of the range that names it most closely (RFC 9110, 12.5.1)."""
-    for wanted in (kind, f"{kind.partition('/')[0]}/*", "*/*"):
-        for name, parameters in ranges:
-            if name == wanted:
-                return _q(parameters.get("q", "1"))
-    return 0.0
-
-
-def _q(text: str) -> float:
-    """A quality from 0 to 1; what is no number is 0, so that it is never preferred."""
-    try:
-        quality = float(text)
-    except ValueError:
-        return 0.0
-    return quality if 0 <= quality <= 1 else 0.0

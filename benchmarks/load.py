@@ -1,0 +1,82 @@
+"""Requests in closed loop: so many clients, each of which sends the next request when it has read the last reply.
+
+A process of its own, so that it takes no time from a server but the CPU's. `python load.py PORT CLIENTS SECONDS`
+with a body on standard input; prints JSON: replies a second, and the seconds that each took.
+"""
+
+from __future__ import annotations
+
+import json
+import selectors
+import socket
+import sys
+import time
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Client:
+    port: int
+    request: bytes
+    connection: socket.socket = field(init=False)
+    started: float = 0.0
+    reply: bytes = b""
+
+    def send(self, selector: selectors.BaseSelector) -> None:
+        """Begin a request, over a new connection where there is none to go on with."""
+        self.started, self.reply = time.perf_counter(), b""
+        if not hasattr(self, "connection"):
+            self.connection = socket.create_connection(("127.0.0.1", self.port))
+            self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            selector.register(self.connection, selectors.EVENT_READ, self)
+        self.connection.sendall(self.request)
+
+    def receive(self, selector: selectors.BaseSelector) -> bool:
+        """Read on; whether the reply is whole.
+
+        Raises:
+            RuntimeError: it is not 200.
+        """
+        part = self.connection.recv(2**20)
+        self.reply += part
+        head, ended, body = self.reply.partition(b"\r\n\r\n")
+        headers = head.lower()
+        whole = ended and len(body) >= int(headers.partition(b"content-length:")[2].split(b"\r", 1)[0])
+        if not whole and part:
+            return False
+        if not whole or not head.startswith(b"HTTP/1.1 200"):
+            raise RuntimeError(f"a reply other than 200: {self.reply[:500]!r}")
+        if b"connection: close" in headers:
+            selector.unregister(self.connection)
+            self.connection.close()
+            del self.connection
+        return True
+
+
+def drive(port: int, clients: int, seconds: float, body: bytes) -> tuple[float, list[float]]:
+    """Replies a second, and the seconds from each request to its reply, ascending."""
+    headers = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    request = b"POST /invocations HTTP/1.1\r\n" + headers.encode() + body
+    selector = selectors.DefaultSelector()
+    taken: list[float] = []
+    started = now = time.perf_counter()
+    for _ in range(clients):
+        Client(port, request).send(selector)
+    while now < started + seconds or not taken:
+        for key, _ in selector.select():
+            client: Client = key.data
+            if client.receive(selector):
+                taken.append(time.perf_counter() - client.started)
+                client.send(selector)
+        now = time.perf_counter()
+    return len(taken) / (now - started), sorted(taken)
+
+
+def main() -> None:
+    port, clients, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    rate, taken = drive(port, clients, seconds, sys.stdin.buffer.read())
+    json.dump({"rate": rate, "taken": taken}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

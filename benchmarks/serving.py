@@ -1,0 +1,197 @@
+"""How fast a server answers: ours, an endpoint that does nothing under the same gunicorn, and the plain pattern.
+
+All stand ready at a time and take turns in each round, so that whatever else the machine does falls on all of them. The
+client is a process beside them and asks in closed loop; ours and the empty endpoint keep its connections, the plain
+pattern's workers close each one, as they do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from workloads import Workload, workloads
+
+from object2vec import artifact
+from object2vec.data.sequences import Pairs
+from object2vec.model.network import Network
+from object2vec.sagemaker.serving import arguments as gunicorn_arguments
+from object2vec.sagemaker.serving import read_settings
+
+HERE = Path(__file__).parent
+#: Workload, instances a request, clients at a time, the servers beside ours.
+CASES: Final = [
+    ("W1-64", 1, 1, ("empty", "plain")),
+    ("W1-64", 1, 16, ("empty", "plain")),
+    ("W1-64", 1, 64, ("empty", "plain")),
+    ("W1-64", 100, 16, ("plain", "plain, batched")),
+    ("W1-64", 9_430, 1, ("plain", "plain, batched")),
+    ("W3", 1, 16, ("plain",)),
+    ("W3", 20, 16, ("plain", "plain, batched")),
+    ("W4", 1, 16, ("plain",)),
+    ("W4", 20, 16, ("plain", "plain, batched")),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    rate: float  # replies a second
+    taken: Sequence[float]  # seconds of each, ascending
+
+    def percentile(self, share: float) -> float:
+        return float(np.percentile(self.taken, share))
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    print("| workload | instances | clients | server | requests/s | p50, ms | p99, ms | ours is | its p99 is |")
+    print("|---|---:|---:|---|---:|---:|---:|---:|---:|")
+    measured = []
+    with tempfile.TemporaryDirectory() as folder:
+        for workload in workloads():
+            cases = [case for case in CASES if case[0] == workload.name and case[0] in (arguments.only or [case[0]])]
+            if cases:
+                model, pairs = Path(folder) / workload.name, workload.make()
+                write_model(model, workload)
+                names = {"object2vec", *(name for case in cases for name in case[3])}
+                with ExitStack() as stack:
+                    ports = {name: stack.enter_context(serving(name, model)) for name in sorted(names)}
+                    for _, instances, clients, peers in cases:
+                        body = body_of(pairs, instances)
+                        chosen = {name: ports[name] for name in ("object2vec", *peers)}
+                        rows = measure(chosen, clients, body, arguments)
+                        measured.append(report(workload, instances, clients, rows))
+    about = {"load": os.getloadavg()[0], "torch": torch.__version__}
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(about | {"cases": measured}, indent=1) + "\n")
+    print(f"\nThe same as JSON: {arguments.out}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of one server in one round, at least")
+    parser.add_argument("--only", nargs="*", default=[], help="names of workloads, such as W1-64 W3")
+    parser.add_argument("--out", type=Path, default=Path("build/bench/serving.json"))
+    return parser.parse_args()
+
+
+def write_model(directory: Path, workload: Workload) -> None:
+    """A model of the workload's shape with the weights that training begins from."""
+    torch.manual_seed(0)
+    network = Network(workload.hyperparameters)
+    artifact.save(directory, network, workload.hyperparameters, training={}, vocabularies={})
+
+
+def body_of(pairs: Pairs, instances: int) -> bytes:
+    """A request about the first pairs, as `json.dumps` writes it."""
+    sides = [np.split(side.values[: side.offsets[instances]], side.offsets[1:instances]) for side in pairs.sides]
+    records = [{"in0": in0.tolist(), "in1": in1.tolist()} for in0, in1 in zip(*sides, strict=True)]
+    return json.dumps({"instances": records}).encode()
+
+
+@contextmanager
+def serving(name: str, model: Path) -> Iterator[int]:
+    """A server, ready; its port."""
+    port = free_port()
+    settings = read_settings({"SAGEMAKER_BASE_DIR": str(model), "SAGEMAKER_BIND_TO_PORT": str(port)})
+    plainly = ["-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", str(settings.workers), "--timeout", "60"]
+    command = str(Path(sys.executable).with_name("object2vec"))
+    words = {
+        "object2vec": [command, "serve", "--model", str(model), "--port", str(port)],
+        "empty": [*gunicorn_arguments(settings, Path("unused"))[:-1], "plain_server:empty()"],
+        "plain": [*plainly, f"plain_server:predictor({str(model)!r}, batched=False)"],
+        "plain, batched": [*plainly, f"plain_server:predictor({str(model)!r}, batched=True)"],
+    }[name]
+    path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": path, "GUNICORN_CMD_ARGS": "--log-level warning"}
+    process = subprocess.Popen([sys.executable, *words], env=environment, stdout=subprocess.DEVNULL)
+    try:
+        wait(port, process)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+def wait(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Until the server takes connections.
+
+    Raises:
+        RuntimeError: it has ended, or takes none within a minute.
+    """
+    for _ in range(600):
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+        if process.poll() is not None:
+            break
+    raise RuntimeError("a server did not start")
+
+
+def measure(
+    ports: Mapping[str, int], clients: int, body: bytes, arguments: argparse.Namespace
+) -> dict[str, list[Turn]]:
+    """The turns of each server."""
+    for port in ports.values():
+        drive(port, clients, arguments.seconds / 2, body)  # warm up
+    rows: dict[str, list[Turn]] = {name: [] for name in ports}
+    for _ in range(arguments.rounds):
+        for name, port in ports.items():
+            rows[name].append(drive(port, clients, arguments.seconds, body))
+    return rows
+
+
+def drive(port: int, clients: int, seconds: float, body: bytes) -> Turn:
+    command = [sys.executable, str(HERE / "load.py"), str(port), str(clients), str(seconds)]
+    said: dict[str, Any] = json.loads(subprocess.run(command, input=body, stdout=subprocess.PIPE, check=True).stdout)
+    return Turn(said["rate"], said["taken"])
+
+
+def report(workload: Workload, instances: int, clients: int, rows: Mapping[str, list[Turn]]) -> dict[str, Any]:
+    """Print a row a server, and return the same. Ratios are medians over rounds of what stood side by side."""
+    found = []
+    ours = rows["object2vec"]
+    for name, turns in rows.items():
+        rate = statistics.median(turn.rate for turn in turns)
+        middle, last = (statistics.median(turn.percentile(share) for turn in turns) for share in (50, 99))
+        faster, later = (
+            statistics.median(ratio)
+            for ratio in (
+                [mine.rate / turn.rate for mine, turn in zip(ours, turns, strict=True)],
+                [mine.percentile(99) / turn.percentile(99) for mine, turn in zip(ours, turns, strict=True)],
+            )
+        )
+        cells = [f"{workload.what}", f"{instances:,}", str(clients)] if turns is ours else ["", "", ""]
+        cells += [name, f"{rate:,.1f}", f"{1e3 * middle:,.1f}", f"{1e3 * last:,.1f}"]
+        cells += ["", ""] if turns is ours else [f"{faster:.2f} times", f"{later:.2f} times"]
+        print("|", " | ".join(cells), "|", flush=True)
+        found.append({"server": name, "rate": rate, "p50": middle, "p99": last, "ratio": faster, "p99_ratio": later})
+    return {"workload": workload.name, "instances": instances, "clients": clients, "servers": found}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""What is told of each request: numbers to Prometheus, a line of JSON to the log, to the client its own headers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import IO, Any, Final
+
+import orjson
+from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+Environ = dict[str, Any]
+Wsgi = Callable[[Environ, Any], Iterable[bytes]]
+
+#: Where those who work on a request leave how many instances it has.
+INSTANCES: Final = "object2vec.instances"
+PATHS: Final = ("/ping", "/invocations", "/models", "/execution-parameters", "/metrics")
+#: What a client may send to know its reply by; the platform passes on what a container sends back.
+ECHOED: Final = ("X-Amzn-SageMaker-Inference-Id", "X-Amzn-SageMaker-Custom-Attributes")
+ECHOED_AS: Final = [(name, f"HTTP_{name.upper().replace('-', '_')}") for name in ECHOED]
+LARGEST: Final = 2**63 - 1  # of integers in JSON
+INFERENCE_ID: Final = ECHOED_AS[0][1]
+SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+COUNTS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000, 100_000)
+
+
+class Observation:
+    """Observes the requests of a process; `shared` is where the workers of one server put their numbers together, and
+    `log` where lines go, None for nowhere."""
+
+    def __init__(self, *, shared: Path | None = None, log: IO[bytes] | None = None) -> None:
+        self._shared = shared
+        self._log = log
+        self._registry = CollectorRegistry()
+        own: dict[str, Any] = {"registry": self._registry}
+        self._seconds = Histogram(
+            "object2vec_request_seconds", "Time to answer a request", ["path", "status"], buckets=SECONDS, **own
+        )
+        self._instances = Histogram("object2vec_request_instances", "Instances of an invocation", buckets=COUNTS, **own)
+        self._pending = Gauge(
+            "object2vec_requests_pending", "Requests begun and not answered", multiprocess_mode="livesum", **own
+        )
+        self._under_way: set[int] = set()
+
+    def metrics(self) -> bytes:
+        """All numbers, in Prometheus' text format."""
+        if self._shared is None:
+            return generate_latest(self._registry)
+        for file in self._shared.glob("gauge_live*_*.db"):  # of workers that were killed
+            if not Path("/proc", file.stem.rpartition("_")[2]).exists():
+                file.unlink(missing_ok=True)
+        together = CollectorRegistry()
+        MultiProcessCollector(together, path=str(self._shared))  # type: ignore[no-untyped-call]
+        return generate_latest(together)
+
+    def over(self, app: Wsgi) -> Wsgi:
+        """The application, observed."""
+
+        def wsgi(environ: Environ, start_response: Any) -> Iterable[bytes]:
+            started = perf_counter()
+            status = "500"
+            self._under_way.add(id(environ))
+
+            def start(line: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+                nonlocal status
+                status = line[:3]
+                headers += [(name, environ[key]) for name, key in ECHOED_AS if key in environ]
+                return start_response(line, headers, exc_info) if exc_info else start_response(line, headers)
+
+            def done(sent: int) -> None:
+                self._under_way.discard(id(environ))
+                self._tell(environ, status, perf_counter() - started, sent)
+
+            body = app(environ, start)
+            if isinstance(body, tuple):
+                done(sum(map(len, body)))
+                return body
+            return _Observed(body, done)
+
+        return wsgi
+
+    def _tell(self, environ: Environ, status: str, seconds: float, sent: int) -> None:
+        path = _route(environ["PATH_INFO"])
+        self._seconds.labels(path, status).observe(seconds)
+        self._pending.set(len(self._under_way))
+        instances = environ.get(INSTANCES)
+        if instances is not None:
+            self._instances.observe(instances)
+        if self._log is not None and (path != "/ping" or status != "200"):
+            self._log.write(_line(environ, status, seconds, sent, instances))
+            self._log.flush()
+
+
+class _Observed:
+    """A body on its way; WSGI closes it when it has left, or when there is no one to send it to any more."""
+
+    def __init__(self, body: Iterable[bytes], done: Callable[[int], None]) -> None:
+        self._body = body
+        self._done = done
+        self._sent = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for part in self._body:
+            self._sent += len(part)
+            yield part
+
+    def close(self) -> None:
+        try:
+            close = getattr(self._body, "close", None)
+            if close is not None:
+                close()
+        finally:
+            self._done(self._sent)
+
+
+def _route(path: str) -> str:
+    """The path without what a client made up, so that there are few of them."""
+    if path in PATHS:
+        return path
+    match path.split("/"):
+        case ["", "models", _]:
+            return "/models/{name}"
+        case ["", "models", _, "invoke"]:
+            return "/models/{name}/invoke"
+    return "other"
+
+
+def _line(environ: Environ, status: str, seconds: float, sent: int, instances: int | None) -> bytes:
+    """A line of the log, of what is known."""
+    line: dict[str, object] = {
+        "time": datetime.now(UTC),
+        "method": environ["REQUEST_METHOD"],
+        "path": environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace"),  # as WSGI has it: PEP 3333
+        "status": int(status),
+        "seconds": round(seconds, 6),
+        "received": min(int(environ.get("CONTENT_LENGTH") or 0), LARGEST),  # a client may say what it likes
+        "sent": sent,
+    }
+    if instances is not None:
+        line["instances"] = instances
+    if INFERENCE_ID in environ:
+        line["inference_id"] = environ[INFERENCE_ID]
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)

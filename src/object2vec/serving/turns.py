@@ -1,0 +1,57 @@
+"""Who works when: one pass at a time in a process, and requests that wait for theirs share the next.
+
+Several passes at a time would only fight for the CPU, and with what answers /ping. Nobody waits for company: a request
+that comes alone is answered at once, and while its pass runs others gather for the next.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from threading import Lock
+
+from object2vec.serving.instances import Answers
+from object2vec.serving.predictor import ROWS, Question, answer_together
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    question: Question
+    answers: Answers | None = None
+
+
+class Turns:
+    """The turns of a process's requests."""
+
+    def __init__(self) -> None:
+        self._turn = Lock()
+        self._waiting: deque[_Waiting] = deque()
+
+    def answer(self, question: Question) -> Iterator[Answers]:
+        """The answers in parts; a long question waits for a turn with each."""
+        return map(self._answer, question.parts())
+
+    def _answer(self, question: Question) -> Answers:
+        mine = _Waiting(question)
+        self._waiting.append(mine)
+        with self._turn:
+            return mine.answers or self._pass(mine)
+
+    def _pass(self, mine: _Waiting) -> Answers:
+        """One pass for `mine` and for what else goes with it, as far as there is room; where it fails, for none."""
+        together = [mine]
+        room = ROWS - mine.question.count
+        for _ in range(len(self._waiting)):
+            other = self._waiting.popleft()
+            if other is mine or other.answers is not None:
+                continue
+            if other.question.count <= room and other.question.goes_with(mine.question):
+                together.append(other)
+                room -= other.question.count
+            else:
+                self._waiting.append(other)
+        found = answer_together([waiting.question for waiting in together])
+        for waiting, answers in zip(together, found, strict=True):
+            waiting.answers = answers
+        return found[0]

@@ -1,0 +1,300 @@
+"""What goes wrong on the way: clients that stall, lie and leave, workers that die, and a stop in the midst of it.
+
+Over real sockets, against the real server. After each of them it answers as before.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from object2vec import artifact
+from object2vec.serving.invocations import AT_ONCE
+from servers import Server
+from small import configured, network_of
+
+pytestmark = pytest.mark.slow
+
+BODY = json.dumps({"instances": [{"in0": [1, 2], "in1": [3]}]}).encode()
+HEAD = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("ml") / "model"
+    hyperparameters = configured(enc0_max_seq_len=5000)
+    artifact.save(directory, network_of(hyperparameters), hyperparameters, training={}, vocabularies={})
+    return directory
+
+
+@pytest.fixture(scope="module")
+def server(model: Path) -> Iterator[Server]:
+    server = Server(model, model.parent / "log")
+    yield server
+    assert server.stop()[0] == 0, server.log.read_text()
+    assert "Traceback" not in server.log.read_text()
+
+
+@pytest.fixture(autouse=True)
+def answers_as_before(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever a client did, the next is answered, by every worker."""
+    yield
+    if "server" in request.fixturenames:
+        server = request.getfixturevalue("server")
+        assert len(server.workers()) == 2
+        for _ in range(10):
+            assert server.send("POST", "/invocations", BODY)[0] == 200
+
+
+def raw(server: Server, *parts: bytes, read: bool = True) -> bytes:
+    """Send bytes as they are; the reply, up to the end of the connection or of a second's silence."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        for part in parts:
+            connection.sendall(part)
+        if not read:
+            return b""
+        connection.settimeout(20)
+        reply = connection.recv(2**16)
+        connection.settimeout(1)
+        try:
+            while part := connection.recv(2**16):
+                reply += part
+        except (TimeoutError, ConnectionResetError):
+            pass
+        return reply
+
+
+def status(reply: bytes) -> int:
+    return int(reply.split(b" ", 2)[1])
+
+
+# Clients.
+
+
+def test_a_client_that_leaves(server: Server) -> None:
+    """In the midst of its head, of its body, and before its reply."""
+    for parts in (
+        (HEAD,),
+        (HEAD + b"Content-Length: 100\r\n\r\n", BODY[:10]),
+        (HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY), BODY),
+    ):
+        for _ in range(20):
+            raw(server, *parts, read=False)
+
+
+def test_a_body_shorter_than_it_says(server: Server) -> None:
+    """Told, where the client still listens, and not taken for whole."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % (len(BODY) + 5) + BODY)
+        connection.shutdown(socket.SHUT_WR)
+        reply = connection.recv(2**16)
+    assert status(reply) == 400
+    assert b"the body ended after %d of the %d bytes" % (len(BODY), len(BODY) + 5) in reply
+
+
+def test_a_body_longer_than_it_says(server: Server) -> None:
+    """What is behind it is another request, and a bad one."""
+    reply = raw(server, HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY + b"rubbish\r\n\r\n")
+    assert status(reply) == 200
+    assert reply.count(b"HTTP/1.1") <= 2
+
+
+@pytest.mark.parametrize("length", [b"-1", b"1e3", b"", b"99999999999999999999999", b"5, 5", b"\xff"])
+def test_lengths_that_are_none(server: Server, length: bytes) -> None:
+    reply = raw(server, HEAD + b"Content-Length: " + length + b"\r\n\r\n" + BODY)
+    assert not reply or 400 <= status(reply) < 500
+
+
+def test_a_slow_body(server: Server) -> None:
+    """A byte at a time is answered like any other, and others do not wait for it."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY))
+        for byte in BODY:
+            connection.sendall(bytes([byte]))
+            time.sleep(0.01)
+        assert server.send("POST", "/invocations", BODY)[0] == 200
+        assert status(connection.recv(2**16)) == 200
+
+
+def test_chunks(server: Server) -> None:
+    """Of any size; and those that are none are the client's fault."""
+    chunks = b"".join(b"%x\r\n%s\r\n" % (1, BODY[i : i + 1]) for i in range(len(BODY)))
+    assert status(raw(server, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", chunks, b"0\r\n\r\n")) == 200
+    for wrong in (b"zz\r\n", b"-5\r\n", b"5\r\nabc"):
+        reply = raw(server, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", wrong, b"\r\n\r\n0\r\n\r\n")
+        assert not reply or 400 <= status(reply) < 500, wrong
+
+
+def test_compressed_bodies(server: Server) -> None:
+    """Told at once, whether they are what they say or not."""
+    for body in (gzip.compress(BODY), b"no gzip"):
+        assert server.send("POST", "/invocations", body, content_encoding="gzip")[0] == 415
+        assert server.send("POST", "/invocations", body)[0] == 400
+
+
+def test_a_hundred_megabytes(server: Server) -> None:
+    """More than is taken: 413, read to the end or not."""
+    assert server.send("POST", "/invocations", b" " * 100_000_000)[0] == 413
+
+
+def test_deep_json(server: Server) -> None:
+    for body in (b"[" * 10**6, b'{"instances": ' + b"[" * 10**6, b'{"instances": [{"in0": ' + b'{"a":' * 10**5):
+        assert server.send("POST", "/invocations", body)[0] == 400
+
+
+def test_ten_million_tokens(server: Server) -> None:
+    """Answered, cut to what the model reads; a worker takes less memory for it than ten times the body."""
+    tokens = b",".join([b"7"] * 10_000_000)
+    before = peak(server)
+    code, reply = server.send("POST", "/invocations", b'{"instances": [{"in0": [' + tokens + b"]}]}")
+    assert (code, len(json.loads(reply)["predictions"][0]["embeddings"])) == (200, 4)
+    assert peak(server) - before < 10 * len(tokens)
+    many = b",".join([b'{"in0":[' + b",".join([b"3"] * 100) + b"]}"] * 100_000)
+    code, reply = server.send("POST", "/invocations", b'{"instances": [' + many + b"]}")
+    assert (code, len(json.loads(reply)["predictions"])) == (200, 100_000)
+
+
+def peak(server: Server) -> int:
+    """The most memory that a worker has had, in bytes."""
+    lines = (Path(f"/proc/{pid}/status").read_text() for pid in server.workers())
+    return max(int(text.partition("VmHWM:")[2].split()[0]) for text in lines) * 1024
+
+
+def test_clients_that_stall_leave_room_for_health(model: Path, tmp_path: Path) -> None:
+    """More of them than may be under way: others are refused at once, and /ping is answered at once."""
+    server = Server(model, tmp_path / "log", SAGEMAKER_MODEL_SERVER_WORKERS="1")
+    stalled = [socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(AT_ONCE + 60)]
+    for connection in stalled:
+        connection.sendall(HEAD + b"Content-Length: 100\r\n\r\n{")
+    time.sleep(1)
+    taken: dict[str, list[float]] = {"/ping": [], "/invocations": []}
+    for _ in range(50):
+        for path, method, body, wanted in (("/ping", "GET", None, 200), ("/invocations", "POST", BODY, 503)):
+            started = time.monotonic()
+            assert server.send(method, path, body)[0] == wanted
+            taken[path].append(time.monotonic() - started)
+    print({path: f"median {sorted(times)[25]:.4f} s, most {max(times):.4f} s" for path, times in taken.items()})
+    assert sorted(taken["/ping"])[48] < 0.2
+    assert sorted(taken["/invocations"])[48] < 0.1
+    for connection in stalled:
+        connection.close()
+    until = time.monotonic() + 10
+    while server.send("POST", "/invocations", BODY)[0] != 200 and time.monotonic() < until:
+        time.sleep(0.1)
+    assert server.send("POST", "/invocations", BODY)[0] == 200
+    assert server.stop()[0] == 0
+
+
+# Workers, and the whole server.
+
+
+def begin(server: Server) -> socket.socket:
+    """A connection with a request whose body is only begun."""
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+    connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY[:10])
+    return connection
+
+
+def end(connection: socket.socket) -> int:
+    """The status of the reply once the body is sent, 0 if there is none."""
+    with connection:
+        try:
+            connection.sendall(BODY[10:])
+            reply = connection.recv(2**16)
+        except OSError:
+            return 0
+    return status(reply) if reply else 0
+
+
+def test_a_worker_killed_loses_its_own_requests_alone(model: Path, tmp_path: Path) -> None:
+    """Requests of the other are answered, and a new worker takes the place of the one that died."""
+    server = Server(model, tmp_path / "log")
+    try:
+        killed, left = server.workers()
+        begun = [begin(server) for _ in range(40)]
+        time.sleep(0.5)
+        of_killed = len(list(Path(f"/proc/{killed}/fd").iterdir())) - len(list(Path(f"/proc/{left}/fd").iterdir()))
+        os.kill(killed, signal.SIGKILL)
+        statuses = [end(connection) for connection in begun]
+        assert set(statuses) <= {0, 200}
+        # Both have as many files open beside their connections: lost - answered is the difference.
+        assert statuses.count(0) - statuses.count(200) == of_killed
+        until = time.monotonic() + 20
+        while len(server.workers()) < 2 and time.monotonic() < until:
+            time.sleep(0.1)
+        assert left in server.workers()
+        assert killed not in server.workers()
+        assert {server.send("POST", "/invocations", BODY)[0] for _ in range(20)} == {200}
+    finally:
+        assert server.stop()[0] == 0
+
+
+def test_a_stop_loses_nothing(model: Path, tmp_path: Path) -> None:
+    """SIGTERM while 64 clients ask without pause: what was sent is answered, and the server ends well."""
+    server = Server(model, tmp_path / "log")
+    stopping = threading.Event()
+
+    def ask(_: int) -> list[int]:
+        found = []
+        while not stopping.is_set():
+            try:
+                connection = begin(server)
+            except ConnectionRefusedError:
+                break
+            time.sleep(0.01)
+            found.append(end(connection))
+        return found
+
+    with ThreadPoolExecutor(64) as pool:
+        asked = pool.map(ask, range(64))
+        time.sleep(2)
+        begun = [begin(server) for _ in range(64)]
+        time.sleep(0.3)
+        stopping.set()
+        time.sleep(0.05)  # in the queue of the listening socket nobody has begun with it
+        server.process.send_signal(signal.SIGTERM)
+        started = time.monotonic()
+        assert [end(connection) for connection in begun] == [200] * 64
+        assert {code for codes in asked for code in codes} == {200}
+    assert server.process.wait(30) == 0, server.log.read_text()
+    assert time.monotonic() - started < 30
+
+
+def test_health_while_every_worker_is_busy(model: Path, tmp_path: Path) -> None:
+    """32 clients ask long questions without pause: of 200 pings the slowest but two take less than 200 ms."""
+    server = Server(model, tmp_path / "log")
+    body = json.dumps({"instances": [{"in0": [n % 9, 1], "in1": [n % 7] * 9} for n in range(5000)]}).encode()
+    stopping = threading.Event()
+
+    def ask(_: int) -> set[int]:
+        found = set()
+        while not stopping.is_set():
+            found.add(server.send("POST", "/invocations", body)[0])
+        return found
+
+    try:
+        with ThreadPoolExecutor(32) as pool:
+            asked = pool.map(ask, range(32))
+            time.sleep(1)
+            taken = []
+            for _ in range(200):
+                started = time.monotonic()
+                assert server.send("GET", "/ping")[0] == 200
+                taken.append(time.monotonic() - started)
+                time.sleep(0.01)
+            stopping.set()
+            assert set().union(*asked) == {200}
+        print(f"pings: median {sorted(taken)[100]:.3f} s, p99 {sorted(taken)[197]:.3f} s")
+        assert sorted(taken)[197] < 0.2
+    finally:
+        assert server.stop()[0] == 0

@@ -1,0 +1,85 @@
+"""The real server: gunicorn as `object2vec serve` starts it, on a free port of this machine, asked over real HTTP."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+COMMAND = str(Path(sys.executable).with_name("object2vec"))
+
+
+class Server:
+    """A running `object2vec serve`, ready when it is made."""
+
+    def __init__(self, model: Path, log: Path, **environment: str) -> None:
+        self.port = free_port()
+        self.count = int(environment.get("SAGEMAKER_MODEL_SERVER_WORKERS", 2))
+        self.log = log
+        with log.open("wb") as file:
+            self.process = subprocess.Popen(
+                [COMMAND, "serve", "--model", str(model), "--port", str(self.port)],
+                stdout=file,
+                stderr=file,
+                env=os.environ | {"SAGEMAKER_MODEL_SERVER_WORKERS": "2", "OMP_WAIT_POLICY": "PASSIVE"} | environment,
+            )
+        self._wait()
+
+    def _wait(self) -> None:
+        """Until all workers are there and /ping is answered, which must be with 200 from the first time on."""
+        for _ in range(600):
+            assert self.process.poll() is None, self.log.read_text()
+            try:
+                status, _ = self.send("GET", "/ping")
+            except OSError:
+                time.sleep(0.1)
+            else:
+                assert status == 200
+                if len(self.workers()) == self.count:
+                    return
+        pytest.fail(self.log.read_text())
+
+    def connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+
+    def send(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
+        """Send one request; `content_type=` is Content-Type."""
+        connection = self.connection()
+        try:
+            connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+            reply = connection.getresponse()
+            return reply.status, reply.read()
+        finally:
+            connection.close()
+
+    def ask(self, method: str, path: str, document: Any = None, **headers: str) -> tuple[int, Any]:
+        """The same with JSON both ways."""
+        status, body = self.send(method, path, None if document is None else json.dumps(document).encode(), **headers)
+        return status, json.loads(body)
+
+    def workers(self) -> list[int]:
+        """The processes that answer."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in children.split()]
+
+    def stop(self) -> tuple[int, float]:
+        """SIGTERM; the exit status, and the seconds it took."""
+        started = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60), time.monotonic() - started
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port

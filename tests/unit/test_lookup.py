@@ -1,0 +1,49 @@
+"""Pairs of single tokens, few: the same scores without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from object2vec.serving.instances import Column
+from object2vec.serving.lookup import FEW, Lookup, single_tokens
+from object2vec.serving.predictor import Predictor
+from small import configured, network_of
+
+PAIRS = [([n % 8 + 1], [n // 8 + 1]) for n in range(FEW)]
+
+
+@pytest.mark.parametrize("output", ["softmax", "mean_squared_error"])
+@pytest.mark.parametrize("activation", ["tanh", "relu", "linear"])
+@pytest.mark.parametrize("layers", [0, 2])
+@pytest.mark.parametrize("comparators", ["hadamard, concat, abs_diff", "concat", "abs_diff,hadamard"])
+def test_the_scores_are_torch_s(output: str, activation: str, layers: int, comparators: str) -> None:
+    """Of every head, whether one pair is asked for or many, and in whatever company."""
+    hyperparameters = configured(
+        output_layer=output, mlp_activation=activation, mlp_layers=layers, comparator_list=comparators
+    )
+    predictor = Predictor(network_of(hyperparameters), hyperparameters, directory=Path("nowhere"))
+    assert predictor._lookup is not None
+    few = predictor.score(PAIRS)
+    predictor._lookup = None
+    torchs = predictor.score(PAIRS)
+    assert few.dtype == torchs.dtype == np.float32
+    np.testing.assert_allclose(few, torchs, rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_looked_up() -> None:
+    """Single tokens on both sides of few instances, none of them 0, which stands for no token."""
+    one, two = Column.of([[1], [2]]), Column.of([[3], [4]])
+    assert [ids.tolist() for ids in single_tokens((one, two), 2) or ()] == [[1, 2], [3, 4]]
+    for other in ([[1], [0]], [[1], None], [[1, 2], []], [[1], [2, 3]]):
+        assert single_tokens((one, Column.of(other)), 2) is None
+    many = Column.of([[1]] * (FEW + 1))
+    assert single_tokens((many, many), FEW + 1) is None
+
+
+@pytest.mark.parametrize("kind", ["hcnn", "bilstm"])
+def test_other_encoders_look_nothing_up(kind: str) -> None:
+    hyperparameters = configured(network=kind)
+    assert Lookup.of(network_of(hyperparameters), "tanh") is None

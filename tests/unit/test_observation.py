@@ -1,0 +1,124 @@
+"""What is told of requests: to Prometheus, to the log, and back to the client."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from object2vec.serving.application import create_app
+from object2vec.serving.observation import ECHOED, INSTANCES, Observation
+from object2vec.serving.predictor import Predictor
+from small import configured, network_of
+
+PAIR = '{"instances": [{"in0": [1, 2], "in1": [3]}, {"in0": [4]}]}'
+
+
+@pytest.fixture
+def log() -> io.BytesIO:
+    return io.BytesIO()
+
+
+@pytest.fixture
+def client(log: io.BytesIO) -> FlaskClient:
+    hyperparameters = configured()
+    predictor = Predictor(network_of(hyperparameters), hyperparameters, directory=Path("nowhere"))
+    return create_app(predictor, observation=Observation(log=log)).test_client()
+
+
+def lines(log: io.BytesIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.getvalue().splitlines()]
+
+
+def test_a_request_is_a_line(client: FlaskClient, log: io.BytesIO) -> None:
+    """JSON with what one looks for, whatever the request was answered."""
+    reply = client.post("/invocations", data=PAIR, headers={ECHOED[0]: "abc"})
+    client.post("/invocations", data="{")
+    client.get("/nothing%0a{}").close()
+    told, refused, missing = lines(log)
+    assert told.pop("time").endswith("+00:00")
+    assert 0 < told.pop("seconds") < 10
+    assert told == {
+        "method": "POST",
+        "path": "/invocations",
+        "status": 200,
+        "received": len(PAIR),
+        "sent": len(reply.data),
+        "instances": 2,
+        "inference_id": "abc",
+    }
+    assert (refused["status"], "instances" in refused) == (400, False)
+    assert (missing["path"], missing["status"]) == ("/nothing\n{}", 404)
+
+
+def test_health_is_no_line(client: FlaskClient, log: io.BytesIO) -> None:
+    """It is asked all the time, and only its absence tells anything."""
+    client.get("/ping").close()
+    assert lines(log) == []
+
+
+@pytest.mark.parametrize("path", ["/invocations", "/ping", "/nothing"])
+def test_a_client_gets_its_own_headers_back(client: FlaskClient, path: str) -> None:
+    reply = client.post(path, data=PAIR, headers={ECHOED[0]: "abc", ECHOED[1]: "trace=7", "X-Other": "x"})
+    assert [reply.headers[name] for name in ECHOED] == ["abc", "trace=7"]
+    assert "X-Other" not in reply.headers
+
+
+def test_metrics(client: FlaskClient) -> None:
+    """Requests by path and status with their time, instances, and what is under way; made-up paths are one."""
+    for _ in range(3):
+        client.post("/invocations", data=PAIR)
+    client.get("/a").close()
+    client.get("/b").close()
+    reply = client.get("/metrics")
+    assert reply.content_type.startswith("text/plain")
+    numbers = dict(line.rsplit(" ", 1) for line in reply.text.splitlines() if not line.startswith("#"))
+    assert numbers['object2vec_request_seconds_count{path="/invocations",status="200"}'] == "3.0"
+    assert numbers['object2vec_request_seconds_count{path="other",status="404"}'] == "2.0"
+    assert numbers["object2vec_request_instances_sum"] == "6.0"
+    assert numbers["object2vec_requests_pending"] == "0.0"
+
+
+def test_a_body_in_parts_is_told_when_it_has_left(log: io.BytesIO) -> None:
+    """Also where nobody takes it to its end."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        environ[INSTANCES] = 9
+        start_response("200 OK", [])
+        return iter((b"one", b"two"))
+
+    observed = Observation(log=log).over(app)
+    environ = {"REQUEST_METHOD": "POST", "PATH_INFO": "/invocations"}
+    for parts in (2, 1):
+        body: Any = observed(dict(environ), lambda *_: None)
+        taken = iter(body)
+        for _ in range(parts):
+            next(taken)
+        assert len(lines(log)) == 2 - parts
+        body.close()
+    assert [(line["sent"], line["instances"]) for line in lines(log)] == [(6, 9), (3, 9)]
+
+
+def test_workers_put_their_numbers_together(tmp_path: Path) -> None:
+    """Those of a process that has ended count, and what it had under way does not."""
+    code = (
+        "import sys; from pathlib import Path; from object2vec.serving.observation import Observation\n"
+        "shared = Path(sys.argv[1]); one = Observation(shared=shared)\n"
+        "app = one.over(lambda environ, start: (start('200 OK', []), (b'x',))[1])\n"
+        "app({'REQUEST_METHOD': 'GET', 'PATH_INFO': '/ping'}, lambda *_: None)\n"
+        "one._pending.set(5)\n"
+        "print(one.metrics().decode())"
+    )
+    environment = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PYTHONPATH": ":".join(sys.path)}
+    for times in (1, 2):
+        command = [sys.executable, "-c", code, str(tmp_path)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert f'object2vec_request_seconds_count{{path="/ping",status="200"}} {times}.0' in done.stdout
+        assert "object2vec_requests_pending 5.0" in done.stdout
