@@ -35,6 +35,7 @@ from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 from object2vec.training.distributed import ALONE, Group
 from object2vec.training.loop import Trainer, output_of, training_batches
+from object2vec.training.objective import Metrics
 from object2vec.training.report import Report
 
 #: Trains for about so many seconds and returns how many examples it did.
@@ -225,7 +226,10 @@ class Ours:
 
         examples = 0
         while not self.group.any(stop()):
-            examples += self.trainer._train(next(self.epochs), self.batches, stop).rows
+            self.trainer.epoch, self.trainer.batch = next(self.epochs), 0
+            self.trainer.metrics = Metrics(self.trainer.objective)
+            self.trainer._train(self.batches, stop)
+            examples += self.trainer.metrics.of_all(self.group).rows
         return examples
 
     @torch.no_grad()
