@@ -146,7 +146,7 @@ def test_two_hosts_in_a_step_of_a_minute_are_not_waited_for(hosts: tuple[Host, H
     """SIGTERM on both, as the platform stops a job: status 0 on both within 20 s, though one ends before the other, and
     in the middle of a step that they make together.
     """
-    rows = [(in0 * 50, in1 * 50, label) for in0, in1, label in rows_of(100) if in0 and in1] * 60
+    rows = [(in0 * 50, in1 * 50, label) for in0, in1, label in rows_of(1_500) if in0 and in1]
     for host in hosts:
         host.channel("train", rows, SHARDED)
     big = {"enc0_network": "hcnn", "enc0_max_seq_len": "300", "enc0_token_embedding_dim": "300", "enc_dim": "1024"}

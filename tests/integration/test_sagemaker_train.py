@@ -124,6 +124,7 @@ def test_a_failed_job_does_not_end_with_0(tmp_path: Path) -> None:
     assert "Customer Error: " in output
 
 
+@pytest.mark.slow
 def test_sigterm_leaves_a_model(tmp_path: Path) -> None:
     """Status 0 soon after SIGTERM, with the best model so far."""
     base = tree(tmp_path, hyperparameters=HYPERPARAMETERS | {"epochs": "100", "mini_batch_size": "1"})

@@ -344,7 +344,9 @@ def test_the_official_notebooks_train_unchanged(tmp_path: Path, name: str, caplo
     assert np.isfinite(object2vec.load(tmp_path / "model").score([([5], [7]), ([9, 9], [3])])).all()
 
 
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in ("genres", "documents"))) for name in SIZES]
+)
 def test_the_official_notebooks_train(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
     """The hyperparameters of each official notebook train on data of its shape, print their metrics, and give a model
     that scores.

@@ -353,6 +353,7 @@ def test_predict_does_not_replace_a_folder(model: Path, tmp_path: Path, capsys: 
     assert sorted(tmp_path.iterdir()) == [source, target]
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_is_no_fault(model: Path, tmp_path: Path) -> None:
     """`object2vec predict … | head -1`: the shell's status for it, and nothing on standard error."""
     source = tmp_path / "in.jsonl"
