@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import statistics
 import threading
 import time
 from collections.abc import Iterator
@@ -99,6 +100,17 @@ def test_workers_share_a_model(model: Path, tmp_path: Path) -> None:
     assert taken[4] < 1.3 * taken[1] + 4 * 60 * 2**20
 
 
+def taken(server: Server, seconds: float) -> float:
+    """The median of what a server has in memory in the second half of so many seconds; a moment tells of a request."""
+    time.sleep(seconds / 2)
+    moments = []
+    end = time.monotonic() + seconds / 2
+    while time.monotonic() < end:
+        moments.append(proportional(server, "Pss_Anon"))
+        time.sleep(0.1)
+    return statistics.median(moments)
+
+
 def test_mixed_load(server: Server) -> None:
     """Requests of every kind from eight clients: none fails, and after a warm-up memory does not grow."""
     stopping = threading.Event()
@@ -126,10 +138,7 @@ def test_mixed_load(server: Server) -> None:
     threads = [threading.Thread(target=ask, args=(client,)) for client in range(8)]
     for thread in threads:
         thread.start()
-    time.sleep(SECONDS / 2)
-    middle = proportional(server, "Pss_Anon")
-    time.sleep(SECONDS / 2)
-    last = proportional(server, "Pss_Anon")
+    middle, last = (taken(server, SECONDS / 2) for _ in range(2))
     stopping.set()
     for thread in threads:
         thread.join(60)
