@@ -41,7 +41,8 @@ def heeded(stop: Stop, *numbers: int) -> Iterator[None]:
 
     before = {number: signal.signal(number, handle) for number in numbers}
     fd_before = signal.set_wakeup_fd(telling, warn_on_full_buffer=False)
-    threading.Thread(target=hear, name="signals", daemon=True).start()
+    thread = threading.Thread(target=hear, name="signals", daemon=True)
+    thread.start()
     try:
         yield
     finally:
@@ -50,3 +51,4 @@ def heeded(stop: Stop, *numbers: int) -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
         os.close(telling)
+        thread.join()  # a thread that Python meets as the process ends may be ended in the midst of torch's own, who abort
