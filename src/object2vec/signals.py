@@ -51,4 +51,4 @@ def heeded(stop: Stop, *numbers: int) -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
         os.close(telling)
-        thread.join()  # a thread that Python meets as the process ends may be ended in the midst of torch's own, who abort
+        thread.join()  # a thread that Python ends at the process' own end can take the process down with SIGABRT
