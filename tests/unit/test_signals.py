@@ -104,3 +104,18 @@ def test_other_signals_are_left_alone() -> None:
             assert not stop()
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+def test_no_thread_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody listens afterwards, however slow: a thread that the process' end meets may end it with SIGABRT."""
+    read = os.read
+
+    def slowly(descriptor: int, count: int) -> bytes:
+        heard = read(descriptor, count)
+        time.sleep(0.2)
+        return heard
+
+    monkeypatch.setattr(os, "read", slowly)
+    with heeded(Stop(), signal.SIGTERM):
+        pass
+    assert "signals" not in {thread.name for thread in threading.enumerate()}
