@@ -1,14 +1,11 @@
-"""How memory is asked of the system where that decides speed, and how much there is."""
+"""How memory is asked of the system where that decides speed."""
 
 from __future__ import annotations
 
 import ctypes
 import mmap
-import re
-import resource
 import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 import torch
@@ -17,10 +14,6 @@ from torch import Tensor
 #: Names of glibc's <malloc.h>.
 M_TRIM_THRESHOLD: Final = -1
 M_MMAP_MAX: Final = -4
-#: Where Linux says how much memory there is, and how much of it a container may have.
-MEMINFO: Final = Path("/proc/meminfo")
-CGROUP: Final = Path("/sys/fs/cgroup")
-_SIZE: Final = re.compile(r"^(\w+): +(\d+) kB$", re.MULTILINE)
 
 
 def zeros(rows: int, columns: int) -> Tensor:
@@ -54,28 +47,3 @@ def keep_freed() -> None:
     if mallopt is not None:
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)  # as large as an int is
         mallopt(M_MMAP_MAX, 0)
-
-
-def limit() -> int:
-    """Bytes that this process can have at most: those of the machine, of its control group, and of its own limits."""
-    limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
-    machine = {name: 1024 * int(size) for name, size in _SIZE.findall(_text(MEMINFO))}
-    swap = machine.get("SwapTotal", 0)
-    limits.append(machine.get("MemTotal", sys.maxsize) + swap)
-    limits.append(_number("memory.max") + min(_number("memory.swap.max"), swap))
-    limits.append(_number("memory/memory.limit_in_bytes") + swap)  # the first version of control groups
-    limits.append(_number("memory/memory.memsw.limit_in_bytes"))
-    return min(each for each in limits if each != resource.RLIM_INFINITY)
-
-
-def _number(name: str) -> int:
-    """What a file of the control group says, a very large number where that is nothing."""
-    text = _text(CGROUP / name).strip()
-    return int(text) if text.isdecimal() else sys.maxsize
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:  # another system, or another version of control groups
-        return ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -67,28 +66,3 @@ def test_no_room_for_a_table_is_a_memory_error() -> None:
     """More than a process can address is refused with the table's size, as any other lack of memory is."""
     with pytest.raises(MemoryError, match=r"no 1.6e\+09 GB for a table of 400000000000 rows and 1000000 columns"):
         memory.zeros(400_000_000_000, 1_000_000)
-
-
-def test_the_limit_is_the_least_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The memory and swap of the machine, of a control group, and of the process; what is not there says nothing."""
-    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(memory, "CGROUP", tmp_path)
-    (tmp_path / "meminfo").write_text(
-        "MemTotal:       1000 kB\nMemFree:  1 kB\nSwapTotal:       24 kB\nHugePages_Total: 0\n"
-    )
-    assert memory.limit() == 1024 * 1024
-    (tmp_path / "memory.max").write_text("max\n")
-    assert memory.limit() == 1024 * 1024
-    (tmp_path / "memory.max").write_text("10000\n")
-    (tmp_path / "memory.swap.max").write_text("max\n")
-    assert memory.limit() == 10_000 + 24 * 1024  # what there is of it
-    (tmp_path / "memory.swap.max").write_text("0\n")
-    assert memory.limit() == 10_000
-    (tmp_path / "memory").mkdir()
-    (tmp_path / "memory" / "memory.limit_in_bytes").write_text("5000\n")
-    (tmp_path / "memory" / "memory.memsw.limit_in_bytes").write_text("9000\n")
-    assert memory.limit() == 9000
-    shutil.rmtree(tmp_path / "memory")
-    (tmp_path / "meminfo").unlink()
-    (tmp_path / "memory.max").unlink()
-    assert memory.limit() > 2**40

@@ -7,7 +7,7 @@ import errno
 import pytest
 import torch
 
-from object2vec import memory
+from object2vec import machine
 from object2vec.errors import AlgorithmError
 from object2vec.training.job import Job
 from object2vec.training.needs import check_memory, explained, needs_of
@@ -22,9 +22,9 @@ def test_the_weights_are_as_large_as_the_network(changes: dict, monkeypatch: pyt
     """What training takes at least is the network's weights, their gradients, and what the optimizer keeps."""
     hyperparameters = configured(optimizer="adam", **changes)
     needed = 4 * (1 + 1 + 2) * sum(p.numel() for p in network_of(hyperparameters).parameters())
-    monkeypatch.setattr(memory, "limit", lambda: needed)
+    monkeypatch.setattr(machine, "memory_limit", lambda: needed)
     check_memory(hyperparameters, CPU)
-    monkeypatch.setattr(memory, "limit", lambda: needed - 1)
+    monkeypatch.setattr(machine, "memory_limit", lambda: needed - 1)
     with pytest.raises(AlgorithmError, match="training takes at least"):
         check_memory(hyperparameters, CPU)
 
@@ -32,7 +32,7 @@ def test_the_weights_are_as_large_as_the_network(changes: dict, monkeypatch: pyt
 def test_row_sparse_and_sgd_need_less(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that no batch touches have no gradient and nothing kept for them; sgd keeps nothing at all."""
     large = {"enc0_vocab_size": 1_000_000, "enc0_token_embedding_dim": 250}  # 1 GB a table, and two of them
-    monkeypatch.setattr(memory, "limit", lambda: int(2.1 * GB))
+    monkeypatch.setattr(machine, "memory_limit", lambda: int(2.1 * GB))
     check_memory(configured(**large, token_embedding_storage_type="row_sparse"), CPU)
     with pytest.raises(AlgorithmError, match=r"\(training takes at least 8 GB\).*optimizer=adam keeps 2 more"):
         check_memory(configured(**large), CPU)
@@ -43,7 +43,7 @@ def test_row_sparse_and_sgd_need_less(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_would_help_is_what_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small weights leave the batch; else it is the larger part of the weights."""
-    monkeypatch.setattr(memory, "limit", lambda: GB)
+    monkeypatch.setattr(machine, "memory_limit", lambda: GB)
     assert needs_of(configured()).endswith("a mini_batch_size below 32, or a smaller enc0_max_seq_len would help")
     tables = configured(enc0_vocab_size=500_000, enc0_token_embedding_dim=300)
     assert "; a smaller token_embedding_dim or vocab_size, " in needs_of(tables)

@@ -19,8 +19,6 @@ from object2vec.sagemaker.serving import (
     Settings,
     application,
     arguments,
-    available_cpus,
-    available_memory,
     read_settings,
     serve,
     start,
@@ -136,39 +134,6 @@ def test_variables_that_mean_nothing(name: str, value: str, sentence: str) -> No
 
 
 # The machine.
-
-
-def test_quota_of_cgroup_2(tmp_path: Path) -> None:
-    """Half a CPU is one worker; no limit is the CPUs that the process may run on."""
-    every = available_cpus(tmp_path)
-    for text, wanted in (("50000 100000", 1), ("100000 100000", 1), ("max 100000", every), ("99900000 100000", every)):
-        (tmp_path / "cpu.max").write_text(f"{text}\n")
-        assert available_cpus(tmp_path) == wanted
-
-
-def test_quota_of_cgroup_1(tmp_path: Path) -> None:
-    """The same in the older form, where -1 is no limit."""
-    every = available_cpus(tmp_path)
-    (tmp_path / "cpu").mkdir()
-    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
-    for text, wanted in (("150000", 1), ("-1", every)):
-        (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(f"{text}\n")
-        assert available_cpus(tmp_path) == wanted
-
-
-def test_memory(tmp_path: Path) -> None:
-    """What the machine has left, within the limit of either version of cgroups."""
-    meminfo = tmp_path / "meminfo"
-    assert available_memory(tmp_path, meminfo) == 2**40
-    meminfo.write_text("MemTotal:        8000 kB\nMemAvailable:    4000 kB\n")
-    assert available_memory(tmp_path, meminfo) == 4000 * 1024
-    for text, wanted in (("max\n", 4000 * 1024), ("1000000\n", 1_000_000), ("99999999999\n", 4000 * 1024)):
-        (tmp_path / "memory.max").write_text(text)
-        assert available_memory(tmp_path, meminfo) == wanted
-    (tmp_path / "memory.max").unlink()
-    (tmp_path / "memory").mkdir()
-    (tmp_path / "memory" / "memory.limit_in_bytes").write_text("2000000\n")
-    assert available_memory(tmp_path, meminfo) == 2_000_000
 
 
 def test_little_memory_makes_few_workers() -> None:

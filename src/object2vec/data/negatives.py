@@ -32,8 +32,7 @@ class NegativeSampler:
         self.rate = rate
         self.positive = labels >= 1
         self._objects = objects
-        self._all = _one_row_each(objects[1]) if uniform else None
-        self._uniform = uniform
+        self._all = _one_row_each(objects[1]) if uniform else None  # the rows to draw from, where it is not from all
         self._warned = False
         self._starts, self._partners = _known(objects, self.positive)
 
@@ -72,7 +71,7 @@ class NegativeSampler:
         return np.delete(place, again), np.delete(row1, again)
 
     def _among(self, rows: Int64) -> Int64:
-        return rows[_one_row_each(self._objects[1][rows])] if self._uniform else rows
+        return rows[_one_row_each(self._objects[1][rows])] if self._all is not None else rows
 
     def _any(self, sources: Int64 | None, generator: np.random.Generator, count: int) -> Int64:
         """So many of the rows `sources`, or of all."""

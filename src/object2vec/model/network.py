@@ -27,10 +27,6 @@ COMPARE: Final[dict[str, tuple[Callable[[Tensor, Tensor], Tensor], int]]] = {
 ACTIVATE: Final[dict[str, Callable[[Tensor], Tensor]]] = {"tanh": torch.tanh, "relu": torch.relu, "linear": lambda x: x}
 
 
-def _keep(x: Tensor) -> Tensor:
-    return x
-
-
 class Head(nn.Module):
     """From two encodings to the output: dropout on each, comparators in their order, layers, output layer."""
 
@@ -53,11 +49,10 @@ class Head(nn.Module):
 
     def forward(self, u: Tensor, v: Tensor) -> Tensor:
         """The output (P, C), before any softmax, of the encodings u and v, (P, D) each."""
-        drop = self.dropout if self.training else _keep
-        u, v = drop(u), drop(v)
+        u, v = self.dropout(u), self.dropout(v)
         hidden = torch.cat([COMPARE[name][0](u, v) for name in self.comparators], dim=1)
         for layer in self.layers:
-            hidden = drop(self.activate(layer(hidden)))
+            hidden = self.dropout(self.activate(layer(hidden)))
         output: Tensor = self.output(hidden)
         return output
 

@@ -15,13 +15,13 @@ import signal
 import sys
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from object2vec.errors import ArtifactError, Object2VecError, UserError
+from object2vec.machine import cpus, memory_available
 from object2vec.sagemaker.environment import Directories
 from object2vec.serving.negotiation import TYPES, Mode, to_mode
 
@@ -57,9 +57,8 @@ class Machine:
 
     @classmethod
     def here(cls) -> Machine:
-        cgroup = Path("/sys/fs/cgroup")
         gpu = any(Path("/dev").glob("nvidia[0-9]*"))
-        return cls(cpus=available_cpus(cgroup), memory=available_memory(cgroup, Path("/proc/meminfo")), gpu=gpu)
+        return cls(cpus=cpus(), memory=memory_available(), gpu=gpu)
 
     def workers(self, weights: int) -> int:
         """As many as there are CPUs and memory for, beside weights of so many bytes, which they share."""
@@ -223,36 +222,6 @@ def _remove(scratch: str, owner: int) -> None:
     """Remove what workers shared, when their master ends; they themselves end with the same functions registered."""
     if os.getpid() == owner:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def available_cpus(cgroup: Path) -> int:
-    """How many CPUs this process may keep busy, at least 1: of the host's the ones it may run on, within its quota."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, int(min(allowed, _quota(cgroup))))
-
-
-def _quota(cgroup: Path) -> float:
-    """CPUs that the cgroup allows, infinite without a limit. Version 2 keeps it in one file, version 1 in two."""
-    try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
-    except OSError:
-        try:
-            quota, period = (
-                (cgroup / "cpu" / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period")
-            )
-        except OSError:
-            return float("inf")
-    return float("inf") if quota in ("max", "-1") else int(quota) / int(period)
-
-
-def available_memory(cgroup: Path, meminfo: Path) -> int:
-    """Bytes that this process may take: what the machine has left, within the limit of its cgroup."""
-    free = re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text()) if meminfo.is_file() else None
-    sizes = [int(free[1]) * 1024] if free else []
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):  # versions 2 and 1
-        with suppress(OSError, ValueError):  # no such file, or `max`
-            sizes.append(int((cgroup / name).read_text()))
-    return min(sizes, default=2**40)
 
 
 def _integer(given: Mapping[str, str], name: str, default: int, least: int = 1, most: int = 10**6) -> int:

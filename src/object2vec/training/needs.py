@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import torch
 
-from object2vec import memory
+from object2vec import machine
 from object2vec.errors import AlgorithmError
 from object2vec.hyperparameters import Hyperparameters, parse
 from object2vec.model.network import Network
@@ -58,7 +58,7 @@ def check_memory(hyperparameters: Hyperparameters, device: torch.device) -> None
     if device.type == "cpu":
         trained = sum(_tables(hyperparameters, trained=True)) + others
         needed += trained * (1 + KEPT[hyperparameters.optimizer] + bool(hyperparameters.ema_decay))
-    limit = memory.limit()
+    limit = machine.memory_limit()
     if needed > limit:
         raise _lack_of_memory(f"training takes at least {_size(needed)}", hyperparameters)
 
@@ -70,7 +70,7 @@ def _lack_of_memory(what: str, hyperparameters: Hyperparameters) -> AlgorithmErr
 def needs_of(hyperparameters: Hyperparameters) -> str:
     """How much memory there is, how large the weights are and why, and which hyperparameters would help."""
     tables, others = _weights(hyperparameters)
-    limit = memory.limit()
+    limit = machine.memory_limit()
     sides = range(1 if hyperparameters.tied_token_embedding_weight else 2)
     encoders = [(f"enc{side}", hyperparameters.encoders[side]) for side in sides]
     product = " and ".join(
