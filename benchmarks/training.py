@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import statistics
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import count
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import plain
 import torch
+from contenders import Contender, Turn
 from machine import Demand, Machine, demand_of, measure_machine, median_machine
 from workloads import Workload, workloads
 
@@ -95,9 +93,9 @@ def measure(workload: Workload, arguments: argparse.Namespace) -> dict[str, Any]
     """Measure a workload's implementations in turn, and print their rows."""
     hyperparameters = workload.hyperparameters
     demand = demand_of(training_batches(workload.make(), hyperparameters), Network(hyperparameters), hyperparameters)
-    contenders = {name: Contender(workload, name, arguments.threads) for name in implementations(workload)}
-    for contender in contenders.values():
-        contender.turn(arguments.seconds / 4)  # warm up
+    contenders = {name: Contender(contender, workload, name, arguments.threads) for name in implementations(workload)}
+    for one in contenders.values():
+        one.turn(arguments.seconds / 4)  # warm up
     rows = [Row(name, [], []) for name in contenders]
     machines = []
     for _ in range(arguments.rounds):
@@ -106,8 +104,8 @@ def measure(workload: Workload, arguments: argparse.Namespace) -> dict[str, Any]
             rate, cores = contenders[row.implementation].turn(arguments.seconds)
             row.rates.append(rate)
             row.cores.append(cores)
-    for contender in contenders.values():
-        contender.end()
+    for one in contenders.values():
+        one.end()
     machine = median_machine(machines)
     for row in rows:
         print_row(row, rows[0], workload, demand, machine)
@@ -151,40 +149,19 @@ def implementations(workload: Workload) -> list[str]:
     return ["object2vec", "plain PyTorch", *sparse, *(PEERS if workload.name == "W5" else ())]
 
 
-class Contender:
-    """An implementation in a process of its own, so that how it uses memory and threads is its own affair."""
-
-    def __init__(self, workload: Workload, implementation: str, threads: int) -> None:
-        spawning = multiprocessing.get_context("spawn")
-        self._pipe, its_end = spawning.Pipe()
-        arguments = its_end, workload, implementation, threads
-        self._process = spawning.Process(target=be_contender, args=arguments, daemon=True)
-        self._process.start()
-        its_end.close()
-
-    def turn(self, seconds: float) -> tuple[float, float]:
-        """Let it train for about so long: examples a second, and the cores that it had."""
-        self._pipe.send(seconds)
-        rate, cores = self._pipe.recv()
-        return rate, cores
-
-    def end(self) -> None:
-        self._pipe.close()
-        self._process.join()
-
-
-def be_contender(pipe: Connection, workload: Workload, implementation: str, threads: int) -> None:
-    """Train whenever the pipe says for how long, until it is closed."""
+def contender(workload: Workload, implementation: str, threads: int) -> Turn:
+    """A turn of an implementation: examples a second, and the cores that it had."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     train = make_train(workload, implementation, threads)
-    with suppress(EOFError):
-        while True:
-            seconds = pipe.recv()
-            wall, busy = time.perf_counter(), time.process_time()
-            examples = train(seconds)
-            wall, busy = time.perf_counter() - wall, time.process_time() - busy
-            pipe.send((examples / wall, busy / wall))
+
+    def turn(seconds: float) -> tuple[float, float]:
+        wall, busy = time.perf_counter(), time.process_time()
+        examples = train(seconds)
+        wall, busy = time.perf_counter() - wall, time.process_time() - busy
+        return examples / wall, busy / wall
+
+    return turn
 
 
 def make_train(workload: Workload, implementation: str, threads: int) -> Train:

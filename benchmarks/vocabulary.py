@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import resource
 import statistics
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 import torch
+from contenders import Contender, Turn
 from training import Ours
 from workloads import workloads
 
@@ -37,8 +34,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="of each in one round")
     parser.add_argument("--out", type=Path, default=Path("build/bench/vocabulary.json"))
     arguments = parser.parse_args()
-    turns = {size: start(size) for size in arguments.sizes}
-    rounds = [{size: turn(arguments.seconds) for size, turn in turns.items()} for _ in range(arguments.rounds)]
+    contenders = {size: Contender(contender, size) for size in arguments.sizes}
+    for one in contenders.values():
+        one.turn(1)  # warm up
+    rounds = [{size: one.turn(arguments.seconds) for size, one in contenders.items()} for _ in range(arguments.rounds)]
+    for one in contenders.values():
+        one.end()
     print("| vocabulary | microseconds of a core an example | times | at most in memory, GB | of it the table |")
     print("|---:|---:|---:|---:|---:|")
     found = []
@@ -52,34 +53,20 @@ def main() -> None:
     arguments.out.write_text(json.dumps(found, indent=1) + "\n")
 
 
-def start(size: int) -> Callable[[float], tuple[float, int]]:
-    """A process that trains whenever it is called, for so many seconds: its core seconds an example, and memory."""
-    spawning = multiprocessing.get_context("spawn")
-    pipe, its_end = spawning.Pipe()
-    spawning.Process(target=train, args=(its_end, size), daemon=True).start()
-    its_end.close()
-
-    def turn(seconds: float) -> tuple[float, int]:
-        pipe.send(seconds)
-        cost, most = pipe.recv()
-        return cost, most
-
-    turn(1)  # warm up
-    return turn
-
-
-def train(pipe: Connection, size: int) -> None:
+def contender(size: int) -> Turn:
+    """A turn with a vocabulary of this size: its core seconds an example, and bytes of memory at most."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     memory.keep_freed()
     ours = Ours(*job(size))
-    with suppress(EOFError):
-        while True:
-            seconds = pipe.recv()
-            busy = time.process_time()
-            examples = ours.train(seconds)
-            busy = time.process_time() - busy
-            pipe.send((busy / examples, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+
+    def turn(seconds: float) -> tuple[float, int]:
+        busy = time.process_time()
+        examples = ours.train(seconds)
+        busy = time.process_time() - busy
+        return busy / examples, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+    return turn
 
 
 def job(size: int) -> tuple[Pairs, Hyperparameters]:
