@@ -32,7 +32,8 @@ from object2vec.data.sequences import Pairs
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 from object2vec.training.distributed import ALONE, Group
-from object2vec.training.loop import Trainer, output_of, training_batches
+from object2vec.training.gradients import output_of
+from object2vec.training.loop import Trainer, training_batches
 from object2vec.training.objective import Metrics
 from object2vec.training.report import Report
 

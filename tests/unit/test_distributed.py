@@ -17,7 +17,8 @@ import torch
 from object2vec.data.batches import Batch
 from object2vec.errors import AlgorithmError
 from object2vec.training.distributed import ALONE, NO_PAIRS, Exchange, Group, Place, connected
-from object2vec.training.loop import output_of, training_batches
+from object2vec.training.gradients import leave_gradients
+from object2vec.training.loop import training_batches
 from object2vec.training.objective import Metrics, Objective
 from ranks import (
     SHARDS,
@@ -147,7 +148,8 @@ def test_one_process_is_left_alone() -> None:
     assert torch.equal(network.head.output.weight, before)
     assert torch.equal(torch.get_rng_state(), state)
     exchange = Exchange(ALONE, network)
-    assert exchange.sum(exchange.weighted(tensor)) is tensor
+    assert exchange.sum(tensor) is tensor
+    assert exchange.share == 1
     hyperparameters = settings("pooled", size=8)
     own = list(training_batches(shard(0, "all"), hyperparameters).epoch(0))
     assert len(list(exchange.batches(iter(own), lambda: False))) == len(own) == 8
@@ -160,13 +162,11 @@ def test_no_pairs_are_a_batch_like_any(network: str, width: int) -> None:
     """A batch of no pairs goes through every encoder: its loss is 0, as is every gradient, and metrics stay."""
     made = network_of(configured(network=network, enc0_cnn_filter_width=width)).train()
     objective = Objective(regression=False)
-    output, labels = output_of(made, NO_PAIRS)
-    loss = objective.loss(output, labels)
-    loss.backward()
+    loss, output, labels = leave_gradients(made, objective, NO_PAIRS)
     assert loss.item() == 0
     assert all(p.grad is not None and not p.grad.any() for p in made.parameters())
     metrics = Metrics(objective)
-    metrics.add(loss.item(), output.detach(), labels)
+    metrics.add(loss.item(), output, labels)
     assert (metrics.rows, metrics.batches) == (0, 0)
 
 

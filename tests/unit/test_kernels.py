@@ -71,21 +71,6 @@ def test_cross_entropy_of_no_number_is_none() -> None:
     assert math.isnan(loss)
 
 
-@pytest.mark.parametrize("output", [{"num_classes": 3}, {"output_layer": "mean_squared_error"}], ids=["three", "one"])
-@pytest.mark.parametrize("comparators", ["hadamard", "concat", "abs_diff, hadamard", "hadamard, concat, abs_diff"])
-def test_pairs_are_scored_the_same_with_and_without(
-    comparators: str, output: dict[str, object], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without a feed-forward layer, output and gradients are those of comparators and output layer one by one."""
-    hyperparameters = configured(mlp_layers=0, comparator_list=comparators, enc0_token_embedding_dim=19, **output)
-    score, gradients = outcome(network_of(hyperparameters))
-    monkeypatch.setattr(kernels, "available", lambda: False)
-    plain_score, plain_gradients = outcome(network_of(hyperparameters))
-    torch.testing.assert_close(score, plain_score, atol=1e-5, rtol=1e-5)
-    for name, gradient in plain_gradients.items():
-        torch.testing.assert_close(gradients[name], gradient, atol=1e-4, rtol=1e-4, msg=name)
-
-
 def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
     """A million ones at p = 0.3: 30 % become 0 and the others 1 / 0.7, within five standard deviations."""
     dropped = kernels.dropout(torch.ones(1_000_000), 0.3, 12345)

@@ -168,28 +168,22 @@ def segment_maximum_backward(gradient: Tensor, where: Tensor, rows: int) -> Tens
 
 
 class Output(NamedTuple):
-    """An output layer on comparators: `weight` (C, 4, D) is what stands before u * v, u, v and |u - v|.
+    """An output layer on comparators: `weight` (C, F) and `bias` (C,).
 
-    Which of them is there at all: `linear` for u and v, `apart` for |u - v|.
+    `at` (4,) int64 says in which column stands what goes before u * v, u, v and |u - v|: -1 where there is none.
     """
 
     weight: Tensor
-    linear: bool
-    apart: bool
-
-    @property
-    def arguments(self) -> tuple[object, ...]:
-        classes, _, dim = self.weight.shape
-        return self.weight, classes, dim, self.linear, self.apart
+    bias: Tensor
+    at: Tensor
 
 
-def score_pairs(u: Tensor, v: Tensor, left: Tensor, right: Tensor, output: Output, bias: Tensor) -> Tensor:
-    """The scores (P, C) of pairs of objects left[p] of `u` (N, D) and right[p] of `v` (M, D).
-
-    `bias` is (C,); `left` and `right` are int64.
-    """
+def score_pairs(u: Tensor, v: Tensor, left: Tensor, right: Tensor, output: Output) -> Tensor:
+    """The scores (P, C) of pairs of objects left[p] of `u` (N, D) and right[p] of `v` (M, D), int64."""
+    weight, bias, at = output
     out = u.new_empty(len(left), len(bias))
-    _call("score_pairs", u, v, left, right, len(left), *output.arguments, bias, out)
+    sizes = len(bias), u.shape[1], weight.shape[1]
+    _call("score_pairs", u, v, left, right, len(left), weight, *sizes, at, bias, out)
     return out
 
 
@@ -197,14 +191,15 @@ def score_pairs_backward(
     u: Tensor, v: Tensor, left: Tensor, right: Tensor, output: Output, slope: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of `u`, `v` and the weight from that of the scores, `slope` (P, C)."""
-    places, parts = torch.arange(len(left)), torch.get_num_threads()
-    sums, d_weight = u.new_empty(parts, u.shape[1]), u.new_zeros(parts, *output.weight.shape)
-    gradients = []
-    for own, other, mine, partner in ((u, v, left, right), (v, u, right, left)):
-        rows, starts, in_pairs = group(mine, places, torch.full((len(own),), -1, dtype=torch.int32))
-        d_own = torch.zeros_like(own)
-        pairs = rows, len(rows), starts, in_pairs, partner, slope
-        _call("score_pairs_backward", own is u, own, other, *pairs, *output.arguments, parts, sums, d_own, d_weight)
+    weight, _, at = output
+    parts, pairs = torch.get_num_threads(), len(left)
+    sums, d_weight = u.new_empty(parts, u.shape[1]), u.new_zeros(parts, *weight.shape)
+    layer = weight, len(weight), u.shape[1], weight.shape[1], at
+    places, gradients = left.new_empty(pairs), []
+    for is_left, own, other, mine, partner in ((1, u, v, left, right), (0, v, u, right, left)):
+        starts, d_own = left.new_empty(len(own) + 1), torch.zeros_like(own)
+        given = own, len(own), other, mine, partner, pairs, slope
+        _call("score_pairs_backward", is_left, *given, *layer, parts, sums, starts, places, d_own, d_weight)
         gradients.append(d_own)
     return gradients[0], gradients[1], d_weight.sum(0)
 

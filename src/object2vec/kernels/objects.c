@@ -92,18 +92,37 @@ void take(const int32_t *values, const int64_t *offsets, const int64_t *index, i
                (size_t)(out_offsets[j + 1] - out_offsets[j]) * sizeof *out);
 }
 
+enum { MOST_AT_ONCE = 8 };
+
+/* Which of n objects are among the `left` partners that begin at `partners`, ascending. The searches take their steps
+ * together, so that they wait for memory together, and without a branch to guess: half of the guesses would be wrong. */
+static void search(const int32_t *partners, int64_t left, const int32_t *objects, int64_t n, uint8_t *out)
+{
+    const int32_t *at[MOST_AT_ONCE];
+    const int any = left > 0;
+    for (int64_t i = 0; i < n; i++)
+        at[i] = partners;
+    for (; left > 1; left -= left / 2)
+        for (int64_t i = 0; i < n; i++)
+            at[i] += at[i][left / 2 - 1] < objects[i] ? left / 2 : 0;
+    for (int64_t i = 0; i < n; i++)
+        out[i] = (uint8_t)(any && *at[i] == objects[i]);
+}
+
 /* Whether object which1[row1[j]] is among the partners of object which0[row0[j]], for each of n pairs of rows: the
  * partners of object o lie in partners[starts[o]:starts[o + 1]], ascending. */
 void are_partners(const int64_t *row0, const int64_t *row1, int64_t n, const int32_t *which0, const int32_t *which1,
                   const int64_t *starts, const int32_t *partners, uint8_t *out)
 {
 #pragma omp parallel for schedule(static) if (n > 4096)
-    for (int64_t j = 0; j < n; j++) {
-        const int32_t object = which1[row1[j]], *at = partners + starts[which0[row0[j]]];
-        int64_t left = starts[which0[row0[j]] + 1] - starts[which0[row0[j]]];
-        const int any = left > 0;
-        for (; left > 1; left -= left / 2) /* without a branch to guess: half of the guesses would be wrong */
-            at += at[left / 2 - 1] < object ? left / 2 : 0;
-        out[j] = (uint8_t)(any && *at == object);
+    for (int64_t from = 0; from < n; from += 1024) {
+        const int64_t to = from + 1024 < n ? from + 1024 : n;
+        for (int64_t j = from, count; j < to; j += count) { /* rows that follow one another often have one in0 */
+            int32_t objects[MOST_AT_ONCE];
+            for (count = 0; count < MOST_AT_ONCE && j + count < to && row0[j + count] == row0[j]; count++)
+                objects[count] = which1[row1[j + count]];
+            const int64_t start = starts[which0[row0[j]]];
+            search(partners + start, starts[which0[row0[j]] + 1] - start, objects, count, out + j);
+        }
     }
 }

@@ -36,8 +36,11 @@ void pool(const float *table, int64_t dim, const int64_t *values, const int64_t 
           float *scale)
 {
 #pragma omp parallel for schedule(dynamic, 16)
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < n; i++) {
+        if (i + 4 < n && offsets[i + 4] < offsets[n]) /* where bags are of one token, none of them can do it */
+            fetch_row(table + values[offsets[i + 4]] * dim, dim, 0);
         pool_one(table, dim, values + offsets[i], offsets[i + 1] - offsets[i], out + i * dim, scale + i);
+    }
 }
 
 /* The ids other than 0 of n bags into out (as many as the ids), and which bag each is of into origin. Returns how many

@@ -14,15 +14,14 @@ from torch import Tensor, nn
 from object2vec import kernels
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.dropout import Dropout
-from object2vec.model.encoders import Encoder, make_encoder
-from object2vec.model.pairs import score_pairs
+from object2vec.model.encoders import Encoder, PooledEmbedding, make_encoder
 from object2vec.model.tokens import TokenEmbedding, Tokens
 
-#: How each comparator puts two encodings (P, D) together, and how many times D numbers it gives.
-COMPARE: Final[dict[str, tuple[Callable[[Tensor, Tensor], Tensor], int]]] = {
-    "hadamard": (lambda u, v: u * v, 1),
-    "concat": (lambda u, v: torch.cat([u, v], dim=1), 2),
-    "abs_diff": (lambda u, v: (u - v).abs(), 1),
+#: How each comparator puts two encodings (P, D) together, and which of u * v, u, v and |u - v| are what it gives.
+COMPARE: Final[dict[str, tuple[Callable[[Tensor, Tensor], Tensor], tuple[int, ...]]]] = {
+    "hadamard": (lambda u, v: u * v, (0,)),
+    "concat": (lambda u, v: torch.cat([u, v], dim=1), (1, 2)),
+    "abs_diff": (lambda u, v: (u - v).abs(), (3,)),
 }
 ACTIVATE: Final[dict[str, Callable[[Tensor], Tensor]]] = {"tanh": torch.tanh, "relu": torch.relu, "linear": lambda x: x}
 
@@ -34,7 +33,9 @@ class Head(nn.Module):
         super().__init__()
         self.comparators = hyperparameters.comparator_list
         self.dropout = Dropout(hyperparameters.dropout)
-        width = hyperparameters.encoding_dim(0) * sum(COMPARE[name][1] for name in self.comparators)
+        dim, terms = hyperparameters.encoding_dim(0), [term for name in self.comparators for term in COMPARE[name][1]]
+        self._columns = torch.tensor([dim * terms.index(term) if term in terms else -1 for term in range(4)])
+        width = dim * len(terms)
         self.layers = nn.ModuleList()
         for _ in range(hyperparameters.mlp_layers):
             self.layers.append(nn.Linear(width, hyperparameters.mlp_dim))
@@ -42,10 +43,12 @@ class Head(nn.Module):
         self.activate = ACTIVATE[hyperparameters.mlp_activation]
         self.output = nn.Linear(width, hyperparameters.scores)
 
-    def direct(self, u: Tensor) -> bool:
-        """Whether the output layer stands right on the comparators, and a kernel can do both at once."""
-        dropping = self.training and self.dropout.p > 0
-        return not self.layers and not dropping and kernels.usable(u)
+    @property
+    def direct(self) -> kernels.Output | None:
+        """The output layer as the kernels take it, where it stands right on the comparators; else None."""
+        if self.layers or (self.training and self.dropout.p) or not kernels.usable(self.output.weight):
+            return None
+        return kernels.Output(self.output.weight, self.output.bias, self._columns)
 
     def forward(self, u: Tensor, v: Tensor) -> Tensor:
         """The output (P, C), before any softmax, of the encodings u and v, (P, D) each."""
@@ -88,14 +91,20 @@ class Network(nn.Module):
         """The weights that training moves, by name."""
         return {name: parameter.detach() for name, parameter in self.named_parameters() if parameter.requires_grad}
 
+    @property
+    def direct(self) -> kernels.Output | None:
+        """The output layer as the kernels take it, where nothing stands between mean embeddings and it; else None."""
+        pooled = all(isinstance(encoder, PooledEmbedding) for encoder in (self.enc0, self.enc1))
+        return self._head.direct if pooled else None
+
     def forward(self, tokens: tuple[Tokens, Tokens], index: tuple[Tensor, Tensor]) -> Tensor:
         """The output (P, C) of P pairs: pair p is object `index[0][p]` of in0 with object `index[1][p]` of in1.
 
         However many pairs an object is in, it is encoded once.
         """
         u, v = (self.encode(side, tokens[side]) for side in (0, 1))
-        if self._head.direct(u):
-            return score_pairs(u, v, index, self._head.comparators, self._head.output.weight, self._head.output.bias)
+        if (output := self._head.direct) and not torch.is_grad_enabled():
+            return kernels.score_pairs(u, v, *index, output)
         # Not by [index]: its gradient is summed by threads in any order, so that a seed would not repeat a job.
         return self.compare(u.index_select(0, index[0]), v.index_select(0, index[1]))
 

@@ -57,6 +57,17 @@ class Touched(NamedTuple):
     scale: Tensor  # (m,)
     gradient: Tensor  # (m, E)
 
+    @classmethod
+    def by_mean(cls, tokens: Tokens, scale: Tensor, gradient: Tensor) -> Touched:
+        """What the means of N sequences add, of which `mean_of` gave the `scale` (N,), from their gradient (N, E)."""
+        values, offsets = tokens
+        if kernels.usable(gradient):
+            values, origin = kernels.spread(values, offsets)
+        else:
+            used = values != 0
+            values, origin = values[used], tokens.sequence[used]
+        return cls(values, origin, scale, gradient)
+
 
 class TokenEmbedding(nn.Module):
     """The table of token embeddings, (V, E).
@@ -83,7 +94,7 @@ class TokenEmbedding(nn.Module):
     def mean(self, tokens: Tokens) -> Tensor:
         """The mean embedding of each sequence, (N, E). Id 0 counts as no token; no token at all gives zeros."""
         if torch.is_inference_mode_enabled():  # nothing to keep for a gradient
-            return _mean(self.weight, tokens)[0]
+            return mean_of(self.weight, tokens)[0]
         mean: Tensor = _Mean.apply(self.weight, self, tokens)  # type: ignore[no-untyped-call]
         return mean
 
@@ -99,6 +110,12 @@ class TokenEmbedding(nn.Module):
             return None
         return self.gradient_of(touched)
 
+    def add_gradient(self, touched: Touched) -> None:
+        """Do what autograd does with what `take_back` gives it."""
+        gradient = self.take_back(touched)
+        if gradient is not None:
+            self.weight.grad = gradient if self.weight.grad is None else self.weight.grad + gradient
+
     def gradient_of(self, touched: Touched) -> Tensor:
         """The gradient of the whole table, (V, E)."""
         gradient = torch.zeros_like(self.weight)
@@ -111,7 +128,7 @@ class TokenEmbedding(nn.Module):
         return gradient
 
 
-def _mean(weight: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor]:
+def mean_of(weight: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor]:
     """The mean embedding of each sequence, (N, E), and what each of its tokens counts in it, (N,)."""
     if kernels.usable(weight):
         return kernels.pool(weight, tokens.values, tokens.offsets)
@@ -127,18 +144,12 @@ class _Mean(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, embedding: TokenEmbedding, tokens: Tokens) -> Tensor:
         ctx.embedding, ctx.tokens = embedding, tokens
-        mean, ctx.scale = _mean(weight, tokens)
+        mean, ctx.scale = mean_of(weight, tokens)
         return mean
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None]:
-        values, offsets = ctx.tokens
-        if kernels.usable(gradients[0]):
-            values, origin = kernels.spread(values, offsets)
-        else:
-            used = values != 0
-            values, origin = values[used], ctx.tokens.sequence[used]
-        return ctx.embedding.take_back(Touched(values, origin, ctx.scale, gradients[0])), None, None
+        return ctx.embedding.take_back(Touched.by_mean(ctx.tokens, ctx.scale, gradients[0])), None, None
 
 
 class _Rows(torch.autograd.Function):

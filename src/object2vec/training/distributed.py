@@ -334,9 +334,10 @@ class Exchange:
             self._own_rows, self._next_rows, self._wish = len(batch), len(ahead), stop()
             yield batch
 
-    def weighted(self, loss: Tensor) -> Tensor:
-        """This rank's part of the mean loss over the rows of all ranks, from the mean over its own."""
-        return loss if self.group.size == 1 else loss * (self._own_rows / self._rows)
+    @property
+    def share(self) -> float:
+        """What the mean loss over this rank's own rows counts in that over the rows of all ranks."""
+        return 1.0 if self.group.size == 1 else self._own_rows / self._rows
 
     def sum(self, loss: Tensor) -> Tensor:
         """Turn the gradients of `loss`, this rank's part of it, into those of the sum over the ranks; returns that."""

@@ -18,12 +18,12 @@ from object2vec.data.sequences import Pairs
 from object2vec.errors import AlgorithmError
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
-from object2vec.model.tokens import Tokens
 from object2vec.training import state
 from object2vec.training.averaging import WeightAverage
 from object2vec.training.checkpoints import Checkpoints
 from object2vec.training.distributed import ALONE, Exchange, Group
 from object2vec.training.early_stopping import EarlyStopping
+from object2vec.training.gradients import leave_gradients, output_of
 from object2vec.training.objective import Metrics, Objective
 from object2vec.training.optimizers import make_optimizers, unmoved
 from object2vec.training.report import Report
@@ -59,15 +59,6 @@ class Best:
     def restore(self, network: Network) -> None:
         """Give the network the best epoch's weights; where no epoch has ended it keeps those it has."""
         network.load_state_dict(self.weights, strict=False)
-
-
-def output_of(network: Network, batch: Batch) -> tuple[Tensor, Tensor]:
-    """The network's output (P, C) for a batch of P pairs, and their labels (P,)."""
-    device = network.device
-    tokens = Tokens.of(batch.objects[0], device), Tokens.of(batch.objects[1], device)
-    index = torch.from_numpy(batch.index[0]).to(device), torch.from_numpy(batch.index[1]).to(device)
-    output: Tensor = network(tokens, index)
-    return output, torch.from_numpy(batch.labels).to(device)
 
 
 def never() -> bool:
@@ -250,17 +241,13 @@ class Trainer:
             self.checkpoints.save(state.collect(self, metrics))
 
     def _step(self, batch: Batch) -> tuple[float, Tensor, Tensor]:
-        output, labels = output_of(self.network, batch)
-        loss = self.exchange.weighted(self.objective.loss(output, labels))
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        total = self.exchange.sum(loss.detach()).item()
+        loss, output, labels = leave_gradients(self.network, self.objective, batch, self.exchange.share)
+        total = self.exchange.sum(loss).item()
         for optimizer in self.optimizers:
             optimizer.step()
         if self.average:
             self.average.update(self.network)
-        return total, output.detach(), labels
+        return total, output, labels
 
 
 def _check_finite(loss: float, where: str, hyperparameters: Hyperparameters) -> None:

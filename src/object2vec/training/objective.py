@@ -37,6 +37,13 @@ class Objective:
             return _CrossEntropy.apply(output, labels)  # type: ignore[no-any-return, no-untyped-call]
         return cross_entropy(output, labels.long())
 
+    def slope(self, output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean loss of P pairs, P > 0, and its gradient (P, C) of their output, where the kernels are usable."""
+        if not self.regression:
+            return kernels.cross_entropy(output, labels)
+        off = output - labels[:, None]
+        return off.square().mean(), off * (2 / len(labels))
+
     def correct(self, output: Tensor, labels: Tensor) -> int:
         """How many of P pairs get their class."""
         if kernels.usable(output):
