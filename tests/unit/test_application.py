@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
+from torch import Tensor
 from werkzeug.test import TestResponse
 
-from object2vec.arrays import Float32, Int32
 from object2vec.errors import AlgorithmError, ArtifactError, Object2VecError
+from object2vec.model.network import Network
 from object2vec.serving.application import create_app
 from object2vec.serving.instances import Instances
-from object2vec.serving.lookup import Lookup
 from object2vec.serving.negotiation import ATTRIBUTES
 from object2vec.serving.predictor import ROWS, Predictor, Question
 from small import configured, network_of
@@ -67,32 +67,32 @@ def test_ping(client: FlaskClient, method: str) -> None:
     assert (reply.status_code, reply.data) == (200, b"")
 
 
-class SlowLookup(Lookup):
-    """Scores that wait to be let go on; it counts how many passes are in it at once, and how many pairs each has."""
+class SlowHead:
+    """A head that waits to be let go on; it counts how many passes are in it at once, and how many pairs each has."""
 
-    def __init__(self, lookup: Lookup) -> None:
-        self.__dict__.update(lookup.__dict__)
+    def __init__(self, network: Network) -> None:
+        self.compare = network.compare
         self.entered, self.let_go = threading.Event(), threading.Event()
         self.inside = self.most_inside = 0
         self.pairs: list[int] = []
 
-    def scores(self, tokens: tuple[Int32, Int32]) -> Float32:
+    def __call__(self, u: Tensor, v: Tensor) -> Tensor:
         self.inside += 1
         self.most_inside = max(self.most_inside, self.inside)
-        self.pairs.append(len(tokens[0]))
+        self.pairs.append(len(u))
         self.entered.set()
         assert self.let_go.wait(10)
         self.inside -= 1
-        return super().scores(tokens)
+        return self.compare(u, v)
 
 
 def test_ping_does_not_wait_for_invocations() -> None:
     """Invocations take turns, those that wait share the next one and get each its own; health does not wait."""
     hyperparameters = configured()
     predictor = Predictor(network_of(hyperparameters), hyperparameters, directory=Path("nowhere"))
-    bodies = [f'{{"instances": [{{"in0": [{n}], "in1": [{n}]}}]}}' for n in (1, 2, 3, 4)]
+    bodies = [f'{{"instances": [{{"in0": [{n}, 5], "in1": [{n}]}}]}}' for n in (1, 2, 3, 4)]
     wanted = [invoke(create_app(predictor).test_client(), body).data for body in bodies]
-    slow = predictor._lookup = SlowLookup(predictor._lookup)  # type: ignore[arg-type]
+    slow = predictor.network.compare = SlowHead(predictor.network)  # type: ignore[method-assign, assignment]
     app = create_app(predictor)
     replies: dict[str, bytes] = {}
 
@@ -104,9 +104,11 @@ def test_ping_does_not_wait_for_invocations() -> None:
     assert slow.entered.wait(10)
     for thread in threads[1:]:
         thread.start()
-    while len(app.extensions["invocations"]._turns._waiting) < 3:
+    until = time.monotonic() + 10
+    while len(app.extensions["invocations"]._turns._waiting) < 3 and time.monotonic() < until:
         time.sleep(0.01)
     assert app.test_client().get("/ping").status_code == 200
+    assert invoke(app.test_client(), '{"instances": [{"in0": [1], "in1": [1]}]}').status_code == 200  # looked up
     slow.let_go.set()
     for thread in threads:
         thread.join()

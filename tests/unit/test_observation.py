@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from object2vec.serving import observation
 from object2vec.serving.application import create_app
 from object2vec.serving.observation import ECHOED, INSTANCES, Observation
 from object2vec.serving.predictor import Predictor
@@ -122,3 +123,26 @@ def test_workers_put_their_numbers_together(tmp_path: Path) -> None:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         assert f'object2vec_request_seconds_count{{path="/ping",status="200"}} {times}.0' in done.stdout
         assert "object2vec_requests_pending 5.0" in done.stdout
+
+
+def test_lines_wait_for_one_another_under_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While requests are under way lines leave together, in writes that a pipe keeps whole; at the end all."""
+    monkeypatch.setattr(observation, "WAIT", 1000.0)
+    writes: list[bytes] = []
+    log = io.BytesIO()
+    log.write = lambda part: writes.append(part) or len(part)  # type: ignore[method-assign, assignment]
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [b"ok"]
+
+    observed = Observation(log=log).over(app)
+    environs = [{"PATH_INFO": "/invocations", "REQUEST_METHOD": "POST"} for _ in range(100)]
+    replies: list[Any] = [observed(environ, lambda *_: None) for environ in environs]
+    for number, reply in enumerate(replies):
+        b"".join(reply)
+        reply.close()
+        if number == 50:
+            assert 1 < len(writes) < 20
+    assert len(b"".join(writes).splitlines()) == 100
+    assert all(len(part) <= 4096 and part.endswith(b"\n") for part in writes)

@@ -17,7 +17,9 @@ from small import configured, network_of
 
 def predictor(**changes: Any) -> Predictor:
     hyperparameters = configured(**changes)
-    return Predictor(network_of(hyperparameters), hyperparameters, directory=Path("nowhere"))
+    made = Predictor(network_of(hyperparameters), hyperparameters, directory=Path("nowhere"))
+    made._lookup = None  # what is looked up waits for no turn
+    return made
 
 
 def asked(of: Predictor, *pairs: tuple[list[int] | None, list[int] | None], **settings: Any) -> Question:
@@ -71,20 +73,19 @@ def test_who_asks_otherwise_waits() -> None:
 def test_a_fault_in_a_pass_is_that_of_one() -> None:
     """Who has the turn is told; the others try on their own."""
 
-    class Failing:
-        def scores(self, tokens: Any) -> Any:
-            raise ZeroDivisionError
+    def fail(u: Any, v: Any) -> Any:
+        raise ZeroDivisionError
 
     model = predictor()
-    good = asked(model, ([1], [2]))
-    bad = asked(model, ([1], [2]))
-    object.__setattr__(bad, "lookup", Failing())
-    turns = Turns()
-    other = _Waiting(good)
+    good, bad = asked(model, ([1], [2])), asked(model, ([1], [2]))
+    turns, other = Turns(), _Waiting(good)
     turns._waiting.append(other)
+    compare = model.network.compare
+    model.network.compare = fail  # type: ignore[method-assign]
     with pytest.raises(ZeroDivisionError):
         list(turns.answer(bad))
     assert other.answers is None
+    model.network.compare = compare  # type: ignore[method-assign]
     assert len(list(turns.answer(good))) == 1
 
 

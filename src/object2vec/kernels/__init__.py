@@ -18,17 +18,21 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from object2vec.arrays import Float64, Int32, Int64
+from object2vec.arrays import Float32, Float64, Int32, Int64
 
 LIBRARY = Path(__file__).with_name("kernels.so")
 KINDS = {"sgd": 0, "adagrad": 1, "adam": 2}
+#: A text that is shorter, in bytes, is read in less time than another thread needs to begin.
+BRIEF = 2**14
+COMPARATORS = ("hadamard", "concat", "abs_diff")
+ACTIVATIONS = ("tanh", "relu", "linear")
 
 
 @cache
-def _library() -> ctypes.CDLL | None:
+def _library(kind: type[ctypes.CDLL] = ctypes.CDLL) -> ctypes.CDLL | None:
     # torch is imported by now, and its OpenMP runtime with it: the kernels' threads are torch's.
     try:
-        kernels = ctypes.CDLL(str(LIBRARY))
+        kernels = kind(str(LIBRARY))
     except OSError:
         return None
     for name in ("spread", "group", "correct", "distinct", "number", "read_lines", "read_instances"):
@@ -49,6 +53,12 @@ def usable(tensor: Tensor) -> bool:
 def _call(name: str, *arguments: object) -> int:
     """Call a kernel: tensors and arrays go as pointers, ctypes values as they are, integers as int64."""
     result: int = getattr(_library(), name)(*map(_argument, arguments))
+    return result
+
+
+def _call_briefly(name: str, *arguments: object) -> int:
+    """Call a kernel that is over before another thread could be at work: the interpreter stays with this one."""
+    result: int = getattr(_library(ctypes.PyDLL), name)(*map(_argument, arguments))
     return result
 
 
@@ -204,6 +214,46 @@ def score_pairs_backward(
     return gradients[0], gradients[1], d_weight.sum(0)
 
 
+class Head(NamedTuple):
+    """What `score_tokens` needs of a network, as the kernel takes it; `kept` is what its pointers point to."""
+
+    tables: tuple[c_void_p, c_void_p, c_int64]
+    layers: tuple[object, ...]
+    widest: int
+    scores: int
+    kept: tuple[object, ...]
+
+    @classmethod
+    def of(
+        cls,
+        tables: Sequence[Tensor],
+        comparators: Sequence[str],
+        layers: Sequence[tuple[Tensor, Tensor]],
+        activation: str,
+    ) -> Head:
+        """That of two tables (V, D) and of layers, the output's last: weights (to, from), biases (to,); all float32."""
+        weights, biases = (
+            np.array([part.data_ptr() for part in parts], np.uint64) for parts in zip(*layers, strict=True)
+        )
+        widths = np.array([layers[0][0].shape[1], *(len(bias) for _, bias in layers)], np.int64)
+        codes = np.array([COMPARATORS.index(name) for name in comparators], np.int64)
+        sizes = c_int64(len(codes)), c_int64(len(layers)), c_int64(ACTIVATIONS.index(activation))
+        arrays = (c_void_p(array.ctypes.data) for array in (codes, weights, biases, widths))
+        at_codes, *at_layers = arrays
+        pointers = (c_void_p(tables[0].data_ptr()), c_void_p(tables[1].data_ptr()), c_int64(tables[0].shape[1]))
+        described = (at_codes, sizes[0], *at_layers, *sizes[1:])
+        kept = (*tables, *layers, codes, weights, biases, widths)
+        return cls(pointers, described, int(widths.max()), int(widths[-1]), kept)
+
+
+def score_tokens(head: Head, tokens: tuple[Int32, Int32]) -> Float32:
+    """The outputs (P, C) of pairs of tokens, (P,) each."""
+    pairs = len(tokens[0])
+    hidden, out = np.empty((2, pairs, head.widest), np.float32), np.empty((pairs, head.scores), np.float32)
+    _call_briefly("score_tokens", *head.tables, *tokens, pairs, *head.layers, hidden, out)
+    return out
+
+
 def cross_entropy(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """The mean loss () of P pairs with scores (P, C) for their classes, labels (P,) float32; its gradient (P, C)."""
     losses, slope = torch.empty_like(labels), torch.empty_like(scores)
@@ -309,7 +359,8 @@ def read_instances(text: bytes, *, document: bool) -> Sides | None:
     tokens = text.count(b",") + 2 * most
     values, places = np.empty((2, tokens), np.int32), np.empty((6, most), np.int64)
     places[:2, 0] = 0
-    found = _call("read_instances", text, len(text), int(document), values, tokens, places, most)
+    call = _call_briefly if len(text) < BRIEF else _call
+    found = call("read_instances", text, len(text), int(document), values, tokens, places, most)
     if found < 0:
         return None
     left, right = places[5, :2].tolist()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import io
 import logging
 import os
 import re
@@ -209,7 +210,7 @@ def application(
     except Object2VecError as error:
         logger.critical("cannot serve: %s", error)
         raise SystemExit(CANNOT_LOAD) from None
-    observation = Observation(shared=Path(scratch, "metrics"), log=sys.stdout.buffer)
+    observation = Observation(shared=Path(scratch, "metrics"), log=io.FileIO(1, "wb", closefd=False))
     app = create_app(models, max_payload=max_payload, concurrency=concurrency, accept=accept, observation=observation)
     # What stands now stays to the end. The collector need not look at it again: workers go on sharing its memory, and
     # a process ends in a fraction of the time.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from time import perf_counter
 from typing import IO, Any, Final
 
@@ -24,12 +25,16 @@ ECHOED_AS: Final = [(name, f"HTTP_{name.upper().replace('-', '_')}") for name in
 LARGEST: Final = 2**63 - 1  # of integers in JSON
 INFERENCE_ID: Final = ECHOED_AS[0][1]
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+#: Seconds that a line of the log may wait for others while there is work: each write lets other threads go before.
+WAIT: Final = 0.1
+#: Bytes that lines may have together: what several processes write into one pipe stays whole up to here.
+TOGETHER: Final = 4096
 COUNTS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000, 100_000)
 
 
 class Observation:
     """Observes the requests of a process; `shared` is where the workers of one server put their numbers together, and
-    `log` where lines go, None for nowhere."""
+    `log` where lines go, unbuffered, None for nowhere."""
 
     def __init__(self, *, shared: Path | None = None, log: IO[bytes] | None = None) -> None:
         self._shared = shared
@@ -44,6 +49,7 @@ class Observation:
             "object2vec_requests_pending", "Requests begun and not answered", multiprocess_mode="livesum", **own
         )
         self._under_way: set[int] = set()
+        self._lines, self._due, self._lock = b"", 0.0, Lock()
 
     def metrics(self) -> bytes:
         """All numbers, in Prometheus' text format."""
@@ -90,8 +96,21 @@ class Observation:
         if instances is not None:
             self._instances.observe(instances)
         if self._log is not None and (path != "/ping" or status != "200"):
-            self._log.write(_line(environ, status, seconds, sent, instances))
-            self._log.flush()
+            for lines in self._ready(_line(environ, status, seconds, sent, instances)):
+                self._log.write(lines)
+
+    def _ready(self, line: bytes) -> list[bytes]:
+        """What is to be written now: a line at once where nothing is under way, else with others that wait for it."""
+        ready, now = [], perf_counter()
+        with self._lock:
+            if self._lines and len(self._lines) + len(line) > TOGETHER:
+                ready.append(self._lines)
+                self._lines = b""
+            self._lines += line
+            if not self._under_way or now > self._due:
+                ready.append(self._lines)
+                self._lines, self._due = b"", now + WAIT
+        return ready
 
 
 class _Observed:

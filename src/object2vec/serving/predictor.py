@@ -101,7 +101,8 @@ class Predictor:
         Raises:
             RequestError: an id that the model does not know.
         """
-        return map(_answers, self.ask(instances, mode=mode, max_seq_lens=max_seq_lens).parts())
+        parts = self.ask(instances, mode=mode, max_seq_lens=max_seq_lens).parts()
+        return (part.looked_up() or _pass(part) for part in parts)
 
     def ask(
         self, instances: Instances, *, mode: Mode | None = None, max_seq_lens: tuple[int, int] | None = None
@@ -180,6 +181,13 @@ class Question:
             left, right = (column.between(start, stop) for column in self.columns)
             yield replace(self, columns=(left, right), count=stop - start)
 
+    def looked_up(self) -> Answers | None:
+        """The answers where they can be looked up, which takes no time to speak of."""
+        if self.lookup and (tokens := single_tokens(self.columns, self.count)):
+            scores = Vectors(self.columns[0].rows, self.lookup.scores(tokens))
+            return Answers(count=self.count, scores=scores, embeddings=(NOTHING, NOTHING))
+        return None
+
     def goes_with(self, other: Question) -> bool:
         """Whether one pass can answer both."""
         return self.network is other.network and self.scored == other.scored
@@ -189,10 +197,10 @@ def answer_together(questions: Sequence[Question]) -> list[Answers]:
     """Answer questions that go with one another, in one pass; each as it would be alone."""
     if len(questions) == 1:
         (question,) = questions
-        return [_answers(question)]
+        return [_pass(question)]
     counts = [question.count for question in questions]
     left, right = (Column.joined([question.columns[side] for question in questions], counts) for side in (0, 1))
-    return _answers(replace(questions[0], columns=(left, right), count=sum(counts))).split(counts)
+    return _pass(replace(questions[0], columns=(left, right), count=sum(counts))).split(counts)
 
 
 class _Encoded(NamedTuple):
@@ -237,13 +245,6 @@ def _passes(sequences: Sequences) -> Iterator[Sequences]:
         stop = max(start + 1, int(np.searchsorted(sequences.offsets, most, side="right")) - 1)
         yield sequences.part(start, stop)
         start = stop
-
-
-def _answers(question: Question) -> Answers:
-    if question.lookup and (tokens := single_tokens(question.columns, question.count)):
-        scores = Vectors(question.columns[0].rows, question.lookup.scores(tokens))
-        return Answers(count=question.count, scores=scores, embeddings=(NOTHING, NOTHING))
-    return _pass(question)
 
 
 @torch.inference_mode()

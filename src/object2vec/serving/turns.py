@@ -1,7 +1,8 @@
 """Who works when: one pass at a time in a process, and requests that wait for theirs share the next.
 
 Several passes at a time would only fight for the CPU, and with what answers /ping. Nobody waits for company: a request
-that comes alone is answered at once, and while its pass runs others gather for the next.
+that comes alone is answered at once, and while its pass runs others gather for the next. What can be looked up waits
+for no one.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ class Turns:
         return map(self._answer, question.parts())
 
     def _answer(self, question: Question) -> Answers:
+        return question.looked_up() or self._in_turn(question)
+
+    def _in_turn(self, question: Question) -> Answers:
         mine = _Waiting(question)
         self._waiting.append(mine)
         with self._turn:
