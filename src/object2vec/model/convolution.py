@@ -1,6 +1,6 @@
 """A convolution with ReLU over sequences that stand in one line, as products of matrices.
 
-Shapes: L places of the line, n of them with a token, I numbers in, O numbers out, w the filter's width.
+Shapes: L places of the line, I numbers in, O numbers out, w the filter's width.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ import torch
 from torch import Tensor, nn
 
 
-def convolve(line: Tensor, level: nn.Module, place: Tensor) -> Tensor:
+def convolve(line: Tensor, level: nn.Module, inside: Tensor) -> Tensor:
     """The convolution (L, O) of `line` (L, I) with the `weight` (O, I, w) and `bias` (O,) of a level, after ReLU.
 
-    A place sees those from (w - 1) // 2 before it to w // 2 behind it. Places other than `place` (n,), which lie
-    between sequences and at both ends, are 0 in the line and in what comes of it.
+    A place sees those from (w - 1) // 2 before it to w // 2 behind it. `inside` (L, 1) is 1 at each place with a token;
+    the others, where it is 0, lie between sequences and at both ends: they are 0 in the line and in what comes of it.
     """
     if torch.is_inference_mode_enabled():  # nothing to keep for a gradient
-        return _convolve(line, cast(Tensor, level.weight), cast(Tensor, level.bias), place)
-    convolved: Tensor = _Convolve.apply(line, level.weight, level.bias, place)  # type: ignore[no-untyped-call]
+        return _convolve(line, cast(Tensor, level.weight), cast(Tensor, level.bias), inside)
+    convolved: Tensor = _Convolve.apply(line, level.weight, level.bias, inside)  # type: ignore[no-untyped-call]
     return convolved
 
 
-def _convolve(line: Tensor, weight: Tensor, bias: Tensor, place: Tensor) -> Tensor:
+def _convolve(line: Tensor, weight: Tensor, bias: Tensor, inside: Tensor) -> Tensor:
     taps = weight.permute(2, 1, 0).contiguous()  # (w, I, O)
     width = len(taps)
     count = len(line) - width + 1
@@ -32,16 +32,13 @@ def _convolve(line: Tensor, weight: Tensor, bias: Tensor, place: Tensor) -> Tens
     torch.addmm(bias, line[:count], taps[0], out=inner)
     for tap in range(1, width):
         inner.addmm_(line[tap : tap + count], taps[tap])
-    between = torch.ones(len(line), dtype=torch.bool, device=line.device)
-    between[place] = False
-    out.relu_()[between] = 0
-    return out
+    return out.relu_().mul_(inside)
 
 
 class _Convolve(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, line: Tensor, weight: Tensor, bias: Tensor, place: Tensor) -> Tensor:
-        out = _convolve(line, weight, bias, place)
+    def forward(ctx: Any, line: Tensor, weight: Tensor, bias: Tensor, inside: Tensor) -> Tensor:
+        out = _convolve(line, weight, bias, inside)
         ctx.save_for_backward(line, weight, out)
         return out
 

@@ -56,9 +56,10 @@ class HierarchicalCNN(nn.Module):
         rows = self.embedding.rows(tokens.values)
         line = rows.new_zeros(len(rows) + gap * (len(ahead) + 1), self.embedding.dim)
         hidden = line.index_copy(0, place, rows)
+        inside = line.new_zeros(len(line), 1).index_fill_(0, place, 1)
         pooled = []
         for level in self.levels:
-            hidden = convolve(hidden, level, place)
+            hidden = convolve(hidden, level, inside)
             pooled.append(segment_maximum(hidden, place, tokens.offsets))
         return torch.cat(pooled, dim=1)
 

@@ -16,6 +16,8 @@ def segment_maximum(x: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
     Segment s has the rows rows[starts[s]:starts[s + 1]]; `rows` is (n,), `starts` (N + 1,), and no row is in two.
     """
     if kernels.usable(x):
+        if torch.is_inference_mode_enabled():  # nothing to keep for a gradient
+            return kernels.segment_maximum(x.contiguous(), rows, starts)[0]
         highest: Tensor = _SegmentMaximum.apply(x, rows, starts)  # type: ignore[no-untyped-call]
         return highest
     count = len(starts) - 1
