@@ -217,7 +217,7 @@ def _replies(predictor: Predictor, source: IO[bytes], content: Content, kind: st
         while lines := list(islice(source, LINES)):
             instances = wire.decode(b"".join(lines), content, first)
             answers = predictor.answer(instances, max_seq_lens=content.max_seq_lens)
-            yield from (part + b"\n" for part in wire.encode_lines(answers))
+            yield from (wire.encode([part], kind) + b"\n" for part in answers if part.count)
             first += len(lines)
     else:
         answers = predictor.answer(wire.decode(source.read(), content), max_seq_lens=content.max_seq_lens)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from containers import Container, OptMl, Start, Trained
+from containers import Container, OptMl, Start, Trained, docker
 
 pytestmark = pytest.mark.docker
 
@@ -135,3 +136,29 @@ def test_many_models(start: Start, trained: Trained) -> None:
     for number in range(len(statuses) - 1):
         assert container.send(f"/models/m{number}/invoke", instances(PAIR), JSON).status == 200
     assert container.stop()[0] == 0
+
+
+def test_a_memory_limit(start: Start, model: str) -> None:
+    """Bodies as large as they may be, more of them at a time than there is memory for: none of them ends a worker.
+
+    Each is answered, or refused with a sentence; small requests beside them are answered.
+    """
+    limit = ("--memory", "420m", "--memory-swap", "420m")
+    container = start(
+        *limit, "--volume", model, "--publish", "127.0.0.1::8080", "--env", "SAGEMAKER_MAX_PAYLOAD_IN_MB=100",
+        command=("serve",),
+    ).until_ping()  # fmt: skip
+    plain = instances(PAIR)[:-2] + b"," + b",".join([b'{"in0":[1,2],"in1":[3]}'] * 700_000) + b"]}"
+    odd = b'{"instances":[' + b",".join([b'{"in0":[1.0,2],"in1":[3]}'] * 400_000) + b"]}"
+    bodies = [plain, plain[:-2].ljust(25 * 2**20) + b"]}", odd, b" " * 2**24 + odd, instances(*[PAIR] * 100_000)]
+    before = docker("top", container.id, "-eo", "pid").stdout
+    with ThreadPoolExecutor(8) as pool:
+        large = [pool.submit(container.send, "/invocations", body, JSON) for body in bodies * 3]
+        small = [pool.submit(container.send, "/invocations", instances(PAIR), JSON) for _ in range(100)]
+    found = {task.result().status for task in large}
+    assert found <= {200, 400, 413, 503}
+    assert {413, 503} & found
+    assert {task.result().status for task in small} == {200}
+    assert all("message" in task.result().json() for task in large if task.result().status != 200)
+    assert container.send("/invocations", instances(*[PAIR] * 100_000), JSON).status == 200
+    assert docker("top", container.id, "-eo", "pid").stdout == before

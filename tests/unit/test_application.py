@@ -22,6 +22,7 @@ from object2vec.serving.application import create_app
 from object2vec.serving.instances import Instances
 from object2vec.serving.negotiation import ATTRIBUTES
 from object2vec.serving.predictor import ROWS, Predictor, Question
+from object2vec.serving.room import Room
 from small import configured, network_of
 
 JSON, JSON_LINES = "application/json", "application/jsonlines"
@@ -290,6 +291,34 @@ def test_payload_limit(client: FlaskClient, chunked: bool) -> None:
     for length in (1001, 100_000):
         sentence = refused(send(length), 413, "PayloadTooLargeError")
         assert sentence == "the body is longer than 1000 bytes, the most that this server takes"
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_no_memory_for_a_body(predictor: Predictor, chunked: bool) -> None:
+    """A long body that others have left no memory for is refused for now; one for which there never is, for good."""
+    room = Room(2**20)
+    client = create_app(predictor, room=room).test_client()
+
+    def send(length: int) -> TestResponse:
+        body, terminated = PAIR.encode().ljust(length), {"wsgi.input_terminated": True}
+        if not chunked:
+            return client.post("/invocations", data=body)
+        return client.post("/invocations", input_stream=io.BytesIO(body), environ_overrides=terminated)
+
+    assert send(2**17).status_code == 200
+    with room.taken(2**17):
+        assert "no memory for" in refused(send(2**17), 503, "OverloadedError")
+        assert send(2**10).status_code == 200
+    assert send(2**17).status_code == 200
+    assert "is longer than 209715 bytes" in refused(send(2**18), 413, "PayloadTooLargeError")
+
+
+def test_no_memory_for_objects(predictor: Predictor) -> None:
+    """A body in an unusual form takes more, and fewer bytes of it are taken."""
+    client = create_app(predictor, room=Room(2**20)).test_client()
+    odd = '{"instances": [{"in0": [1], "in1": [2], "more": []}]}'
+    assert invoke(client, odd).status_code == 200
+    assert "where instances are more than" in refused(invoke(client, odd.ljust(2**17)), 413, "PayloadTooLargeError")
 
 
 def test_no_payload_limit(predictor: Predictor) -> None:

@@ -13,6 +13,7 @@ from object2vec import artifact
 from object2vec.errors import ArtifactError, UserError
 from object2vec.sagemaker.serving import (
     CANNOT_LOAD,
+    MB,
     SERVER,
     WORKER,
     Machine,
@@ -62,6 +63,7 @@ def test_without_variables() -> None:
         host="0.0.0.0",
         port=8080,
         workers=4,
+        bodies=FOUR.bodies(4, 0),
         timeout=480,
         max_payload=25 * 2**20,
         accept=None,
@@ -97,6 +99,12 @@ def test_with_variables() -> None:
 def test_payload(environment: dict[str, str], wanted: int | None) -> None:
     """A batch transform may send more, in either spelling; its 0 means streamed without limit."""
     assert settings(**environment).max_payload == wanted
+
+
+@pytest.mark.parametrize(("memory", "bodies"), [(8300, 2000), (1100, 200), (500, 100), (100, 100)])
+def test_memory_for_bodies(memory: int, bodies: int) -> None:
+    """What is left beside the server is the workers', in equal parts; there has to be some in any case."""
+    assert Machine(cpus=4, memory=memory * MB, gpu=False).bodies(4, 0) == bodies * MB
 
 
 def test_empty_variables_are_not_set() -> None:
@@ -187,6 +195,7 @@ def test_arguments() -> None:
         "mode": "classification",
         "device": "cpu",
         "max_payload": 25 * 2**20,
+        "bodies": given.bodies,
         "concurrency": 4,
         "accept": None,
     }

@@ -182,7 +182,7 @@ def test_both_ways_of_reading_a_body_are_one(records: list[dict[str, Any]], inde
     document = json.dumps({"instances": records}, indent=indent).encode()
     lines = b"\r\n \n".join(json.dumps(record).encode() for record in records)
     for content, body in ((Content(), document), (LINES, lines)):
-        plain, other = wire._decode_plain(body, content, 1), wire._decode_any(body, content, 1)
+        plain, other = wire.decode_plain(body, content, 1), wire.decode_any(body, content, 1)
         assert plain is not None
         assert sides(plain) == sides(other)
         assert [plain.name(row) for row in range(len(plain))] == [other.name(row) for row in range(len(other))]
@@ -194,9 +194,9 @@ def test_the_plain_form_is_json(text: str, document: bool) -> None:
     """Whatever the kernel takes, the other way takes as well, and as the same."""
     content = Content() if document else LINES
     for body in (text, '{"instances": [{"in0": [1' + text, '{"in0": [1' + text):
-        plain = wire._decode_plain(body.encode(), content, 1)
+        plain = wire.decode_plain(body.encode(), content, 1)
         if plain is not None:
-            assert sides(plain) == sides(wire._decode_any(body.encode(), content, 1))
+            assert sides(plain) == sides(wire.decode_any(body.encode(), content, 1))
 
 
 # What is wrong with a body.

@@ -93,8 +93,11 @@ class Sequences:
 
     def among_first(self, most: int) -> npt.NDArray[np.bool_]:
         """Which of the values are among the first `most` of their sequence, (tokens,)."""
-        place: Int64 = np.arange(len(self.values)) - np.repeat(self.offsets[:-1], self.lengths)
-        return place < most
+        starts, ends = self.offsets[:-1], self.offsets[1:]
+        steps = np.zeros(len(self.values) + 1, np.int8)  # a byte a token: there may be millions
+        np.add.at(steps, starts, 1)
+        np.subtract.at(steps, np.minimum(starts + most, ends), 1)
+        return np.cumsum(steps, dtype=np.int8, out=steps)[:-1].view(np.bool_)
 
     def cut(self, most: int) -> Sequences:
         """The first `most` tokens of each sequence."""

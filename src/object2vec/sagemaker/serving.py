@@ -70,16 +70,24 @@ class Machine:
         """Bytes that the models of a multi-model endpoint may take."""
         return max(0, self.memory - SERVER - workers * WORKER)
 
+    def bodies(self, workers: int, weights: int) -> int:
+        """Bytes that each worker may take for the requests that are under way."""
+        return max(WORKER, (self.memory - SERVER - weights) // workers)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """A server. `max_payload` is in bytes, None for no limit; `accept` is None for replies in the request's type."""
+    """A server. `max_payload` is in bytes, None for no limit; `accept` is None for replies in the request's type.
+
+    `bodies` are the bytes that a worker may take for requests under way.
+    """
 
     model: Path
     multi_model: bool
     mode: Mode
     port: int
     workers: int
+    bodies: int
     timeout: int
     max_payload: int | None
     accept: str | None
@@ -107,17 +115,17 @@ def read_settings(environment: Mapping[str, str], machine: Machine | None = None
     batch = given.get("SAGEMAKER_BATCH", "").lower() == "true"
     payload = _integer(given, "SAGEMAKER_MAX_PAYLOAD_IN_MB", 100 if batch else 25, least=0)
     model = Directories.of(given).model
-    weights = model / "model.safetensors"
+    file = model / "model.safetensors"
+    weights = file.stat().st_size if file.is_file() else 0
+    multi_model = given.get("SAGEMAKER_MULTI_MODEL", "").lower() == "true"
+    workers = _integer(given, "SAGEMAKER_MODEL_SERVER_WORKERS", machine.workers(weights))
     return Settings(
         model=model,
-        multi_model=given.get("SAGEMAKER_MULTI_MODEL", "").lower() == "true",
+        multi_model=multi_model,
         mode=to_mode(given.get("INFERENCE_PREFERRED_MODE", "classification"), "INFERENCE_PREFERRED_MODE", UserError),
         port=_integer(given, "SAGEMAKER_BIND_TO_PORT", 8080, most=65_535),
-        workers=_integer(
-            given,
-            "SAGEMAKER_MODEL_SERVER_WORKERS",
-            machine.workers(weights.stat().st_size if weights.is_file() else 0),
-        ),
+        workers=workers,
+        bodies=WORKER if multi_model else machine.bodies(workers, weights),
         timeout=_integer(given, "SAGEMAKER_MODEL_SERVER_TIMEOUT", TIMEOUT),
         max_payload=payload * MB or None,  # batch transform's 0 means streamed, of any length
         accept=_accept(given.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT")),
@@ -168,6 +176,7 @@ def arguments(settings: Settings, scratch: Path) -> list[str]:
         "mode": settings.mode,
         "device": None if settings.machine.gpu else "cpu",
         "max_payload": settings.max_payload,
+        "bodies": settings.bodies,
         "concurrency": settings.workers,
         "accept": settings.accept,
     }
@@ -183,6 +192,7 @@ def application(
     mode: Mode,
     device: str | None,
     max_payload: int | None,
+    bodies: int,
     concurrency: int,
     accept: str | None,
 ) -> Flask:
@@ -194,6 +204,7 @@ def application(
     from object2vec.serving.models import Models
     from object2vec.serving.observation import Observation
     from object2vec.serving.predictor import Predictor
+    from object2vec.serving.room import Room
 
     if device is not None:  # in the master, and not in each of the workers
         atexit.register(_remove, scratch, os.getpid())
@@ -211,7 +222,14 @@ def application(
         logger.critical("cannot serve: %s", error)
         raise SystemExit(CANNOT_LOAD) from None
     observation = Observation(shared=Path(scratch, "metrics"), log=io.FileIO(1, "wb", closefd=False))
-    app = create_app(models, max_payload=max_payload, concurrency=concurrency, accept=accept, observation=observation)
+    app = create_app(
+        models,
+        max_payload=max_payload,
+        concurrency=concurrency,
+        accept=accept,
+        room=Room(bodies),
+        observation=observation,
+    )
     # What stands now stays to the end. The collector need not look at it again: workers go on sharing its memory, and
     # a process ends in a fraction of the time.
     gc.freeze()

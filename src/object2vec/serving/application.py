@@ -19,6 +19,7 @@ from object2vec.serving.models import Models
 from object2vec.serving.observation import Environ, Observation, Wsgi
 from object2vec.serving.predictor import Predictor
 from object2vec.serving.replies import UNFORESEEN, Reply, refusal, refused
+from object2vec.serving.room import Room
 
 # Batch transform: the platform allows MaxConcurrentTransforms × MaxPayloadInMB up to 100, and sends 6 MB by default.
 MOST_IN_FLIGHT_MB: Final = 100
@@ -33,16 +34,18 @@ def create_app(
     max_payload: int | None = None,
     concurrency: int = 1,
     accept: str | None = None,
+    room: Room | None = None,
     observation: Observation | None = None,
 ) -> Flask:
     """The application that answers with a model, or with those of a multi-model endpoint.
 
     `max_payload` is in bytes, and None for no limit; `concurrency` is how many requests can be worked on at a time;
-    `accept` is the type to answer in where a request leaves it open, and None for the request's own.
+    `accept` is the type to answer in where a request leaves it open, and None for the request's own; `room` is the
+    memory for bodies.
     """
     observation = observation or Observation()
     app = Flask(__name__, static_folder=None)
-    invocations = app.extensions["invocations"] = Invocations(most=max_payload, accept=accept)
+    invocations = app.extensions["invocations"] = Invocations(most=max_payload, accept=accept, room=room)
     app.add_url_rule("/ping", "ping", Response, methods=["GET", "POST"])
     app.add_url_rule("/execution-parameters", "parameters", partial(_parameters, concurrency))
     app.add_url_rule("/metrics", "metrics", lambda: Response(observation.metrics(), mimetype="text/plain"))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from threading import Semaphore
 from typing import Final
 
@@ -17,15 +19,16 @@ from object2vec.errors import (
     UnsupportedMediaTypeError,
 )
 from object2vec.serving import negotiation, wire
-from object2vec.serving.instances import Answers
-from object2vec.serving.negotiation import JSON_LINES
+from object2vec.serving.instances import Instances
+from object2vec.serving.negotiation import NPY, Content
 from object2vec.serving.observation import INSTANCES, Environ
 from object2vec.serving.predictor import Predictor
 from object2vec.serving.replies import Reply
+from object2vec.serving.room import COLUMNS, OBJECTS, SHORT, Room
 from object2vec.serving.turns import Turns
 
-#: Invocations under way in a process at a time, from the first byte of a body to the reply. It has more threads than
-#: these, so that one is left for /ping.
+#: Invocations under way in a process at a time, from the first byte of a body until the reply has left. It has more
+#: threads than these, so that one is left for /ping.
 AT_ONCE: Final = 192
 #: Seconds without a byte from a client after which it is given up.
 SILENCE: Final = 60
@@ -36,10 +39,11 @@ DRAINED_MB: Final = 1024
 
 class Invocations:
     """The invocations of a process. `most` is the longest body in bytes, None for any; `accept` the type to answer in
-    where a request leaves it open, None for the request's own."""
+    where a request leaves it open, None for the request's own; `room` the memory for bodies."""
 
-    def __init__(self, *, most: int | None = None, accept: str | None = None) -> None:
-        self._most = most
+    def __init__(self, *, most: int | None = None, accept: str | None = None, room: Room | None = None) -> None:
+        self._room = room or Room()
+        self._most = min(sys.maxsize if most is None else most, self._room.size // COLUMNS)
         self._accept = accept
         self._places = Semaphore(AT_ONCE)
         self._turns = Turns()
@@ -52,43 +56,64 @@ class Invocations:
         """
         if not self._places.acquire(blocking=False):
             raise OverloadedError(f"{AT_ONCE} requests are under way in this worker already, send it again later")
-        try:
-            return self._answer(environ, predictor)
-        finally:
-            self._places.release()
+        with ExitStack() as held:
+            held.callback(self._places.release)
+            reply = self._answer(environ, predictor, held)
+            return reply if isinstance(reply.body, tuple) else replace(reply, body=_Leaving(reply.body, held.pop_all()))
 
-    def _answer(self, environ: Environ, predictor: Callable[[], Predictor]) -> Reply:
+    def _answer(self, environ: Environ, predictor: Callable[[], Predictor], held: ExitStack) -> Reply:
+        def take(length: int) -> None:
+            if length > SHORT:
+                held.enter_context(self._room.taken(length))
+
         model = predictor()
-        body = read_body(environ, self._most)
-        if not body.strip():
+        body = read_body(environ, self._most, take)
+        if not body or body.isspace():
             return Reply(204)
         content = negotiation.to_content(environ.get("CONTENT_TYPE"))
         kind = negotiation.to_reply_type(environ.get("HTTP_ACCEPT"), self._accept or content.type)
-        instances = wire.decode(body, content)
+        instances = self._decode(body, content)
         environ[INSTANCES] = len(instances)
         wishes = negotiation.to_wishes(environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES", ""))
         question = model.ask(instances, mode=wishes.mode, max_seq_lens=content.max_seq_lens)
         answers = self._turns.answer(question)
         if wishes.digits is not None:
             answers = (part.rounded(wishes.digits) for part in answers)
-        if kind == JSON_LINES and question.long:
-            return Reply(body=_lines(answers), type=kind)
+        if question.long and kind != NPY:
+            return Reply(body=wire.encode_parts(answers, kind), type=kind)
         return Reply(body=(wire.encode(answers, kind),), type=kind)
 
+    def _decode(self, body: bytes, content: Content) -> Instances:
+        instances = wire.decode_plain(body, content)
+        if instances is not None:
+            return instances
+        most = self._room.size // (COLUMNS + OBJECTS)
+        if len(body) > most:
+            raise PayloadTooLargeError(
+                f"the body is longer than {most} bytes, the most that there is memory for where instances are more than"
+                " in0 and in1, lists of integers, in UTF-8"
+            )
+        with self._room.taken(len(body), OBJECTS):
+            return wire.decode_any(body, content)
 
-def _lines(answers: Iterable[Answers]) -> Iterator[bytes]:
-    """Lines that leave as they are ready."""
-    between = b""
-    for lines in wire.encode_lines(answers):
-        yield between + lines
-        between = b"\n"
+
+class _Leaving:
+    """A body that leaves in parts, each made when the one before has left; WSGI closes it, and what is held ends."""
+
+    def __init__(self, parts: Iterable[bytes], held: ExitStack) -> None:
+        self._parts = parts
+        self.close = held.close
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._parts)
 
 
-def read_body(environ: Environ, most: int | None) -> bytes:
-    """The request's body, however it is sent.
+def read_body(environ: Environ, most: int, take: Callable[[int], object] = int) -> bytes:
+    """The request's body, however it is sent; `take` is told of bytes before they are read into memory.
 
     Raises:
         PayloadTooLargeError: it is longer than `most` bytes.
+        OverloadedError: `take` has no memory for it.
         RequestTimeoutError: it does not come.
         RequestError: it is not what its headers say.
         UnsupportedMediaTypeError: it is compressed.
@@ -96,24 +121,37 @@ def read_body(environ: Environ, most: int | None) -> bytes:
     if environ.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
         encoding = environ["HTTP_CONTENT_ENCODING"]
         raise UnsupportedMediaTypeError(f"Content-Encoding {encoding!r} is not supported, wanted none")
-    declared = environ.get("CONTENT_LENGTH")
-    if declared:
-        length = int(declared)
-    elif environ.get("wsgi.input_terminated"):  # in chunks
-        length = -1
-    else:
-        return b""
-    if most is not None and length > most:
+    try:
+        declared = environ.get("CONTENT_LENGTH")
+        if declared:
+            return _read_length(environ, int(declared), most, take)
+        return _read_chunks(environ, most, take) if environ.get("wsgi.input_terminated") else b""
+    except (PayloadTooLargeError, OverloadedError):
         _drain(environ)
+        raise
+
+
+def _read_length(environ: Environ, length: int, most: int, take: Callable[[int], object]) -> bytes:
+    if length > most:
         raise _too_long(most)
-    # A limit is not left to what stands in front of us, which may cut a chunked body off there and say nothing.
-    body = _read(environ, length if length >= 0 else -1 if most is None else most + 1)
-    if most is not None and len(body) > most:
-        _drain(environ)
-        raise _too_long(most)
+    take(length)
+    body = _read(environ, length)
     if len(body) < length:
         raise RequestError(f"the body ended after {len(body)} of the {length} bytes that its Content-Length says")
     return body
+
+
+def _read_chunks(environ: Environ, most: int, take: Callable[[int], object]) -> bytes:
+    # A limit is not left to what stands in front of us, which may cut a chunked body off there and say nothing.
+    parts: list[bytes] = []
+    length = 0
+    while part := _read(environ, 2 * SHORT):
+        length += len(part)
+        if length > most:
+            raise _too_long(most)
+        take(len(part))
+        parts.append(part)
+    return b"".join(parts)
 
 
 def _read(environ: Environ, length: int, patience: int = SILENCE) -> bytes:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -25,6 +24,8 @@ from object2vec.errors import RequestError
 from object2vec.serving.instances import SIDES, Answers, Column, Instances, Side
 from object2vec.serving.negotiation import JSON, JSON_LINES, NPY, Content
 
+#: What a body of answers begins with, has between them, and ends with.
+FRAMES: Final = {JSON: (b'{"predictions":[', b",", b"]}"), JSON_LINES: (b"", b"\n", b"")}
 # What the built-in says to a body without `instances`; clients look for it.
 REFUSED: Final = "unable to evaluate payload provided"
 
@@ -35,14 +36,14 @@ def decode(body: bytes, content: Content, first: int = 1) -> Instances:
     Raises:
         RequestError: the body, or an instance in it, is not what its type says.
     """
-    if content.charset != "utf-8":
-        body = _to_utf8(body, content.charset)
-    plain = _decode_plain(body, content, first)
-    return _decode_any(body, content, first) if plain is None else plain
+    plain = decode_plain(body, content, first)
+    return decode_any(body, content, first) if plain is None else plain
 
 
-def _decode_plain(body: bytes, content: Content, first: int) -> Instances | None:
+def decode_plain(body: bytes, content: Content, first: int = 1) -> Instances | None:
     """Read a body in the form that nearly all have, without an object made of each token; None if it is another."""
+    if content.charset != "utf-8":
+        return None
     document = content.type == JSON
     found = kernels.read_instances(body, document=document) if kernels.available() else None
     if found is None:
@@ -56,7 +57,10 @@ def _decode_plain(body: bytes, content: Content, first: int) -> Instances | None
     return Instances(columns=(left, right), label="line {}", numbers=found.numbers + (first - 1))
 
 
-def _decode_any(body: bytes, content: Content, first: int) -> Instances:
+def decode_any(body: bytes, content: Content, first: int = 1) -> Instances:
+    """Read a body in any form, as `decode` does."""
+    if content.charset != "utf-8":
+        body = _to_utf8(body, content.charset)
     if content.type == JSON:
         return _decode_json(body)
     numbers, records = [], []
@@ -75,14 +79,18 @@ def encode(answers: Iterable[Answers], kind: str) -> bytes:
     """
     if kind == NPY:
         return _encode_array(answers)
-    if kind == JSON_LINES:
-        return b"\n".join(encode_lines(answers))
-    return b'{"predictions":[' + b",".join(filter(None, map(partial(_join, b","), answers))) + b"]}"
+    return b"".join(encode_parts(answers, kind))
 
 
-def encode_lines(answers: Iterable[Answers]) -> Iterator[bytes]:
-    """Write answers as JSON Lines in parts of whole lines, between which a newline is to stand."""
-    return filter(None, map(partial(_join, b"\n"), answers))
+def encode_parts(answers: Iterable[Answers], kind: str) -> Iterator[bytes]:
+    """Write answers as JSON or JSON Lines in parts, none of them empty, each when it is asked for."""
+    before, between, end = FRAMES[kind]
+    for part in answers:
+        if part.count:
+            yield before + _join(between, part)
+            before = between
+    if end:
+        yield end if before is between else before + end
 
 
 def _encode_array(answers: Iterable[Answers]) -> bytes:

@@ -1,0 +1,50 @@
+"""Memory for bodies: those that a process has under way at a time take no more than it has, and others are refused.
+
+A body takes memory from its first byte until its reply has left: as bytes, as columns, and for a while, where its form
+is an unusual one, as objects. What its answers take does not grow with it: they are made and sent in parts.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import Final
+
+from object2vec.errors import OverloadedError
+
+#: Bytes of memory for each byte of a body, at most: for it and its columns; and beside them for its objects.
+COLUMNS: Final = 5
+OBJECTS: Final = 30
+#: The longest body, in bytes, that is not counted: as many of them as may be under way take little.
+SHORT: Final = 2**16
+
+
+class Room:
+    """Memory of `size` bytes."""
+
+    def __init__(self, size: int = sys.maxsize) -> None:
+        self.size = size
+        self._left = size
+        self._lock = Lock()
+
+    @contextmanager
+    def taken(self, length: int, times: int = COLUMNS) -> Iterator[None]:
+        """Within, so many times the length of a body are taken.
+
+        Raises:
+            OverloadedError: others have taken them.
+        """
+        size = times * length if length > SHORT else 0
+        with self._lock:
+            if size > self._left:
+                raise OverloadedError(
+                    f"no memory for {length} bytes beside the requests under way, send it again later"
+                )
+            self._left -= size
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._left += size
