@@ -157,6 +157,13 @@ def test_model_that_cannot_be_loaded(model: Path, tmp_path: Path) -> None:
     assert f"{tmp_path}/model.safetensors: truncated, damaged or missing" in fails(tmp_path)
 
 
+def test_model_of_a_newer_format(model: Path, tmp_path: Path) -> None:
+    """The sentence says what to do."""
+    config = json.loads((model / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"format_version": config["format_version"] + 1}))
+    assert "use a newer object2vec" in fails(tmp_path)
+
+
 def test_unknown_preferred_mode(model: Path) -> None:
     sentence = "INFERENCE_PREFERRED_MODE is 'fast', wanted one of classification, regression, embedding"
     assert fails(model, INFERENCE_PREFERRED_MODE="fast") == f"object2vec: error: {sentence}\n"

@@ -328,7 +328,7 @@ def test_no_payload_limit(predictor: Predictor) -> None:
 
 def test_no_such_route(client: FlaskClient) -> None:
     sentence = refused(client.get("/nothing"), 404, "NotFound")
-    assert sentence == "there is no /nothing, wanted /ping, /invocations or /execution-parameters"
+    assert sentence == "there is no /nothing, wanted /execution-parameters, /invocations, /metrics or /ping"
 
 
 def test_method_not_allowed(client: FlaskClient) -> None:

@@ -155,7 +155,9 @@ def test_over_http(directory: Path, model: str) -> None:
     assert client.get("/models/a").json == {"modelName": "a", "modelUrl": model}
     assert list(client.post("/models/a/invoke", data=body).get_json()) == ["predictions"]
     assert client.get("/models/a/invoke").status_code == 405
-    assert client.post("/invocations", data=body).status_code == 404
+    elsewhere = client.post("/invocations", data=body)
+    assert elsewhere.status_code == 404
+    assert "/models/<name>/invoke" in elsewhere.json["message"]
     assert client.delete("/models/a").json == {"status": 'Model "a" unregistered'}
     assert client.post("/models", data="{").status_code == 400
     full = create_app(worker(directory, capacity=0)).test_client().post("/models", json=load)

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 import orjson
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, NotFound
 
 from object2vec.errors import Object2VecError, RequestError
@@ -147,7 +147,8 @@ def _refuse(error: HTTPException) -> Response:
 def _sentence(error: HTTPException) -> str:
     match error:
         case NotFound():
-            return f"there is no {request.path}, wanted /ping, /invocations or /execution-parameters"
+            *others, last = sorted({rule.rule for rule in current_app.url_map.iter_rules()})
+            return f"there is no {request.path}, wanted {', '.join(others)} or {last}"
         case MethodNotAllowed(valid_methods=methods):
             return f"{request.path} does not take {request.method}, wanted {' or '.join(sorted(methods or ()))}"
         case InternalServerError():
