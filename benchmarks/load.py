@@ -1,6 +1,9 @@
 """Requests in closed loop: so many clients, each of which sends the next request when it has read the last reply.
 
-A process of its own, so that it takes no time from a server but the CPU's. `python load.py PORT CLIENTS SECONDS`
+Or in open loop, where requests are due at a rate, whatever becomes of those before: a request that finds all clients
+waiting is late, and what it takes is counted from when it was due.
+
+A process of its own, so that it takes no time from a server but the CPU's. `python load.py PORT CLIENTS SECONDS [RATE]`
 with a body on standard input; prints JSON: replies a second, and the seconds that each took.
 """
 
@@ -12,6 +15,7 @@ import socket
 import sys
 import time
 from dataclasses import dataclass, field
+from itertools import count
 
 
 @dataclass(slots=True)
@@ -41,7 +45,8 @@ class Client:
         self.reply += part
         head, ended, body = self.reply.partition(b"\r\n\r\n")
         headers = head.lower()
-        whole = ended and len(body) >= int(headers.partition(b"content-length:")[2].split(b"\r", 1)[0])
+        length = headers.partition(b"content-length:")[2].split(b"\r", 1)[0]
+        whole = ended and (len(body) >= int(length) if length else body.endswith(b"0\r\n\r\n"))  # or it is in chunks
         if not whole and part:
             return False
         if not whole or not head.startswith(b"HTTP/1.1 200"):
@@ -53,28 +58,34 @@ class Client:
         return True
 
 
-def drive(port: int, clients: int, seconds: float, body: bytes) -> tuple[float, list[float]]:
-    """Replies a second, and the seconds from each request to its reply, ascending."""
+def drive(port: int, clients: int, seconds: float, body: bytes, rate: float | None = None) -> tuple[float, list[float]]:
+    """Replies a second, and the seconds from each request to its reply, ascending; with a rate in open loop."""
     headers = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     request = b"POST /invocations HTTP/1.1\r\n" + headers.encode() + body
     selector = selectors.DefaultSelector()
     taken: list[float] = []
+    idle = [Client(port, request) for _ in range(clients)]
     started = now = time.perf_counter()
-    for _ in range(clients):
-        Client(port, request).send(selector)
+    dues = (started + number / rate if rate else 0.0 for number in count())  # in closed loop all are due at once
+    due = next(dues)
     while now < started + seconds or not taken:
-        for key, _ in selector.select():
-            client: Client = key.data
+        while idle and due <= now:
+            client = idle.pop()
+            client.send(selector)
+            client.started = due or client.started
+            due = next(dues)
+        for key, _ in selector.select(max(0.0, due - now) if idle else None):
+            client = key.data
             if client.receive(selector):
                 taken.append(time.perf_counter() - client.started)
-                client.send(selector)
+                idle.append(client)
         now = time.perf_counter()
     return len(taken) / (now - started), sorted(taken)
 
 
 def main() -> None:
-    port, clients, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
-    rate, taken = drive(port, clients, seconds, sys.stdin.buffer.read())
+    port, clients, seconds, *due = sys.argv[1:]
+    rate, taken = drive(int(port), int(clients), float(seconds), sys.stdin.buffer.read(), *map(float, due))
     json.dump({"rate": rate, "taken": taken}, sys.stdout)
 
 

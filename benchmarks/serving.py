@@ -1,8 +1,8 @@
 """How fast a server answers: ours, an endpoint that does nothing under the same gunicorn, and the plain pattern.
 
 All stand ready at a time and take turns in each round, so that whatever else the machine does falls on all of them. The
-client is a process beside them and asks in closed loop; ours and the empty endpoint keep its connections, the plain
-pattern's workers close each one, as they do.
+client is a process beside them and asks in closed loop, or in open loop at a rate (`load.py`); ours and the empty
+endpoint keep its connections, the plain pattern's workers close each one, as they do.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,17 +33,36 @@ from object2vec.sagemaker.serving import arguments as gunicorn_arguments
 from object2vec.sagemaker.serving import read_settings
 
 HERE = Path(__file__).parent
-#: Workload, instances a request, clients at a time, the servers beside ours.
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is asked: so many instances a request, by so many clients at a time, in closed loop or at so many requests a
+    second; of ours, and of the `peers` beside it."""
+
+    workload: str
+    instances: int
+    clients: int
+    peers: tuple[str, ...]
+    rate: int | None = None
+
+    @property
+    def load(self) -> str:
+        return f"{self.clients}" if self.rate is None else f"{self.rate:,} a second"
+
+
 CASES: Final = [
-    ("W1-64", 1, 1, ("empty", "plain")),
-    ("W1-64", 1, 16, ("empty", "plain")),
-    ("W1-64", 1, 64, ("empty", "plain")),
-    ("W1-64", 100, 16, ("plain", "plain, batched")),
-    ("W1-64", 9_430, 1, ("plain", "plain, batched")),
-    ("W3", 1, 16, ("plain",)),
-    ("W3", 20, 16, ("plain", "plain, batched")),
-    ("W4", 1, 16, ("plain",)),
-    ("W4", 20, 16, ("plain", "plain, batched")),
+    Case("W1-64", 1, 1, ("empty", "plain")),
+    Case("W1-64", 1, 16, ("empty", "plain")),
+    Case("W1-64", 1, 64, ("empty", "plain")),
+    Case("W1-64", 1, 64, ("empty",), rate=500),
+    Case("W1-64", 1, 64, ("empty",), rate=1000),
+    Case("W1-64", 100, 16, ("plain", "plain, batched")),
+    Case("W1-64", 9_430, 1, ("plain", "plain, batched")),
+    Case("W3", 1, 16, ("plain",)),
+    Case("W3", 20, 16, ("plain", "plain, batched")),
+    Case("W4", 1, 16, ("plain",)),
+    Case("W4", 20, 16, ("plain", "plain, batched")),
 ]
 
 
@@ -63,18 +82,17 @@ def main() -> None:
     measured = []
     with tempfile.TemporaryDirectory() as folder:
         for workload in workloads():
-            cases = [case for case in CASES if case[0] == workload.name and case[0] in (arguments.only or [case[0]])]
-            if cases:
+            cases = [case for case in CASES if case.workload == workload.name]
+            if workload.name in (arguments.only or [case.workload for case in CASES]):
                 model, pairs = Path(folder) / workload.name, workload.make()
                 write_model(model, workload)
-                names = {"object2vec", *(name for case in cases for name in case[3])}
+                names = {"object2vec", *(name for case in cases for name in case.peers)}
                 with ExitStack() as stack:
                     ports = {name: stack.enter_context(serving(name, model)) for name in sorted(names)}
-                    for _, instances, clients, peers in cases:
-                        body = body_of(pairs, instances)
-                        chosen = {name: ports[name] for name in ("object2vec", *peers)}
-                        rows = measure(chosen, clients, body, arguments)
-                        measured.append(report(workload, instances, clients, rows))
+                    for case in cases:
+                        body = body_of(pairs, case.instances)
+                        chosen = {name: ports[name] for name in ("object2vec", *case.peers)}
+                        measured.append(report(workload, case, measure(chosen, case, body, arguments)))
     about = {"load": os.getloadavg()[0], "torch": torch.__version__}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(about | {"cases": measured}, indent=1) + "\n")
@@ -152,26 +170,25 @@ def wait(port: int, process: subprocess.Popen[bytes]) -> None:
     raise RuntimeError("a server did not start")
 
 
-def measure(
-    ports: Mapping[str, int], clients: int, body: bytes, arguments: argparse.Namespace
-) -> dict[str, list[Turn]]:
+def measure(ports: Mapping[str, int], case: Case, body: bytes, arguments: argparse.Namespace) -> dict[str, list[Turn]]:
     """The turns of each server."""
     for port in ports.values():
-        drive(port, clients, arguments.seconds / 2, body)  # warm up
+        drive(port, case, arguments.seconds / 2, body)  # warm up
     rows: dict[str, list[Turn]] = {name: [] for name in ports}
     for _ in range(arguments.rounds):
         for name, port in ports.items():
-            rows[name].append(drive(port, clients, arguments.seconds, body))
+            rows[name].append(drive(port, case, arguments.seconds, body))
     return rows
 
 
-def drive(port: int, clients: int, seconds: float, body: bytes) -> Turn:
-    command = [sys.executable, str(HERE / "load.py"), str(port), str(clients), str(seconds)]
+def drive(port: int, case: Case, seconds: float, body: bytes) -> Turn:
+    rate = [] if case.rate is None else [str(case.rate)]
+    command = [sys.executable, str(HERE / "load.py"), str(port), str(case.clients), str(seconds), *rate]
     said: dict[str, Any] = json.loads(subprocess.run(command, input=body, stdout=subprocess.PIPE, check=True).stdout)
     return Turn(said["rate"], said["taken"])
 
 
-def report(workload: Workload, instances: int, clients: int, rows: Mapping[str, list[Turn]]) -> dict[str, Any]:
+def report(workload: Workload, case: Case, rows: Mapping[str, list[Turn]]) -> dict[str, Any]:
     """Print a row a server, and return the same. Ratios are medians over rounds of what stood side by side."""
     found = []
     ours = rows["object2vec"]
@@ -185,12 +202,12 @@ def report(workload: Workload, instances: int, clients: int, rows: Mapping[str, 
                 [mine.percentile(99) / turn.percentile(99) for mine, turn in zip(ours, turns, strict=True)],
             )
         )
-        cells = [f"{workload.what}", f"{instances:,}", str(clients)] if turns is ours else ["", "", ""]
+        cells = [workload.what, f"{case.instances:,}", case.load] if turns is ours else ["", "", ""]
         cells += [name, f"{rate:,.1f}", f"{1e3 * middle:,.1f}", f"{1e3 * last:,.1f}"]
         cells += ["", ""] if turns is ours else [f"{faster:.2f} times", f"{later:.2f} times"]
         print("|", " | ".join(cells), "|", flush=True)
         found.append({"server": name, "rate": rate, "p50": middle, "p99": last, "ratio": faster, "p99_ratio": later})
-    return {"workload": workload.name, "instances": instances, "clients": clients, "servers": found}
+    return asdict(case) | {"servers": found}
 
 
 if __name__ == "__main__":
