@@ -35,7 +35,7 @@ test: $(READY) ## run the tests that need no network, Docker or GPU, with branch
 test-slow: $(READY) ## run the tests that take longer than the others together
 	$(BIN)/python -m pytest -m slow
 
-fuzz: $(READY) ## look for inputs that break what reads users' files, SECONDS (20) for each target
+fuzz: $(READY) ## look for inputs that break what reads files and requests, SECONDS (20) for each target
 	scripts/fuzz $(SECONDS)
 
 check: $(READY) ## formatting, lint, types, directions of imports

@@ -1,4 +1,4 @@
-/* Fuzzes read_lines, built with the address and undefined-behaviour sanitizers: `kernel SECONDS FILE…`.
+/* Fuzzes read_lines and read_instances, built with the address and undefined-behaviour sanitizers: `kernel SECONDS FILE…`.
  *
  * Inputs are changed at random, and those that take a new branch, or one more often, are kept to be changed again. Buffers are as large as
  * the caller's, to the byte. The sanitizers end the process at a fault, and print the line that is at fault. */
@@ -10,6 +10,8 @@
 
 int64_t read_lines(const uint8_t *bytes, int64_t size, const int64_t *most, int32_t *const *values,
                    int64_t *const *lengths, double *labels, int64_t *cut, int64_t *lines, int64_t *consumed);
+int64_t read_instances(const uint8_t *bytes, int64_t size, int64_t document, int32_t *values, int64_t tokens,
+                       int64_t *places, int64_t most);
 
 enum { LONGEST = 1 << 12, KEPT = 1 << 12, BRANCHES = 1 << 12 };
 typedef struct {
@@ -59,7 +61,7 @@ static void keep(const uint8_t *bytes, size_t size)
 /* Puts a part of one input, or what stands in lines, into another at a random place, once or often. */
 static size_t change(uint8_t *bytes, size_t size)
 {
-    static const char *const words[] = {"{\"in0\":[", "],\"in1\":[", "],\"label\":", "}", "\n", "\r", " ", ",", "-", ".",
+    static const char *const words[] = {"{\"instances\":[", "{\"in0\":[", "],\"in1\":[", "],\"label\":", "}", "\n", "\r", " ", ",", "-", ".",
                                         "0", "1,", "999999999", "2147483648", "123456789012345", "1e30", "[", "]", "\"", "\\"};
     const Input *other = kept + draw(count);
     size_t at = draw(size + 1), from = draw(other->size + 1), length = draw(other->size - from + 1), gone, times;
@@ -101,6 +103,34 @@ static void call(const uint8_t *bytes, size_t size)
     free(values[0]), free(values[1]), free(lengths[0]), free(lengths[1]), free(labels), free(text);
 }
 
+static int64_t occurrences(const uint8_t *bytes, size_t size, uint8_t of)
+{
+    int64_t found = 0;
+    for (size_t i = 0; i < size; i++)
+        found += bytes[i] == of;
+    return found;
+}
+
+/* One call for a request, as above. */
+static void call_for_request(const uint8_t *bytes, size_t size, int64_t document)
+{
+    const int64_t most = occurrences(bytes, size, '{') + 2, tokens = occurrences(bytes, size, ',') + 2 * most;
+    int32_t *values = malloc((size_t)(2 * tokens) * 4);
+    int64_t *places = malloc((size_t)(6 * most) * 8);
+    uint8_t *text = memcpy(malloc(size), bytes, size);
+    places[0] = places[most] = 0;
+    int64_t found = read_instances(text, (int64_t)size, document, values, tokens, places, most);
+    for (int side = 0; found >= 0 && side < 2; side++) {
+        const int64_t count = places[5 * most + side];
+        if (count > found || places[side * most + count] > tokens)
+            abort();
+        for (int64_t r = 0; r < count; r++)
+            if (places[side * most + r] > places[side * most + r + 1] || places[(2 + side) * most + r] >= found)
+                abort();
+    }
+    free(values), free(places), free(text);
+}
+
 int main(int argc, char **argv)
 {
     static uint8_t bytes[LONGEST];
@@ -122,6 +152,8 @@ int main(int argc, char **argv)
             size = change(bytes, size);
         memset(hits, 0, sizeof hits);
         call(bytes, size);
+        call_for_request(bytes, size, 0);
+        call_for_request(bytes, size, 1);
         if (is_new())
             keep(bytes, size);
     }

@@ -1,4 +1,5 @@
-"""What the fuzzer calls: each target reads bytes as a file of a user's, and raises if that ends in any way but two.
+"""What the fuzzer calls: each target reads bytes as a file of a user's, or a request of a client's, and raises if that
+ends in any way but two.
 
 The two are a value that is right, and a `UserError`. What is right is asked of a second reader: the standard library's,
 and for lines the kernel's plain form as well.
@@ -25,6 +26,9 @@ from object2vec.data.vocabulary import read_vocabulary
 from object2vec.errors import UserError
 from object2vec.hyperparameters import parse
 from object2vec.model.pretrained import load_pretrained
+from object2vec.serving import wire
+from object2vec.serving.instances import Instances
+from object2vec.serving.negotiation import JSON_LINES, Content
 
 #: Seconds of the processor that one input may take.
 LIMIT = 1.0
@@ -60,6 +64,17 @@ def channel(data: bytes) -> None:
             expect(set(pairs.labels.tolist()) <= {0.0, 1.0}, "a label that is no class")
 
 
+def requests(data: bytes) -> None:
+    """A request, as a document and as lines: what the kernel takes, the plain form takes as well, and as the same."""
+    for content in (Content(), Content(type=JSON_LINES)):
+        plain = value_or_none(lambda content=content: wire.decode_plain(data, content))
+        other = value_or_none(lambda content=content: wire.decode_any(data, content))
+        if plain is None:
+            continue
+        expect(other is not None, "the kernel takes what the plain form refuses")
+        expect(asked(plain) == asked(other), "the kernel and the plain form read other instances")
+
+
 def vocabulary(data: bytes) -> None:
     """A vocabulary: the object that the standard library reads, with ids in range."""
     with file_of(data) as path:
@@ -82,7 +97,7 @@ def embeddings(data: bytes) -> None:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    target.__name__: target for target in (lines, channel, vocabulary, embeddings)
+    target.__name__: target for target in (lines, channel, requests, vocabulary, embeddings)
 }
 
 
@@ -107,6 +122,15 @@ def rows(parts: list[kernels.Lines]) -> Rows:
         sides = [np.split(part.values[side], np.cumsum(part.lengths[side]))[:-1] for side in (0, 1)]
         found += [(a.tolist(), b.tolist(), label) for a, b, label in zip(*sides, part.labels.tolist(), strict=True)]
     return found
+
+
+def asked(instances: Instances) -> list[object]:
+    """Whose each sequence of a side is, and what, by name."""
+    return [
+        [(instances.name(int(row)), tokens.tolist()) for row, tokens in zip(column.rows, sequences, strict=True)]
+        for column in instances.columns
+        for sequences in [np.split(column.sequences.values, column.sequences.offsets[1:-1]) if len(column) else []]
+    ]
 
 
 def written(data: bytes, most: tuple[int, int]) -> Iterator[tuple[list[int], list[int], float]]:
