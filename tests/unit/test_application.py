@@ -220,6 +220,21 @@ def test_many_lines_leave_in_parts(predictor: Predictor) -> None:
     np.testing.assert_allclose(np.array(got, np.float32), wanted, atol=1e-6)
 
 
+def test_a_long_array_leaves_in_parts(predictor: Predictor) -> None:
+    """As one array, so that its memory does not grow with the body; what would not be one is refused before."""
+    client = create_app(predictor).test_client()
+    lines = [f'{{"in0": [{n % 8 + 1}]}}' for n in range(2 * ROWS + 3)]
+    headers = {"Content-Type": JSON_LINES, "Accept": "application/x-npy"}
+    reply = client.post("/invocations", data="\n".join(lines), headers=headers)
+    parts = list(reply.iter_encoded())
+    assert len(parts) == 3
+    wanted = predictor.encode([[n % 8 + 1] for n in range(2 * ROWS + 3)], "in0")
+    np.testing.assert_array_equal(np.load(io.BytesIO(b"".join(parts)), allow_pickle=False), wanted)
+    for last in ('{"in1": [1]}', '{"in0": [1], "in1": [1]}'):
+        reply = client.post("/invocations", data="\n".join([*lines, last]), headers=headers)
+        assert refused(reply, 400, "RequestError").startswith("application/x-npy is one array")
+
+
 @pytest.mark.parametrize("records", [1, 3, 100])
 def test_batch_transform_cuts_a_file_anywhere(predictor: Predictor, records: int) -> None:
     """SingleRecord or MultiRecord, with the newline that a record may end in: as many answers, in their order."""

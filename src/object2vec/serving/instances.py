@@ -84,6 +84,11 @@ class Instances:
     def __len__(self) -> int:
         return len(self.numbers)
 
+    @property
+    def alike(self) -> bool:
+        """Whether all of them have the same sides."""
+        return all(len(column) in (0, len(self)) for column in self.columns)
+
     def name(self, row: int) -> str:
         """The words that a message has for an instance: `instances[3]`, `line 4`."""
         return self.label.format(self.numbers[row])

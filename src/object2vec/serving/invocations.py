@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from itertools import chain
 from threading import Semaphore
 from typing import Final
 
@@ -79,8 +80,12 @@ class Invocations:
         answers = self._turns.answer(question)
         if wishes.digits is not None:
             answers = (part.rounded(wishes.digits) for part in answers)
-        if question.long and kind != NPY:
-            return Reply(body=wire.encode_parts(answers, kind), type=kind)
+        if question.long:
+            if kind == NPY and not instances.alike:
+                raise RequestError(wire.ONE_ARRAY)
+            parts = wire.encode_array(answers, question.count) if kind == NPY else wire.encode_parts(answers, kind)
+            first = next(parts)  # before the status leaves, so that what goes wrong at once has one of its own
+            return Reply(body=chain((first,), parts), type=kind)
         return Reply(body=(wire.encode(answers, kind),), type=kind)
 
     def _decode(self, body: bytes, content: Content) -> Instances:

@@ -26,6 +26,7 @@ from object2vec.serving.negotiation import JSON, JSON_LINES, NPY, Content
 
 #: What a body of answers begins with, has between them, and ends with.
 FRAMES: Final = {JSON: (b'{"predictions":[', b",", b"]}"), JSON_LINES: (b"", b"\n", b"")}
+ONE_ARRAY: Final = f"{NPY} is one array, wanted instances that are all pairs or all of the same side"
 # What the built-in says to a body without `instances`; clients look for it.
 REFUSED: Final = "unable to evaluate payload provided"
 
@@ -78,7 +79,8 @@ def encode(answers: Iterable[Answers], kind: str) -> bytes:
         RequestError: it is to be one array, and the answers are of several kinds.
     """
     if kind == NPY:
-        return _encode_array(answers)
+        answers = list(answers)
+        return b"".join(encode_array(answers, sum(part.count for part in answers)))
     return b"".join(encode_parts(answers, kind))
 
 
@@ -93,14 +95,27 @@ def encode_parts(answers: Iterable[Answers], kind: str) -> Iterator[bytes]:
         yield end if before is between else before + end
 
 
-def _encode_array(answers: Iterable[Answers]) -> bytes:
-    """Write vectors as numpy does: float32, (N, D)."""
-    alike = [part.alike for part in answers]
-    vectors = [found[1] for found in alike if found is not None]
-    if len(vectors) < len(alike) or len({found[0] for found in alike if found is not None}) > 1:
-        raise RequestError(f"{NPY} is one array, wanted instances that are all pairs or all of the same side")
+def encode_array(answers: Iterable[Answers], count: int) -> Iterator[bytes]:
+    """Write the vectors of `count` answers as numpy does, float32 (count, D), in parts, each when it is asked for.
+
+    Raises:
+        RequestError: answers are of several kinds.
+    """
+    first: tuple[str, int] | None = None
+    for part in answers:
+        key, vectors = part.alike or ("", np.empty((0, 0), np.float32))
+        kind = key, vectors.shape[1]
+        if not key or kind != (first or kind):
+            raise RequestError(ONE_ARRAY)
+        yield vectors.tobytes() if first else _array_header((count, kind[1])) + vectors.tobytes()
+        first = kind
+    if first is None:
+        yield _array_header((0, 0))
+
+
+def _array_header(shape: tuple[int, int]) -> bytes:
     file = io.BytesIO()
-    np.save(file, np.concatenate(vectors) if vectors else np.empty((0, 0), np.float32), allow_pickle=False)
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
     return file.getvalue()
 
 
