@@ -24,6 +24,7 @@ from object2vec.sagemaker.serving import (
     serve,
     start,
 )
+from object2vec.serving.room import COLUMNS
 from small import configured, network_of
 
 FOUR = Machine(cpus=4, memory=2**33, gpu=False)
@@ -105,6 +106,15 @@ def test_payload(environment: dict[str, str], wanted: int | None) -> None:
 def test_memory_for_bodies(memory: int, bodies: int) -> None:
     """What is left beside the server is the workers', in equal parts; there has to be some in any case."""
     assert Machine(cpus=4, memory=memory * MB, gpu=False).bodies(4, 0) == bodies * MB
+
+
+@pytest.mark.parametrize("memory", [1400 * MB, 2**32, 2**36])
+def test_a_multi_model_endpoint_takes_the_longest_body_too(memory: int) -> None:
+    """Its models do not take the memory for it."""
+    given = settings(Machine(cpus=2, memory=memory, gpu=False), SAGEMAKER_MULTI_MODEL="true")
+    assert given.max_payload is not None
+    assert given.bodies >= COLUMNS * given.max_payload
+    assert given.machine.room(2) + 2 * given.bodies + SERVER == memory
 
 
 def test_empty_variables_are_not_set() -> None:

@@ -66,13 +66,17 @@ class Machine:
         # One model on a GPU: its memory is what is scarce, and it works on one request at a time.
         return 1 if self.gpu else max(1, min(self.cpus, (self.memory - SERVER - weights) // WORKER))
 
-    def room(self, workers: int) -> int:
-        """Bytes that the models of a multi-model endpoint may take."""
-        return max(0, self.memory - SERVER - workers * WORKER)
-
     def bodies(self, workers: int, weights: int) -> int:
         """Bytes that each worker may take for the requests that are under way."""
         return max(WORKER, (self.memory - SERVER - weights) // workers)
+
+    def bodies_beside_models(self, workers: int) -> int:
+        """The same on a multi-model endpoint: a quarter of the memory is for bodies."""
+        return max(WORKER, self.bodies(workers, 0) // 4)
+
+    def room(self, workers: int) -> int:
+        """Bytes that the models of a multi-model endpoint may take."""
+        return max(0, self.memory - SERVER - workers * self.bodies_beside_models(workers))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +129,7 @@ def read_settings(environment: Mapping[str, str], machine: Machine | None = None
         mode=to_mode(given.get("INFERENCE_PREFERRED_MODE", "classification"), "INFERENCE_PREFERRED_MODE", UserError),
         port=_integer(given, "SAGEMAKER_BIND_TO_PORT", 8080, most=65_535),
         workers=workers,
-        bodies=WORKER if multi_model else machine.bodies(workers, weights),
+        bodies=machine.bodies_beside_models(workers) if multi_model else machine.bodies(workers, weights),
         timeout=_integer(given, "SAGEMAKER_MODEL_SERVER_TIMEOUT", TIMEOUT),
         max_payload=payload * MB or None,  # batch transform's 0 means streamed, of any length
         accept=_accept(given.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT")),
