@@ -24,6 +24,7 @@ LIBRARY = Path(__file__).with_name("kernels.so")
 KINDS = {"sgd": 0, "adagrad": 1, "adam": 2}
 #: A text that is shorter, in bytes, is read in less time than another thread needs to begin.
 BRIEF = 2**14
+#: In the order in which head.c numbers them.
 COMPARATORS = ("hadamard", "concat", "abs_diff")
 ACTIVATIONS = ("tanh", "relu", "linear")
 
@@ -217,7 +218,7 @@ def score_pairs_backward(
 class Head(NamedTuple):
     """What `score_tokens` needs of a network, as the kernel takes it; `kept` is what its pointers point to."""
 
-    tables: tuple[c_void_p, c_void_p, c_int64]
+    tables: tuple[object, ...]
     layers: tuple[object, ...]
     widest: int
     scores: int
@@ -237,13 +238,14 @@ class Head(NamedTuple):
         )
         widths = np.array([layers[0][0].shape[1], *(len(bias) for _, bias in layers)], np.int64)
         codes = np.array([COMPARATORS.index(name) for name in comparators], np.int64)
-        sizes = c_int64(len(codes)), c_int64(len(layers)), c_int64(ACTIVATIONS.index(activation))
-        arrays = (c_void_p(array.ctypes.data) for array in (codes, weights, biases, widths))
-        at_codes, *at_layers = arrays
-        pointers = (c_void_p(tables[0].data_ptr()), c_void_p(tables[1].data_ptr()), c_int64(tables[0].shape[1]))
-        described = (at_codes, sizes[0], *at_layers, *sizes[1:])
-        kept = (*tables, *layers, codes, weights, biases, widths)
-        return cls(pointers, described, int(widths.max()), int(widths[-1]), kept)
+        described = codes, len(codes), weights, biases, widths, len(layers), ACTIVATIONS.index(activation)
+        return cls(
+            tables=tuple(map(_argument, (*tables, tables[0].shape[1]))),
+            layers=tuple(map(_argument, described)),
+            widest=int(widths.max()),
+            scores=int(widths[-1]),
+            kept=(*tables, *layers, codes, weights, biases, widths),
+        )
 
 
 def score_tokens(head: Head, tokens: tuple[Int32, Int32]) -> Float32:

@@ -131,7 +131,7 @@ def read_settings(environment: Mapping[str, str], machine: Machine | None = None
         workers=workers,
         bodies=machine.bodies_beside_models(workers) if multi_model else machine.bodies(workers, weights),
         timeout=_integer(given, "SAGEMAKER_MODEL_SERVER_TIMEOUT", TIMEOUT),
-        max_payload=payload * MB or None,  # batch transform's 0 means streamed, of any length
+        max_payload=payload * MB or None,  # batch transform's 0 means streamed, as long as there is memory for
         accept=_accept(given.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT")),
         machine=machine,
     )

@@ -64,7 +64,7 @@ class Invocations:
 
     def _answer(self, environ: Environ, predictor: Callable[[], Predictor], held: ExitStack) -> Reply:
         def take(length: int) -> None:
-            if length > SHORT:
+            if length > SHORT:  # nearly none is, and asking would take its time
                 held.enter_context(self._room.taken(length))
 
         model = predictor()
@@ -113,7 +113,11 @@ class _Leaving:
         return iter(self._parts)
 
 
-def read_body(environ: Environ, most: int, take: Callable[[int], object] = int) -> bytes:
+def _freely(length: int) -> None:
+    """There is memory for any length."""
+
+
+def read_body(environ: Environ, most: int, take: Callable[[int], None] = _freely) -> bytes:
     """The request's body, however it is sent; `take` is told of bytes before they are read into memory.
 
     Raises:
@@ -136,7 +140,7 @@ def read_body(environ: Environ, most: int, take: Callable[[int], object] = int) 
         raise
 
 
-def _read_length(environ: Environ, length: int, most: int, take: Callable[[int], object]) -> bytes:
+def _read_length(environ: Environ, length: int, most: int, take: Callable[[int], None]) -> bytes:
     if length > most:
         raise _too_long(most)
     take(length)
@@ -146,7 +150,7 @@ def _read_length(environ: Environ, length: int, most: int, take: Callable[[int],
     return body
 
 
-def _read_chunks(environ: Environ, most: int, take: Callable[[int], object]) -> bytes:
+def _read_chunks(environ: Environ, most: int, take: Callable[[int], None]) -> bytes:
     # A limit is not left to what stands in front of us, which may cut a chunked body off there and say nothing.
     parts: list[bytes] = []
     length = 0
