@@ -33,6 +33,24 @@ def test_the_scores_are_torch_s(output: str, activation: str, layers: int, compa
     np.testing.assert_allclose(few, torchs, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("slots", [1, 3, 100])
+def test_what_is_kept_of_a_token_changes_no_score(slots: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit for bit, whether it is computed, read again, or has made way for another's."""
+    hyperparameters = configured()
+    monkeypatch.setattr("object2vec.serving.lookup.KEPT", 8 * hyperparameters.mlp_dim * slots)
+    predictor = Predictor(network_of(hyperparameters), hyperparameters, directory=Path("nowhere"))
+    lookup = predictor._lookup
+    assert lookup is not None
+    assert lookup._head.slots == min(slots, hyperparameters.encoders[0].vocab_size)
+    predictor._lookup = None
+    torchs = predictor.score(PAIRS)
+    predictor._lookup = lookup
+    first = predictor.score(PAIRS)
+    np.testing.assert_allclose(first, torchs, rtol=1e-5, atol=1e-6)
+    for order in ([*range(FEW)], [*reversed(range(FEW))], [0, 0, 3, 3, 1]):
+        np.testing.assert_array_equal(predictor.score([PAIRS[place] for place in order]), first[order])
+
+
 def test_what_is_looked_up() -> None:
     """Single tokens on both sides of few instances, none of them 0, which stands for no token."""
     one, two = Column.of([[1], [2]]), Column.of([[3], [4]])

@@ -7,11 +7,11 @@ for machines without a compiler. Arguments must be contiguous, on the CPU, and o
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
-from ctypes import c_float, c_int64, c_uint32, c_uint64, c_void_p
+from collections.abc import Iterable, Sequence
+from ctypes import byref, c_float, c_int64, c_uint32, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -66,9 +66,16 @@ def _call_briefly(name: str, *arguments: object) -> int:
 def _argument(value: object) -> object:
     if isinstance(value, int):
         return c_int64(value)
-    if isinstance(value, Tensor):
-        return c_void_p(value.data_ptr())
-    return c_void_p(value.ctypes.data) if isinstance(value, np.ndarray) else value
+    return c_void_p(_address(value)) if isinstance(value, Tensor | np.ndarray) else value
+
+
+def _address(value: Tensor | npt.NDArray[Any]) -> int:
+    return value.data_ptr() if isinstance(value, Tensor) else value.ctypes.data
+
+
+def _addresses(pair: Iterable[Tensor | npt.NDArray[Any]]) -> ctypes.Array[c_void_p]:
+    first, second = map(_address, pair)
+    return (c_void_p * 2)(first, second)
 
 
 def pool(table: Tensor, values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
@@ -215,44 +222,61 @@ def score_pairs_backward(
     return gradients[0], gradients[1], d_weight.sum(0)
 
 
-class Head(NamedTuple):
-    """What `score_tokens` needs of a network, as the kernel takes it; `kept` is what its pointers point to."""
+class Head(ctypes.Structure):
+    """What `score_tokens` needs of a network: `struct head` of head.c."""
 
-    tables: tuple[object, ...]
-    layers: tuple[object, ...]
-    widest: int
-    scores: int
-    kept: tuple[object, ...]
+    _fields_: ClassVar = [
+        ("tables", c_void_p * 2),
+        ("dim", c_int64),
+        ("comparators", c_void_p),
+        ("n", c_int64),
+        ("weights", c_void_p),
+        ("biases", c_void_p),
+        ("widths", c_void_p),
+        ("layers", c_int64),
+        ("activation", c_int64),
+        ("joined", c_int64),
+        ("slots", c_int64),
+        ("whose", c_void_p * 2),
+        ("parts", c_void_p * 2),
+    ]
 
-    @classmethod
-    def of(
-        cls,
+    def __init__(
+        self,
         tables: Sequence[Tensor],
         comparators: Sequence[str],
         layers: Sequence[tuple[Tensor, Tensor]],
         activation: str,
-    ) -> Head:
-        """That of two tables (V, D) and of layers, the output's last: weights (to, from), biases (to,); all float32."""
-        weights, biases = (
-            np.array([part.data_ptr() for part in parts], np.uint64) for parts in zip(*layers, strict=True)
-        )
-        widths = np.array([layers[0][0].shape[1], *(len(bias) for _, bias in layers)], np.int64)
+        room: int,
+    ) -> None:
+        """That of two tables (V, D) and of layers, the output's last: weights (to, from), biases (to,); all float32.
+
+        What it computes of rows alone takes `room` bytes at most.
+        """
+        weights, biases = zip(*layers, strict=True)
+        dim, outputs = tables[0].shape[1], len(biases[0])
+        widths = np.array([weights[0].shape[1], *map(len, biases)], np.int64)
         codes = np.array([COMPARATORS.index(name) for name in comparators], np.int64)
-        described = codes, len(codes), weights, biases, widths, len(layers), ACTIVATIONS.index(activation)
-        return cls(
-            tables=tuple(map(_argument, (*tables, tables[0].shape[1]))),
-            layers=tuple(map(_argument, described)),
-            widest=int(widths.max()),
-            scores=int(widths[-1]),
-            kept=(*tables, *layers, codes, weights, biases, widths),
+        places = [np.array([part.data_ptr() for part in parts], np.uint64) for parts in (weights, biases)]
+        joined = dim * comparators.index("concat") if "concat" in comparators else -1
+        slots = min(max(map(len, tables)), max(1, room // (8 * outputs)))
+        whose, parts = np.zeros((2, slots), np.int32), np.zeros((2, slots, outputs), np.float32)  # no memory until used
+        super().__init__(
+            *(_addresses(tables), dim),
+            *(codes.ctypes.data, len(codes)),
+            *(part.ctypes.data for part in (*places, widths)),
+            *(len(layers), ACTIVATIONS.index(activation), joined, slots),
+            *(_addresses(whose), _addresses(parts)),
         )
+        self.widest, self.scores = int(widths.max()), int(widths[-1])
+        self._kept = (tables, layers, widths, codes, places, whose, parts)
 
 
 def score_tokens(head: Head, tokens: tuple[Int32, Int32]) -> Float32:
-    """The outputs (P, C) of pairs of tokens, (P,) each."""
+    """The outputs (P, C) of pairs of tokens other than 0, (P,) each."""
     pairs = len(tokens[0])
     hidden, out = np.empty((2, pairs, head.widest), np.float32), np.empty((pairs, head.scores), np.float32)
-    _call_briefly("score_tokens", *head.tables, *tokens, pairs, *head.layers, hidden, out)
+    _call_briefly("score_tokens", byref(head), *tokens, pairs, hidden, out)
     return out
 
 
@@ -335,8 +359,8 @@ def read_lines(text: bytes, most: tuple[int, int]) -> Lines:
     lengths = np.empty(rows, np.int64), np.empty(rows, np.int64)
     labels, cut, stop = np.empty(rows, np.float64), np.zeros(2, np.int64), np.zeros(2, np.int64)
     bounds = np.array(most, np.int64)
-    pointers = ((c_void_p * 2)(*(column.ctypes.data for column in columns)) for columns in (values, lengths))
-    found = _call("read_lines", text, size, bounds, *pointers, labels, cut, stop[:1], stop[1:])
+    columns = _addresses(values), _addresses(lengths)
+    found = _call("read_lines", text, size, bounds, *columns, labels, cut, stop[:1], stop[1:])
     kept = tuple(column[:found] for column in lengths)
     tokens = tuple(column[: int(length.sum())] for column, length in zip(values, kept, strict=True))
     return Lines((tokens[0], tokens[1]), (kept[0], kept[1]), labels[:found], cut, int(stop[0]), int(stop[1]))

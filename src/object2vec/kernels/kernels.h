@@ -1,8 +1,8 @@
 /* What all kernels share.
  *
- * Plain C over flat arrays: no Python, no torch, no allocation, no state. Built by hatch_build.py where there is a
- * compiler; __init__.py declares the signatures, and each kernel has a plain torch or numpy form beside it in Python.
- * Threads are OpenMP's, those that torch itself uses on a CPU. */
+ * Plain C over flat arrays: no Python, no torch, no allocation, and no state but the caller's. Built by hatch_build.py
+ * where there is a compiler; __init__.py declares the signatures, and each kernel has a plain torch or numpy form beside
+ * it in Python. Threads are OpenMP's, those that torch itself uses on a CPU. */
 #ifndef OBJECT2VEC_KERNELS_H
 #define OBJECT2VEC_KERNELS_H
 

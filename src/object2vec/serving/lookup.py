@@ -1,7 +1,8 @@
 """Scores of a few pairs of single tokens, the request that recommenders send most, of pooled encoders on a CPU.
 
 The encoding of a token is its row of the table, and what is left is the head. For so little torch takes longer to begin
-than to compute, so a kernel does all of it, on the same weights; the scores are equal but for rounding.
+than to compute, so a kernel does all of it, on the same weights; the scores are equal but for rounding. It keeps what the head
+makes of a token alone, half of the first layer where the comparators are the default, for tokens that come again.
 
 Shapes: P pairs, C scores a pair.
 """
@@ -19,6 +20,8 @@ from object2vec.model.encoders import PooledEmbedding
 from object2vec.model.network import Network
 from object2vec.serving.instances import Column
 
+#: Bytes that a model may take in a process for what was computed of its tokens before.
+KEPT: Final = 2**22
 #: More pairs than these are not few: torch's matrix product is faster.
 FEW: Final = 8
 
@@ -39,7 +42,7 @@ class Lookup:
         if not pooled or head is None or not kernels.usable(tables[0]):
             return None
         layers = [(layer.weight, layer.bias) for layer in cast(list[nn.Linear], [*head.layers, head.output])]
-        return cls(kernels.Head.of(tables, head.comparators, layers, activation), softmax=network.softmax)
+        return cls(kernels.Head(tables, head.comparators, layers, activation, KEPT), softmax=network.softmax)
 
     def scores(self, tokens: tuple[Int32, Int32]) -> Float32:
         """The scores (P, C) of pairs of tokens, (P,) each, none of them 0."""

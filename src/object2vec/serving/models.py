@@ -29,6 +29,7 @@ from object2vec.errors import (
     OverloadedError,
     RequestError,
 )
+from object2vec.serving.lookup import KEPT
 from object2vec.serving.predictor import Predictor
 
 PAGE: Final = 100
@@ -207,8 +208,9 @@ class Models:
         return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
 
     def _size(self, path: Path) -> int:
-        weights = path / WEIGHTS
-        return (weights.stat().st_size if weights.is_file() else 0) + self.workers * OVERHEAD
+        file = path / WEIGHTS
+        weights = file.stat().st_size if file.is_file() else 0
+        return weights + self.workers * (OVERHEAD + min(weights, KEPT))
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
