@@ -4,7 +4,8 @@ Or in open loop, where requests are due at a rate, whatever becomes of those bef
 waiting is late, and what it takes is counted from when it was due.
 
 A process of its own, so that it takes no time from a server but the CPU's. `python load.py PORT CLIENTS SECONDS [RATE]`
-with a body on standard input; prints JSON: replies a second, and the seconds that each took.
+with bodies on standard input, a JSON list of texts that are sent in turn; prints JSON: replies a second, and the
+seconds that each took.
 """
 
 from __future__ import annotations
@@ -15,25 +16,24 @@ import socket
 import sys
 import time
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, cycle
 
 
 @dataclass(slots=True)
 class Client:
     port: int
-    request: bytes
     connection: socket.socket = field(init=False)
     started: float = 0.0
     reply: bytes = b""
 
-    def send(self, selector: selectors.BaseSelector) -> None:
+    def send(self, request: bytes, selector: selectors.BaseSelector) -> None:
         """Begin a request, over a new connection where there is none to go on with."""
         self.started, self.reply = time.perf_counter(), b""
         if not hasattr(self, "connection"):
             self.connection = socket.create_connection(("127.0.0.1", self.port))
             self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             selector.register(self.connection, selectors.EVENT_READ, self)
-        self.connection.sendall(self.request)
+        self.connection.sendall(request)
 
     def receive(self, selector: selectors.BaseSelector) -> bool:
         """Read on; whether the reply is whole.
@@ -58,20 +58,27 @@ class Client:
         return True
 
 
-def drive(port: int, clients: int, seconds: float, body: bytes, rate: float | None = None) -> tuple[float, list[float]]:
-    """Replies a second, and the seconds from each request to its reply, ascending; with a rate in open loop."""
+def to_request(body: str) -> bytes:
+    """A body of ASCII with the headers that an invocation has at least."""
     headers = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    request = b"POST /invocations HTTP/1.1\r\n" + headers.encode() + body
+    return f"POST /invocations HTTP/1.1\r\n{headers}{body}".encode()
+
+
+def drive(
+    port: int, clients: int, seconds: float, bodies: list[str], rate: float | None = None
+) -> tuple[float, list[float]]:
+    """Replies a second, and the seconds from each request to its reply, ascending; with a rate in open loop."""
+    requests = cycle(map(to_request, bodies))
     selector = selectors.DefaultSelector()
     taken: list[float] = []
-    idle = [Client(port, request) for _ in range(clients)]
+    idle = [Client(port) for _ in range(clients)]
     started = now = time.perf_counter()
     dues = (started + number / rate if rate else 0.0 for number in count())  # in closed loop all are due at once
     due = next(dues)
     while now < started + seconds or not taken:
         while idle and due <= now:
             client = idle.pop()
-            client.send(selector)
+            client.send(next(requests), selector)
             client.started = due or client.started
             due = next(dues)
         for key, _ in selector.select(max(0.0, due - now) if idle else None):
@@ -85,7 +92,7 @@ def drive(port: int, clients: int, seconds: float, body: bytes, rate: float | No
 
 def main() -> None:
     port, clients, seconds, *due = sys.argv[1:]
-    rate, taken = drive(int(port), int(clients), float(seconds), sys.stdin.buffer.read(), *map(float, due))
+    rate, taken = drive(int(port), int(clients), float(seconds), json.load(sys.stdin), *map(float, due))
     json.dump({"rate": rate, "taken": taken}, sys.stdout)
 
 

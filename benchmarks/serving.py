@@ -33,6 +33,8 @@ from object2vec.sagemaker.serving import arguments as gunicorn_arguments
 from object2vec.sagemaker.serving import read_settings
 
 HERE = Path(__file__).parent
+#: Different requests in turn, or fewer where there are no more.
+BODIES: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,9 @@ def main() -> None:
                 with ExitStack() as stack:
                     ports = {name: stack.enter_context(serving(name, model)) for name in sorted(names)}
                     for case in cases:
-                        body = body_of(pairs, case.instances)
+                        bodies = bodies_of(pairs, case.instances)
                         chosen = {name: ports[name] for name in ("object2vec", *case.peers)}
-                        measured.append(report(workload, case, measure(chosen, case, body, arguments)))
+                        measured.append(report(workload, case, measure(chosen, case, bodies, arguments)))
     about = {"load": os.getloadavg()[0], "torch": torch.__version__}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(about | {"cases": measured}, indent=1) + "\n")
@@ -115,11 +117,15 @@ def write_model(directory: Path, workload: Workload) -> None:
     artifact.save(directory, network, workload.hyperparameters, training={}, vocabularies={})
 
 
-def body_of(pairs: Pairs, instances: int) -> bytes:
-    """A request about the first pairs, as `json.dumps` writes it."""
-    sides = [np.split(side.values[: side.offsets[instances]], side.offsets[1:instances]) for side in pairs.sides]
-    records = [{"in0": in0.tolist(), "in1": in1.tolist()} for in0, in1 in zip(*sides, strict=True)]
-    return json.dumps({"instances": records}).encode()
+def bodies_of(pairs: Pairs, instances: int) -> str:
+    """Requests about different pairs, from all over them, as `json.dumps` writes them; as `load.py` reads them."""
+    starts = np.linspace(0, len(pairs) - instances, min(BODIES, len(pairs) // instances), dtype=np.int64)
+    return json.dumps([_body_of(pairs, range(start, start + instances)) for start in starts])
+
+
+def _body_of(pairs: Pairs, rows: range) -> str:
+    tokens = [[side.part(row, row + 1).values.tolist() for side in pairs.sides] for row in rows]
+    return json.dumps({"instances": [{"in0": in0, "in1": in1} for in0, in1 in tokens]})
 
 
 @contextmanager
@@ -170,21 +176,22 @@ def wait(port: int, process: subprocess.Popen[bytes]) -> None:
     raise RuntimeError("a server did not start")
 
 
-def measure(ports: Mapping[str, int], case: Case, body: bytes, arguments: argparse.Namespace) -> dict[str, list[Turn]]:
+def measure(ports: Mapping[str, int], case: Case, bodies: str, arguments: argparse.Namespace) -> dict[str, list[Turn]]:
     """The turns of each server."""
     for port in ports.values():
-        drive(port, case, arguments.seconds / 2, body)  # warm up
+        drive(port, case, arguments.seconds / 2, bodies)  # warm up
     rows: dict[str, list[Turn]] = {name: [] for name in ports}
     for _ in range(arguments.rounds):
         for name, port in ports.items():
-            rows[name].append(drive(port, case, arguments.seconds, body))
+            rows[name].append(drive(port, case, arguments.seconds, bodies))
     return rows
 
 
-def drive(port: int, case: Case, seconds: float, body: bytes) -> Turn:
+def drive(port: int, case: Case, seconds: float, bodies: str) -> Turn:
     rate = [] if case.rate is None else [str(case.rate)]
     command = [sys.executable, str(HERE / "load.py"), str(port), str(case.clients), str(seconds), *rate]
-    said: dict[str, Any] = json.loads(subprocess.run(command, input=body, stdout=subprocess.PIPE, check=True).stdout)
+    done = subprocess.run(command, input=bodies, stdout=subprocess.PIPE, text=True, check=True)
+    said: dict[str, Any] = json.loads(done.stdout)
     return Turn(said["rate"], said["taken"])
 
 

@@ -1,8 +1,8 @@
 """Scores of a few pairs of single tokens, the request that recommenders send most, of pooled encoders on a CPU.
 
 The encoding of a token is its row of the table, and what is left is the head. For so little torch takes longer to begin
-than to compute, so a kernel does all of it, on the same weights; the scores are equal but for rounding. It keeps what the head
-makes of a token alone, half of the first layer where the comparators are the default, for tokens that come again.
+than to compute, so a kernel does all of it, on the same weights; the scores are equal but for rounding. It keeps what
+the head makes of a token alone, half of the first layer by the default comparators, for tokens that come again.
 
 Shapes: P pairs, C scores a pair.
 """
