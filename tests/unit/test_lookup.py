@@ -33,15 +33,18 @@ def test_the_scores_are_torch_s(output: str, activation: str, layers: int, compa
     np.testing.assert_allclose(few, torchs, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("slots", [1, 3, 100])
-def test_what_is_kept_of_a_token_changes_no_score(slots: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("rows", "slots"), [(0, (1, 1)), (6, (3, 3)), (19, (9, 10)), (100, (9, 20))])
+def test_what_is_kept_of_a_token_changes_no_score(
+    rows: int, slots: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Bit for bit, whether it is computed, read again, or has made way for another's."""
-    hyperparameters = configured()
-    monkeypatch.setattr("object2vec.serving.lookup.KEPT", 8 * hyperparameters.mlp_dim * slots)
+    other = {"enc1_max_seq_len": 6, "enc1_vocab_size": 20, "enc1_token_embedding_dim": 4}
+    hyperparameters = configured(enc1_network="pooled_embedding", **other)
+    monkeypatch.setattr("object2vec.serving.lookup.KEPT", 4 * hyperparameters.mlp_dim * rows)
     predictor = Predictor(network_of(hyperparameters), hyperparameters, directory=Path("nowhere"))
     lookup = predictor._lookup
     assert lookup is not None
-    assert lookup._head.slots == min(slots, hyperparameters.encoders[0].vocab_size)
+    assert tuple(lookup._head.slots) == slots
     predictor._lookup = None
     torchs = predictor.score(PAIRS)
     predictor._lookup = lookup

@@ -236,7 +236,7 @@ class Head(ctypes.Structure):
         ("layers", c_int64),
         ("activation", c_int64),
         ("joined", c_int64),
-        ("slots", c_int64),
+        ("slots", c_int64 * 2),
         ("whose", c_void_p * 2),
         ("parts", c_void_p * 2),
     ]
@@ -259,17 +259,24 @@ class Head(ctypes.Structure):
         codes = np.array([COMPARATORS.index(name) for name in comparators], np.int64)
         places = [np.array([part.data_ptr() for part in parts], np.uint64) for parts in (weights, biases)]
         joined = dim * comparators.index("concat") if "concat" in comparators else -1
-        slots = min(max(map(len, tables)), max(1, room // (8 * outputs)))
-        whose, parts = np.zeros((2, slots), np.int32), np.zeros((2, slots, outputs), np.float32)  # no memory until used
+        slots = _shares(max(2, room // (4 * outputs)), len(tables[0]), len(tables[1]))
+        whose = [np.zeros(count, np.int32) for count in slots]
+        parts = [np.zeros((count, outputs), np.float32) for count in slots]  # no memory until one is used
         super().__init__(
             *(_addresses(tables), dim),
             *(codes.ctypes.data, len(codes)),
             *(part.ctypes.data for part in (*places, widths)),
-            *(len(layers), ACTIVATIONS.index(activation), joined, slots),
+            *(len(layers), ACTIVATIONS.index(activation), joined, (c_int64 * 2)(*slots)),
             *(_addresses(whose), _addresses(parts)),
         )
         self.widest, self.scores = int(widths.max()), int(widths[-1])
         self._kept = (tables, layers, widths, codes, places, whose, parts)
+
+
+def _shares(size: int, left: int, right: int) -> tuple[int, int]:
+    """What two get of `size` that want so much: half each, and what the other leaves over."""
+    first = min(left, max(size // 2, size - right))
+    return first, min(right, size - first)
 
 
 def score_tokens(head: Head, tokens: tuple[Int32, Int32]) -> Float32:

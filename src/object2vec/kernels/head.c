@@ -61,8 +61,8 @@ static float activated(float x, int64_t activation)
 /* Tables of a model, (., dim) each, and the head over them. Layer l has weights[l] (widths[l + 1], widths[l]) and
  * biases[l], and all but the last are activated; widths[0] is what the comparators give, of which `concat` gives columns
  * from `joined`, -1 where it is not among them. What the first layer makes of a row there does not depend on the other
- * row, and is kept: that of token t of a side in parts[side] (slots, widths[1]), at t % slots, if whose[side] (slots,) has
- * t there. Token 0 is none. */
+ * row, and is kept: that of token t of a side in parts[side] (slots[side], widths[1]), at t % slots[side], if
+ * whose[side] (slots[side],) has t there. Token 0 is none. */
 struct head {
     const float *tables[2];
     int64_t dim;
@@ -70,7 +70,7 @@ struct head {
     int64_t n;
     const float *const *weights, *const *biases;
     const int64_t *widths;
-    int64_t layers, activation, joined, slots;
+    int64_t layers, activation, joined, slots[2];
     int32_t *whose[2];
     float *parts[2];
 };
@@ -78,7 +78,7 @@ struct head {
 /* Adds to y (widths[1],) what the first layer makes of a row of table `side`. */
 static void add_part(const struct head *head, int64_t side, int32_t token, float *restrict y)
 {
-    const int64_t slot = token % head->slots, outputs = head->widths[1];
+    const int64_t slot = token % head->slots[side], outputs = head->widths[1];
     float *part = head->parts[side] + slot * outputs;
     if (head->whose[side][slot] != token) {
         memset(part, 0, (size_t)outputs * sizeof *part);

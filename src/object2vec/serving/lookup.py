@@ -21,7 +21,7 @@ from object2vec.model.network import Network
 from object2vec.serving.instances import Column
 
 #: Bytes that a model may take in a process for what was computed of its tokens before.
-KEPT: Final = 2**22
+KEPT: Final = 2**23
 #: More pairs than these are not few: torch's matrix product is faster.
 FEW: Final = 8
 
