@@ -55,7 +55,6 @@ FROM base
 ENV PATH=/opt/program:/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     LANG=C.UTF-8 \
-    OMP_WAIT_POLICY=PASSIVE \
     SAGEMAKER_TRAINING_MODULE=object2vec.sagemaker.training:main \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility

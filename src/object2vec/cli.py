@@ -111,8 +111,6 @@ def _train(arguments: argparse.Namespace) -> None:
     stop = Stop()
     with heeded(stop, signal.SIGTERM, signal.SIGINT):
         hyperparameters = _hyperparameters(arguments.hyperparameters)
-        # Threads that wait by spinning take the CPU from those that work, where others share it. Read as torch loads.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
         from object2vec.training.job import Job, run
         from object2vec.training.report import log_to_stdout

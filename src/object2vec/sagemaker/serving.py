@@ -151,6 +151,7 @@ def start(settings: Settings) -> NoReturn:
         (scratch / name).mkdir()
     environment = {
         "OMP_NUM_THREADS": threads,
+        "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait leave the CPU to those that answer
         "MALLOC_ARENA_MAX": "1",  # not one for each of many threads, of which one works at a time
         "PROMETHEUS_MULTIPROC_DIR": str(scratch / "metrics"),
         **os.environ,
