@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from object2vec import kernels
+from object2vec.data import negatives
 from object2vec.data.negatives import NegativeSampler
 
 
@@ -22,8 +23,9 @@ def sampler(
 
 def drawn(made: NegativeSampler, seed: int = 0) -> list[tuple[int, int]]:
     """The rows of the negatives for all rows as they stand: (row of in0, row of in1)."""
-    row0, row1 = made.draw(np.arange(len(made.positive)), np.random.default_rng(seed))
-    return list(zip(row0.tolist(), row1.tolist(), strict=True))
+    rows = made.draw(np.arange(len(made.positive)), np.random.default_rng(seed))
+    assert rows[:, 0].tolist() == list(range(len(made.positive)))
+    return [(row0, row1) for row0, *own in rows.tolist() for row1 in own if row1 >= 0]
 
 
 PAIRS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 7)), min_size=1, max_size=30)
@@ -38,11 +40,11 @@ def test_a_negative_is_never_a_known_positive(
     """
     labels = data.draw(st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0]), min_size=len(pairs), max_size=len(pairs)))
     positive = {pair for pair, label in zip(pairs, labels, strict=True) if label >= 1}
-    negatives = drawn(sampler(pairs, labels, rate, uniform=uniform), seed)
-    for row0, row1 in negatives:
+    found = drawn(sampler(pairs, labels, rate, uniform=uniform), seed)
+    for row0, row1 in found:
         assert labels[row0] >= 1
         assert (pairs[row0][0], pairs[row1][1]) not in positive
-    counts = np.bincount([row0 for row0, _ in negatives], minlength=len(pairs))
+    counts = np.bincount([row0 for row0, _ in found], minlength=len(pairs))
     for row, (first, _) in enumerate(pairs):
         choices = sorted({b for _, b in pairs}) if uniform else [b for _, b in pairs]
         free = sum((first, b) not in positive for b in choices)
@@ -52,28 +54,35 @@ def test_a_negative_is_never_a_known_positive(
             assert counts[row] == rate
 
 
-@given(PAIRS, st.integers(0, 9))
-def test_kernels_draw_the_same(pairs: list[tuple[int, int]], seed: int) -> None:
-    """With the kernels and without them the same negatives are drawn."""
-    with_kernels = drawn(sampler(pairs, rate=3), seed)
+@pytest.mark.parametrize("each", [negatives.EACH, 0])
+@given(PAIRS, st.integers(1, 3), st.booleans(), st.integers(0, 9), st.data())
+def test_kernels_draw_the_same(
+    each: int, pairs: list[tuple[int, int]], rate: int, uniform: bool, seed: int, data: st.DataObject
+) -> None:
+    """With the kernels and without them the same negatives are drawn, and as many are missing; whether each pair of
+    objects has a bit of its own, or those that are partners share a few.
+    """
+    labels = data.draw(st.lists(st.sampled_from([0.0, 1.0]), min_size=len(pairs), max_size=len(pairs)))
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(negatives, "EACH", each)
+        with_kernels = drawn(sampler(pairs, labels, rate, uniform=uniform), seed)
         patch.setattr(kernels, "available", lambda: False)
-        assert drawn(sampler(pairs, rate=3), seed) == with_kernels
+        assert drawn(sampler(pairs, labels, rate, uniform=uniform), seed) == with_kernels
 
 
 def test_a_positive_keeps_its_own_in0() -> None:
     """Users and their items do not get mixed up: the negatives of a row carry that row's user, in runs of `rate`."""
     pairs = [(user, user) for user in range(6)]
-    negatives = drawn(sampler(pairs, rate=3))
-    assert [row0 for row0, _ in negatives] == [row for row in range(6) for _ in range(3)]
+    found = drawn(sampler(pairs, rate=3))
+    assert [row0 for row0, _ in found] == [row for row in range(6) for _ in range(3)]
 
 
 def test_what_cannot_have_a_negative_is_given_up() -> None:
     """A user who has every item gets no negative, and the others get theirs."""
     pairs = [(0, 0), (0, 1), (0, 2), (1, 0)]
-    negatives = drawn(sampler(pairs, rate=2))
-    assert [row0 for row0, _ in negatives] == [3, 3]
-    assert {pairs[row1][1] for _, row1 in negatives} <= {1, 2}
+    found = drawn(sampler(pairs, rate=2))
+    assert [row0 for row0, _ in found] == [3, 3]
+    assert {pairs[row1][1] for _, row1 in found} <= {1, 2}
 
 
 @pytest.mark.parametrize("labels", [[0.0, 0.0], [0.0, 0.9]])
@@ -88,7 +97,7 @@ def test_a_seed_repeats_and_another_differs() -> None:
     assert drawn(made, 1) == drawn(made, 1)
     assert drawn(made, 1) != drawn(made, 2)
     generator, rows = np.random.default_rng(1), np.arange(50)
-    assert not np.array_equal(made.draw(rows, generator)[1], made.draw(rows, generator)[1])
+    assert not np.array_equal(made.draw(rows, generator), made.draw(rows, generator))
 
 
 def test_negatives_come_from_all_rows_alike() -> None:
@@ -127,10 +136,24 @@ def test_too_few_negatives_are_said_once(caplog: pytest.LogCaptureFixture) -> No
 @pytest.mark.parametrize("uniform", [False, True])
 def test_negatives_from_the_rows_themselves(uniform: bool) -> None:
     """A draw that says so takes `in1` from the rows that it is for and no others, all of them in time."""
-    made = sampler([(row, row % 50) for row in range(100)], rate=40, uniform=uniform)
+    made = sampler([(row, row % 50) for row in range(100)], rate=80, uniform=uniform)
     rows = np.arange(20, 90, 10)
-    _, row1 = made.draw(rows, np.random.default_rng(0), from_these=True)
-    assert set(row1.tolist()) <= set(rows.tolist())
-    assert {row % 50 for row in row1.tolist()} == {row % 50 for row in rows.tolist()}
-    _, anywhere = made.draw(rows, np.random.default_rng(0))
-    assert {row % 50 for row in anywhere.tolist()} == set(range(50))
+    row1 = made.draw(rows, np.random.default_rng(0), from_these=True)[:, 1:]
+    assert set(row1.ravel().tolist()) <= set(rows.tolist())
+    assert {row % 50 for row in row1.ravel().tolist()} == {row % 50 for row in rows.tolist()}
+    anywhere = made.draw(rows, np.random.default_rng(0))[:, 1:]
+    assert {row % 50 for row in anywhere.ravel().tolist()} == set(range(50))
+
+
+def test_bits_by_chance_are_settled_by_a_search() -> None:
+    """Among many objects several pairs have one bit; still each known positive is known, and all others are free.
+
+    4,000 pairs of 200,000 by 200,000 objects: of a hundred negatives each none is a positive, and none is missing.
+    """
+    generator = np.random.default_rng(0)
+    pairs = [(int(a), int(b)) for a, b in generator.integers(0, 200_000, (4000, 2))]
+    made = sampler([*pairs, (199_999, 199_999)], rate=100)
+    assert made._known.each == 0
+    found = drawn(made)
+    assert len(found) == 4001 * 100
+    assert not {(pairs[a][0], pairs[b][1]) for a, b in found if max(a, b) < 4000} & set(pairs)

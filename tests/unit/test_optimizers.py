@@ -146,35 +146,40 @@ def test_a_gradient_is_used_once(kind: str) -> None:
 
 
 class Moved(NamedTuple):
-    """Every parameter before and after one step, and its gradient."""
+    """Every parameter before and after steps, and its gradient."""
 
     before: dict[str, Tensor]
     after: dict[str, Tensor]
     gradients: dict[str, Tensor | None]
 
 
-def moved(network: Network, **changes: object) -> Moved:
-    """One step on the same loss."""
+def moved(network: Network, steps: int = 1, **changes: object) -> Moved:
+    """So many steps on the same loss; the gradients are those of the last."""
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
-    output = network(
-        (tokens_of([1, 2], [3]), tokens_of([4], [2, 5])), (torch.tensor([0, 1, 1]), torch.tensor([1, 1, 0]))
-    )
-    output.pow(2).sum().backward()
-    gradients = gradients_of(network)
-    for optimizer in make_optimizers(network, configured(**changes)):
-        optimizer.step()
+    optimizers = make_optimizers(network, configured(**changes))
+    for _ in range(steps):
+        network.zero_grad()
+        output = network(
+            (tokens_of([1, 2], [3]), tokens_of([4], [2, 5])), (torch.tensor([0, 1, 1]), torch.tensor([1, 1, 0]))
+        )
+        output.pow(2).sum().backward()
+        gradients = gradients_of(network)
+        for optimizer in optimizers:
+            optimizer.step()
     after = {name: p.detach() for name, p in network.named_parameters()}
     return Moved(before, after, gradients)
 
 
+@pytest.mark.parametrize("layers", [0, 2])
 @pytest.mark.parametrize("tied", [False, True], ids=["loose", "tied"])
 @pytest.mark.parametrize(
     ("optimizer", "storage"),
     [*((name, "dense") for name in OPTIMIZERS), *((name, "row_sparse") for name in ROW_SPARSE_OPTIMIZERS)],
 )
-def test_every_parameter_moves_downhill(optimizer: str, storage: str, tied: bool) -> None:
+def test_every_parameter_moves_downhill(optimizer: str, storage: str, tied: bool, layers: int) -> None:
     """Each optimizer moves each parameter, against its gradient."""
     changes = {
+        "mlp_layers": layers,
         "optimizer": optimizer,
         "token_embedding_storage_type": storage,
         "tied_token_embedding_weight": tied,
@@ -188,25 +193,30 @@ def test_every_parameter_moves_downhill(optimizer: str, storage: str, tied: bool
         assert (step * gradients[name] <= 0).all(), name
 
 
+@pytest.mark.parametrize("layers", [0, 2])
 @pytest.mark.parametrize("optimizer", ROW_SPARSE_OPTIMIZERS)
-def test_storage_makes_no_difference_to_the_first_step(optimizer: str) -> None:
-    """The first step from the same weights ends in the same place, dense or row-sparse."""
+def test_storage_makes_no_difference_to_rows_that_every_step_touches(optimizer: str, layers: int) -> None:
+    """Steps from the same weights end in the same place, dense or row-sparse, also where the rows' optimizer moves an
+    output layer, which is all else that there is.
+    """
     ends = []
     for storage in ("dense", "row_sparse"):
-        changes = {"optimizer": optimizer, "token_embedding_storage_type": storage, "learning_rate": 0.01}
-        ends.append(moved(network_of(configured(**changes)), **changes).after)
+        changes = {"token_embedding_storage_type": storage, "mlp_layers": layers, "optimizer": optimizer}
+        ends.append(moved(network_of(configured(**changes)), 3, learning_rate=0.01, **changes).after)
     for name, tensor in ends[0].items():
         torch.testing.assert_close(ends[1][name], tensor, msg=name)
 
 
+@pytest.mark.parametrize("layers", [0, 2])
 @pytest.mark.parametrize("storage", ["dense", "row_sparse"])
-def test_weight_decay_is_on_weights_alone(storage: str) -> None:
+def test_weight_decay_is_on_weights_alone(storage: str, layers: int) -> None:
     """With plain gradient descent, decay takes rate · decay · weight off more: of weights, not biases; and in a
     row-sparse table off the rows that were touched.
     """
     ends = []
     for decay in (0.0, 0.5):
         changes = {
+            "mlp_layers": layers,
             "optimizer": "sgd",
             "weight_decay": decay,
             "learning_rate": 0.1,

@@ -97,3 +97,12 @@ def test_a_checksum_is_that_of_all_of_it() -> None:
     sums = [pairs_of(some).checksum for some in [rows, *others]]
     assert len(set(sums)) == len(sums)
     assert pairs_of(rows).checksum == sums[0]
+
+
+@pytest.mark.parametrize(
+    ("lists", "single"),
+    [([], True), ([[3], [1]], True), ([[3], [0]], False), ([[], [1, 2]], False), ([[1], [2, 3]], False), ([[]], False)],
+)
+def test_single_tokens(lists: list[list[int]], single: bool) -> None:
+    """One token each, none of them 0; as many tokens as sequences are not enough."""
+    assert Sequences.of(lists).single is single

@@ -9,6 +9,7 @@ from itertools import count, pairwise
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from object2vec import kernels
 from object2vec.arrays import Float32, Int32, Int64
@@ -29,12 +30,13 @@ class Batch:
     """P pairs over the objects that stand in them.
 
     `objects[side]` holds the sequences to encode; pair p is made of number `index[side][p]` of each side.
-    `index` and `labels` are (P,).
+    `index` and `labels` are (P,). `single` says that each object is one token other than 0.
     """
 
     objects: tuple[Sequences, Sequences]
     index: tuple[Int64, Int64]
     labels: Float32
+    single: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -55,7 +57,7 @@ class Examples:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, places: slice | Int64) -> Examples:
+    def __getitem__(self, places: slice | Int64 | npt.NDArray[np.bool_]) -> Examples:
         return Examples((self.rows[0][places], self.rows[1][places]), self.labels[places])
 
     def __add__(self, other: Examples) -> Examples:
@@ -91,6 +93,7 @@ class Batches:
         (first0, which0), (first1, which1) = pairs.in0.distinct(), pairs.in1.distinct()
         self.which = which0, which1
         self._objects = len(first0), len(first1)
+        self._single = all(side.single for side in self.sides)
         self._run = RUN if pairs.nbytes > LARGE else 1
         self.sampler = (
             NegativeSampler(self.which, pairs.labels, negatives, uniform=uniform_negatives) if negatives else None
@@ -151,14 +154,12 @@ class Batches:
         labels = self.labels[rows]
         if not self.sampler:
             return Examples((rows, rows), labels)
-        place, drawn = self.sampler.draw(rows, generator, from_these=self._run > 1)
-        each = 1 + np.bincount(place, minlength=len(rows))
-        row0 = np.repeat(rows, each)
-        negative = np.ones(len(row0), np.bool_)
-        negative[np.cumsum(each) - each] = False
-        row1 = row0.copy()
-        row1[negative] = drawn
-        return Examples((row0, row1), np.where(negative, np.float32(0), np.repeat(labels, each)))
+        row1 = self.sampler.draw(rows, generator, from_these=self._run > 1)
+        each = np.zeros(row1.shape, np.float32)
+        each[:, 0] = labels
+        examples = Examples((np.repeat(rows, row1.shape[1]), row1.ravel()), each.ravel())
+        there = examples.rows[1] >= 0
+        return examples if there.all() else examples[there]
 
     def _cut(self, examples: Examples) -> tuple[Examples, list[range]]:
         """Where to cut into batches; with buckets, examples whose longer sides fall in one step of `bucket_width` come
@@ -175,19 +176,25 @@ class Batches:
         return examples, [range(at, min(at + self.size, end)) for a, end in buckets for at in range(a, end, self.size)]
 
     def _batch(self, examples: Examples) -> Batch:
-        objects, index = [], []
-        for side in (0, 1):
-            first, place = self._number(side, examples.rows[side])
-            objects.append(self.sides[side].take(first))
-            index.append(place)
-        return Batch((objects[0], objects[1]), (index[0], index[1]), examples.labels)
+        first, place = self._number(examples.rows)
+        objects = self._take(0, first[0]), self._take(1, first[1])
+        return Batch(objects, (place[0], place[1]), examples.labels, single=self._single)
 
-    def _number(self, side: int, rows: Int64) -> tuple[Int64, Int64]:
-        """The first row of each different object among those of P rows, and for each of P which of them it is."""
+    def _take(self, side: int, rows: Int64) -> Sequences:
+        """The objects of rows."""
+        if not self._single:
+            return self.sides[side].take(rows)
+        return Sequences(self.sides[side].values[rows], np.arange(len(rows) + 1))
+
+    def _number(self, rows: tuple[Int64, Int64]) -> tuple[tuple[Int64, Int64], Sequence[Int64] | Int64]:
+        """The first row of each different object among P rows a side, and for each of the P which of them it is."""
         if kernels.available():
-            return kernels.number(rows, self.which[side], self._lut[side])
-        _, first, place = np.unique(self.which[side][rows], return_index=True, return_inverse=True)
-        return rows[first], place
+            return kernels.number(rows, self.which, self._lut)
+        (first0, place0), (first1, place1) = (
+            np.unique(which[own], return_index=True, return_inverse=True)[1:]
+            for which, own in zip(self.which, rows, strict=True)
+        )
+        return (rows[0][first0], rows[1][first1]), (place0, place1)
 
     @cached_property
     def _lut(self) -> tuple[Int32, Int32]:

@@ -57,6 +57,13 @@ class Sequences:
         return max((int(part.lengths.max()) for part in self._parts()), default=0)
 
     @property
+    def single(self) -> bool:
+        """Whether each of the sequences is one token other than 0."""
+        return len(self.values) == len(self) and all(
+            (part.lengths == 1).all() and part.values.all() for part in self._parts()
+        )
+
+    @property
     def without_tokens(self) -> int:
         """How many of the sequences are empty or hold nothing but 0, which stands for no token."""
         count = 0
@@ -83,11 +90,12 @@ class Sequences:
     def take(self, index: Int32 | Int64) -> Sequences:
         """The sequences that `index` names, in its order and as often as it names them."""
         index = index.astype(np.int64, copy=False)
+        if kernels.available():
+            starts = kernels.starts_of(self.offsets, index)
+            return Sequences(kernels.take(self.values, self.offsets, index, starts), starts)
         lengths = self.lengths_of(index)
         offsets = np.zeros(len(index) + 1, np.int64)
         np.cumsum(lengths, out=offsets[1:])
-        if kernels.available():
-            return Sequences(kernels.take(self.values, self.offsets, index, offsets), offsets)
         shift = np.repeat(self.offsets[index] - offsets[:-1], lengths)
         return Sequences(self.values[shift + np.arange(offsets[-1])], offsets)
 

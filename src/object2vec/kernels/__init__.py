@@ -36,7 +36,7 @@ def _library(kind: type[ctypes.CDLL] = ctypes.CDLL) -> ctypes.CDLL | None:
         kernels = kind(str(LIBRARY))
     except OSError:
         return None
-    for name in ("spread", "group", "correct", "distinct", "number", "read_lines", "read_instances"):
+    for name in ("spread", "group", "correct", "distinct", "read_lines", "read_instances", "draw_negatives"):
         getattr(kernels, name).restype = c_int64
     return kernels
 
@@ -73,9 +73,9 @@ def _address(value: Tensor | npt.NDArray[Any]) -> int:
     return value.data_ptr() if isinstance(value, Tensor) else value.ctypes.data
 
 
-def _addresses(pair: Iterable[Tensor | npt.NDArray[Any]]) -> ctypes.Array[c_void_p]:
-    first, second = map(_address, pair)
-    return (c_void_p * 2)(first, second)
+def _addresses(values: Iterable[Tensor | npt.NDArray[Any]]) -> ctypes.Array[c_void_p]:
+    addresses = [*map(_address, values)]
+    return (c_void_p * len(addresses))(*addresses)
 
 
 def pool(table: Tensor, values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
@@ -222,6 +222,48 @@ def score_pairs_backward(
     return gradients[0], gradients[1], d_weight.sum(0)
 
 
+class Moved(NamedTuple):
+    """What an optimizer moves, its state, tensors like it, and `corrections`, Adam's 1 - beta^step."""
+
+    weight: Tensor
+    state: Sequence[Tensor]
+    corrections: tuple[float, float]
+
+
+def step_pairs(
+    kind: str,
+    tables: Sequence[Moved],
+    layer: Sequence[Moved],
+    at: Tensor,
+    tokens: Sequence[Int32],
+    index: Sequence[Int64],
+    labels: Tensor,
+    *,
+    rate: float,
+    decay: float,
+) -> tuple[Tensor, Tensor]:
+    """One step of sgd, adagrad or adam on what P pairs touch, in place: rows of two tables, an output layer.
+
+    The `layer`, weight and bias, is as in `Output`, of one score, which is to be the label, or of two, for the classes
+    0 and 1. Of the different `tokens` of each side, none of them 0, pair p has number `index[side][p]`; `labels` is
+    (P,). Returns the mean loss () and the scores (P, C), but for a constant a pair.
+    """
+    moved = *tables, *layer
+    state = [[*one.state, one.weight, one.weight][:2] for one in moved]  # a kind that keeps less looks at none
+    pointers = (_addresses(part) for part in ([one.weight for one in moved], *zip(*state, strict=True)))
+    corrections = np.array([one.corrections for one in moved], np.float32)
+    counts = np.array([*map(len, tokens)], np.int64)
+    (classes, width), dim = layer[0].weight.shape, tables[0].weight.shape[1]
+    pairs, parts = len(labels), torch.get_num_threads()
+    scores, loss = labels.new_zeros(pairs, classes), labels.new_empty(())
+    slope, sums = np.empty(pairs, np.float32), np.zeros((parts, width + 1), np.float32)
+    d_u, places = np.empty((counts[0], dim), np.float32), np.empty(int(counts.sum()) + 2 + 4 * pairs, np.int64)
+    given = _addresses(tokens), counts, _addresses(index), labels, pairs, classes, dim, width, at
+    settings = KINDS[kind], c_float(rate), c_float(decay), parts
+    _call("step_pairs", *pointers, corrections, *given, *settings, scores, loss, slope, sums, d_u, places)
+    return loss, scores
+
+
 class Head(ctypes.Structure):
     """What `score_tokens` needs of a network: `struct head` of head.c."""
 
@@ -315,14 +357,30 @@ def distinct(values: Int32, offsets: Int64, which: Int32, first: Int32) -> int:
     return int(found[0])
 
 
-def number(rows: Int64, which: Int32, lut: Int32) -> tuple[Int64, Int64]:
-    """Number the objects which[rows] of n rows as they come: the first row of each, and the number of each row's own.
+def number(
+    rows: tuple[Int64, Int64], which: tuple[Int32, Int32], luts: tuple[Int32, Int32]
+) -> tuple[tuple[Int64, Int64], Int64]:
+    """Number the objects which[rows] of n rows a side as they come.
 
-    `lut` is scratch: one int32 an object, all -1 before and after.
+    Returns the first row of each object a side, and the number of each row's object (2, n). `luts` are scratch: one
+    int32 an object, all -1 before and after.
     """
-    first, place = np.empty_like(rows), np.empty_like(rows)
-    found = _call("number", rows, len(rows), which, lut, first, place)
-    return first[:found], place
+    count = len(rows[0])
+    (first0, first1), place, found = (
+        np.empty((2, count), np.int64),
+        np.empty((2, count), np.int64),
+        np.empty(2, np.int64),
+    )
+    given = _addresses(rows), count, _addresses(which), _addresses(luts)
+    _call("number", *given, _addresses((first0, first1)), _addresses(place), found)
+    return (first0[: found[0]], first1[: found[1]]), place
+
+
+def starts_of(offsets: Int64, index: Int64) -> Int64:
+    """Where the n sequences that `index` names, of those with `offsets`, begin one behind the other, (n + 1,)."""
+    starts = np.empty(len(index) + 1, np.int64)
+    _call("starts_of", offsets, index, len(index), starts)
+    return starts
 
 
 def take(values: Int32, offsets: Int64, index: Int64, starts: Int64) -> Int32:
@@ -332,16 +390,45 @@ def take(values: Int32, offsets: Int64, index: Int64, starts: Int64) -> Int32:
     return out
 
 
-def are_partners(
-    rows: tuple[Int64, Int64], which: tuple[Int32, Int32], starts: Int64, partners: Int32
-) -> npt.NDArray[np.bool_]:
-    """Whether object which[1][rows[1]] is a partner of object which[0][rows[0]], for each of n pairs of rows.
+class Partners(NamedTuple):
+    """Which objects are partners: those of object o are partners[starts[o]:starts[o + 1]], ascending.
 
-    The partners of object o are partners[starts[o]:starts[o + 1]], ascending.
+    `bits` has a bit for each pair of objects, `each` of them for an object of side 0; or, where those would be too
+    many, some for each pair of partners, and `each` is 0. One whose bit is 0 is no pair of partners.
     """
-    out = np.empty(len(rows[0]), np.bool_)
-    _call("are_partners", *rows, len(out), *which, starts, partners, out)
-    return out
+
+    starts: Int64
+    partners: Int32
+    bits: npt.NDArray[np.uint8]
+    each: int
+
+
+def mark_pairs(objects: tuple[Int32, Int32], bits: npt.NDArray[np.uint8], each: int) -> None:
+    """Set the bits of n pairs of objects, (n,) each, as `Partners` has them."""
+    _call("mark_pairs", *objects, len(objects[0]), bits, each, 8 * len(bits))
+
+
+def draw_negatives(
+    rows: Int64,
+    positive: npt.NDArray[np.bool_],
+    sources: Int64 | int,
+    which: tuple[Int32, Int32],
+    known: Partners,
+    *,
+    rate: int,
+    seed: int,
+    rounds: int,
+) -> tuple[Int64, int]:
+    """For n rows (n, 1 + rate): each, and behind it what is drawn for it where it is `positive`, -1 for none.
+
+    Any of so many rows is drawn, or of `sources`, until object which[1] of it is no partner of object which[0] of the
+    row, `rounds` times at most. Returns how many were drawn, too.
+    """
+    out = np.empty((len(rows), 1 + rate), np.int64)
+    among = (None, sources) if isinstance(sources, int) else (sources, len(sources))
+    given = rows, len(rows), positive, rate, c_uint64(seed), rounds
+    found = _call("draw_negatives", *given, *among, *which, *known, 8 * len(known.bits), out)
+    return out, found
 
 
 class Lines(NamedTuple):

@@ -18,4 +18,52 @@
 #define CLONES
 #endif
 
+/* Rows of a table lie far apart: memory is asked for them some turns ahead. */
+#define fetch_row(row, dim, to_write)                                                                                    \
+    for (int64_t k = 0; k < (dim); k += 64 / sizeof *(row))                                                              \
+    __builtin_prefetch((row) + k, to_write)
+
+enum { MOST_DIM = 1000 }; /* of token_embedding_dim */
+
+/* What makes a score of a pair u, v, in the order in which a caller says where each begins: u * v, u, v, |u - v|. */
+enum { PRODUCT, LEFT, RIGHT, APART };
+
+/* Sorts pairs by the object that each has of a side, mine (pairs): those of object r, of n, become
+ * places[starts[r]:starts[r + 1]], ascending. starts is (n + 1). */
+void by_object(const int64_t *mine, int64_t pairs, int64_t n, int64_t *starts, int64_t *places);
+
+enum { SGD, ADAGRAD, ADAM };
+
+/* A step of an optimizer: c1 and c2 are Adam's bias corrections, 1 - beta^step. */
+typedef struct {
+    int64_t kind;
+    float rate, decay, c1, c2;
+} Move;
+
+/* Moves a row w (dim) and what is kept beside it against the gradient `slope`, which is scratch then. */
+static inline void move_row(const Move *move, int64_t dim, float *restrict w, float *restrict first,
+                            float *restrict second, float *restrict slope)
+{
+    const float rate = move->rate, decay = move->decay;
+    if (decay != 0)
+        for (int64_t k = 0; k < dim; k++)
+            slope[k] += decay * w[k];
+    if (move->kind == SGD) {
+        for (int64_t k = 0; k < dim; k++)
+            w[k] -= rate * slope[k];
+    } else if (move->kind == ADAGRAD) {
+        for (int64_t k = 0; k < dim; k++) {
+            first[k] += slope[k] * slope[k];
+            w[k] -= rate * slope[k] / (sqrtf(first[k]) + 1e-7f);
+        }
+    } else { /* a division and a root a number: they are what a step costs */
+        const float by = rate / move->c1, root = 1 / sqrtf(move->c2);
+        for (int64_t k = 0; k < dim; k++) {
+            first[k] += 0.1f * (slope[k] - first[k]);
+            second[k] = 0.999f * second[k] + 0.001f * (slope[k] * slope[k]);
+            w[k] -= by * first[k] / (sqrtf(second[k]) * root + 1e-8f);
+        }
+    }
+}
+
 #endif

@@ -66,63 +66,136 @@ void place_objects(const int32_t *values, const int64_t *offsets, const int32_t 
 
 /* Numbers the objects which[rows[j]] of n rows as they come: the first row of each into first (n), the number of each
  * row's into place (n). `lut` is scratch, one an object, all -1 before and after. Returns how many different ones there
- * are. */
-int64_t number(const int64_t *rows, int64_t n, const int32_t *which, int32_t *lut, int64_t *first, int64_t *place)
+ * are. Without a branch: whether an object is new is hard to guess. */
+static int64_t number_side(const int64_t *rows, int64_t n, const int32_t *which, int32_t *lut, int64_t *first, int64_t *place)
 {
     int64_t found = 0;
     for (int64_t j = 0; j < n; j++) {
-        const int32_t object = which[rows[j]];
-        if (lut[object] < 0) {
-            lut[object] = (int32_t)found;
-            first[found++] = rows[j];
-        }
-        place[j] = lut[object];
+        int32_t *own = lut + which[rows[j]];
+        if (j + 16 < n)
+            __builtin_prefetch(which + rows[j + 16]);
+        const int is_new = *own < 0;
+        const int32_t number = is_new ? (int32_t)found : *own;
+        *own = number;
+        place[j] = number;
+        first[found] = rows[j];
+        found += is_new;
     }
     for (int64_t r = 0; r < found; r++)
         lut[which[first[r]]] = -1;
     return found;
 }
 
+/* The same for both sides of pairs of rows; how many different ones there are of side s goes into found[s]. */
+void number(const int64_t *const *rows, int64_t n, const int32_t *const *which, int32_t *const *luts, int64_t *const *first,
+            int64_t *const *place, int64_t *found)
+{
+#pragma omp parallel for schedule(static) if (n > 1024)
+    for (int s = 0; s < 2; s++)
+        found[s] = number_side(rows[s], n, which[s], luts[s], first[s], place[s]);
+}
+
+/* Where the sequences that `index` (n) names are to begin, one behind the other, into out (n + 1). */
+void starts_of(const int64_t *offsets, const int64_t *index, int64_t n, int64_t *out)
+{
+    out[0] = 0;
+    for (int64_t j = 0; j < n; j++)
+        out[j + 1] = out[j] + offsets[index[j] + 1] - offsets[index[j]];
+}
+
 /* Copies the sequences that `index` (n) names to where out_offsets (n + 1) says, one behind the other. */
 void take(const int32_t *values, const int64_t *offsets, const int64_t *index, int64_t n, const int64_t *out_offsets,
           int32_t *out)
 {
-    for (int64_t j = 0; j < n; j++)
-        memcpy(out + out_offsets[j], values + offsets[index[j]],
-               (size_t)(out_offsets[j + 1] - out_offsets[j]) * sizeof *out);
+    for (int64_t j = 0; j < n; j++) {
+        const int32_t *from = values + offsets[index[j]];
+        const int64_t length = out_offsets[j + 1] - out_offsets[j];
+        if (length == 1)
+            out[out_offsets[j]] = *from;
+        else
+            memcpy(out + out_offsets[j], from, (size_t)length * sizeof *out);
+    }
 }
 
-enum { MOST_AT_ONCE = 8 };
-
-/* Which of n objects are among the `left` partners that begin at `partners`, ascending. The searches take their steps
- * together, so that they wait for memory together, and without a branch to guess: half of the guesses would be wrong. */
-static void search(const int32_t *partners, int64_t left, const int32_t *objects, int64_t n, uint8_t *out)
+/* Which of `count` bits stands for a pair of objects: its own where there are `each` for every object0; else one by chance,
+ * that others may have too. */
+static uint64_t bit_of(int32_t object0, int32_t object1, int64_t each, int64_t count)
 {
-    const int32_t *at[MOST_AT_ONCE];
-    const int any = left > 0;
-    for (int64_t i = 0; i < n; i++)
-        at[i] = partners;
+    if (each)
+        return (uint64_t)(object0 * each + object1);
+    const uint64_t key = ((uint64_t)(uint32_t)object0 << 32) | (uint32_t)object1;
+    return (uint64_t)((unsigned __int128)((key ^ key >> 29) * 0x9e3779b97f4a7c15u) * (uint64_t)count >> 64);
+}
+
+/* Sets the bits of the pairs of objects object0[j] and object1[j], n of them. */
+void mark_pairs(const int32_t *object0, const int32_t *object1, int64_t n, uint8_t *bits, int64_t each, int64_t count)
+{
+    for (int64_t j = 0; j < n; j++) {
+        const uint64_t bit = bit_of(object0[j], object1[j], each, count);
+        bits[bit >> 3] |= (uint8_t)(1 << (bit & 7));
+    }
+}
+
+/* Whether an object is among the `left` partners that begin at `partners`, ascending. Without a branch: half of the
+ * guesses would be wrong. */
+static uint8_t search(const int32_t *partners, int64_t left, int32_t object)
+{
+    if (left == 0)
+        return 0;
     for (; left > 1; left -= left / 2)
-        for (int64_t i = 0; i < n; i++)
-            at[i] += at[i][left / 2 - 1] < objects[i] ? left / 2 : 0;
-    for (int64_t i = 0; i < n; i++)
-        out[i] = (uint8_t)(any && *at[i] == objects[i]);
+        partners += partners[left / 2 - 1] < object ? left / 2 : 0;
+    return *partners == object;
 }
 
-/* Whether object which1[row1[j]] is among the partners of object which0[row0[j]], for each of n pairs of rows: the
- * partners of object o lie in partners[starts[o]:starts[o + 1]], ascending. */
-void are_partners(const int64_t *row0, const int64_t *row1, int64_t n, const int32_t *which0, const int32_t *which1,
-                  const int64_t *starts, const int32_t *partners, uint8_t *out)
+/* Whether object1 is among the partners of object0, which lie in partners[starts[object0]:starts[object0 + 1]], ascending.
+ * The bits of all such pairs were set by mark_pairs, so that few others need a search, or none. */
+static int are_partners(int32_t object0, int32_t object1, const int64_t *starts, const int32_t *partners,
+                        const uint8_t *bits, int64_t each, int64_t count)
 {
-#pragma omp parallel for schedule(static) if (n > 4096)
-    for (int64_t from = 0; from < n; from += 1024) {
-        const int64_t to = from + 1024 < n ? from + 1024 : n;
-        for (int64_t j = from, count; j < to; j += count) { /* rows that follow one another often have one in0 */
-            int32_t objects[MOST_AT_ONCE];
-            for (count = 0; count < MOST_AT_ONCE && j + count < to && row0[j + count] == row0[j]; count++)
-                objects[count] = which1[row1[j + count]];
-            const int64_t start = starts[which0[row0[j]]];
-            search(partners + start, starts[which0[row0[j]] + 1] - start, objects, count, out + j);
+    const uint64_t bit = bit_of(object0, object1, each, count);
+    if (!(bits[bit >> 3] >> (bit & 7) & 1))
+        return 0;
+    return each ||
+           search(partners + starts[object0], starts[object0 + 1] - starts[object0], object1);
+}
+
+/* The random number of a place: splitmix64, after Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
+ * 2014. */
+static uint64_t random_at(uint64_t seed, uint64_t place)
+{
+    uint64_t z = seed + (place + 1) * 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+/* Draws `rate` rows for each of n rows that is positive, any of `count` alike, or of sources (count) where that is not
+ * NULL, until its object1 is no partner of the row's object0, `rounds` times at most. Into out (n, 1 + rate) go each row
+ * and what was drawn for it, -1 for none. Returns how many were drawn. */
+int64_t draw_negatives(const int64_t *rows, int64_t n, const uint8_t *positive, int64_t rate, uint64_t seed, int64_t rounds,
+                       const int64_t *sources, int64_t count, const int32_t *which0, const int32_t *which1,
+                       const int64_t *starts, const int32_t *partners, const uint8_t *bits, int64_t each, int64_t size,
+                       int64_t *out)
+{
+    int64_t found = 0;
+#pragma omp parallel for schedule(static) reduction(+ : found) if (n * rate > 4096)
+    for (int64_t i = 0; i < n; i++) {
+        const int32_t object0 = which0[rows[i]];
+        int64_t *own = out + i * (1 + rate);
+        *own++ = rows[i];
+        for (int64_t k = 0; k < rate; k++) {
+            own[k] = -1;
+            for (int64_t round = 0; positive[rows[i]] && round < rounds; round++) {
+                const uint64_t number = random_at(seed, (uint64_t)((i * rate + k) * rounds + round));
+                const int64_t at = (int64_t)((unsigned __int128)number * (uint64_t)count >> 64);
+                const int64_t row = sources ? sources[at] : at;
+                if (are_partners(object0, which1[row], starts, partners, bits, each, size))
+                    continue;
+                own[k] = row;
+                found++;
+                break;
+            }
         }
     }
+    return found;
 }

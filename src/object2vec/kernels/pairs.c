@@ -4,8 +4,6 @@
  * below 0 says that there is none. */
 #include "kernels.h"
 
-enum { PRODUCT, LEFT, RIGHT, APART };
-
 typedef struct {
     const float *weight;
     int64_t classes, dim, width;
@@ -96,9 +94,7 @@ CLONES void gradient_one(const Output *output, int left, const float *restrict u
     }
 }
 
-/* Sorts pairs by the object that each has of a side, mine (pairs): those of object r, of n, become
- * places[starts[r]:starts[r + 1]], ascending. starts is (n + 1). */
-static void by_object(const int64_t *mine, int64_t pairs, int64_t n, int64_t *starts, int64_t *places)
+void by_object(const int64_t *mine, int64_t pairs, int64_t n, int64_t *starts, int64_t *places)
 {
     memset(starts, 0, (size_t)(n + 1) * sizeof *starts);
     for (int64_t p = 0; p < pairs; p++)

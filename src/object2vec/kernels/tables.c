@@ -1,11 +1,6 @@
 /* Token embeddings. A table is (V, dim); n bags of ids lie in values[offsets[i]:offsets[i + 1]]. */
 #include "kernels.h"
 
-/* Rows of a table lie far apart: memory is asked for them some turns ahead. */
-#define fetch_row(row, dim, to_write)                                                                                    \
-    for (int64_t k = 0; k < (dim); k += 64 / sizeof *(row))                                                              \
-    __builtin_prefetch((row) + k, to_write)
-
 CLONES void pool_one(const float *restrict table, int64_t dim, const int64_t *values, int64_t n, float *restrict mean,
                      float *restrict scale)
 {
@@ -85,15 +80,12 @@ int64_t group(const int64_t *values, const int64_t *origin, int64_t n, int32_t *
     return found;
 }
 
-enum { SGD, ADAGRAD, ADAM };
-enum { MOST_DIM = 1000 }; /* of token_embedding_dim */
-
 /* What a step needs beside its rows; see step_rows. */
 typedef struct {
-    int64_t kind, dim;
+    Move move;
+    int64_t dim;
     const int64_t *origins;
     const float *scale, *gradient;
-    float rate, decay, c1, c2;
 } Step;
 
 CLONES void step_one(const Step *step, float *restrict w, float *restrict first, float *restrict second, int64_t from,
@@ -101,31 +93,14 @@ CLONES void step_one(const Step *step, float *restrict w, float *restrict first,
 {
     float slope[MOST_DIM];
     const int64_t dim = step->dim;
-    const float rate = step->rate, decay = step->decay, c1 = step->c1, c2 = step->c2;
-    for (int64_t k = 0; k < dim; k++)
-        slope[k] = decay * w[k];
+    memset(slope, 0, (size_t)dim * sizeof *slope);
     for (int64_t j = from; j < to; j++) {
         const float *restrict g = step->gradient + step->origins[j] * dim;
         const float s = step->scale[step->origins[j]];
         for (int64_t k = 0; k < dim; k++)
             slope[k] += s * g[k];
     }
-    if (step->kind == SGD) {
-        for (int64_t k = 0; k < dim; k++)
-            w[k] -= rate * slope[k];
-    } else if (step->kind == ADAGRAD) {
-        for (int64_t k = 0; k < dim; k++) {
-            first[k] += slope[k] * slope[k];
-            w[k] -= rate * slope[k] / (sqrtf(first[k]) + 1e-7f);
-        }
-    } else {
-        const float by = rate / c1, root = 1 / sqrtf(c2); /* a division and a root a number: they are what a step costs */
-        for (int64_t k = 0; k < dim; k++) {
-            first[k] += 0.1f * (slope[k] - first[k]);
-            second[k] = 0.999f * second[k] + 0.001f * (slope[k] * slope[k]);
-            w[k] -= by * first[k] / (sqrtf(second[k]) * root + 1e-8f);
-        }
-    }
+    move_row(&step->move, dim, w, first, second, slope);
 }
 
 /* One step of an optimizer on the rows that a batch touched, its gradient summed on the way.
@@ -136,7 +111,7 @@ CLONES void step_one(const Step *step, float *restrict w, float *restrict first,
 void step_rows(int64_t kind, float *table, float *first, float *second, int64_t dim, const int64_t *rows, int64_t n,
                const int64_t *starts, const int64_t *origins, const float *scale, const float *gradient, float rate, float decay, float c1, float c2)
 {
-    const Step step = {kind, dim, origins, scale, gradient, rate, decay, c1, c2};
+    const Step step = {{kind, rate, decay, c1, c2}, dim, origins, scale, gradient};
 #pragma omp parallel for schedule(dynamic, 64)
     for (int64_t r = 0; r < n; r++) {
         const int64_t at = rows[r] * dim;

@@ -23,6 +23,7 @@ from object2vec.training.averaging import WeightAverage
 from object2vec.training.checkpoints import Checkpoints
 from object2vec.training.distributed import ALONE, Exchange, Group
 from object2vec.training.early_stopping import EarlyStopping
+from object2vec.training.fused import FusedStep
 from object2vec.training.gradients import leave_gradients, output_of
 from object2vec.training.objective import Metrics, Objective
 from object2vec.training.optimizers import make_optimizers, unmoved
@@ -129,6 +130,8 @@ class Trainer:
         self.exchange = Exchange(group, network)
         self.objective = Objective(regression=hyperparameters.regression)
         self.optimizers: Sequence[torch.optim.Optimizer] = make_optimizers(network, hyperparameters)
+        alone = group.size == 1
+        self._fused = FusedStep.of(network, self.optimizers) if alone else None
         self.early_stopping = EarlyStopping(
             patience=hyperparameters.early_stopping_patience, tolerance=hyperparameters.early_stopping_tolerance
         )
@@ -241,9 +244,10 @@ class Trainer:
             self.checkpoints.save(state.collect(self, metrics))
 
     def _step(self, batch: Batch) -> tuple[float, Tensor, Tensor]:
-        loss, output, labels = leave_gradients(self.network, self.objective, batch, self.exchange.share)
+        done = self._fused and self._fused(batch)
+        loss, output, labels = done or leave_gradients(self.network, self.objective, batch, self.exchange.share)
         total = self.exchange.sum(loss).item()
-        for optimizer in self.optimizers:
+        for optimizer in () if done else self.optimizers:
             optimizer.step()
         if self.average:
             self.average.update(self.network)

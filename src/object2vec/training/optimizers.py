@@ -17,10 +17,11 @@ from torch.optim import Optimizer
 
 from object2vec import kernels, memory
 from object2vec.hyperparameters import Hyperparameters
+from object2vec.model.network import Network
 from object2vec.model.tokens import TokenEmbedding, Touched
 
 
-def make_optimizers(network: nn.Module, hyperparameters: Hyperparameters) -> list[Optimizer]:
+def make_optimizers(network: Network, hyperparameters: Hyperparameters) -> list[Optimizer]:
     """Optimizers that together move every parameter of the network that is not frozen.
 
     Weight decay is L2, on weights; biases have none.
@@ -31,6 +32,9 @@ def make_optimizers(network: nn.Module, hyperparameters: Hyperparameters) -> lis
     for name, parameter in network.named_parameters():
         if parameter.requires_grad and parameter not in lazy:
             by_decay.setdefault(0.0 if "bias" in name else hyperparameters.weight_decay, []).append(parameter)
+    head = network.head
+    if tables and head and {p for group in by_decay.values() for p in group} == set(head.output.parameters()):
+        return [RowOptimizer(tables, hyperparameters, head.output)]
     groups = [{"params": parameters, "weight_decay": decay} for decay, parameters in by_decay.items()]
     optimizers = [_dense(groups, hyperparameters)]
     if tables:
@@ -68,21 +72,27 @@ def unmoved(optimizers: Sequence[Optimizer]) -> Iterator[None]:
 class RowOptimizer(Optimizer):
     """Moves the rows of tables (V, E) that look-ups touched; the other rows and their state stay as they are.
 
+    Where an output layer is all that is left to move beside them it moves that too, so that one kernel can do a step.
     Adam's moments of a row stand still while no batch touches it, and its step counts all steps.
     """
 
     #: Tables of state that each kind keeps beside a table.
     STATE: Final = {"sgd": (), "adagrad": ("sum",), "adam": ("mean", "square")}
 
-    def __init__(self, tables: Sequence[TokenEmbedding], hyperparameters: Hyperparameters) -> None:
+    def __init__(
+        self, tables: Sequence[TokenEmbedding], hyperparameters: Hyperparameters, layer: nn.Linear | None = None
+    ) -> None:
         self.kind = hyperparameters.optimizer
         self.tables = tables
+        self.layer = [] if layer is None else [layer.weight, layer.bias]
         settings = {"lr": hyperparameters.learning_rate, "weight_decay": hyperparameters.weight_decay}
-        super().__init__([table.weight for table in tables], settings)
+        super().__init__([*(table.weight for table in tables), *self.layer], settings)
 
     def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002 -- torch's signature
         for table in self.tables:
             table.touched.clear()
+        for parameter in self.layer:
+            parameter.grad = None
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]  # noqa: ARG002 -- torch's signature
@@ -90,36 +100,48 @@ class RowOptimizer(Optimizer):
             if table.touched:
                 self._step(table, joined(table.touched))
                 table.touched.clear()
+        for parameter in self.layer:
+            if parameter.grad is not None:
+                self._step_whole(parameter, parameter.grad)
 
-    def _step(self, table: TokenEmbedding, touched: Touched) -> None:
-        state = self.state[table.weight]
+    @property
+    def settings(self) -> tuple[float, float]:
+        """The size of a step, and the decay of what it moves."""
+        group = self.param_groups[0]
+        return group["lr"], group["weight_decay"]
+
+    def begin(self, weight: Tensor) -> tuple[list[Tensor], tuple[float, float]]:
+        """Count a step of a weight; its state, and Adam's corrections for it."""
+        state = self.state[weight]
         if not state:
             state["step"] = 0
-            state.update(
-                {name: memory.zeros(*table.weight.shape).to(table.weight.device) for name in self.STATE[self.kind]}
-            )
+            for name in self.STATE[self.kind]:
+                state[name] = memory.zeros(len(weight), weight[0].numel()).view_as(weight).to(weight.device)
         state["step"] += 1
-        kept = [state[name] for name in self.STATE[self.kind]]
-        corrections = 1 - 0.9 ** state["step"], 1 - 0.999 ** state["step"]
-        rate, decay = self.param_groups[0]["lr"], self.param_groups[0]["weight_decay"]
+        return [state[name] for name in self.STATE[self.kind]], (1 - 0.9 ** state["step"], 1 - 0.999 ** state["step"])
+
+    def _step(self, table: TokenEmbedding, touched: Touched) -> None:
+        kept, corrections = self.begin(table.weight)
         if kernels.usable(table.weight):
             groups = kernels.group(touched.values, touched.origin, table.lut)
-            settings = {"rate": rate, "decay": decay, "corrections": corrections}
-            kernels.step_rows(self.kind, table.weight, kept, groups, touched.scale, touched.gradient, **settings)
+            given = self.kind, table.weight, kept, groups, touched.scale, touched.gradient
+            rate, decay = self.settings
+            kernels.step_rows(*given, rate=rate, decay=decay, corrections=corrections)
         else:
-            self._step_plainly(table.weight, kept, touched, rate=rate, decay=decay, corrections=corrections)
+            self._step_plainly(table.weight, kept, touched, corrections)
+
+    def _step_whole(self, weight: Tensor, slope: Tensor) -> None:
+        kept, corrections = self.begin(weight)
+        rate, decay = self.settings
+        if weight.dim() > 1:  # no bias
+            slope = slope + decay * weight
+        weight -= rate * self._direction(slope, kept, corrections)
 
     def _step_plainly(
-        self,
-        weight: Tensor,
-        kept: list[Tensor],
-        touched: Touched,
-        *,
-        rate: float,
-        decay: float,
-        corrections: tuple[float, float],
+        self, weight: Tensor, kept: list[Tensor], touched: Touched, corrections: tuple[float, float]
     ) -> None:
         """What the kernel does, in torch: for GPUs, and where there is no kernel."""
+        rate, decay = self.settings
         rows, place = torch.unique(touched.values, return_inverse=True)
         values = weight[rows]
         slope = decay * values

@@ -1,0 +1,55 @@
+"""A step in one kernel, for networks that are two tables and an output layer, on pairs of single tokens.
+
+That is matrix factorisation, or skip-gram. A pair is so little arithmetic there that all around it is what counts: rows
+are read where they lie, and move as soon as their gradient is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from object2vec import kernels
+from object2vec.data.batches import Batch
+from object2vec.model.network import Network
+from object2vec.training.optimizers import RowOptimizer
+
+
+class FusedStep:
+    """Steps of a network that one optimizer moves, tables by rows and the output layer."""
+
+    def __init__(self, network: Network, optimizer: RowOptimizer, at: Tensor) -> None:
+        self._network = network
+        self._optimizer = optimizer
+        self._at = at
+
+    @classmethod
+    def of(cls, network: Network, optimizers: Sequence[Optimizer]) -> Self | None:
+        """That of a network; None where it has another form, or no kernel can work on it."""
+        match optimizers, network.train().direct:
+            case [RowOptimizer(tables=[_, _], layer=[_, bias]) as optimizer], kernels.Output(at=at) if len(bias) <= 2:
+                return cls(network, optimizer, at)
+        return None
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Step all that a batch of P pairs touches.
+
+        Returns the mean loss, the output (P, C) but for a constant a pair, and the labels (P,); None, with nothing
+        done, where an object is no single token.
+        """
+        if not batch.single:
+            return None
+        optimizer, labels = self._optimizer, torch.from_numpy(batch.labels)
+        tables, layer = (
+            [kernels.Moved(weight, *optimizer.begin(weight)) for weight in weights]
+            for weights in ([table.weight for table in optimizer.tables], optimizer.layer)
+        )
+        tokens, (rate, decay) = [objects.values for objects in batch.objects], optimizer.settings
+        given = tables, layer, self._at, tokens, batch.index, labels
+        loss, output = kernels.step_pairs(optimizer.kind, *given, rate=rate, decay=decay)
+        return loss, output, labels

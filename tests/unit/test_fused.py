@@ -1,0 +1,141 @@
+"""A step in one kernel is the step of autograd and of the optimizers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from object2vec.data.batches import Batch, Batches
+from object2vec.hyperparameters import Hyperparameters
+from object2vec.model.network import Network
+from object2vec.training.fused import FusedStep
+from object2vec.training.gradients import leave_gradients
+from object2vec.training.objective import Objective
+from object2vec.training.optimizers import make_optimizers
+from small import configured, network_of, pairs_of
+
+OUTPUTS = {"two": {}, "number": {"output_layer": "mean_squared_error"}}
+
+
+@pytest.fixture(params=[1, 2], ids=["one thread", "two threads"], autouse=True)
+def threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
+def matrices(**settings: object) -> Hyperparameters:
+    """Two tables and an output layer, of a width that is no whole number of vectors."""
+    fixed = {"mlp_layers": 0, "enc0_token_embedding_dim": 19, "token_embedding_storage_type": "row_sparse"}
+    return configured(learning_rate=0.05, **fixed | settings)
+
+
+def batches(count: int = 40, size: int = 16) -> list[Batch]:
+    """Pairs of single tokens, some objects in many of them, some in one, labels 0 and 1."""
+    tokens = np.random.default_rng(0).integers(1, 9, (count, 2)) ** 2 // 9 + (np.arange(count) % 7 == 0)[:, None]
+    rows = [([max(1, a)], [max(1, b)], float((a + b) % 2)) for a, b in tokens.tolist()]
+    return list(Batches(pairs_of(rows), size=size).in_order())
+
+
+def trained(hyperparameters: Hyperparameters, given: list[Batch], *, fused: bool) -> tuple[list[Any], Network]:
+    """What each step says, and the network after all of them."""
+    network, objective = network_of(hyperparameters).train(), Objective(regression=hyperparameters.regression)
+    optimizers = make_optimizers(network, hyperparameters)
+    step = FusedStep.of(network, optimizers)
+    assert step is not None
+    said = []
+    for batch in given:
+        if fused:
+            loss, output, labels = step(batch)
+        else:
+            loss, output, labels = leave_gradients(network, objective, batch)
+            for optimizer in optimizers:
+                optimizer.step()
+        said.append((loss, output - output[:, :1] * (not objective.regression), labels))
+    return said, network
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("optimizer", ["adam", "adagrad", "sgd"])
+@pytest.mark.parametrize("comparators", ["hadamard", "concat", "abs_diff, hadamard", "hadamard, concat, abs_diff"])
+def test_it_is_the_step_of_gradients_and_optimizers(
+    comparators: str, optimizer: str, output: str, decay: float
+) -> None:
+    """Losses, outputs but for a constant, and every weight after three steps."""
+    settings = {"comparator_list": comparators, "optimizer": optimizer, "weight_decay": decay} | OUTPUTS[output]
+    hyperparameters = matrices(**settings)
+    ours, theirs = (trained(hyperparameters, batches(), fused=fused) for fused in (True, False))
+    torch.testing.assert_close(ours[0], theirs[0], atol=1e-5, rtol=1e-4)
+    for name, weight in theirs[1].named_parameters():
+        torch.testing.assert_close(dict(ours[1].named_parameters())[name], weight, atol=1e-5, rtol=1e-4, msg=name)
+        assert not torch.equal(weight, dict(network_of(hyperparameters).named_parameters())[name]), name
+
+
+@pytest.mark.parametrize("scale", [0.0, 30.0])
+def test_the_loss_of_many_pairs_of_one_token(scale: float) -> None:
+    """Three thousand of them, undecided or decided beyond doubt: the product of what their losses are the logarithms of
+    is taken apart before it is too large.
+    """
+    (batch,) = Batches(pairs_of([([1], [n % 8 + 1], float(n % 2)) for n in range(3000)]), size=3000).in_order()
+    losses = []
+    for fused in (True, False):
+        network = network_of(matrices())
+        with torch.no_grad():
+            network.head.output.weight.mul_(scale)
+        step = FusedStep.of(network, make_optimizers(network, matrices()))
+        losses.append((step(batch) if fused else leave_gradients(network, Objective(regression=False), batch))[0])
+    torch.testing.assert_close(*losses)
+
+
+def test_a_number_that_is_none_shows_in_the_loss() -> None:
+    hyperparameters = matrices()
+    network = network_of(hyperparameters)
+    with torch.no_grad():
+        network.enc1.embedding.weight.fill_(np.nan)
+    step = FusedStep.of(network, make_optimizers(network, hyperparameters))
+    assert step(batches()[0])[0].isnan()
+
+
+@pytest.mark.parametrize("row", [([0], [1]), ([], [1]), ([1], [2, 3])], ids=["token 0", "no token", "two tokens"])
+def test_objects_of_other_kinds_are_left_alone(row: tuple[list[int], list[int]]) -> None:
+    """Nothing moves, no step is counted, and the caller hears of it."""
+    hyperparameters = matrices()
+    network = network_of(hyperparameters)
+    optimizers = make_optimizers(network, hyperparameters)
+    before = {name: weight.clone() for name, weight in network.named_parameters()}
+    (batch,) = Batches(pairs_of([([1], [2], 1.0), (*row, 0.0)]), size=9).in_order()
+    assert FusedStep.of(network, optimizers)(batch) is None
+    assert all(torch.equal(weight, before[name]) for name, weight in network.named_parameters())
+    assert not optimizers[0].state
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"mlp_layers": 1},
+        {"dropout": 0.1},
+        {"network": "hcnn"},
+        {"num_classes": 3},
+        {"token_embedding_storage_type": "dense"},
+        {"tied_token_embedding_weight": "true"},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_networks_of_other_forms_have_none(settings: dict[str, object]) -> None:
+    hyperparameters = matrices(**settings)
+    network = network_of(hyperparameters)
+    assert FusedStep.of(network, make_optimizers(network, hyperparameters)) is None
+
+
+def test_a_frozen_table_stays() -> None:
+    """With one table to move there is no such step."""
+    hyperparameters = matrices()
+    network = network_of(hyperparameters)
+    network.enc0.embedding.weight.requires_grad_(False)
+    assert FusedStep.of(network, make_optimizers(network, hyperparameters)) is None
