@@ -67,16 +67,16 @@ def tokens_of(*lists: list[int]) -> Tokens:
 
 
 def gradients_of(network: Network) -> dict[str, torch.Tensor | None]:
-    """The gradient of each parameter, that of a row-sparse table summed up from what its look-ups left."""
+    """The gradient of each parameter, that of a table that collects summed up from what its look-ups left."""
     gradients = {name: parameter.grad for name, parameter in network.named_parameters()}
     for name, module in network.named_modules():
-        if isinstance(module, TokenEmbedding) and module.row_sparse and module.weight.requires_grad:
+        if isinstance(module, TokenEmbedding) and module.collects and module.weight.requires_grad:
             gradients[f"{name}.weight"] = touched_of(module)
     return gradients
 
 
 def touched_of(table: TokenEmbedding) -> torch.Tensor:
-    """The gradient (V, E) that a row-sparse table's look-ups have left."""
+    """The gradient (V, E) that a table's look-ups have left."""
     gradient = torch.zeros_like(table.weight)
     for values, origin, scale, given in table.touched:
         gradient.index_add_(0, values, (given * scale[:, None])[origin])

@@ -126,17 +126,20 @@ def step_rows(
     rate: float,
     decay: float = 0.0,
     corrections: tuple[float, float] = (1.0, 1.0),
+    lut: Tensor | None = None,
 ) -> None:
     """One step of sgd, adagrad or adam on the rows of `table` (V, E) that `groups` names, in place.
 
     The gradient of a row is the sum of scale[o] * gradient[o] over its origins o. `scale` (m,) and `gradient` (m, E)
-    are float32; `state` is the optimizer's, tables like `table`; `corrections` are Adam's 1 - beta^step.
+    are float32; `state` is the optimizer's, tables like `table`; `corrections` are Adam's 1 - beta^step. With scratch
+    as in `group`, all other rows move too, as if their gradient were zeros.
     """
     first, second = [*state, table, table][:2]  # a kind that keeps less state looks at none
     numbers = (c_float(number) for number in (rate, decay, *corrections))
     rows, starts, origins = groups
-    tables = table, first, second, table.shape[1]
-    _call("step_rows", KINDS[kind], *tables, rows, len(rows), starts, origins, scale, gradient, *numbers)
+    given = table, first, second, table.shape[1], *(() if lut is None else (len(table), lut))
+    name = "step_rows" if lut is None else "step_table"
+    _call(name, KINDS[kind], *given, rows, len(rows), starts, origins, scale, gradient, *numbers)
 
 
 def add_rows(table: Tensor, groups: Groups, scale: Tensor, gradient: Tensor) -> None:

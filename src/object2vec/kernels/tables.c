@@ -103,6 +103,24 @@ CLONES void step_one(const Step *step, float *restrict w, float *restrict first,
     move_row(&step->move, dim, w, first, second, slope);
 }
 
+/* step_rows below, and all V - n other rows of the table move as if their gradient were zeros. `lut` is scratch, V of -1,
+ * and is left so. */
+void step_table(int64_t kind, float *table, float *first, float *second, int64_t dim, int64_t size, int32_t *lut,
+                const int64_t *rows, int64_t n, const int64_t *starts, const int64_t *origins, const float *scale,
+                const float *gradient, float rate, float decay, float c1, float c2)
+{
+    const Step step = {{kind, rate, decay, c1, c2}, dim, origins, scale, gradient};
+    for (int64_t r = 0; r < n; r++)
+        lut[rows[r]] = (int32_t)r;
+#pragma omp parallel for schedule(static)
+    for (int64_t row = 0; row < size; row++) {
+        const int64_t at = row * dim, r = lut[row];
+        step_one(&step, table + at, first + at, second + at, r < 0 ? 0 : starts[r], r < 0 ? 0 : starts[r + 1]);
+    }
+    for (int64_t r = 0; r < n; r++)
+        lut[rows[r]] = -1;
+}
+
 /* One step of an optimizer on the rows that a batch touched, its gradient summed on the way.
  *
  * The gradient of table row rows[r] is the sum of scale[o] * gradient[o] over o in origins[starts[r]:starts[r + 1]];

@@ -72,8 +72,8 @@ class Touched(NamedTuple):
 class TokenEmbedding(nn.Module):
     """The table of token embeddings, (V, E).
 
-    With `row_sparse` its weight gets no gradient: look-ups leave in `touched` what they add to one, for an optimizer
-    that moves only those rows. So they do while it `collects`, for whoever makes a gradient of it.
+    While it `collects`, its weight gets no gradient: look-ups leave in `touched` what they add to one, for an optimizer
+    that goes by rows, or for whoever makes a gradient of it. With `row_sparse` it always does.
     """
 
     def __init__(self, vocab_size: int, dim: int, *, row_sparse: bool, frozen: bool) -> None:

@@ -301,6 +301,7 @@ class Exchange:
     def __init__(self, group: Group, network: Network) -> None:
         self.group = group
         self.tables = [m for m in network.modules() if isinstance(m, TokenEmbedding) and m.weight.requires_grad]
+        self._whole = {table for table in self.tables if not table.collects}  # moved by a gradient of all of it
         if group.size > 1:
             for table in self.tables:
                 table.collects = True
@@ -355,8 +356,8 @@ class Exchange:
         places = [iter(_unpacked(m, self.tables, sizes[:, :, rank].tolist())) for rank, m in enumerate(messages)]
         for table, *of_ranks in zip(self.tables, *places, strict=True):
             total = _together(table, of_ranks)
-            table.touched[:] = [total] if table.row_sparse else []
-            table.weight.grad = None if table.row_sparse else table.gradient_of(total)
+            table.touched[:] = [] if table in self._whole else [total]
+            table.weight.grad = table.gradient_of(total) if table in self._whole else None
         return loss.new_tensor(agreed.loss)
 
     def _sum(self, loss: Tensor, sizes: Sequence[int]) -> Agreed:

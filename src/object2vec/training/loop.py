@@ -127,9 +127,9 @@ class Trainer:
         self.group = group
         self.checkpoints = checkpoints
         self.epochs_before = epochs_before
-        self.exchange = Exchange(group, network)
         self.objective = Objective(regression=hyperparameters.regression)
         self.optimizers: Sequence[torch.optim.Optimizer] = make_optimizers(network, hyperparameters)
+        self.exchange = Exchange(group, network)
         alone = group.size == 1
         self._fused = FusedStep.of(network, self.optimizers) if alone else None
         self.early_stopping = EarlyStopping(

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 #: Numbers that an optimizer keeps for each weight, beside its gradient.
 KEPT: Final = {"sgd": 0, "adagrad": 1, "rmsprop": 1, "adam": 2, "adadelta": 2}
+#: Numbers that are surely taken for each one of a table that is not row_sparse: a gradient as large as the table only
+#: by torch's optimizers, and what is kept of rows that no batch touches only by those that move them.
+KEPT_OF_TABLES: Final = {"sgd": 0, "adagrad": 0, "rmsprop": 2, "adam": 2, "adadelta": 3}
 #: How torch and the system say that there is no memory, where the class of the error does not.
 NO_MEMORY: Final = (
     "can't allocate memory",
@@ -56,8 +59,9 @@ def check_memory(hyperparameters: Hyperparameters, device: torch.device) -> None
     tables, others = _weights(hyperparameters)
     needed = tables + others
     if device.type == "cpu":
-        trained = sum(_tables(hyperparameters, trained=True)) + others
-        needed += trained * (1 + KEPT[hyperparameters.optimizer] + bool(hyperparameters.ema_decay))
+        kind, averaged = hyperparameters.optimizer, bool(hyperparameters.ema_decay)
+        needed += others * (1 + KEPT[kind] + averaged)
+        needed += sum(_tables(hyperparameters, trained=True)) * (KEPT_OF_TABLES[kind] + averaged)
     limit = machine.memory_limit()
     if needed > limit:
         raise _lack_of_memory(f"training takes at least {_size(needed)}", hyperparameters)

@@ -1,7 +1,7 @@
 """The optimizers, with the settings that the built-in's framework (Apache MXNet 1.3) has where a user sets none.
 
-Tables with `row_sparse` storage get their own, lazy, kind: a step moves only the rows that the batch touched, and
-costs as much however large the table is.
+Tables of token embeddings get their own kind, which makes no gradient as large as a table. With `row_sparse` storage a
+step moves only the rows that the batch touched, and costs as much however large the table is.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ def make_optimizers(network: Network, hyperparameters: Hyperparameters) -> list[
 
     Weight decay is L2, on weights; biases have none.
     """
-    tables = [m for m in network.modules() if isinstance(m, TokenEmbedding) and m.row_sparse and m.weight.requires_grad]
+    tables = [m for m in network.modules() if isinstance(m, TokenEmbedding) and _by_rows(m, hyperparameters.optimizer)]
+    for table in tables:
+        table.collects = True
     lazy = {table.weight for table in tables}
     by_decay: dict[float, list[nn.Parameter]] = {}  # where all decay alike, one group: each costs a step some time
     for name, parameter in network.named_parameters():
@@ -40,6 +42,12 @@ def make_optimizers(network: Network, hyperparameters: Hyperparameters) -> list[
     if tables:
         optimizers.append(RowOptimizer(tables, hyperparameters))
     return optimizers
+
+
+def _by_rows(table: TokenEmbedding, kind: str) -> bool:
+    """Whether a table is moved by what its look-ups leave: by its storage, or because there is a kernel that can."""
+    can = table.row_sparse or (kind in RowOptimizer.STATE and kernels.usable(table.weight))
+    return can and table.weight.requires_grad
 
 
 def _dense(groups: list[dict[str, Any]], hyperparameters: Hyperparameters) -> Optimizer:
@@ -70,10 +78,12 @@ def unmoved(optimizers: Sequence[Optimizer]) -> Iterator[None]:
 
 
 class RowOptimizer(Optimizer):
-    """Moves the rows of tables (V, E) that look-ups touched; the other rows and their state stay as they are.
+    """Moves the rows of tables (V, E) that look-ups touched; the other rows and their state stay as they are if the
+    table is row_sparse, and if it is not, move as a gradient of zeros moves them.
 
     Where an output layer is all that is left to move beside them it moves that too, so that one kernel can do a step.
-    Adam's moments of a row stand still while no batch touches it, and its step counts all steps.
+
+    Adam's moments of a row_sparse row stand still while no batch touches it, and its step counts all steps.
     """
 
     #: Tables of state that each kind keeps beside a table.
@@ -110,6 +120,10 @@ class RowOptimizer(Optimizer):
         group = self.param_groups[0]
         return group["lr"], group["weight_decay"]
 
+    def at_rest(self, table: TokenEmbedding) -> bool:
+        """Whether the rows of a table that no look-up touched stay as they are."""
+        return table.row_sparse or (self.kind != "adam" and not self.settings[1])
+
     def begin(self, weight: Tensor) -> tuple[list[Tensor], tuple[float, float]]:
         """Count a step of a weight; its state, and Adam's corrections for it."""
         state = self.state[weight]
@@ -126,7 +140,8 @@ class RowOptimizer(Optimizer):
             groups = kernels.group(touched.values, touched.origin, table.lut)
             given = self.kind, table.weight, kept, groups, touched.scale, touched.gradient
             rate, decay = self.settings
-            kernels.step_rows(*given, rate=rate, decay=decay, corrections=corrections)
+            lut = None if self.at_rest(table) else table.lut
+            kernels.step_rows(*given, rate=rate, decay=decay, corrections=corrections, lut=lut)
         else:
             self._step_plainly(table.weight, kept, touched, corrections)
 

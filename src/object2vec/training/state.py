@@ -34,6 +34,7 @@ def collect(trainer: Trainer, metrics: Sequence[Sequence[float]]) -> State:
     values = {
         "seconds": trainer.seconds,
         "metrics": metrics,
+        "kinds": _kinds(trainer),
         "optimizers": known,
         "average_steps": trainer.average.steps if trainer.average else 0,
         "best_epoch": trainer.best.epoch,
@@ -52,9 +53,12 @@ def restore(trainer: Trainer, saved: Saved) -> None:
     """Let a trainer go on from a checkpoint, which must be one of its configuration.
 
     Raises:
-        UserError: it has trained for longer than this job is to.
+        UserError: it has trained for longer than this job is to, or with optimizers that keep other things.
     """
     epochs, values = trainer.hyperparameters.epochs, saved.values
+    if values.get("kinds") != _kinds(trainer):
+        what = f"the checkpoint {saved.name} was written on another kind of device, or by another object2vec"
+        raise UserError(f"{what}; wanted the same, or another folder for checkpoints")
     if (saved.epoch, saved.batch) > (epochs, 0):
         past = f"the checkpoint {saved.name} is past epoch {epochs - 1}"
         raise UserError(f"epochs is {epochs}, and {past}, wanted more epochs")
@@ -79,3 +83,8 @@ def restore(trainer: Trainer, saved: Saved) -> None:
     report.records, report.batches, report.latest = values["records"], values["batches"], values["latest"]
     trainer.epoch, trainer.batch, trainer.seconds = saved.epoch, saved.batch, values["seconds"]
     trainer.metrics = Metrics.of(trainer.objective, values["metrics"][trainer.group.rank])
+
+
+def _kinds(trainer: Trainer) -> list[str]:
+    """The optimizers: each kind keeps things of its own, and which it is hangs on the device too."""
+    return [type(optimizer).__name__ for optimizer in trainer.optimizers]
