@@ -40,8 +40,11 @@ def test_what_is_kept_of_a_token_changes_no_score(
     """Bit for bit, whether it is computed, read again, or has made way for another's."""
     other = {"enc1_max_seq_len": 6, "enc1_vocab_size": 20, "enc1_token_embedding_dim": 4}
     hyperparameters = configured(enc1_network="pooled_embedding", **other)
-    monkeypatch.setattr("object2vec.serving.lookup.KEPT", 4 * hyperparameters.mlp_dim * rows)
-    predictor = Predictor(network_of(hyperparameters), hyperparameters, directory=Path("nowhere"))
+    network = network_of(hyperparameters)
+    assert network.head is not None
+    weights = sum(parameter.nbytes for parameter in network.head.parameters() if parameter.ndim > 1)
+    monkeypatch.setattr("object2vec.serving.lookup.KEPT", weights + 4 * hyperparameters.mlp_dim * rows)
+    predictor = Predictor(network, hyperparameters, directory=Path("nowhere"))
     lookup = predictor._lookup
     assert lookup is not None
     assert tuple(lookup._head.slots) == slots
@@ -68,3 +71,9 @@ def test_what_is_looked_up() -> None:
 def test_other_encoders_look_nothing_up(kind: str) -> None:
     hyperparameters = configured(network=kind)
     assert Lookup.of(network_of(hyperparameters), "tanh") is None
+
+
+def test_a_large_head_looks_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its weights would take more memory a second time than a model may."""
+    monkeypatch.setattr("object2vec.serving.lookup.KEPT", 100)
+    assert Lookup.of(network_of(configured()), "tanh") is None
