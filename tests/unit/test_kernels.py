@@ -209,7 +209,7 @@ def test_tanh_is_that_of_the_library() -> None:
     x = torch.cat([torch.linspace(-12, 12, 10_001), torch.tensor([1e-30, -1e-6, 1e30, math.inf, -math.inf, math.nan])])
     tables = [x[:, None].contiguous(), torch.zeros(1, 1)]
     layers = [(torch.tensor([[1.0], [0.0]]), torch.zeros(1)), (torch.ones(1, 1), torch.zeros(1))]
-    head = kernels.Head(tables, ["concat"], layers, "tanh", softmax=False, most=len(x), room=0)
+    head = kernels.Head(tables, ["concat"], layers, "tanh", softmax=False, room=0)
     tokens = np.arange(len(x), dtype=np.int32)
     found = kernels.score_tokens(head, (tokens, np.zeros_like(tokens)))[1:, 0]
     np.testing.assert_allclose(found, np.tanh(x[1:].numpy()), atol=3e-7)

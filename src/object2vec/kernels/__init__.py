@@ -29,6 +29,8 @@ SIGNATURES = {
     "score_tokens": [c_void_p, c_void_p, c_void_p, c_int64, c_void_p],
     "read_instances": [c_void_p, c_int64, c_int64, c_void_p, c_int64, c_int64],
 }
+#: Pairs of tokens for which weights are read once: what is computed of so many fits a core's own cache.
+TOGETHER = 16
 #: In the order in which head.c numbers them.
 COMPARATORS = ("hadamard", "concat", "abs_diff")
 ACTIVATIONS = ("tanh", "relu", "linear")
@@ -249,6 +251,7 @@ class Head(ctypes.Structure):
         ("whose", c_void_p * 2),
         ("parts", c_void_p * 2),
         ("softmax", c_int64),
+        ("together", c_int64),
         ("hidden", c_void_p),
     ]
 
@@ -260,12 +263,11 @@ class Head(ctypes.Structure):
         activation: str,
         *,
         softmax: bool,
-        most: int,
         room: int,
     ) -> None:
         """That of two tables (V, D) and of layers, the output's last: weights (from, to), biases (to,); all float32.
 
-        It is for `most` pairs at a time. What it computes of rows alone takes `room` bytes at most.
+        What it computes of rows alone takes `room` bytes at most.
         """
         weights, biases = zip(*layers, strict=True)
         dim, outputs = tables[0].shape[1], len(biases[0])
@@ -276,13 +278,13 @@ class Head(ctypes.Structure):
         slots = _shares(max(2, room // (4 * outputs)), len(tables[0]), len(tables[1]))
         whose = [np.zeros(count, np.int32) for count in slots]
         parts = [np.zeros((count, outputs), np.float32) for count in slots]  # no memory until one is used
-        hidden = np.empty((2, most, widths.max()), np.float32)
+        hidden = np.empty((2, TOGETHER, widths.max()), np.float32)
         super().__init__(
             *(_addresses(tables), dim),
             *(codes.ctypes.data, len(codes)),
             *(part.ctypes.data for part in (*places, widths)),
             *(len(layers), ACTIVATIONS.index(activation), joined, (c_int64 * 2)(*slots)),
-            *(_addresses(whose), _addresses(parts), int(softmax), hidden.ctypes.data),
+            *(_addresses(whose), _addresses(parts), int(softmax), TOGETHER, hidden.ctypes.data),
         )
         self.scores = int(widths[-1])
         self._kept = (tables, layers, widths, codes, places, whose, parts, hidden)
@@ -295,7 +297,7 @@ def _shares(size: int, left: int, right: int) -> tuple[int, int]:
 
 
 def score_tokens(head: Head, tokens: tuple[Int32, Int32]) -> Float32:
-    """The outputs (P, C) of pairs of tokens other than 0, (P,) each, `head.most` pairs at most."""
+    """The outputs (P, C) of pairs of tokens other than 0, (P,) each."""
     left, right = tokens
     out = np.empty((len(left), head.scores), np.float32)
     library: Any = _library(ctypes.PyDLL)

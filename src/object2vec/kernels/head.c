@@ -72,7 +72,7 @@ CLONES void activate(float *x, int64_t n, int64_t activation)
  * biases[l], and all but the last are activated; widths[0] is what the comparators give, of which `concat` gives columns
  * from `joined`, -1 where it is not among them. What the first layer makes of a row there does not depend on the other
  * row, and is kept: that of token t of a side in parts[side] (slots[side], widths[1]), at t % slots[side], if
- * whose[side] (slots[side],) has t there. Token 0 is none. hidden is scratch: (2, pairs * the largest of widths). */
+ * whose[side] (slots[side],) has t there. Token 0 is none. hidden is scratch: (2, `together` * the largest of widths). */
 struct head {
     const float *tables[2];
     int64_t dim;
@@ -83,7 +83,7 @@ struct head {
     int64_t layers, activation, joined, slots[2];
     int32_t *whose[2];
     float *parts[2];
-    int64_t softmax;
+    int64_t softmax, together;
     float *hidden;
 };
 
@@ -114,9 +114,9 @@ static void to_probabilities(float *x, int64_t n)
         x[i] /= sum;
 }
 
-/* The scores of the head into out (pairs, widths[layers]): pair p is row tokens0[p] of one table with row tokens1[p] of
- * the other. Weights are read once for all pairs. One call at a time: it writes into what the head keeps. */
-void score_tokens(const struct head *head, const int32_t *tokens0, const int32_t *tokens1, int64_t pairs, float *out)
+/* As score_tokens, of `together` pairs at most. Weights are read once for all of them. */
+static void score_together(const struct head *head, const int32_t *tokens0, const int32_t *tokens1, int64_t pairs,
+                           float *out)
 {
     const int64_t *widths = head->widths, dim = head->dim;
     int64_t widest = 0;
@@ -146,4 +146,15 @@ void score_tokens(const struct head *head, const int32_t *tokens0, const int32_t
     }
     for (int64_t p = 0; p < pairs && head->softmax; p++)
         to_probabilities(out + p * widths[head->layers], widths[head->layers]);
+}
+
+/* The scores of the head into out (pairs, widths[layers]): pair p is row tokens0[p] of one table with row tokens1[p] of
+ * the other. One call at a time: it writes into what the head keeps. */
+void score_tokens(const struct head *head, const int32_t *tokens0, const int32_t *tokens1, int64_t pairs, float *out)
+{
+    for (int64_t p = 0; p < pairs; p += head->together) {
+        const int64_t left = pairs - p;
+        score_together(head, tokens0 + p, tokens1 + p, left < head->together ? left : head->together,
+                       out + p * head->widths[head->layers]);
+    }
 }

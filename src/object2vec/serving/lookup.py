@@ -1,4 +1,4 @@
-"""Scores of a few pairs of single tokens, the request that recommenders send most, of pooled encoders on a CPU.
+"""Scores of pairs of single tokens, not too many, the request that recommenders send most, of pooled encoders on a CPU.
 
 The encoding of a token is its row of the table, and what is left is the head. For so little torch takes longer to begin
 than to compute, so a kernel does all of it; the scores are equal but for rounding. It has the head's weights in the
@@ -22,15 +22,16 @@ from object2vec.serving.instances import Column
 
 #: Bytes that a model may take in a process for its head once more, and for what was computed of its tokens before.
 KEPT: Final = 2**23
-#: More pairs than these are not few: torch's matrix product is faster.
-FEW: Final = 8
+#: Products of pairs with weights in one look-up, a millisecond or two: no other thread works meanwhile.
+WORK: Final = 2**26
 
 
 class Lookup:
-    """The tables and the head of a network, where its scores can be looked up."""
+    """The tables and the head of a network, where its scores can be looked up, of `most` pairs at a time."""
 
-    def __init__(self, head: kernels.Head) -> None:
+    def __init__(self, head: kernels.Head, most: int) -> None:
         self._head = head
+        self.most = most
 
     @classmethod
     def of(cls, network: Network, activation: str) -> Self | None:
@@ -41,24 +42,21 @@ class Lookup:
         if not pooled or head is None or not kernels.usable(tables[0]):
             return None
         modules = cast(list[nn.Linear], [*head.layers, head.output])
-        taken = sum(module.weight.nbytes for module in modules)
-        if taken > KEPT:
+        weights = sum(module.weight.numel() for module in modules)
+        room = KEPT - 4 * weights
+        if room < 0:
             return None
         layers = [(module.weight.t().contiguous(), module.bias) for module in modules]  # as the kernel reads them
-        room = KEPT - taken
-        return cls(
-            kernels.Head(tables, head.comparators, layers, activation, softmax=network.softmax, most=FEW, room=room)
-        )
+        made = kernels.Head(tables, head.comparators, layers, activation, softmax=network.softmax, room=room)
+        return cls(made, WORK // weights)
 
     def scores(self, tokens: tuple[Int32, Int32]) -> Float32:
-        """The scores (P, C) of pairs of tokens, (P,) each, none of them 0 and `FEW` pairs at most."""
+        """The scores (P, C) of pairs of tokens, (P,) each, none of them 0 and `most` pairs at most."""
         return kernels.score_tokens(self._head, tokens)
 
 
 def single_tokens(columns: tuple[Column, Column], count: int) -> tuple[Int32, Int32] | None:
-    """The tokens of both sides where `count` instances are pairs of single ones other than 0, and few; else None."""
-    if count > FEW:
-        return None
+    """The tokens of both sides where `count` instances are pairs of single ones other than 0; else None."""
     for column in columns:
         values = column.sequences.values
         if not len(column) == len(values) == count or 0 in values.tolist():
