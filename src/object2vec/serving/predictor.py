@@ -176,15 +176,15 @@ class Question:
         """Whether it takes more than one part."""
         return self.count > ROWS
 
-    def parts(self) -> Iterator[Question]:
+    def parts(self) -> Iterable[Question]:
         """The question in parts of at most `ROWS` instances."""
         if 0 < self.count <= ROWS:
-            yield self
-            return
-        for start in range(0, self.count, ROWS):
-            stop = min(start + ROWS, self.count)
-            left, right = (column.between(start, stop) for column in self.columns)
-            yield replace(self, columns=(left, right), count=stop - start)
+            return (self,)
+        return (self._part(start, min(start + ROWS, self.count)) for start in range(0, self.count, ROWS))
+
+    def _part(self, start: int, stop: int) -> Question:
+        left, right = (column.between(start, stop) for column in self.columns)
+        return replace(self, columns=(left, right), count=stop - start)
 
     def looked_up(self) -> Answers | None:
         """The answers where they can be looked up, which takes no time to speak of."""
