@@ -10,8 +10,8 @@
 
 int64_t read_lines(const uint8_t *bytes, int64_t size, const int64_t *most, int32_t *const *values,
                    int64_t *const *lengths, double *labels, int64_t *cut, int64_t *lines, int64_t *consumed);
-int64_t read_instances(const uint8_t *bytes, int64_t size, int64_t document, int32_t *values, int64_t tokens,
-                       int64_t *places, int64_t most);
+int64_t read_instances(const uint8_t *bytes, int64_t size, int64_t document, int64_t *places, int64_t most,
+                       int64_t tokens);
 
 enum { LONGEST = 1 << 12, KEPT = 1 << 12, BRANCHES = 1 << 12 };
 typedef struct {
@@ -115,20 +115,19 @@ static int64_t occurrences(const uint8_t *bytes, size_t size, uint8_t of)
 static void call_for_request(const uint8_t *bytes, size_t size, int64_t document)
 {
     const int64_t most = occurrences(bytes, size, '{') + 2, tokens = occurrences(bytes, size, ',') + 2 * most;
-    int32_t *values = malloc((size_t)(2 * tokens) * 4);
-    int64_t *places = malloc((size_t)(6 * most) * 8);
+    int64_t *places = malloc((size_t)(4 + 5 * most + tokens) * 8), *columns = places + 4;
     uint8_t *text = memcpy(malloc(size), bytes, size);
-    places[0] = places[most] = 0;
-    int64_t found = read_instances(text, (int64_t)size, document, values, tokens, places, most);
+    int64_t found = read_instances(text, (int64_t)size, document, places, most, tokens);
     for (int side = 0; found >= 0 && side < 2; side++) {
-        const int64_t count = places[5 * most + side];
-        if (count > found || places[side * most + count] > tokens)
+        const int64_t sequences = places[side], *offsets = columns + side * most, *rows = offsets + 2 * most;
+        if (sequences > found || found >= most || offsets[0] || offsets[sequences] > tokens ||
+            offsets[sequences] != places[2 + side])
             abort();
-        for (int64_t r = 0; r < count; r++)
-            if (places[side * most + r] > places[side * most + r + 1] || places[(2 + side) * most + r] >= found)
+        for (int64_t r = 0; r < sequences; r++)
+            if (offsets[r] > offsets[r + 1] || rows[r] >= found)
                 abort();
     }
-    free(values), free(places), free(text);
+    free(places), free(text);
 }
 
 int main(int argc, char **argv)

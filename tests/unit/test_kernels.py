@@ -202,3 +202,14 @@ def test_any_other_line_is_left_to_the_parser(line: str) -> None:
     lines = kernels.read_lines((good + line + "\n" + good).encode(), (9, 9))
     assert (len(lines.labels), lines.consumed, lines.lines) == (1, len(good), 1)
     np.testing.assert_array_equal(lines.values[1], [2, 3])
+
+
+def test_tanh_is_that_of_the_library() -> None:
+    """Over all of its range, where it is 1, and of what is no number: a head that gives tanh(u) for the tokens of u."""
+    x = torch.cat([torch.linspace(-12, 12, 10_001), torch.tensor([1e-30, -1e-6, 1e30, math.inf, -math.inf, math.nan])])
+    tables = [x[:, None].contiguous(), torch.zeros(1, 1)]
+    layers = [(torch.tensor([[1.0], [0.0]]), torch.zeros(1)), (torch.ones(1, 1), torch.zeros(1))]
+    head = kernels.Head(tables, ["concat"], layers, "tanh", softmax=False, room=0)
+    tokens = np.arange(len(x), dtype=np.int32)
+    found = kernels.score_tokens(head, (tokens, np.zeros_like(tokens)))[1:, 0]
+    np.testing.assert_allclose(found, np.tanh(x[1:].numpy()), atol=3e-7)

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from object2vec.serving.instances import Column
-from object2vec.serving.lookup import FEW, Lookup, single_tokens
+from object2vec.kernels import TOGETHER
+from object2vec.serving.instances import Column, Instances
+from object2vec.serving.lookup import Lookup, single_tokens
 from object2vec.serving.predictor import Predictor
 from small import configured, network_of
 
-PAIRS = [([n % 8 + 1], [n // 8 + 1]) for n in range(FEW)]
+PAIRS = [([n % 8 + 1], [n // 8 + 1]) for n in range(2 * TOGETHER + 3)]
 
 
 @pytest.mark.parametrize("output", ["softmax", "mean_squared_error"])
@@ -40,8 +41,11 @@ def test_what_is_kept_of_a_token_changes_no_score(
     """Bit for bit, whether it is computed, read again, or has made way for another's."""
     other = {"enc1_max_seq_len": 6, "enc1_vocab_size": 20, "enc1_token_embedding_dim": 4}
     hyperparameters = configured(enc1_network="pooled_embedding", **other)
-    monkeypatch.setattr("object2vec.serving.lookup.KEPT", 4 * hyperparameters.mlp_dim * rows)
-    predictor = Predictor(network_of(hyperparameters), hyperparameters, directory=Path("nowhere"))
+    network = network_of(hyperparameters)
+    assert network.head is not None
+    weights = sum(parameter.nbytes for parameter in network.head.parameters() if parameter.ndim > 1)
+    monkeypatch.setattr("object2vec.serving.lookup.KEPT", weights + 4 * hyperparameters.mlp_dim * rows)
+    predictor = Predictor(network, hyperparameters, directory=Path("nowhere"))
     lookup = predictor._lookup
     assert lookup is not None
     assert tuple(lookup._head.slots) == slots
@@ -50,21 +54,37 @@ def test_what_is_kept_of_a_token_changes_no_score(
     predictor._lookup = lookup
     first = predictor.score(PAIRS)
     np.testing.assert_allclose(first, torchs, rtol=1e-5, atol=1e-6)
-    for order in ([*range(FEW)], [*reversed(range(FEW))], [0, 0, 3, 3, 1]):
+    for order in ([*range(len(PAIRS))], [*reversed(range(len(PAIRS)))], [0, 0, 3, 3, 1]):
         np.testing.assert_array_equal(predictor.score([PAIRS[place] for place in order]), first[order])
 
 
 def test_what_is_looked_up() -> None:
-    """Single tokens on both sides of few instances, none of them 0, which stands for no token."""
+    """Single tokens on both sides of instances, none of them 0, which stands for no token."""
     one, two = Column.of([[1], [2]]), Column.of([[3], [4]])
     assert [ids.tolist() for ids in single_tokens((one, two), 2) or ()] == [[1, 2], [3, 4]]
     for other in ([[1], [0]], [[1], None], [[1, 2], []], [[1], [2, 3]]):
         assert single_tokens((one, Column.of(other)), 2) is None
-    many = Column.of([[1]] * (FEW + 1))
-    assert single_tokens((many, many), FEW + 1) is None
+
+
+def test_many_are_not_looked_up() -> None:
+    """Only as many as take no time to speak of."""
+    predictor = Predictor(network_of(configured()), configured(), directory=Path("nowhere"))
+    lookup = predictor._lookup
+    assert lookup is not None
+    columns = Column.of([[1]] * 3), Column.of([[2]] * 3)
+    question = predictor.ask(Instances(columns=columns, label="{}", numbers=range(3)))
+    for most in (3, 2):
+        lookup.most = most
+        assert (question.looked_up() is not None) == (most == 3)
 
 
 @pytest.mark.parametrize("kind", ["hcnn", "bilstm"])
 def test_other_encoders_look_nothing_up(kind: str) -> None:
     hyperparameters = configured(network=kind)
     assert Lookup.of(network_of(hyperparameters), "tanh") is None
+
+
+def test_a_large_head_looks_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its weights would take more memory a second time than a model may."""
+    monkeypatch.setattr("object2vec.serving.lookup.KEPT", 100)
+    assert Lookup.of(network_of(configured()), "tanh") is None

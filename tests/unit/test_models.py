@@ -102,8 +102,10 @@ def test_a_name_may_be_used_again(directory: Path, model: str) -> None:
 
 def test_no_more_than_there_is_room_for(directory: Path, model: str) -> None:
     """507 before the machine runs out, and room again after an unload."""
-    weights = (Path(model) / "model.safetensors").stat().st_size  # a small model: what is kept of its tokens is no more
-    size = weights + OVERHEAD + weights
+    weights = (
+        (Path(model) / "model.safetensors").stat().st_size
+    )  # a small model: its head and what is kept of its tokens are no more
+    size = weights + OVERHEAD + 2 * weights
     one = worker(directory, capacity=2 * size)
     one.load("a", model)
     one.load("b", model)

@@ -6,7 +6,8 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ def log() -> io.BytesIO:
 
 
 @pytest.fixture
-def client(log: io.BytesIO) -> FlaskClient:
+def client(log: io.BytesIO, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
+    monkeypatch.setattr(observation, "WAIT", 0.0)  # every request comes alone
     hyperparameters = configured()
     predictor = Predictor(network_of(hyperparameters), hyperparameters, directory=Path("nowhere"))
     return create_app(predictor, observation=Observation(log=log)).test_client()
@@ -87,8 +89,9 @@ def test_metrics(client: FlaskClient) -> None:
     assert numbers["object2vec_requests_pending"] == "0.0"
 
 
-def test_a_body_in_parts_is_told_when_it_has_left(log: io.BytesIO) -> None:
+def test_a_body_in_parts_is_told_when_it_has_left(log: io.BytesIO, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where nobody takes it to its end."""
+    monkeypatch.setattr(observation, "WAIT", 0.0)
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
         environ[INSTANCES] = 9
@@ -125,24 +128,66 @@ def test_workers_put_their_numbers_together(tmp_path: Path) -> None:
         assert "object2vec_requests_pending 5.0" in done.stdout
 
 
-def test_lines_wait_for_one_another_under_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While requests are under way lines leave together, in writes that a pipe keeps whole; at the end all."""
-    monkeypatch.setattr(observation, "WAIT", 1000.0)
-    writes: list[bytes] = []
-    log = io.BytesIO()
-    log.write = lambda part: writes.append(part) or len(part)  # type: ignore[method-assign, assignment]
+@pytest.fixture
+def writes() -> list[bytes]:
+    return []
 
-    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        start_response("200 OK", [])
-        return [b"ok"]
 
-    observed = Observation(log=log).over(app)
-    environs = [{"PATH_INFO": "/invocations", "REQUEST_METHOD": "POST"} for _ in range(100)]
-    replies: list[Any] = [observed(environ, lambda *_: None) for environ in environs]
-    for number, reply in enumerate(replies):
-        b"".join(reply)
-        reply.close()
-        if number == 50:
-            assert 1 < len(writes) < 20
-    assert len(b"".join(writes).splitlines()) == 100
-    assert all(len(part) <= 4096 and part.endswith(b"\n") for part in writes)
+@pytest.fixture
+def ask(writes: list[bytes]) -> Callable[..., Observation]:
+    """Has requests observed, each of so many seconds' silence after it; a write to the log is one of `writes`."""
+
+    def asked(count: int, path: str = "/invocations", pause: float = 0.0) -> Observation:
+        log = io.BytesIO()
+        log.write = lambda part: writes.append(part) or len(part)  # type: ignore[method-assign, assignment]
+        of = Observation(log=log)
+        app = of.over(lambda environ, start: (start("200 OK", []), (b"ok",))[1])
+        for _ in range(count):
+            app({"PATH_INFO": path, "REQUEST_METHOD": "POST"}, lambda *_: None)
+            time.sleep(pause)
+        return of
+
+    return asked
+
+
+def test_a_line_that_comes_alone_is_written_at_once(
+    ask: Callable[..., Observation], writes: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observation, "WAIT", 0.01)
+    ask(3, pause=0.02)
+    assert len(writes) == 3
+
+
+def test_requests_under_load_are_told_together(ask: Callable[..., Observation], writes: list[bytes]) -> None:
+    """The first at once, then 16 at a time, and what is left within a tenth of a second, without another request."""
+    of = ask(1 + 2 * 16 + 5)
+    assert [len(part.splitlines()) for part in writes] == [1, 16, 16]
+    time.sleep(3 * observation.WAIT)
+    assert len(b"".join(writes).splitlines()) == 38
+    assert len(writes) == 4
+    assert b'object2vec_request_seconds_count{path="/invocations",status="200"} 38.0' in of.metrics()
+
+
+def test_numbers_are_asked_for_with_those_that_wait(ask: Callable[..., Observation]) -> None:
+    assert b'object2vec_request_seconds_count{path="/ping",status="200"} 7.0' in ask(7, "/ping").metrics()
+
+
+def test_a_write_is_one_that_a_pipe_keeps_whole(ask: Callable[..., Observation], writes: list[bytes]) -> None:
+    """Whole lines of 4,096 bytes at the most, whatever paths clients make up; a line alone may be longer."""
+    ask(17, "/" + 800 * "x")
+    ask(2, "/" + 5000 * "x").metrics()
+    assert sorted(len(part.splitlines()) for part in writes) == [1, 1, 1, 4, 4, 4, 4]
+    assert sum(len(part) > 4096 for part in writes) == 2
+    assert all(part.endswith(b"\n") for part in writes)
+
+
+def test_a_process_that_ends_has_told_all(tmp_path: Path) -> None:
+    code = (
+        "import io, sys; from object2vec.serving.observation import Observation\n"
+        "one = Observation(log=io.FileIO(1, 'wb', closefd=False))\n"
+        "app = one.over(lambda environ, start: (start('200 OK', []), (b'x',))[1])\n"
+        "for _ in range(5): app({'REQUEST_METHOD': 'GET', 'PATH_INFO': '/'}, lambda *_: None)"
+    )
+    environment = {"PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
+    assert len(done.stdout.splitlines()) == 5

@@ -24,6 +24,13 @@ LIBRARY = Path(__file__).with_name("kernels.so")
 KINDS = {"sgd": 0, "adagrad": 1, "adam": 2}
 #: A text that is shorter, in bytes, is read in less time than another thread needs to begin.
 BRIEF = 2**14
+#: What the kernels take that are over so soon that it counts how an argument is converted.
+SIGNATURES = {
+    "score_tokens": [c_void_p, c_void_p, c_void_p, c_int64, c_void_p],
+    "read_instances": [c_void_p, c_int64, c_int64, c_void_p, c_int64, c_int64],
+}
+#: Pairs of tokens for which weights are read once: what is computed of so many fits a core's own cache.
+TOGETHER = 16
 #: In the order in which head.c numbers them.
 COMPARATORS = ("hadamard", "concat", "abs_diff")
 ACTIVATIONS = ("tanh", "relu", "linear")
@@ -36,6 +43,8 @@ def _library(kind: type[ctypes.CDLL] = ctypes.CDLL) -> ctypes.CDLL | None:
         kernels = kind(str(LIBRARY))
     except OSError:
         return None
+    for name, types in SIGNATURES.items():
+        getattr(kernels, name).argtypes = types
     for name in ("spread", "group", "correct", "distinct", "read_lines", "read_instances", "draw_negatives"):
         getattr(kernels, name).restype = c_int64
     return kernels
@@ -57,10 +66,12 @@ def _call(name: str, *arguments: object) -> int:
     return result
 
 
-def _call_briefly(name: str, *arguments: object) -> int:
-    """Call a kernel that is over before another thread could be at work: the interpreter stays with this one."""
-    result: int = getattr(_library(ctypes.PyDLL), name)(*map(_argument, arguments))
-    return result
+def _at(array: npt.NDArray[Any]) -> Any:
+    """An array for a kernel of `SIGNATURES`: a pointer, in less time than numpy takes to say its address."""
+    return byref(_ANY.from_buffer(array))  # type: ignore[arg-type]  # a buffer since Python 3.12, for mypy
+
+
+_ANY = ctypes.c_char * 0
 
 
 def _argument(value: object) -> object:
@@ -284,6 +295,9 @@ class Head(ctypes.Structure):
         ("slots", c_int64 * 2),
         ("whose", c_void_p * 2),
         ("parts", c_void_p * 2),
+        ("softmax", c_int64),
+        ("together", c_int64),
+        ("hidden", c_void_p),
     ]
 
     def __init__(
@@ -292,30 +306,33 @@ class Head(ctypes.Structure):
         comparators: Sequence[str],
         layers: Sequence[tuple[Tensor, Tensor]],
         activation: str,
+        *,
+        softmax: bool,
         room: int,
     ) -> None:
-        """That of two tables (V, D) and of layers, the output's last: weights (to, from), biases (to,); all float32.
+        """That of two tables (V, D) and of layers, the output's last: weights (from, to), biases (to,); all float32.
 
         What it computes of rows alone takes `room` bytes at most.
         """
         weights, biases = zip(*layers, strict=True)
         dim, outputs = tables[0].shape[1], len(biases[0])
-        widths = np.array([weights[0].shape[1], *map(len, biases)], np.int64)
+        widths = np.array([len(weights[0]), *map(len, biases)], np.int64)
         codes = np.array([COMPARATORS.index(name) for name in comparators], np.int64)
         places = [np.array([part.data_ptr() for part in parts], np.uint64) for parts in (weights, biases)]
         joined = dim * comparators.index("concat") if "concat" in comparators else -1
         slots = _shares(max(2, room // (4 * outputs)), len(tables[0]), len(tables[1]))
         whose = [np.zeros(count, np.int32) for count in slots]
         parts = [np.zeros((count, outputs), np.float32) for count in slots]  # no memory until one is used
+        hidden = np.empty((2, TOGETHER, widths.max()), np.float32)
         super().__init__(
             *(_addresses(tables), dim),
             *(codes.ctypes.data, len(codes)),
             *(part.ctypes.data for part in (*places, widths)),
             *(len(layers), ACTIVATIONS.index(activation), joined, (c_int64 * 2)(*slots)),
-            *(_addresses(whose), _addresses(parts)),
+            *(_addresses(whose), _addresses(parts), int(softmax), TOGETHER, hidden.ctypes.data),
         )
-        self.widest, self.scores = int(widths.max()), int(widths[-1])
-        self._kept = (tables, layers, widths, codes, places, whose, parts)
+        self.scores = int(widths[-1])
+        self._kept = (tables, layers, widths, codes, places, whose, parts, hidden)
 
 
 def _shares(size: int, left: int, right: int) -> tuple[int, int]:
@@ -326,9 +343,10 @@ def _shares(size: int, left: int, right: int) -> tuple[int, int]:
 
 def score_tokens(head: Head, tokens: tuple[Int32, Int32]) -> Float32:
     """The outputs (P, C) of pairs of tokens other than 0, (P,) each."""
-    pairs = len(tokens[0])
-    hidden, out = np.empty((2, pairs, head.widest), np.float32), np.empty((pairs, head.scores), np.float32)
-    _call_briefly("score_tokens", byref(head), *tokens, pairs, hidden, out)
+    left, right = tokens
+    out = np.empty((len(left), head.scores), np.float32)
+    library: Any = _library(ctypes.PyDLL)
+    library.score_tokens(byref(head), _at(left), _at(right), len(left), _at(out))
     return out
 
 
@@ -480,17 +498,17 @@ def read_instances(text: bytes, *, document: bool) -> Sides | None:
     # An instance begins with a brace and has two lists at most; every token in a list but the first follows a comma.
     most = text.count(b"{") + 2
     tokens = text.count(b",") + 2 * most
-    values, places = np.empty((2, tokens), np.int32), np.empty((6, most), np.int64)
-    places[:2, 0] = 0
-    call = _call_briefly if len(text) < BRIEF else _call
-    found = call("read_instances", text, len(text), int(document), values, tokens, places, most)
+    places = np.empty(4 + 5 * most + tokens, np.int64)
+    library: Any = _library(ctypes.PyDLL if len(text) < BRIEF else ctypes.CDLL)
+    found = library.read_instances(text, len(text), document, _at(places), most, tokens)
     if found < 0:
         return None
-    left, right = places[5, :2].tolist()
-    offsets = places[0, : left + 1], places[1, : right + 1]
+    left, right, left_tokens, right_tokens = places[:4].tolist()
+    a, b, c, d, numbers, end = range(4, 5 + 5 * most, most)
+    values = places[end:].view(np.int32)
     return Sides(
-        (values[0, : offsets[0][-1]], values[1, : offsets[1][-1]]),
-        offsets,
-        (places[2, :left], places[3, :right]),
-        places[4, :found],
+        (values[:left_tokens], values[tokens : tokens + right_tokens]),
+        (places[a : a + left + 1], places[b : b + right + 1]),
+        (places[c : c + left], places[d : d + right]),
+        places[numbers : numbers + found],
     )

@@ -232,16 +232,22 @@ static int64_t read_rows(const uint8_t *bytes, int64_t size, Sides *sides, int64
     return row;
 }
 
-/* Reads a request: lines of instances, or a document {"instances": […]}. `values` is (2, tokens), a row a side; `places`
- * is (6, most) with most over the number of instances: a row a side of offsets, a row a side of whose each sequence is,
- * for lines the number of the line of each instance, and how many sequences each side has. Returns how many instances
- * there are, or -1 where anything is not in the plain form of take_instance. */
-int64_t read_instances(const uint8_t *bytes, int64_t size, int64_t document, int32_t *values, int64_t tokens,
-                       int64_t *places, int64_t most)
+/* Reads a request: lines of instances, or a document {"instances": […]}. `most` is over the number of instances, and
+ * `tokens` is as many as a side has at most. Into `places` go: how many sequences each side has, and how many tokens;
+ * then, `most` each, the offsets of both sides, whose each sequence is, of both, and for lines the number of the line of
+ * each instance; then the values of both sides, int32 and `tokens` each. Returns how many instances there are, or -1
+ * where anything is not in the plain form of take_instance. */
+int64_t read_instances(const uint8_t *bytes, int64_t size, int64_t document, int64_t *places, int64_t most,
+                       int64_t tokens)
 {
-    Sides sides = {{values, values + tokens}, {places, places + most}, {places + 2 * most, places + 3 * most}, {0, 0}};
-    const int64_t found = document ? read_document(bytes, size, &sides) : read_rows(bytes, size, &sides, places + 4 * most);
-    places[5 * most] = sides.n[0];
-    places[5 * most + 1] = sides.n[1];
+    int64_t *columns = places + 4, *numbers = columns + 4 * most;
+    int32_t *values = (int32_t *)(numbers + most);
+    Sides sides = {{values, values + tokens}, {columns, columns + most}, {columns + 2 * most, columns + 3 * most}, {0, 0}};
+    columns[0] = columns[most] = 0;
+    const int64_t found = document ? read_document(bytes, size, &sides) : read_rows(bytes, size, &sides, numbers);
+    for (int side = 0; side < 2; side++) {
+        places[side] = sides.n[side];
+        places[2 + side] = sides.offsets[side][sides.n[side]];
+    }
     return found;
 }

@@ -17,6 +17,7 @@ from object2vec.errors import Object2VecError, RequestError
 from object2vec.serving.invocations import Invocations, read_body
 from object2vec.serving.models import Models
 from object2vec.serving.observation import Environ, Observation, Wsgi
+from object2vec.serving.packets import in_one_packet
 from object2vec.serving.predictor import Predictor
 from object2vec.serving.replies import UNFORESEEN, Reply, refusal, refused
 from object2vec.serving.room import Room
@@ -55,7 +56,7 @@ def create_app(
         app.add_url_rule("/invocations", "invocations", methods=["POST"])
     app.register_error_handler(Object2VecError, lambda error: _response(refusal(error)))
     app.register_error_handler(HTTPException, _refuse)
-    app.wsgi_app = observation.over(_ahead(app.wsgi_app, models, invocations))  # type: ignore[method-assign, assignment]
+    app.wsgi_app = in_one_packet(observation.over(_ahead(app.wsgi_app, models, invocations)))  # type: ignore[method-assign, assignment]
     return app
 
 

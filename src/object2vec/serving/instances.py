@@ -126,13 +126,11 @@ class Answers:
     @property
     def alike(self) -> tuple[str, Float32] | None:
         """The key and the vectors (N, D) of all answers in their order, where all have one and the same."""
-        kinds = {"scores": [self.scores], "embeddings": list(self.embeddings)}
-        for key, parts in kinds.items():
-            for vectors in parts:
-                if len(vectors.rows) == self.count:
-                    others = [part for part in (self.scores, *self.embeddings) if part is not vectors]
-                    return (key, vectors.values) if not any(len(part.rows) for part in others) else None
-        return None
+        kinds = ("scores", self.scores), *(("embeddings", vectors) for vectors in self.embeddings)
+        found = [(key, vectors) for key, vectors in kinds if len(vectors.rows)]
+        if len(found) != 1 or len(found[0][1].rows) != self.count:
+            return None
+        return found[0][0], found[0][1].values
 
     def rounded(self, digits: int) -> Answers:
         """The same with so many digits behind the point of each number."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import socket
 import struct
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from itertools import chain
-from threading import Semaphore
 from typing import Final
 
 from object2vec.errors import (
@@ -46,7 +46,7 @@ class Invocations:
         self._room = room or Room()
         self._most = min(sys.maxsize if most is None else most, self._room.size // COLUMNS)
         self._accept = accept
-        self._places = Semaphore(AT_ONCE)
+        self._places = deque([None] * AT_ONCE)  # each is taken by one thread, without a lock
         self._turns = Turns()
 
     def answer(self, environ: Environ, predictor: Callable[[], Predictor]) -> Reply:
@@ -55,10 +55,14 @@ class Invocations:
         Raises:
             Object2VecError: it cannot be answered.
         """
-        if not self._places.acquire(blocking=False):
-            raise OverloadedError(f"{AT_ONCE} requests are under way in this worker already, send it again later")
+        try:
+            place = self._places.pop()
+        except IndexError:
+            raise OverloadedError(
+                f"{AT_ONCE} requests are under way in this worker already, send it again later"
+            ) from None
         with ExitStack() as held:
-            held.callback(self._places.release)
+            held.callback(self._places.append, place)
             reply = self._answer(environ, predictor, held)
             return reply if isinstance(reply.body, tuple) else replace(reply, body=_Leaving(reply.body, held.pop_all()))
 

@@ -1,8 +1,9 @@
-"""Scores of a few pairs of single tokens, the request that recommenders send most, of pooled encoders on a CPU.
+"""Scores of pairs of single tokens, not too many, the request that recommenders send most, of pooled encoders on a CPU.
 
 The encoding of a token is its row of the table, and what is left is the head. For so little torch takes longer to begin
-than to compute, so a kernel does all of it, on the same weights; the scores are equal but for rounding. It keeps what
-the head makes of a token alone, half of the first layer by the default comparators, for tokens that come again.
+than to compute, so a kernel does all of it; the scores are equal but for rounding. It has the head's weights in the
+order in which they are read, and keeps what the head makes of a token alone, half of the first layer by the default
+comparators, for tokens that come again.
 
 Shapes: P pairs, C scores a pair.
 """
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 from typing import Final, Self, cast
 
-import numpy as np
 from torch import nn
 
 from object2vec import kernels
@@ -20,44 +20,43 @@ from object2vec.model.encoders import PooledEmbedding
 from object2vec.model.network import Network
 from object2vec.serving.instances import Column
 
-#: Bytes that a model may take in a process for what was computed of its tokens before.
+#: Bytes that a model may take in a process for its head once more, and for what was computed of its tokens before.
 KEPT: Final = 2**23
-#: More pairs than these are not few: torch's matrix product is faster.
-FEW: Final = 8
+#: Products of pairs with weights in one look-up, a millisecond or two: no other thread works meanwhile.
+WORK: Final = 2**26
 
 
 class Lookup:
-    """The tables and the head of a network, where its scores can be looked up."""
+    """The tables and the head of a network, where its scores can be looked up, of `most` pairs at a time."""
 
-    def __init__(self, head: kernels.Head, *, softmax: bool) -> None:
+    def __init__(self, head: kernels.Head, most: int) -> None:
         self._head = head
-        self._softmax = softmax
+        self.most = most
 
     @classmethod
     def of(cls, network: Network, activation: str) -> Self | None:
-        """That of a network; None if it has other encoders, no head, or stands where no kernel can work on it."""
+        """That of a network; None if it has other encoders, no head or a large one, or stands where no kernel works."""
         encoders, head = (network.enc0, network.enc1), network.head
         tables = [encoder.embedding.weight for encoder in encoders]
         pooled = all(isinstance(encoder, PooledEmbedding) for encoder in encoders)
         if not pooled or head is None or not kernels.usable(tables[0]):
             return None
-        layers = [(layer.weight, layer.bias) for layer in cast(list[nn.Linear], [*head.layers, head.output])]
-        return cls(kernels.Head(tables, head.comparators, layers, activation, KEPT), softmax=network.softmax)
+        modules = cast(list[nn.Linear], [*head.layers, head.output])
+        weights = sum(module.weight.numel() for module in modules)
+        room = KEPT - 4 * weights
+        if room < 0:
+            return None
+        layers = [(module.weight.t().contiguous(), module.bias) for module in modules]  # as the kernel reads them
+        made = kernels.Head(tables, head.comparators, layers, activation, softmax=network.softmax, room=room)
+        return cls(made, WORK // weights)
 
     def scores(self, tokens: tuple[Int32, Int32]) -> Float32:
-        """The scores (P, C) of pairs of tokens, (P,) each, none of them 0."""
-        output = kernels.score_tokens(self._head, tokens)
-        if not self._softmax:
-            return output
-        powers: Float32 = np.exp(output - output.max(axis=1, keepdims=True))
-        powers /= powers.sum(axis=1, keepdims=True)
-        return powers
+        """The scores (P, C) of pairs of tokens, (P,) each, none of them 0 and `most` pairs at most."""
+        return kernels.score_tokens(self._head, tokens)
 
 
 def single_tokens(columns: tuple[Column, Column], count: int) -> tuple[Int32, Int32] | None:
-    """The tokens of both sides where `count` instances are pairs of single ones other than 0, and few; else None."""
-    if count > FEW:
-        return None
+    """The tokens of both sides where `count` instances are pairs of single ones other than 0; else None."""
     for column in columns:
         values = column.sequences.values
         if not len(column) == len(values) == count or 0 in values.tolist():

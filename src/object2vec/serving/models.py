@@ -210,7 +210,7 @@ class Models:
     def _size(self, path: Path) -> int:
         file = path / WEIGHTS
         weights = file.stat().st_size if file.is_file() else 0
-        return weights + self.workers * (OVERHEAD + min(weights, KEPT))
+        return weights + self.workers * (OVERHEAD + min(2 * weights, KEPT))  # what is kept: the head, and of the tables
 
     @contextmanager
     def _changing(self) -> Iterator[None]:

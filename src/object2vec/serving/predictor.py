@@ -27,12 +27,14 @@ from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 from object2vec.model.tokens import Tokens
 from object2vec.serving.instances import NOTHING, SIDES, Answers, Column, Instances, Side, Vectors
-from object2vec.serving.lookup import FEW, Lookup, single_tokens
+from object2vec.serving.lookup import Lookup, single_tokens
 from object2vec.serving.negotiation import Mode
 
 #: What bounds the memory of a request of any size: instances worked on at a time, and tokens in one pass.
 ROWS: Final = 512
 TOKENS: Final = 32_768
+#: So few tokens that numpy takes longer to begin than to look at them.
+FEW: Final = 8
 
 
 class Predictor:
@@ -133,8 +135,11 @@ class Predictor:
         column = instances.columns[side]
         size = self.hyperparameters.encoders[side].vocab_size
         ids = column.sequences.values
-        few = len(ids) <= FEW  # for which numpy takes longer to begin than to look
-        if not all(0 <= token < size for token in ids.tolist()) if few else ids.view(np.uint32).max() >= size:
+        if (
+            not all(0 <= token < size for token in ids.tolist())
+            if len(ids) <= FEW
+            else ids.view(np.uint32).max() >= size
+        ):
             wrong = (ids.view(np.uint32) >= size) & column.sequences.among_first(max_seq_len)
             if wrong.any():
                 row, token = column.at(int(wrong.argmax()))
@@ -171,20 +176,21 @@ class Question:
         """Whether it takes more than one part."""
         return self.count > ROWS
 
-    def parts(self) -> Iterator[Question]:
+    def parts(self) -> Iterable[Question]:
         """The question in parts of at most `ROWS` instances."""
         if 0 < self.count <= ROWS:
-            yield self
-            return
-        for start in range(0, self.count, ROWS):
-            stop = min(start + ROWS, self.count)
-            left, right = (column.between(start, stop) for column in self.columns)
-            yield replace(self, columns=(left, right), count=stop - start)
+            return (self,)
+        return (self._part(start, min(start + ROWS, self.count)) for start in range(0, self.count, ROWS))
+
+    def _part(self, start: int, stop: int) -> Question:
+        left, right = (column.between(start, stop) for column in self.columns)
+        return replace(self, columns=(left, right), count=stop - start)
 
     def looked_up(self) -> Answers | None:
         """The answers where they can be looked up, which takes no time to speak of."""
-        if self.lookup and (tokens := single_tokens(self.columns, self.count)):
-            scores = Vectors(self.columns[0].rows, self.lookup.scores(tokens))
+        lookup = self.lookup
+        if lookup and self.count <= lookup.most and (tokens := single_tokens(self.columns, self.count)):
+            scores = Vectors(self.columns[0].rows, lookup.scores(tokens))
             return Answers(count=self.count, scores=scores, embeddings=(NOTHING, NOTHING))
         return None
 

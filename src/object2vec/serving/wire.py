@@ -49,10 +49,7 @@ def decode_plain(body: bytes, content: Content, first: int = 1) -> Instances | N
     found = kernels.read_instances(body, document=document) if kernels.available() else None
     if found is None:
         return None
-    left, right = (
-        Column(rows, Sequences(values, offsets))
-        for rows, values, offsets in zip(found.rows, found.values, found.offsets, strict=True)
-    )
+    left, right = map(Column, found.rows, map(Sequences, found.values, found.offsets))
     if document:
         return Instances(columns=(left, right), label="instances[{}]", numbers=range(len(found.numbers)))
     return Instances(columns=(left, right), label="line {}", numbers=found.numbers + (first - 1))
@@ -121,9 +118,10 @@ def _array_header(shape: tuple[int, int]) -> bytes:
 
 def _join(between: bytes, answers: Answers) -> bytes:
     """The answers as JSON objects with `between` between them."""
-    if answers.alike is None:
+    alike = answers.alike
+    if alike is None:
         return between.join(map(_dump, answers))
-    key, vectors = answers.alike  # written all together: [[1,2],[3,4]] without its outer brackets, and keys put in
+    key, vectors = alike  # written all together: [[1,2],[3,4]] without its outer brackets, and keys put in
     start, end = b'{"%s":' % key.encode(), b"}"
     return start + _dump(vectors)[1:-1].replace(b"],[", b"]" + end + between + start + b"[") + end
 
