@@ -81,7 +81,10 @@ def _argument(value: object) -> object:
 
 
 def _address(value: Tensor | npt.NDArray[Any]) -> int:
-    return value.data_ptr() if isinstance(value, Tensor) else value.ctypes.data
+    if isinstance(value, Tensor):
+        return value.data_ptr()
+    # In a fourth of the time that numpy takes to say it, where that can be.
+    return ctypes.addressof(_ANY.from_buffer(value)) if value.flags.writeable else value.ctypes.data  # type: ignore[arg-type]
 
 
 def _addresses(values: Iterable[Tensor | npt.NDArray[Any]]) -> ctypes.Array[c_void_p]:
