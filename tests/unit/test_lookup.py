@@ -1,4 +1,4 @@
-"""Pairs of single tokens, few: the same scores without torch."""
+"""Pairs of single tokens: the same scores without torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from object2vec.kernels import TOGETHER
-from object2vec.serving.instances import Column, Instances
+from object2vec.serving.instances import Column
 from object2vec.serving.lookup import Lookup, single_tokens
 from object2vec.serving.predictor import Predictor
 from small import configured, network_of
@@ -66,16 +66,14 @@ def test_what_is_looked_up() -> None:
         assert single_tokens((one, Column.of(other)), 2) is None
 
 
-def test_many_are_not_looked_up() -> None:
-    """Only as many as take no time to speak of."""
+@pytest.mark.parametrize("most", [1, 2, len(PAIRS) - 1])
+def test_many_are_looked_up_in_turns(most: int) -> None:
+    """So many before other threads work, and the scores are the same."""
     predictor = Predictor(network_of(configured()), configured(), directory=Path("nowhere"))
-    lookup = predictor._lookup
-    assert lookup is not None
-    columns = Column.of([[1]] * 3), Column.of([[2]] * 3)
-    question = predictor.ask(Instances(columns=columns, label="{}", numbers=range(3)))
-    for most in (3, 2):
-        lookup.most = most
-        assert (question.looked_up() is not None) == (most == 3)
+    together = predictor.score(PAIRS)
+    assert predictor._lookup is not None
+    predictor._lookup.most = most
+    np.testing.assert_array_equal(predictor.score(PAIRS), together)
 
 
 @pytest.mark.parametrize("kind", ["hcnn", "bilstm"])

@@ -1,6 +1,6 @@
-"""Scores of pairs of single tokens, not too many, the request that recommenders send most, of pooled encoders on a CPU.
+"""Scores of pairs of single tokens, the request that recommenders send most, of pooled encoders on a CPU.
 
-The encoding of a token is its row of the table, and what is left is the head. For so little torch takes longer to begin
+The encoding of a token is its row of the table, and what is left is the head. For one pair torch takes longer to begin
 than to compute, so a kernel does all of it; the scores are equal but for rounding. It has the head's weights in the
 order in which they are read, and keeps what the head makes of a token alone, half of the first layer by the default
 comparators, for tokens that come again.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Final, Self, cast
 
+import numpy as np
 from torch import nn
 
 from object2vec import kernels
@@ -22,12 +23,12 @@ from object2vec.serving.instances import Column
 
 #: Bytes that a model may take in a process for its head once more, and for what was computed of its tokens before.
 KEPT: Final = 2**23
-#: Products of pairs with weights in one look-up, a millisecond or two: no other thread works meanwhile.
+#: Products of pairs with weights at a time, a millisecond or two: no other thread works meanwhile.
 WORK: Final = 2**26
 
 
 class Lookup:
-    """The tables and the head of a network, where its scores can be looked up, of `most` pairs at a time."""
+    """The tables and the head of a network, where its scores can be looked up; `most` pairs are, before others work."""
 
     def __init__(self, head: kernels.Head, most: int) -> None:
         self._head = head
@@ -48,11 +49,16 @@ class Lookup:
             return None
         layers = [(module.weight.t().contiguous(), module.bias) for module in modules]  # as the kernel reads them
         made = kernels.Head(tables, head.comparators, layers, activation, softmax=network.softmax, room=room)
-        return cls(made, WORK // weights)
+        return cls(made, max(1, WORK // weights))
 
     def scores(self, tokens: tuple[Int32, Int32]) -> Float32:
-        """The scores (P, C) of pairs of tokens, (P,) each, none of them 0 and `most` pairs at most."""
-        return kernels.score_tokens(self._head, tokens)
+        """The scores (P, C) of pairs of tokens, (P,) each, none of them 0."""
+        left, right = tokens
+        if len(left) <= self.most:
+            return kernels.score_tokens(self._head, tokens)
+        starts = range(0, len(left), self.most)
+        parts = ((left[start : start + self.most], right[start : start + self.most]) for start in starts)
+        return np.concatenate([kernels.score_tokens(self._head, part) for part in parts])
 
 
 def single_tokens(columns: tuple[Column, Column], count: int) -> tuple[Int32, Int32] | None:

@@ -189,7 +189,7 @@ class Question:
     def looked_up(self) -> Answers | None:
         """The answers where they can be looked up, which takes no time to speak of."""
         lookup = self.lookup
-        if lookup and self.count <= lookup.most and (tokens := single_tokens(self.columns, self.count)):
+        if lookup and (tokens := single_tokens(self.columns, self.count)):
             scores = Vectors(self.columns[0].rows, lookup.scores(tokens))
             return Answers(count=self.count, scores=scores, embeddings=(NOTHING, NOTHING))
         return None
