@@ -135,7 +135,7 @@ def test_a_truncated_file(base: Path, name: str, content: bytes, sentence: str) 
 def test_weights_that_memory_cannot_hold(base: Path) -> None:
     """What training takes at least is known before it starts, with its sizes and what would help."""
     sentence = out_of_memory(base, {"enc0_vocab_size": "1000000", "enc0_token_embedding_dim": "300"})
-    assert "(training takes at least 9.6 GB): of " in sentence
+    assert "(training takes at least 7.2 GB): of " in sentence
     assert " GB the weights take 2.4 GB, 2.4 GB of it for tokens (" in sentence
     assert "enc0_vocab_size=1000000 by enc0_token_embedding_dim=300 and enc1_vocab_size=1000000 by enc1_" in sentence
     assert "optimizer=adam keeps 2 more numbers for each; a smaller token_embedding_dim" in sentence

@@ -47,7 +47,7 @@ class _Convolve(torch.autograd.Function):
         line, weight, out = ctx.saved_tensors
         width = weight.shape[2]
         count = len(line) - width + 1
-        slope = (gradients[0] * (out > 0))[(width - 1) // 2 :][:count]
+        slope = torch.ops.aten.threshold_backward(gradients[0], out, 0)[(width - 1) // 2 :][:count]
         d_taps = torch.stack([slope.t() @ line[tap : tap + count] for tap in range(width)], dim=2)
         d_line = None
         if ctx.needs_input_grad[0]:

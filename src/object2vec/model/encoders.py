@@ -49,8 +49,8 @@ class HierarchicalCNN(nn.Module):
         )
 
     def forward(self, tokens: Tokens) -> Tensor:
-        # All sequences stand in one line, so many zeros apart that no filter sees two of them.
-        gap = self.filter_width - 1
+        # All sequences stand in one line, so many zeros apart that no filter at a token sees another one's.
+        gap = self.filter_width // 2
         ahead = torch.arange(1, len(tokens.offsets), device=tokens.offsets.device) * gap
         place = torch.arange(len(tokens.values), device=ahead.device) + ahead[tokens.sequence]
         rows = self.embedding.rows(tokens.values)
