@@ -51,12 +51,13 @@ def trained(hyperparameters: Hyperparameters, given: list[Batch], *, fused: bool
     said = []
     for batch in given:
         if fused:
-            loss, output, labels = step(batch)
+            loss, correct = step(batch)
         else:
             loss, output, labels = leave_gradients(network, objective, batch)
+            correct = objective.correct(output, labels)
             for optimizer in optimizers:
                 optimizer.step()
-        said.append((loss, output - output[:, :1] * (not objective.regression), labels))
+        said.append((loss, correct if not objective.regression else None))
     return said, network
 
 
@@ -67,7 +68,7 @@ def trained(hyperparameters: Hyperparameters, given: list[Batch], *, fused: bool
 def test_it_is_the_step_of_gradients_and_optimizers(
     comparators: str, optimizer: str, output: str, decay: float
 ) -> None:
-    """Losses, outputs but for a constant, and every weight after three steps."""
+    """Losses, how many pairs get their class, and every weight after three steps."""
     settings = {"comparator_list": comparators, "optimizer": optimizer, "weight_decay": decay} | OUTPUTS[output]
     hyperparameters = matrices(**settings)
     ours, theirs = (trained(hyperparameters, batches(), fused=fused) for fused in (True, False))

@@ -41,8 +41,8 @@ def test_a_batch_of_one_has_a_loss(objective: Objective) -> None:
 def test_metrics_count_each_row_once() -> None:
     """Batches of unequal size count by their rows: three rows of loss 1 and one of loss 5 have the mean 2."""
     metrics = Metrics(CLASSES)
-    metrics.add(1.0, torch.tensor([[1.0, 0.0]] * 3), torch.tensor([0.0, 0.0, 1.0]))
-    metrics.add(5.0, torch.tensor([[0.0, 1.0]]), torch.tensor([1.0]))
+    metrics.add(1.0, 3, CLASSES.correct(torch.tensor([[1.0, 0.0]] * 3), torch.tensor([0.0, 0.0, 1.0])))
+    metrics.add(5.0, 1, CLASSES.correct(torch.tensor([[0.0, 1.0]]), torch.tensor([1.0])))
     assert (metrics.rows, metrics.batches) == (4, 2)
     assert metrics.loss == 2.0
     assert metrics.values() == {"perplexity": pytest.approx(math.exp(2)), "cross_entropy": 2.0, "accuracy": 0.75}
@@ -52,7 +52,7 @@ def test_metrics_count_each_row_once() -> None:
 def test_a_regression_has_one_metric() -> None:
     """Real labels have the mean squared error alone, which is what is watched."""
     metrics = Metrics(NUMBER)
-    metrics.add(0.25, torch.ones(2, 1), torch.ones(2))
+    metrics.add(0.25, 2, NUMBER.correct(torch.ones(2, 1), torch.ones(2)))
     assert metrics.values() == {"mean_squared_error": 0.25}
     assert (NUMBER.watched, CLASSES.watched) == ("mean_squared_error", "cross_entropy")
 
@@ -60,14 +60,14 @@ def test_a_regression_has_one_metric() -> None:
 def test_a_huge_loss_has_a_perplexity() -> None:
     """A cross-entropy past what exp can give has an infinite perplexity and no error."""
     metrics = Metrics(CLASSES)
-    metrics.add(1e6, torch.ones(1, 2), torch.ones(1))
+    metrics.add(1e6, 1, 0)
     assert metrics.values()["perplexity"] == math.inf
 
 
 def test_many_rows_lose_no_precision() -> None:
     """A thousand small losses beside a huge one still count: sums are in float64."""
     metrics = Metrics(NUMBER)
-    metrics.add(1e8, torch.ones(1, 1), torch.ones(1))
+    metrics.add(1e8, 1, 0)
     for _ in range(1000):
-        metrics.add(1.0, torch.ones(1, 1), torch.ones(1))
+        metrics.add(1.0, 1, 0)
     assert metrics.loss == (1e8 + 1000) / 1001

@@ -29,6 +29,8 @@ SIGNATURES = {
     "score_tokens": [c_void_p, c_void_p, c_void_p, c_int64, c_void_p],
     "read_instances": [c_void_p, c_int64, c_int64, c_void_p, c_int64, c_int64],
 }
+#: What returns a number.
+COUNTING = "spread", "group", "correct", "distinct", "read_lines", "read_instances", "draw_negatives", "step_pairs"
 #: Pairs of tokens for which weights are read once: what is computed of so many fits a core's own cache.
 TOGETHER = 16
 #: In the order in which head.c numbers them.
@@ -45,7 +47,16 @@ def _library(kind: type[ctypes.CDLL] = ctypes.CDLL) -> ctypes.CDLL | None:
         return None
     for name, types in SIGNATURES.items():
         getattr(kernels, name).argtypes = types
-    for name in ("spread", "group", "correct", "distinct", "read_lines", "read_instances", "draw_negatives"):
+    for name in (
+        "spread",
+        "group",
+        "correct",
+        "distinct",
+        "read_lines",
+        "read_instances",
+        "draw_negatives",
+        "step_pairs",
+    ):
         getattr(kernels, name).restype = c_int64
     return kernels
 
@@ -258,12 +269,12 @@ def step_pairs(
     *,
     rate: float,
     decay: float,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, int]:
     """One step of sgd, adagrad or adam on what P pairs touch, in place: rows of two tables, an output layer.
 
     The `layer`, weight and bias, is as in `Output`, of one score, which is to be the label, or of two, for the classes
     0 and 1. Of the different `tokens` of each side, none of them 0, pair p has number `index[side][p]`; `labels` is
-    (P,). Returns the mean loss () and the scores (P, C), but for a constant a pair.
+    (P,). Returns the mean loss (), and how many pairs get their class.
     """
     moved = *tables, *layer
     state = [[*one.state, one.weight, one.weight][:2] for one in moved]  # a kind that keeps less looks at none
@@ -272,13 +283,12 @@ def step_pairs(
     counts = np.array([*map(len, tokens)], np.int64)
     (classes, width), dim = layer[0].weight.shape, tables[0].weight.shape[1]
     pairs, parts = len(labels), torch.get_num_threads()
-    scores, loss = labels.new_zeros(pairs, classes), labels.new_empty(())
-    slope, sums = np.empty(pairs, np.float32), np.zeros((parts, width + 1), np.float32)
+    loss, slope, sums = labels.new_empty(()), np.empty(pairs, np.float32), np.zeros((parts, width + 1), np.float32)
     d_u, places = np.empty((counts[0], dim), np.float32), np.empty(int(counts.sum()) + 2 + 4 * pairs, np.int64)
     given = _addresses(tokens), counts, _addresses(index), labels, pairs, classes, dim, width, at
     settings = KINDS[kind], c_float(rate), c_float(decay), parts
-    _call("step_pairs", *pointers, corrections, *given, *settings, scores, loss, slope, sums, d_u, places)
-    return loss, scores
+    correct = _call("step_pairs", *pointers, corrections, *given, *settings, loss, slope, sums, d_u, places)
+    return loss, correct
 
 
 class Head(ctypes.Structure):

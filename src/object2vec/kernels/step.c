@@ -44,9 +44,11 @@ static int64_t begin_of(const Side *side, int64_t part, int64_t parts)
     return low;
 }
 
-/* What is summed up over the pairs of one part of a batch: the loss, and the gradients of what `Number` has. */
+/* What is summed up over the pairs of one part of a batch: the loss, how many get their class, the gradients of what
+ * `Number` has. */
 typedef struct {
     double loss, bias;
+    int64_t correct;
     float *h, *l, *r, *d;
 } Sums;
 
@@ -64,11 +66,10 @@ static inline float slope_of(float x, float label, int64_t classes, float *slope
     return (x < 0 ? 0 : x) - x * label;
 }
 
-/* Numbers and slopes of the pairs of left tokens from:to; the gradients of these tokens into d_u (n, dim), the others
- * are added to `total`. */
+/* Slopes of the pairs of left tokens from:to; the gradients of these tokens into d_u (n, dim), the others are added to
+ * `total`. */
 CLONES void learn_left(const Number *number, const Side *left, const Side *right, int64_t from, int64_t to,
-                       const float *labels, float part, float *restrict scores, float *restrict slope, float *d_u,
-                       Sums *total)
+                       const float *labels, float part, float *restrict slope, float *d_u, Sums *total)
 {
     const int64_t dim = number->dim, classes = number->classes;
     const float *restrict h = number->h, *restrict l = number->l, *restrict r = number->r, *restrict d = number->d;
@@ -96,12 +97,13 @@ CLONES void learn_left(const Number *number, const Side *left, const Side *right
 #pragma omp simd reduction(+ : sum)
                 for (int64_t k = 0; k < dim; k++)
                     sum += d[k] * fabsf(u[k] - v[k]);
-            scores[places[j] * classes + classes - 1] = sum;
+            slope[places[j]] = sum; /* for now */
         }
         double product = 1;
         for (int64_t j = 0; j < n; j++) {
             const int64_t p = places[j];
-            total->loss += slope_of(scores[p * classes + classes - 1], labels[p], classes, slope + p, &product);
+            total->correct += (slope[p] > 0) == (labels[p] > 0);
+            total->loss += slope_of(slope[p], labels[p], classes, slope + p, &product);
             slope[p] *= part;
             slopes += slope[p];
             if (product > 1e300 || j + 1 == n) {
@@ -192,14 +194,13 @@ CLONES void move_left(const Side *left, int64_t from, int64_t to, int64_t dim, f
  * moved, firsts and seconds are the tables of either side, the layer's weight (classes, width), whose terms begin at `at`,
  * and its bias, and what the optimizer keeps beside each; corrections are Adam's c1 and c2 of each. A layer of one class
  * gives a number; of two classes only what is between them counts. Of the different tokens (n[s]) in tokens[s], none of
- * them 0, pair p has number index[s][p]. The mean loss goes into loss, into the last of scores (pairs, classes), all zeros
- * before, the number or the logit of class 1. slope (pairs), sums (parts, width + 1), zeros before, d_u (n[0], dim) and
- * places (n[0] + n[1] + 2 + 4 pairs) are scratch. */
-void step_pairs(float *const *moved, float *const *firsts, float *const *seconds, const float *corrections,
+ * them 0, pair p has number index[s][p]. The mean loss goes into loss; returns how many pairs get their class, if there are
+ * two. slope (pairs), sums (parts, width + 1), zeros before, d_u (n[0], dim) and places (n[0] + n[1] + 2 + 4 pairs) are
+ * scratch. */
+int64_t step_pairs(float *const *moved, float *const *firsts, float *const *seconds, const float *corrections,
                 const int32_t *const *tokens, const int64_t *n, const int64_t *const *index, const float *labels,
                 int64_t pairs, int64_t classes, int64_t dim, int64_t width, const int64_t *at, int64_t kind, float rate,
-                float decay, int64_t parts, float *scores, float *loss, float *slope, float *sums, float *d_u,
-                int64_t *places)
+                float decay, int64_t parts, float *loss, float *slope, float *sums, float *d_u, int64_t *places)
 {
     enum { WEIGHT = 2, BIAS };
     float between[4 * MOST_DIM];
@@ -221,21 +222,23 @@ void step_pairs(float *const *moved, float *const *firsts, float *const *seconds
     }
     const Side *left = sides, *right = sides + 1;
     double losses = 0;
+    int64_t correct = 0;
 #pragma omp parallel num_threads((int)parts) if (parts > 1)
     {
 #pragma omp for schedule(static)
         for (int s = 0; s < 2; s++)
             lay_out(&sides[s], pairs, dim);
-#pragma omp for schedule(static) reduction(+ : losses)
+#pragma omp for schedule(static) reduction(+ : losses, correct)
         for (int64_t part = 0; part < parts; part++) {
             float *const own = sums + part * (width + 1), *d[4];
             for (int i = 0; i < 4; i++)
                 d[i] = at[i] < 0 ? NULL : own + at[i];
-            Sums total = {0, 0, d[PRODUCT], d[LEFT], d[RIGHT], d[APART]};
+            Sums total = {0, 0, 0, d[PRODUCT], d[LEFT], d[RIGHT], d[APART]};
             learn_left(&number, left, right, begin_of(left, part, parts), begin_of(left, part + 1, parts), labels,
-                       1 / (float)pairs, scores, slope, d_u, &total);
+                       1 / (float)pairs, slope, d_u, &total);
             own[width] = (float)total.bias;
             losses += total.loss;
+            correct += total.correct;
         }
 #pragma omp for schedule(static)
         for (int64_t part = 0; part < parts; part++)
@@ -256,4 +259,5 @@ void step_pairs(float *const *moved, float *const *firsts, float *const *seconds
     move_row(&moves[WEIGHT], classes * width, moved[WEIGHT], firsts[WEIGHT], seconds[WEIGHT], d_layer);
     move_row(&moves[BIAS], classes, moved[BIAS], firsts[BIAS], seconds[BIAS], d_bias);
     *loss = (float)(losses / (double)pairs);
+    return correct;
 }

@@ -35,12 +35,11 @@ class FusedStep:
                 return cls(network, optimizer, at) if all(map(optimizer.at_rest, optimizer.tables)) else None
         return None
 
-    @torch.no_grad()
-    def __call__(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor] | None:
+    def __call__(self, batch: Batch) -> tuple[Tensor, int] | None:
         """Step all that a batch of P pairs touches.
 
-        Returns the mean loss, the output (P, C) but for a constant a pair, and the labels (P,); None, with nothing
-        done, where an object is no single token.
+        Returns the mean loss, and how many pairs get their class, if there are classes; None, with nothing done, where
+        an object is no single token.
         """
         if not batch.single:
             return None
@@ -51,5 +50,4 @@ class FusedStep:
         )
         tokens, (rate, decay) = [objects.values for objects in batch.objects], optimizer.settings
         given = tables, layer, self._at, tokens, batch.index, labels
-        loss, output = kernels.step_pairs(optimizer.kind, *given, rate=rate, decay=decay)
-        return loss, output, labels
+        return kernels.step_pairs(optimizer.kind, *given, rate=rate, decay=decay)

@@ -79,7 +79,7 @@ def evaluate(
     metrics = Metrics(objective)
     for batch in takewhile(lambda _: not stop(), pairs.in_order()):
         output, labels = output_of(network, batch)
-        metrics.add(objective.loss(output, labels).item(), output, labels)
+        metrics.add(objective.loss(output, labels).item(), len(labels), objective.correct(output, labels))
     return metrics.of_all(group)
 
 
@@ -191,9 +191,9 @@ class Trainer:
         ):
             self._seed(self.epoch, self.batch)
             self.exchange.asking = self.checkpoints is not None and self.checkpoints.due
-            loss, output, labels = self._step(batch)
+            loss, correct = self._step(batch)
             _check_finite(loss, f"epoch {self.epoch}, batch {self.batch}", self.hyperparameters)
-            self.metrics.add(loss, output, labels)
+            self.metrics.add(loss, len(batch), correct)
             self.batch += 1
             self.seconds = time.time() - started
             if self.exchange.asked:
@@ -243,15 +243,20 @@ class Trainer:
             metrics = self.group.each(self.metrics.numbers)
             self.checkpoints.save(state.collect(self, metrics))
 
-    def _step(self, batch: Batch) -> tuple[float, Tensor, Tensor]:
-        done = self._fused and self._fused(batch)
-        loss, output, labels = done or leave_gradients(self.network, self.objective, batch, self.exchange.share)
+    def _step(self, batch: Batch) -> tuple[float, int]:
+        """Take a step; its loss, and how many pairs of the batch got their class."""
+        done = self._fused(batch) if self._fused else None
+        if done:
+            loss, correct = done
+        else:
+            loss, output, labels = leave_gradients(self.network, self.objective, batch, self.exchange.share)
+            correct = self.objective.correct(output, labels)
         total = self.exchange.sum(loss).item()
         for optimizer in () if done else self.optimizers:
             optimizer.step()
         if self.average:
             self.average.update(self.network)
-        return total, output, labels
+        return total, correct
 
 
 def _check_finite(loss: float, where: str, hyperparameters: Hyperparameters) -> None:

@@ -45,7 +45,9 @@ class Objective:
         return off.square().mean(), off * (2 / len(labels))
 
     def correct(self, output: Tensor, labels: Tensor) -> int:
-        """How many of P pairs get their class."""
+        """How many of P pairs get their class; none where there are no classes."""
+        if self.regression:
+            return 0
         if kernels.usable(output):
             return kernels.correct(output, labels)
         return int((output.argmax(dim=1) == labels.long()).sum())
@@ -74,13 +76,12 @@ class Metrics:
         self._loss = 0.0
         self._correct = 0
 
-    def add(self, loss: float, output: Tensor, labels: Tensor) -> None:
-        """Add a batch: its mean loss, its output (P, C) and its labels (P,)."""
-        self.rows += len(labels)
-        self.batches += len(labels) > 0
-        self._loss += loss * len(labels)
-        if not self.objective.regression:
-            self._correct += self.objective.correct(output, labels)
+    def add(self, loss: float, rows: int, correct: int) -> None:
+        """Add a batch of so many rows: its mean loss, and how many got their class."""
+        self.rows += rows
+        self.batches += rows > 0
+        self._loss += loss * rows
+        self._correct += correct
 
     def of_all(self, group: Group) -> Metrics:
         """Metrics of the rows that all ranks have added."""
