@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from object2vec.serving import turns as module
 from object2vec.serving.instances import Answers, Column, Instances
 from object2vec.serving.predictor import ROWS, Predictor, Question
 from object2vec.serving.turns import Turns, _Waiting
@@ -87,6 +88,31 @@ def test_a_fault_in_a_pass_is_that_of_one() -> None:
     assert other.answers is None
     model.network.compare = compare  # type: ignore[method-assign]
     assert len(list(turns.answer(good))) == 1
+
+
+def test_a_pass_waits_where_the_last_one_was_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For as many as that had, a quarter of what that took; not where they are there, nor where the last was alone."""
+    waits: list[float] = []
+    monkeypatch.setattr(module, "sleep", waits.append)
+    model, turns = predictor(), Turns()
+
+    def answer(others: int) -> None:
+        turns._waiting.extend(_Waiting(asked(model, ([1], [2]))) for _ in range(others))
+        list(turns.answer(asked(model, ([1], [2]))))
+
+    answer(0)
+    answer(2)
+    assert turns._shared == 3
+    answer(2)
+    assert not waits
+    turns._took = 0.008
+    answer(1)
+    assert waits == [0.002]
+    turns._took = 1.0
+    answer(0)
+    assert waits == [0.002, 0.01]
+    answer(0)
+    assert len(waits) == 2
 
 
 def test_many_threads_at_a_time() -> None:
