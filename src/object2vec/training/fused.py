@@ -22,8 +22,7 @@ from object2vec.training.optimizers import RowOptimizer
 class FusedStep:
     """Steps of a network that one optimizer moves: of tables the rows that look-ups touch, and the output layer."""
 
-    def __init__(self, network: Network, optimizer: RowOptimizer, at: Tensor) -> None:
-        self._network = network
+    def __init__(self, optimizer: RowOptimizer, at: Tensor) -> None:
         self._optimizer = optimizer
         self._at = at
 
@@ -32,7 +31,7 @@ class FusedStep:
         """That of a network; None where it has another form, or no kernel can work on it."""
         match optimizers, network.train().direct:
             case [RowOptimizer(tables=[_, _], layer=[_, bias]) as optimizer], kernels.Output(at=at) if len(bias) <= 2:
-                return cls(network, optimizer, at) if all(map(optimizer.at_rest, optimizer.tables)) else None
+                return cls(optimizer, at) if all(map(optimizer.at_rest, optimizer.tables)) else None
         return None
 
     def __call__(self, batch: Batch) -> tuple[Tensor, int] | None:

@@ -130,8 +130,7 @@ class Trainer:
         self.objective = Objective(regression=hyperparameters.regression)
         self.optimizers: Sequence[torch.optim.Optimizer] = make_optimizers(network, hyperparameters)
         self.exchange = Exchange(group, network)
-        alone = group.size == 1
-        self._fused = FusedStep.of(network, self.optimizers) if alone else None
+        self._fused = FusedStep.of(network, self.optimizers) if group.size == 1 else None
         self.early_stopping = EarlyStopping(
             patience=hyperparameters.early_stopping_patience, tolerance=hyperparameters.early_stopping_tolerance
         )
