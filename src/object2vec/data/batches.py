@@ -44,7 +44,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """P pairs by reference: `in0` of row `rows[0][p]` with `in1` of row `rows[1][p]`; all are (P,)."""
+    """P pairs by reference: row `rows[0][p]` of side 0 with row `rows[1][p]` of side 1; all are (P,)."""
 
     rows: tuple[Int64, Int64]
     labels: Float32
@@ -94,9 +94,14 @@ class Batches:
         self.which = which0, which1
         self._objects = len(first0), len(first1)
         self._single = all(side.single for side in self.sides)
+        if self._single:  # an object is so little that a side is its objects: which a row has is looked up but once
+            self.sides = pairs.in0.take(first0), pairs.in1.take(first1)
+            self._offsets = np.arange(size + 1)
         self._run = RUN if pairs.nbytes > LARGE else 1
         self.sampler = (
-            NegativeSampler(self.which, pairs.labels, negatives, uniform=uniform_negatives) if negatives else None
+            NegativeSampler(self.which, pairs.labels, negatives, uniform=uniform_negatives, gives_objects=self._single)
+            if negatives
+            else None
         )
 
     @property
@@ -110,7 +115,7 @@ class Batches:
         """All pairs once, as they stand, without negatives: for scoring."""
         for start in range(self.first_batch * self.size, len(self.labels), self.stride * self.size):
             rows = np.arange(start, min(start + self.size, len(self.labels)))
-            yield self._batch(Examples((rows, rows), self.labels[rows]))
+            yield self._batch(Examples(self._of_sides(rows), self.labels[rows]))
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
         """All pairs once in a new order, negatives beside them: for training. The first `skip` batches are left out."""
@@ -118,7 +123,8 @@ class Batches:
         left, batches, done = Examples.none(), count(), 0
         for rows in self._blocks(generator):
             done += len(rows)
-            examples = left + self._beside(rows, generator)
+            examples = self._beside(rows, generator)
+            examples = left + examples if len(left) else examples
             examples, cuts = self._cut(examples)
             least = self.size if done < len(self.labels) else 1
             ready = [cut for cut in cuts if len(cut) >= least]
@@ -151,15 +157,21 @@ class Batches:
 
     def _beside(self, rows: Int64, generator: np.random.Generator) -> Examples:
         """Rows in the given order, the negatives of a row right after it, so that its `in0` is encoded once for all."""
-        labels = self.labels[rows]
+        labels, (row0, _) = self.labels[rows], self._of_sides(rows)
         if not self.sampler:
-            return Examples((rows, rows), labels)
+            return Examples(self._of_sides(rows), labels)
         row1 = self.sampler.draw(rows, generator, from_these=self._run > 1)
         each = np.zeros(row1.shape, np.float32)
         each[:, 0] = labels
-        examples = Examples((np.repeat(rows, row1.shape[1]), row1.ravel()), each.ravel())
+        examples = Examples((np.repeat(row0, row1.shape[1]), row1.ravel()), each.ravel())
         there = examples.rows[1] >= 0
         return examples if there.all() else examples[there]
+
+    def _of_sides(self, rows: Int64) -> tuple[Int64, Int64]:
+        """The rows of each side that make these rows of the pairs."""
+        if not self._single:
+            return rows, rows
+        return self.which[0][rows].astype(np.int64), self.which[1][rows].astype(np.int64)
 
     def _cut(self, examples: Examples) -> tuple[Examples, list[range]]:
         """Where to cut into batches; with buckets, examples whose longer sides fall in one step of `bucket_width` come
@@ -184,15 +196,16 @@ class Batches:
         """The objects of rows."""
         if not self._single:
             return self.sides[side].take(rows)
-        return Sequences(self.sides[side].values[rows], np.arange(len(rows) + 1))
+        return Sequences(self.sides[side].values.take(rows), self._offsets[: len(rows) + 1])
 
     def _number(self, rows: tuple[Int64, Int64]) -> tuple[tuple[Int64, Int64], Sequence[Int64] | Int64]:
         """The first row of each different object among P rows a side, and for each of the P which of them it is."""
+        which = None if self._single else self.which
         if kernels.available():
-            return kernels.number(rows, self.which, self._lut)
+            return kernels.number(rows, which, self._lut)
+        objects = rows if which is None else (which[0][rows[0]], which[1][rows[1]])
         (first0, place0), (first1, place1) = (
-            np.unique(which[own], return_index=True, return_inverse=True)[1:]
-            for which, own in zip(self.which, rows, strict=True)
+            np.unique(side, return_index=True, return_inverse=True)[1:] for side in objects
         )
         return (rows[0][first0], rows[1][first1]), (place0, place1)
 

@@ -28,11 +28,21 @@ class NegativeSampler:
     on nothing but a seed and the place of the negative, whatever the order and the number of threads.
 
     `objects` says for each row which object its `in0` and its `in1` are, (N,) each: rows that hold the same tokens
-    hold the same object, and whether a pair is known to be positive is a question of objects.
+    hold the same object, and whether a pair is known to be positive is a question of objects. An `in1` is given by a
+    row that has it, or where one `gives_objects` by which object it is.
     """
 
-    def __init__(self, objects: tuple[Int32, Int32], labels: Float32, rate: int, *, uniform: bool = False) -> None:
+    def __init__(
+        self,
+        objects: tuple[Int32, Int32],
+        labels: Float32,
+        rate: int,
+        *,
+        uniform: bool = False,
+        gives_objects: bool = False,
+    ) -> None:
         self.rate = rate
+        self.gives_objects = gives_objects
         self.positive = labels >= 1
         self._objects = objects
         self._all = _one_row_each(objects[1]) if uniform else None  # the rows to draw from, where it is not from all
@@ -40,7 +50,7 @@ class NegativeSampler:
         self._known = _known(objects, self.positive)
 
     def draw(self, rows: Int64, generator: np.random.Generator, *, from_these: bool = False) -> Int64:
-        """For `rows` (n,) each row, and behind it those that give `in1` to its negatives: (n, 1 + rate), -1 for none.
+        """The `in1` of each of `rows` (n,), and behind it those of its negatives: (n, 1 + rate), -1 for none.
 
         A positive whose `in0` is positive with all that was drawn for it has fewer than `rate`; a warning says so once.
         """
@@ -48,8 +58,10 @@ class NegativeSampler:
         among = len(self._objects[1]) if sources is None else sources
         seed = int(generator.integers(2**63))
         if kernels.available():
-            settings = {"rate": self.rate, "seed": seed, "rounds": ROUNDS}
-            drawn, found = kernels.draw_negatives(rows, self.positive, among, self._objects, self._known, **settings)
+            given = rows, self.positive, among, self._objects, self._known
+            drawn, found = kernels.draw_negatives(
+                *given, rate=self.rate, seed=seed, rounds=ROUNDS, give_objects=self.gives_objects
+            )
         else:
             drawn, found = self._draw_plainly(rows, among, seed)
         wanted = int(np.count_nonzero(self.positive[rows])) * self.rate
@@ -72,7 +84,10 @@ class NegativeSampler:
             known = self._is_known(row0[again], row)
             row1[place[again[~known]]] = row[~known]
             again = again[known]
-        return np.column_stack((rows, row1.reshape(len(rows), self.rate))), len(place) - len(again)
+        drawn = np.column_stack((rows, row1.reshape(len(rows), self.rate)))
+        if self.gives_objects:
+            drawn = np.where(drawn < 0, drawn, self._objects[1][drawn])
+        return drawn, len(place) - len(again)
 
     def _is_known(self, row0: Int64, row1: Int64) -> npt.NDArray[np.bool_]:
         starts, partners, *_ = self._known

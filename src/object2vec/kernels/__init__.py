@@ -24,13 +24,35 @@ LIBRARY = Path(__file__).with_name("kernels.so")
 KINDS = {"sgd": 0, "adagrad": 1, "adam": 2}
 #: A text that is shorter, in bytes, is read in less time than another thread needs to begin.
 BRIEF = 2**14
-#: What the kernels take that are over so soon that it counts how an argument is converted.
+#: What each kernel returns and takes: v nothing, p a pointer, n an int64, f a float, u a uint64, w a uint32.
 SIGNATURES = {
-    "score_tokens": [c_void_p, c_void_p, c_void_p, c_int64, c_void_p],
-    "read_instances": [c_void_p, c_int64, c_int64, c_void_p, c_int64, c_int64],
+    "correct": "n ppnn",
+    "cross_entropy": "v ppnnpp",
+    "distinct": "n ppnnpnppp",
+    "draw_negatives": "n pnpnunpnpppppnnnp",
+    "dropout": "v ppnuwf",
+    "group": "n ppnpppp",
+    "lstm_backward": "v nnnppppp",
+    "lstm_forward": "v nnnpppp",
+    "mark_pairs": "v ppnpnn",
+    "number": "v ppnppppppp",
+    "place_objects": "v pppnpn",
+    "pool": "v pnppnpp",
+    "read_instances": "n pnnpnn",
+    "read_lines": "n pnppppppp",
+    "score_pairs": "v ppppnpnnnppp",
+    "score_pairs_backward": "v npnpppnppnnnpnppppp",
+    "score_tokens": "v pppnp",
+    "segment_maximum": "v pnppnpp",
+    "segment_maximum_backward": "v pnpnp",
+    "spread": "n ppnpp",
+    "starts_of": "v ppnp",
+    "step_pairs": "v nffppnppnppnnnnpnppppp",
+    "step_rows": "v npppnpnppppffff",
+    "step_table": "v npppnnppnppppffff",
+    "take": "v pppnpp",
 }
-#: What returns a number.
-COUNTING = "spread", "group", "correct", "distinct", "read_lines", "read_instances", "draw_negatives", "step_pairs"
+TYPES = {"v": None, "p": c_void_p, "n": c_int64, "f": c_float, "u": c_uint64, "w": c_uint32}
 #: Pairs of tokens for which weights are read once: what is computed of so many fits a core's own cache.
 TOGETHER = 16
 #: In the order in which head.c numbers them.
@@ -45,19 +67,11 @@ def _library(kind: type[ctypes.CDLL] = ctypes.CDLL) -> ctypes.CDLL | None:
         kernels = kind(str(LIBRARY))
     except OSError:
         return None
-    for name, types in SIGNATURES.items():
-        getattr(kernels, name).argtypes = types
-    for name in (
-        "spread",
-        "group",
-        "correct",
-        "distinct",
-        "read_lines",
-        "read_instances",
-        "draw_negatives",
-        "step_pairs",
-    ):
-        getattr(kernels, name).restype = c_int64
+    for name, signature in SIGNATURES.items():
+        result, arguments = signature.split()
+        function = getattr(kernels, name)
+        function.restype = TYPES[result]
+        function.argtypes = [TYPES[letter] for letter in arguments]
     return kernels
 
 
@@ -72,34 +86,29 @@ def usable(tensor: Tensor) -> bool:
 
 
 def _call(name: str, *arguments: object) -> int:
-    """Call a kernel: tensors and arrays go as pointers, ctypes values as they are, integers as int64."""
+    """Call a kernel, with tensors and arrays for pointers."""
     result: int = getattr(_library(), name)(*map(_argument, arguments))
     return result
 
 
+def _argument(value: object) -> object:
+    if isinstance(value, np.ndarray):
+        return _at(value)
+    return value.data_ptr() if isinstance(value, Tensor) else value
+
+
 def _at(array: npt.NDArray[Any]) -> Any:
-    """An array for a kernel of `SIGNATURES`: a pointer, in less time than numpy takes to say its address."""
-    return byref(_ANY.from_buffer(array))  # type: ignore[arg-type]  # a buffer since Python 3.12, for mypy
+    """A pointer to an array: in less time than numpy takes to say its address, where that can be."""
+    if array.flags.writeable:
+        return byref(_ANY.from_buffer(array))  # type: ignore[arg-type]  # a buffer since Python 3.12, for mypy
+    return array.ctypes.data
 
 
 _ANY = ctypes.c_char * 0
 
 
-def _argument(value: object) -> object:
-    if isinstance(value, int):
-        return c_int64(value)
-    return c_void_p(_address(value)) if isinstance(value, Tensor | np.ndarray) else value
-
-
-def _address(value: Tensor | npt.NDArray[Any]) -> int:
-    if isinstance(value, Tensor):
-        return value.data_ptr()
-    # In a fourth of the time that numpy takes to say it, where that can be.
-    return ctypes.addressof(_ANY.from_buffer(value)) if value.flags.writeable else value.ctypes.data  # type: ignore[arg-type]
-
-
 def _addresses(values: Iterable[Tensor | npt.NDArray[Any]]) -> ctypes.Array[c_void_p]:
-    addresses = [*map(_address, values)]
+    addresses = [value.data_ptr() if isinstance(value, Tensor) else value.ctypes.data for value in values]
     return (c_void_p * len(addresses))(*addresses)
 
 
@@ -160,11 +169,10 @@ def step_rows(
     as in `group`, all other rows move too, as if their gradient were zeros.
     """
     first, second = [*state, table, table][:2]  # a kind that keeps less state looks at none
-    numbers = (c_float(number) for number in (rate, decay, *corrections))
     rows, starts, origins = groups
     given = table, first, second, table.shape[1], *(() if lut is None else (len(table), lut))
     name = "step_rows" if lut is None else "step_table"
-    _call(name, KINDS[kind], *given, rows, len(rows), starts, origins, scale, gradient, *numbers)
+    _call(name, KINDS[kind], *given, rows, len(rows), starts, origins, scale, gradient, rate, decay, *corrections)
 
 
 def add_rows(table: Tensor, groups: Groups, scale: Tensor, gradient: Tensor) -> None:
@@ -176,8 +184,7 @@ def dropout(x: Tensor, p: float, seed: int) -> Tensor:
     """`x` (float32) with a share `p` of it set to 0 and the rest scaled to keep the mean; `seed` decides which."""
     out = torch.empty_like(x)
     threshold = min(int(p * 2**32), 2**32 - 1)
-    scale = c_float(1 / (1 - p)) if p < 1 else c_float(0)
-    _call("dropout", x, out, x.numel(), c_uint64(seed), c_uint32(threshold), scale)
+    _call("dropout", x, out, x.numel(), seed, threshold, 1 / (1 - p) if p < 1 else 0.0)
     return out
 
 
@@ -250,45 +257,48 @@ def score_pairs_backward(
     return gradients[0], gradients[1], d_weight.sum(0)
 
 
-class Moved(NamedTuple):
-    """What an optimizer moves, its state, tensors like it, and `corrections`, Adam's 1 - beta^step."""
+class Moved(ctypes.Structure):
+    """What an optimizer moves: `Moved` of step.c."""
 
-    weight: Tensor
-    state: Sequence[Tensor]
-    corrections: tuple[float, float]
+    _fields_: ClassVar = [(name, c_void_p) for name in ("weight", "first", "second")] + [
+        ("c1", c_float),
+        ("c2", c_float),
+    ]
+
+    def __init__(self, weight: Tensor, state: Sequence[Tensor], corrections: tuple[float, float]) -> None:
+        """A weight, the optimizer's state, tensors like it, and Adam's 1 - beta^step."""
+        super().__init__(weight.data_ptr(), *(state.data_ptr() for state in state))
+        self.c1, self.c2 = corrections
 
 
 def step_pairs(
     kind: str,
-    tables: Sequence[Moved],
-    layer: Sequence[Moved],
+    moved: Sequence[Moved],
+    shape: tuple[int, int, int],
     at: Tensor,
     tokens: Sequence[Int32],
     index: Sequence[Int64],
-    labels: Tensor,
+    labels: Float32,
     *,
     rate: float,
     decay: float,
-) -> tuple[Tensor, int]:
+) -> tuple[float, int]:
     """One step of sgd, adagrad or adam on what P pairs touch, in place: rows of two tables, an output layer.
 
-    The `layer`, weight and bias, is as in `Output`, of one score, which is to be the label, or of two, for the classes
-    0 and 1. Of the different `tokens` of each side, none of them 0, pair p has number `index[side][p]`; `labels` is
-    (P,). Returns the mean loss (), and how many pairs get their class.
+    Moved are the tables, the layer's weight and its bias. The layer is as in `Output`, of one score, which is to be the
+    label, or of two, for the classes 0 and 1; `shape` is that of its weight, and how many numbers a row has. Of the
+    different `tokens` of each side, none of them 0, pair p has number `index[side][p]`; `labels` is (P,). Returns the
+    mean loss, and how many pairs get their class.
     """
-    moved = *tables, *layer
-    state = [[*one.state, one.weight, one.weight][:2] for one in moved]  # a kind that keeps less looks at none
-    pointers = (_addresses(part) for part in ([one.weight for one in moved], *zip(*state, strict=True)))
-    corrections = np.array([one.corrections for one in moved], np.float32)
-    counts = np.array([*map(len, tokens)], np.int64)
-    (classes, width), dim = layer[0].weight.shape, tables[0].weight.shape[1]
-    pairs, parts = len(labels), torch.get_num_threads()
-    loss, slope, sums = labels.new_empty(()), np.empty(pairs, np.float32), np.zeros((parts, width + 1), np.float32)
-    d_u, places = np.empty((counts[0], dim), np.float32), np.empty(int(counts.sum()) + 2 + 4 * pairs, np.int64)
-    given = _addresses(tokens), counts, _addresses(index), labels, pairs, classes, dim, width, at
-    settings = KINDS[kind], c_float(rate), c_float(decay), parts
-    correct = _call("step_pairs", *pointers, corrections, *given, *settings, loss, slope, sums, d_u, places)
-    return loss, correct
+    classes, width, dim = shape
+    pairs, parts, counts = len(labels), torch.get_num_threads(), [*map(len, tokens)]
+    slope, sums, d_u = (np.empty(size, np.float32) for size in (pairs, parts * (width + 1), counts[0] * dim))
+    places, found = np.empty(sum(counts) + 2 + 4 * pairs, np.int64), np.empty(2)
+    sides = tokens[0], counts[0], index[0], tokens[1], counts[1], index[1]
+    given = (Moved * 4)(*moved), *sides, labels, pairs, classes, width, dim, at
+    _call("step_pairs", KINDS[kind], rate, decay, *given, parts, slope, sums, d_u, places, found)
+    loss, correct = found.tolist()
+    return loss, int(correct)
 
 
 class Head(ctypes.Structure):
@@ -392,22 +402,18 @@ def distinct(values: Int32, offsets: Int64, which: Int32, first: Int32) -> int:
 
 
 def number(
-    rows: tuple[Int64, Int64], which: tuple[Int32, Int32], luts: tuple[Int32, Int32]
+    rows: tuple[Int64, Int64], which: tuple[Int32, Int32] | None, luts: tuple[Int32, Int32]
 ) -> tuple[tuple[Int64, Int64], Int64]:
-    """Number the objects which[rows] of n rows a side as they come.
+    """Number the objects which[rows] of n rows a side as they come; without `which` rows are objects.
 
     Returns the first row of each object a side, and the number of each row's object (2, n). `luts` are scratch: one
     int32 an object, all -1 before and after.
     """
     count = len(rows[0])
-    (first0, first1), place, found = (
-        np.empty((2, count), np.int64),
-        np.empty((2, count), np.int64),
-        np.empty(2, np.int64),
-    )
-    given = _addresses(rows), count, _addresses(which), _addresses(luts)
-    _call("number", *given, _addresses((first0, first1)), _addresses(place), found)
-    return (first0[: found[0]], first1[: found[1]]), place
+    first, place, found = np.empty((2, count), np.int64), np.empty((2, count), np.int64), np.empty(2, np.int64)
+    _call("number", *rows, count, *(which or (None, None)), *luts, first, place, found)
+    left, right = found.tolist()
+    return (first[0, :left], first[1, :right]), place
 
 
 def starts_of(offsets: Int64, index: Int64) -> Int64:
@@ -452,16 +458,17 @@ def draw_negatives(
     rate: int,
     seed: int,
     rounds: int,
+    give_objects: bool,
 ) -> tuple[Int64, int]:
     """For n rows (n, 1 + rate): each, and behind it what is drawn for it where it is `positive`, -1 for none.
 
     Any of so many rows is drawn, or of `sources`, until object which[1] of it is no partner of object which[0] of the
-    row, `rounds` times at most. Returns how many were drawn, too.
+    row, `rounds` times at most. Returns how many were drawn, too. For rows their objects are given where so told.
     """
     out = np.empty((len(rows), 1 + rate), np.int64)
     among = (None, sources) if isinstance(sources, int) else (sources, len(sources))
-    given = rows, len(rows), positive, rate, c_uint64(seed), rounds
-    found = _call("draw_negatives", *given, *among, *which, *known, 8 * len(known.bits), out)
+    given = rows, len(rows), positive, rate, seed, rounds
+    found = _call("draw_negatives", *given, *among, *which, *known, 8 * len(known.bits), give_objects, out)
     return out, found
 
 

@@ -1,26 +1,6 @@
 /* The point-wise part of an LSTM step; the products around it are torch's. Gates stand in torch's order: i, f, g, o. */
 #include "kernels.h"
 
-/* e^x within 2 units in the last place, in a form that compilers make vector code of (Cephes' expf). */
-static inline __attribute__((always_inline)) float exponential(float x)
-{
-    union {
-        float f;
-        int32_t i;
-    } power;
-    x = x < -87.0f ? -87.0f : x > 87.0f ? 87.0f : x;
-    const float n = rintf(x * 1.44269504088896341f);
-    const float r = x - n * 0.693359375f + n * 2.12194440e-4f;
-    float p = 1.9875691500e-4f;
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    power.i = ((int32_t)n + 127) << 23;
-    return (p * r * r + r + 1.0f) * power.f;
-}
-
 static inline __attribute__((always_inline)) float sigmoid(float x)
 {
     return 1.0f / (1.0f + exponential(-x));

@@ -64,15 +64,15 @@ void place_objects(const int32_t *values, const int64_t *offsets, const int32_t 
     }
 }
 
-/* Numbers the objects which[rows[j]] of n rows as they come: the first row of each into first (n), the number of each
+/* Numbers the objects which[rows[j]] of n rows, or rows[j] where which is NULL, as they come: the first row of each into first (n), the number of each
  * row's into place (n). `lut` is scratch, one an object, all -1 before and after. Returns how many different ones there
  * are. Without a branch: whether an object is new is hard to guess. */
 static int64_t number_side(const int64_t *rows, int64_t n, const int32_t *which, int32_t *lut, int64_t *first, int64_t *place)
 {
     int64_t found = 0;
     for (int64_t j = 0; j < n; j++) {
-        int32_t *own = lut + which[rows[j]];
-        if (j + 16 < n)
+        int32_t *own = lut + (which ? which[rows[j]] : rows[j]);
+        if (which && j + 16 < n)
             __builtin_prefetch(which + rows[j + 16]);
         const int is_new = *own < 0;
         const int32_t number = is_new ? (int32_t)found : *own;
@@ -82,17 +82,18 @@ static int64_t number_side(const int64_t *rows, int64_t n, const int32_t *which,
         found += is_new;
     }
     for (int64_t r = 0; r < found; r++)
-        lut[which[first[r]]] = -1;
+        lut[which ? which[first[r]] : first[r]] = -1;
     return found;
 }
 
-/* The same for both sides of pairs of rows; how many different ones there are of side s goes into found[s]. */
-void number(const int64_t *const *rows, int64_t n, const int32_t *const *which, int32_t *const *luts, int64_t *const *first,
-            int64_t *const *place, int64_t *found)
+/* The same for both sides of pairs of rows, into first and place (2, n); how many different ones there are of side s goes
+ * into found[s]. */
+void number(const int64_t *rows0, const int64_t *rows1, int64_t n, const int32_t *which0, const int32_t *which1, int32_t *lut0,
+            int32_t *lut1, int64_t *first, int64_t *place, int64_t *found)
 {
 #pragma omp parallel for schedule(static) if (n > 1024)
     for (int s = 0; s < 2; s++)
-        found[s] = number_side(rows[s], n, which[s], luts[s], first[s], place[s]);
+        found[s] = number_side(s ? rows1 : rows0, n, s ? which1 : which0, s ? lut1 : lut0, first + s * n, place + s * n);
 }
 
 /* Where the sequences that `index` (n) names are to begin, one behind the other, into out (n + 1). */
@@ -153,10 +154,10 @@ static int are_partners(int32_t object0, int32_t object1, const int64_t *starts,
                         const uint8_t *bits, int64_t each, int64_t count)
 {
     const uint64_t bit = bit_of(object0, object1, each, count);
-    if (!(bits[bit >> 3] >> (bit & 7) & 1))
-        return 0;
-    return each ||
-           search(partners + starts[object0], starts[object0 + 1] - starts[object0], object1);
+    const int marked = bits[bit >> 3] >> (bit & 7) & 1;
+    if (each || !marked)
+        return marked;
+    return search(partners + starts[object0], starts[object0 + 1] - starts[object0], object1);
 }
 
 /* The random number of a place: splitmix64, after Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
@@ -171,18 +172,18 @@ static uint64_t random_at(uint64_t seed, uint64_t place)
 
 /* Draws `rate` rows for each of n rows that is positive, any of `count` alike, or of sources (count) where that is not
  * NULL, until its object1 is no partner of the row's object0, `rounds` times at most. Into out (n, 1 + rate) go each row
- * and what was drawn for it, -1 for none. Returns how many were drawn. */
+ * and what was drawn for it, -1 for none; of each its object1, where give_objects is 1. Returns how many were drawn. */
 int64_t draw_negatives(const int64_t *rows, int64_t n, const uint8_t *positive, int64_t rate, uint64_t seed, int64_t rounds,
                        const int64_t *sources, int64_t count, const int32_t *which0, const int32_t *which1,
                        const int64_t *starts, const int32_t *partners, const uint8_t *bits, int64_t each, int64_t size,
-                       int64_t *out)
+                       int64_t give_objects, int64_t *out)
 {
     int64_t found = 0;
 #pragma omp parallel for schedule(static) reduction(+ : found) if (n * rate > 4096)
     for (int64_t i = 0; i < n; i++) {
         const int32_t object0 = which0[rows[i]];
         int64_t *own = out + i * (1 + rate);
-        *own++ = rows[i];
+        *own++ = give_objects ? which1[rows[i]] : rows[i];
         for (int64_t k = 0; k < rate; k++) {
             own[k] = -1;
             for (int64_t round = 0; positive[rows[i]] && round < rounds; round++) {
@@ -191,7 +192,7 @@ int64_t draw_negatives(const int64_t *rows, int64_t n, const uint8_t *positive, 
                 const int64_t row = sources ? sources[at] : at;
                 if (are_partners(object0, which1[row], starts, partners, bits, each, size))
                     continue;
-                own[k] = row;
+                own[k] = give_objects ? which1[row] : row;
                 found++;
                 break;
             }

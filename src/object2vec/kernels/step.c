@@ -11,6 +11,11 @@ typedef struct {
     int64_t classes; /* 2: it is the logit of class 1 */
 } Number;
 
+/* What an optimizer moves, what it keeps beside it, and Adam's bias corrections, 1 - beta^step. */
+typedef struct {
+    float *weight, *first, *second, c1, c2;
+} Moved;
+
 /* A side of a batch: n different tokens, rows of `table` (., dim) with the optimizer's state, and for each pair which of
  * them is its own. The pairs of token r are places[starts[r]:starts[r + 1]], and row[p] is the row of pair p. */
 typedef struct {
@@ -22,7 +27,15 @@ typedef struct {
     const float **row;
 } Side;
 
-static void lay_out(Side *side, int64_t pairs, int64_t dim)
+/* `places` is scratch (n + 1 + 2 pairs). */
+static Side side_of(const Moved *moved, const int32_t *tokens, int64_t n, const int64_t *index, int64_t pairs, int64_t *places)
+{
+    int64_t *const own = places + n + 1;
+    const float **const row = (const float **)(own + pairs);
+    return (Side){moved->weight, moved->first, moved->second, tokens, n, index, places, own, row};
+}
+
+static void lay_out(const Side *side, int64_t pairs, int64_t dim)
 {
     by_object(side->index, pairs, side->n, side->starts, side->places);
     for (int64_t p = 0; p < pairs; p++)
@@ -52,18 +65,37 @@ typedef struct {
     float *h, *l, *r, *d;
 } Sums;
 
-/* The slope of a pair with the number x; its loss is what is returned, and the logarithm of what `product` is multiplied
- * with, which one logarithm takes of many. */
-static inline float slope_of(float x, float label, int64_t classes, float *slope, double *product)
+enum { LANES = 16 }; /* pairs at a time */
+
+/* The slopes of LANES pairs with the numbers x. Added to `total` are the losses of the first n, but for the logarithm of
+ * what `product` is multiplied with, which one logarithm takes of many, and how many of them get their class. */
+static inline __attribute__((always_inline)) void slopes_of(const float *x, const float *labels, int64_t n, int64_t classes,
+                                                            float *slopes, Sums *total, double *product)
 {
+    float e[LANES], losses[LANES];
     if (classes == 1) {
-        *slope = 2 * (x - label);
-        return (x - label) * (x - label);
+        for (int64_t j = 0; j < LANES; j++) {
+            const float by = x[j] - labels[j];
+            slopes[j] = 2 * by;
+            losses[j] = by * by;
+        }
+    } else {
+        for (int64_t j = 0; j < LANES; j++) {
+            e[j] = exponential(-fabsf(x[j]));
+            slopes[j] = (x[j] < 0 ? e[j] : 1) / (1 + e[j]) - labels[j]; /* the probability of class 1 before */
+            losses[j] = (x[j] < 0 ? 0 : x[j]) - x[j] * labels[j];
+        }
+        for (int64_t j = 0; j < n; j++)
+            *product *= 1 + (double)e[j];
+        if (*product > 1e290) {
+            total->loss += log(*product);
+            *product = 1;
+        }
     }
-    const float e = expf(-fabsf(x)), p = (x < 0 ? e : 1) / (1 + e); /* of class 1 */
-    *slope = p - label;
-    *product *= 1 + e;
-    return (x < 0 ? 0 : x) - x * label;
+    for (int64_t j = 0; j < n; j++) {
+        total->loss += losses[j];
+        total->correct += (x[j] > 0) == (labels[j] > 0);
+    }
 }
 
 /* Slopes of the pairs of left tokens from:to; the gradients of these tokens into d_u (n, dim), the others are added to
@@ -74,6 +106,7 @@ CLONES void learn_left(const Number *number, const Side *left, const Side *right
     const int64_t dim = number->dim, classes = number->classes;
     const float *restrict h = number->h, *restrict l = number->l, *restrict r = number->r, *restrict d = number->d;
     float by_v[MOST_DIM], sums[MOST_DIM];
+    double product = 1;
     for (int64_t t = from; t < to; t++) {
         const float *restrict u = left->table + left->tokens[t] * dim;
         float *restrict own = d_u + t * dim;
@@ -85,40 +118,36 @@ CLONES void learn_left(const Number *number, const Side *left, const Side *right
         }
         for (int64_t k = 0; l && k < dim; k++)
             base += l[k] * u[k];
-        for (int64_t j = 0; j < n; j++) {
-            const float *restrict v = right->row[places[j]];
-            float sum = base;
-            if (j + 4 < n)
-                fetch_row(right->row[places[j + 4]], dim, 0);
-#pragma omp simd reduction(+ : sum)
-            for (int64_t k = 0; k < dim; k++)
-                sum += by_v[k] * v[k];
-            if (d)
+        for (int64_t i = 0; i < n; i += LANES, places += LANES) {
+            const int64_t some = n - i < LANES ? n - i : LANES;
+            float x[LANES] = {0}, wanted[LANES] = {0}, s[LANES];
+            for (int64_t j = 0; j < some; j++) {
+                const float *restrict v = right->row[places[j]];
+                float sum = base;
+                if (i + j + 4 < n)
+                    fetch_row(right->row[places[j + 4]], dim, 0);
 #pragma omp simd reduction(+ : sum)
                 for (int64_t k = 0; k < dim; k++)
-                    sum += d[k] * fabsf(u[k] - v[k]);
-            slope[places[j]] = sum; /* for now */
-        }
-        double product = 1;
-        for (int64_t j = 0; j < n; j++) {
-            const int64_t p = places[j];
-            total->correct += (slope[p] > 0) == (labels[p] > 0);
-            total->loss += slope_of(slope[p], labels[p], classes, slope + p, &product);
-            slope[p] *= part;
-            slopes += slope[p];
-            if (product > 1e300 || j + 1 == n) {
-                total->loss += log(product);
-                product = 1;
+                    sum += by_v[k] * v[k];
+                if (d)
+#pragma omp simd reduction(+ : sum)
+                    for (int64_t k = 0; k < dim; k++)
+                        sum += d[k] * fabsf(u[k] - v[k]);
+                x[j] = sum;
+                wanted[j] = labels[places[j]];
             }
-        }
-        for (int64_t j = 0; j < n; j++) {
-            const float *restrict v = right->row[places[j]], s = slope[places[j]];
-            for (int64_t k = 0; k < dim; k++)
-                sums[k] += s * v[k];
-            for (int64_t k = 0; d && k < dim; k++) {
-                const float by = u[k] - v[k];
-                own[k] += s * (by > 0 ? d[k] : by < 0 ? -d[k] : 0.0f);
-                total->d[k] += s * fabsf(by);
+            slopes_of(x, wanted, some, classes, s, total, &product);
+            for (int64_t j = 0; j < some; j++) {
+                const float *restrict v = right->row[places[j]], by = part * s[j];
+                slope[places[j]] = by;
+                slopes += by;
+                for (int64_t k = 0; k < dim; k++)
+                    sums[k] += by * v[k];
+                for (int64_t k = 0; d && k < dim; k++) {
+                    const float off = u[k] - v[k];
+                    own[k] += by * (off > 0 ? d[k] : off < 0 ? -d[k] : 0.0f);
+                    total->d[k] += by * fabsf(off);
+                }
             }
         }
         for (int64_t k = 0; h && k < dim; k++) {
@@ -132,6 +161,7 @@ CLONES void learn_left(const Number *number, const Side *left, const Side *right
         }
         total->bias += slopes;
     }
+    total->loss += log(product);
 }
 
 /* Asks for a row, and what the optimizer keeps beside it. */
@@ -152,23 +182,21 @@ CLONES void learn_right(const Number *number, const Side *left, const Side *righ
     for (int64_t t = from; t < to; t++) {
         const int64_t at = right->tokens[t] * dim;
         const float *restrict v = right->table + at;
-        float slopes = 0;
+        const int64_t *places = right->places + right->starts[t], last = right->starts[t + 1] - right->starts[t] - 1;
+        float slopes = slope[places[last]];
         if (t + 2 < to)
             fetch_rows(right, right->tokens[t + 2], dim);
-        for (int64_t j = right->starts[t]; j < right->starts[t + 1]; j++) {
-            const float *restrict u = left->row[right->places[j]], s = slope[right->places[j]];
+        for (int64_t j = 0; j < last; j++) {
+            const float *restrict u = left->row[places[j]], s = slope[places[j]];
             slopes += s;
-            if (j == right->starts[t])
-                for (int64_t k = 0; k < dim; k++)
-                    sums[k] = s * u[k];
-            else
-                for (int64_t k = 0; k < dim; k++)
-                    sums[k] += s * u[k];
+            for (int64_t k = 0; k < dim; k++)
+                sums[k] = (j ? sums[k] : 0) + s * u[k];
         }
+        const float *restrict u = left->row[places[last]], s = slope[places[last]];
         for (int64_t k = 0; k < dim; k++)
-            own[k] = (h ? h[k] * sums[k] : 0) + (r ? r[k] * slopes : 0);
-        for (int64_t j = right->starts[t]; d && j < right->starts[t + 1]; j++) {
-            const float *restrict u = left->row[right->places[j]], s = slope[right->places[j]];
+            own[k] = (h ? h[k] * ((last ? sums[k] : 0) + s * u[k]) : 0) + (r ? r[k] * slopes : 0);
+        for (int64_t j = 0; d && j <= last; j++) {
+            const float *restrict u = left->row[places[j]], s = slope[places[j]];
             for (int64_t k = 0; k < dim; k++) {
                 const float by = v[k] - u[k];
                 own[k] += s * (by > 0 ? d[k] : by < 0 ? -d[k] : 0.0f);
@@ -191,36 +219,32 @@ CLONES void move_left(const Side *left, int64_t from, int64_t to, int64_t dim, f
 
 /* A step of an optimizer on what a batch of pairs touches: rows of two tables, and the output layer.
  *
- * moved, firsts and seconds are the tables of either side, the layer's weight (classes, width), whose terms begin at `at`,
- * and its bias, and what the optimizer keeps beside each; corrections are Adam's c1 and c2 of each. A layer of one class
- * gives a number; of two classes only what is between them counts. Of the different tokens (n[s]) in tokens[s], none of
- * them 0, pair p has number index[s][p]. The mean loss goes into loss; returns how many pairs get their class, if there are
- * two. slope (pairs), sums (parts, width + 1), zeros before, d_u (n[0], dim) and places (n[0] + n[1] + 2 + 4 pairs) are
- * scratch. */
-int64_t step_pairs(float *const *moved, float *const *firsts, float *const *seconds, const float *corrections,
-                const int32_t *const *tokens, const int64_t *n, const int64_t *const *index, const float *labels,
-                int64_t pairs, int64_t classes, int64_t dim, int64_t width, const int64_t *at, int64_t kind, float rate,
-                float decay, int64_t parts, float *loss, float *slope, float *sums, float *d_u, int64_t *places)
+ * moved are the tables of either side, the layer's weight (classes, width), whose terms begin at `at`, and its bias. A
+ * layer of one class gives a number; of two classes only what is between them counts. Of the different tokens (n) of each
+ * side, none of them 0, pair p has number index[p]. Into found go the mean loss and how many pairs get their class, if
+ * there are two. slope (pairs), sums (parts, width + 1), d_u (n0, dim) and places (n0 + n1 + 2 + 4 pairs) are scratch. */
+void step_pairs(int64_t kind, float rate, float decay, const Moved *moved, const int32_t *tokens0, int64_t n0,
+                const int64_t *index0, const int32_t *tokens1, int64_t n1, const int64_t *index1, const float *labels,
+                int64_t pairs, int64_t classes, int64_t width, int64_t dim, const int64_t *at, int64_t parts, float *slope,
+                float *sums, float *d_u, int64_t *places, double *found)
 {
     enum { WEIGHT = 2, BIAS };
     float between[4 * MOST_DIM];
-    const float *const weight = moved[WEIGHT], *const bias = moved[BIAS], *term[4];
+    const float *const weight = moved[WEIGHT].weight, *const bias = moved[BIAS].weight, *term[4];
     for (int64_t k = 0; k < width; k++)
         between[k] = classes == 2 ? weight[width + k] - weight[k] : weight[k];
     for (int i = 0; i < 4; i++)
         term[i] = at[i] < 0 ? NULL : between + at[i];
     const Number number = {dim, term[PRODUCT], term[LEFT], term[RIGHT], term[APART],
                            classes == 2 ? bias[1] - bias[0] : *bias, classes};
-    Side sides[2];
     Move moves[4];
     for (int i = 0; i < 4; i++)
-        moves[i] = (Move){kind, rate, i == BIAS ? 0 : decay, corrections[2 * i], corrections[2 * i + 1]};
-    for (int s = 0; s < 2; s++) {
-        int64_t *const starts = places, *const own = starts + n[s] + 1, *const row = own + pairs;
-        places = row + pairs;
-        sides[s] = (Side){moved[s], firsts[s], seconds[s], tokens[s], n[s], index[s], starts, own, (const float **)row};
-    }
+        moves[i] = (Move){kind, rate, i == BIAS ? 0 : decay, moved[i].c1, moved[i].c2};
+    int64_t *const places1 = places + n0 + 1 + 2 * pairs;
+    const Side sides[2] = {side_of(&moved[0], tokens0, n0, index0, pairs, places),
+                           side_of(&moved[1], tokens1, n1, index1, pairs, places1)};
     const Side *left = sides, *right = sides + 1;
+    memset(sums, 0, (size_t)(parts * (width + 1)) * sizeof *sums);
     double losses = 0;
     int64_t correct = 0;
 #pragma omp parallel num_threads((int)parts) if (parts > 1)
@@ -256,8 +280,9 @@ int64_t step_pairs(float *const *moved, float *const *firsts, float *const *seco
         for (int64_t c = 0; c < classes; c++)
             *(k < width ? d_layer + c * width + k : d_bias + c) = c + 1 < classes ? -sum : sum;
     }
-    move_row(&moves[WEIGHT], classes * width, moved[WEIGHT], firsts[WEIGHT], seconds[WEIGHT], d_layer);
-    move_row(&moves[BIAS], classes, moved[BIAS], firsts[BIAS], seconds[BIAS], d_bias);
-    *loss = (float)(losses / (double)pairs);
-    return correct;
+    for (int i = WEIGHT; i <= BIAS; i++)
+        move_row(&moves[i], i == BIAS ? classes : classes * width, moved[i].weight, moved[i].first, moved[i].second,
+                 i == BIAS ? d_bias : d_layer);
+    found[0] = losses / (double)pairs;
+    found[1] = (double)correct;
 }

@@ -309,7 +309,7 @@ class Exchange:
         self.parameters = [p for p in network.parameters() if p.requires_grad and p not in weights]
         self._rows = self._own_rows = 0.0  # of this step's batches: of all ranks, of this one
         self._next_rows, self._wish = 0.0, False
-        self.asking = self.asked = False  # for a pause after this step: this rank, any rank
+        self.asking = self._asked = False  # for a pause after this step: this rank, any rank
 
     @cached_property
     def _message(self) -> list[Tensor]:
@@ -340,15 +340,19 @@ class Exchange:
         """What the mean loss over this rank's own rows counts in that over the rows of all ranks."""
         return 1.0 if self.group.size == 1 else self._own_rows / self._rows
 
+    @property
+    def asked(self) -> bool:
+        """Whether any rank asks for a pause after this step."""
+        return self.asking if self.group.size == 1 else self._asked
+
     def sum(self, loss: Tensor) -> Tensor:
         """Turn the gradients of `loss`, this rank's part of it, into those of the sum over the ranks; returns that."""
         if self.group.size == 1:
-            self.asked = self.asking
             return loss
         touched = [_compact(table) for table in self.tables]
         agreed = self._sum(loss, [size for one in touched for size in (len(one.values), len(one.gradient))])
         self._rows = agreed.next_rows if not agreed.wishes else 0
-        self.asked = agreed.asked > 0
+        self._asked = agreed.asked > 0
         sizes = np.array(agreed.sizes, int).reshape(len(self.tables), 2, self.group.size)
         dims = np.array([[table.dim] for table in self.tables])
         message = torch.cat([part for one in touched for part in _packed(one)])

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Self
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -25,6 +24,9 @@ class FusedStep:
     def __init__(self, optimizer: RowOptimizer, at: Tensor) -> None:
         self._optimizer = optimizer
         self._at = at
+        self._weights = [*(table.weight for table in optimizer.tables), *optimizer.layer]
+        classes, width = optimizer.layer[0].shape
+        self._shape = classes, width, optimizer.tables[0].dim
 
     @classmethod
     def of(cls, network: Network, optimizers: Sequence[Optimizer]) -> Self | None:
@@ -34,7 +36,7 @@ class FusedStep:
                 return cls(optimizer, at) if all(map(optimizer.at_rest, optimizer.tables)) else None
         return None
 
-    def __call__(self, batch: Batch) -> tuple[Tensor, int] | None:
+    def __call__(self, batch: Batch) -> tuple[float, int] | None:
         """Step all that a batch of P pairs touches.
 
         Returns the mean loss, and how many pairs get their class, if there are classes; None, with nothing done, where
@@ -42,11 +44,8 @@ class FusedStep:
         """
         if not batch.single:
             return None
-        optimizer, labels = self._optimizer, torch.from_numpy(batch.labels)
-        tables, layer = (
-            [kernels.Moved(weight, *optimizer.begin(weight)) for weight in weights]
-            for weights in ([table.weight for table in optimizer.tables], optimizer.layer)
-        )
+        optimizer = self._optimizer
+        moved = [kernels.Moved(weight, *optimizer.begin(weight)) for weight in self._weights]
         tokens, (rate, decay) = [objects.values for objects in batch.objects], optimizer.settings
-        given = tables, layer, self._at, tokens, batch.index, labels
+        given = moved, self._shape, self._at, tokens, batch.index, batch.labels
         return kernels.step_pairs(optimizer.kind, *given, rate=rate, decay=decay)

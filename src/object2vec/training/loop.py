@@ -244,17 +244,17 @@ class Trainer:
 
     def _step(self, batch: Batch) -> tuple[float, int]:
         """Take a step; its loss, and how many pairs of the batch got their class."""
-        done = self._fused(batch) if self._fused else None
-        if done:
-            loss, correct = done
-        else:
-            loss, output, labels = leave_gradients(self.network, self.objective, batch, self.exchange.share)
-            correct = self.objective.correct(output, labels)
-        total = self.exchange.sum(loss).item()
-        for optimizer in () if done else self.optimizers:
-            optimizer.step()
+        done = (self._fused and self._fused(batch)) or self._step_by_gradients(batch)
         if self.average:
             self.average.update(self.network)
+        return done
+
+    def _step_by_gradients(self, batch: Batch) -> tuple[float, int]:
+        loss, output, labels = leave_gradients(self.network, self.objective, batch, self.exchange.share)
+        correct = self.objective.correct(output, labels)
+        total = self.exchange.sum(loss).item()
+        for optimizer in self.optimizers:
+            optimizer.step()
         return total, correct
 
 
