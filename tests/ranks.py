@@ -47,6 +47,11 @@ CONFIGURATIONS: Final[dict[str, dict[str, object]]] = {
     "hcnn": {"network": "hcnn"},
     "bilstm sparse": {"network": "bilstm", "token_embedding_storage_type": "row_sparse"},
     "negatives": {"negative_sampling_rate": 2, "token_embedding_storage_type": "row_sparse"},
+    "frozen": {
+        "enc0_pretrained_embedding_file": "rows.txt",
+        "enc0_vocab_file": "words.json",
+        "tied_token_embedding_weight": True,
+    },
 }
 #: Which of the rows each rank has; where it is all of them, the ranks share them.
 ALL: Final = slice(None)

@@ -132,15 +132,13 @@ class Group:
             with self._together(self._peers):
                 dist.all_reduce(tensor)
 
-    def gather(self, tensor: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-        """The flat tensors of all ranks, in the order of the ranks, as many numbers from each as `sizes` says."""
-        if not self._peers:
-            return [tensor]
-        gathered = [tensor if rank == self.rank else tensor.new_empty(size) for rank, size in enumerate(sizes)]
-        with self._together(self._peers):
-            for work in [dist.broadcast(each, src=rank, async_op=True) for rank, each in enumerate(gathered)]:
-                work.wait()
-        return gathered
+    def gather(self, *tensors: Sequence[Tensor]) -> None:
+        """Make each of `tensors`, which are by rank, what that rank has there, in place."""
+        if self._peers:
+            with self._together(self._peers):
+                by_rank = [(rank, tensor) for some in tensors for rank, tensor in enumerate(some)]
+                for work in [dist.broadcast(tensor, src=rank, async_op=True) for rank, tensor in by_rank]:
+                    work.wait()
 
     def hand_out(self, tensor: Tensor) -> None:
         """Make `tensor` that of rank 0, in place."""
@@ -354,15 +352,27 @@ class Exchange:
         self._rows = agreed.next_rows if not agreed.wishes else 0
         self._asked = agreed.asked > 0
         sizes = np.array(agreed.sizes, int).reshape(len(self.tables), 2, self.group.size)
-        dims = np.array([[table.dim] for table in self.tables])
-        message = torch.cat([part for one in touched for part in _packed(one)])
-        messages = self.group.gather(message, (2 * sizes[:, 0] + (dims + 1) * sizes[:, 1]).sum(0).tolist())
-        places = [iter(_unpacked(m, self.tables, sizes[:, :, rank].tolist())) for rank, m in enumerate(messages)]
-        for table, *of_ranks in zip(self.tables, *places, strict=True):
-            total = _together(table, of_ranks)
+        for table, own, (values, rows) in zip(self.tables, touched, sizes.tolist(), strict=True):
+            total = self._of_all_ranks(table, own, values, rows)
             table.touched[:] = [] if table in self._whole else [total]
             table.weight.grad = table.gradient_of(total) if table in self._whole else None
         return loss.new_tensor(agreed.loss)
+
+    def _of_all_ranks(self, table: TokenEmbedding, own: Touched, values: list[int], rows: list[int]) -> Touched:
+        """What all ranks add to a table, by rank so many values and rows of a gradient; they arrive in place."""
+        gradient = own.gradient.new_empty(sum(rows), table.dim)
+        parts = torch.split(gradient, rows)
+        parts[self.group.rank].copy_(own.gradient)
+        messages = [gradient.new_empty(m + 2 * n) for n, m in zip(values, rows, strict=True)]
+        torch.cat([own.scale, _as_floats(own.values), _as_floats(own.origin)], out=messages[self.group.rank])
+        self.group.gather(parts, messages)
+        of_ranks = [
+            Touched(_as_integers(message[m : m + n]), _as_integers(message[m + n :]), message[:m], part)
+            for message, part, n, m in zip(messages, parts, values, rows, strict=True)
+        ]
+        if kernels.usable(table.weight):  # the kernels sum up an id's rows in the order of the ranks
+            return joined(of_ranks, gradient)
+        return _summed(table, of_ranks)
 
     def _sum(self, loss: Tensor, sizes: Sequence[int]) -> Agreed:
         """Make the gradients of all but token embeddings those of all ranks; what else the ranks say is added up."""
@@ -410,32 +420,20 @@ def _compact(table: TokenEmbedding) -> Touched:
     return Touched(ids, torch.arange(len(ids), device=ids.device), gradient.new_ones(len(ids)), gradient)
 
 
-def _packed(touched: Touched) -> list[Tensor]:
-    """The parts of a flat message, m (E + 1) + 2 n numbers; ids and places are four bytes each, as the others are."""
-    values, origin = (part.int().view(torch.float32) for part in (touched.values, touched.origin))
-    return [touched.gradient.reshape(-1), touched.scale, values, origin]
+def _as_floats(integers: Tensor) -> Tensor:
+    """Ids or places as they travel: four bytes each, as the numbers beside them."""
+    return integers.int().view(torch.float32)
 
 
-def _unpacked(message: Tensor, tables: Sequence[TokenEmbedding], sizes: Sequence[Sequence[int]]) -> Iterator[Touched]:
-    """What a rank's message says of each table, whose sizes are n and m."""
-    parts = [(m * table.dim, m, n, n) for table, (n, m) in zip(tables, sizes, strict=True)]
-    split = iter(torch.split(message, [size for of_table in parts for size in of_table]))
-    for table in tables:
-        gradient, scale, values, origin = itertools.islice(split, 4)
-        values, origin = (part.view(torch.int32).long() for part in (values, origin))
-        yield Touched(values, origin, scale, gradient.view(-1, table.dim))
+def _as_integers(floats: Tensor) -> Tensor:
+    return floats.view(torch.int32).long()
 
 
-def _together(table: TokenEmbedding, of_ranks: Sequence[Touched]) -> Touched:
-    """What all ranks add to a table. The kernels sum up an id's rows in the order of the ranks.
-
-    Without them that is done here, a rank at a time: a GPU adds in any order, and the ranks would drift apart.
-    """
-    total = joined(of_ranks)
-    if kernels.usable(table.weight):
-        return total
-    ids, row = torch.unique(total.values, return_inverse=True)
-    summed = total.gradient.new_zeros(len(ids), table.dim)
+def _summed(table: TokenEmbedding, of_ranks: Sequence[Touched]) -> Touched:
+    """What all ranks add to a table, a rank at a time: a GPU adds in any order, and the ranks would drift apart."""
+    values = torch.cat([touched.values for touched in of_ranks])
+    ids, row = torch.unique(values, return_inverse=True)
+    summed = of_ranks[0].gradient.new_zeros(len(ids), table.dim)
     for rows, of_rank in zip(row.split([len(t.values) for t in of_ranks]), of_ranks, strict=True):
         summed.index_add_(0, rows, of_rank.gradient)
     return Touched(ids, torch.arange(len(ids), device=ids.device), summed.new_ones(len(ids)), summed)

@@ -181,8 +181,11 @@ class RowOptimizer(Optimizer):
                 return mean / corrections[0] / ((square / corrections[1]).sqrt() + 1e-8)
 
 
-def joined(touched: Sequence[Touched]) -> Touched:
-    """Several look-ups of one table as one: those of both sides, where the table is theirs."""
+def joined(touched: Sequence[Touched], gradient: Tensor | None = None) -> Touched:
+    """Several look-ups of one table as one: those of both sides, where the table is theirs.
+
+    `gradient` is theirs one behind the other, where they already stand so.
+    """
     if len(touched) == 1:
         return touched[0]._replace(gradient=touched[0].gradient.contiguous())
     starts = itertools.accumulate((len(t.gradient) for t in touched[:-1]), initial=0)
@@ -190,5 +193,5 @@ def joined(touched: Sequence[Touched]) -> Touched:
         values=torch.cat([t.values for t in touched]),
         origin=torch.cat([t.origin + start for t, start in zip(touched, starts, strict=True)]),
         scale=torch.cat([t.scale for t in touched]),
-        gradient=torch.cat([t.gradient for t in touched]),
+        gradient=torch.cat([t.gradient for t in touched]) if gradient is None else gradient,
     )
