@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from object2vec import kernels
 from object2vec.data import batches as data_batches
 from object2vec.data.batches import Batch, Batches
 from small import pairs_of
@@ -80,6 +81,28 @@ def test_a_large_channel_is_read_in_runs(count: int, size: int, runs: int, negat
     if count % 8 == 0:
         assert all(len({block[row] for row in range(start, start + 8)}) == 1 for start in range(0, count, 8))
         assert all(block[a] == block[b] for (a,), (b,), _ in pairs)
+
+
+@pytest.mark.parametrize("most", [1, 2], ids=["single tokens", "others"])
+def test_a_large_channel_of_few_objects(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each pair once, however few objects the rows of the channel share."""
+    for name, value in {"LARGE": 0, "RUN": 8, "BLOCK": 16}.items():
+        monkeypatch.setattr(data_batches, name, value)
+    rows = [((row % 3 + 1,) * most, (row % 5 + 1,), float(row % 2)) for row in range(60)]
+    batches = Batches(pairs_of(rows), size=7)  # type: ignore[arg-type]
+    assert sorted(row for batch in batches.epoch(0) for row in rows_of(batch)) == sorted(rows)
+
+
+@pytest.mark.parametrize("most", [1, 2], ids=["single tokens", "others"])
+def test_batches_are_the_same_with_and_without_kernels(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An epoch has the same pairs in the same batches, negatives included."""
+    rows = [((row % 3 + 1,) * most, (row % 5 + 1,), float(row % 2)) for row in range(60)]
+    epochs = []
+    for with_kernels in (True, False):
+        monkeypatch.setattr(kernels, "available", lambda usable=with_kernels: usable)
+        batches = Batches(pairs_of(rows), size=7, negatives=2)  # type: ignore[arg-type]
+        epochs.append([rows_of(batch) for batch in batches.epoch(0)])
+    assert epochs[0] == epochs[1]
 
 
 @given(ROWS, st.integers(1, 8))

@@ -70,6 +70,22 @@ def test_kernels_draw_the_same(
         assert drawn(sampler(pairs, labels, rate, uniform=uniform), seed) == with_kernels
 
 
+@pytest.mark.parametrize("with_kernels", [True, False])
+@given(PAIRS, st.integers(0, 9))
+def test_objects_are_given_for_rows(with_kernels: bool, pairs: list[tuple[int, int]], seed: int) -> None:
+    """A sampler that gives objects gives those of the rows that another one gives, and -1 where there is none."""
+    objects, labels = np.array(pairs, np.int32).reshape(-1, 2).T.copy(), np.arange(len(pairs), dtype=np.float32) % 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernels, "available", lambda: with_kernels)
+        rows, given_objects = (
+            NegativeSampler((objects[0], objects[1]), labels, 2, gives_objects=gives).draw(
+                np.arange(len(pairs)), np.random.default_rng(seed)
+            )
+            for gives in (False, True)
+        )
+    assert np.array_equal(given_objects, np.where(rows < 0, -1, objects[1][rows]))
+
+
 def test_a_positive_keeps_its_own_in0() -> None:
     """Users and their items do not get mixed up: the negatives of a row carry that row's user, in runs of `rate`."""
     pairs = [(user, user) for user in range(6)]

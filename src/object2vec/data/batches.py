@@ -152,18 +152,18 @@ class Batches:
         """Have runs of rows read from disk."""
         for column in (self.labels, *self.which):
             expect(column, runs)
-        for side in self.sides:
+        for side in () if self._single else self.sides:
             side.expect(runs)
 
     def _beside(self, rows: Int64, generator: np.random.Generator) -> Examples:
         """Rows in the given order, the negatives of a row right after it, so that its `in0` is encoded once for all."""
-        labels, (row0, _) = self.labels[rows], self._of_sides(rows)
+        own, labels = self._of_sides(rows), self.labels[rows]
         if not self.sampler:
-            return Examples(self._of_sides(rows), labels)
+            return Examples(own, labels)
         row1 = self.sampler.draw(rows, generator, from_these=self._run > 1)
         each = np.zeros(row1.shape, np.float32)
         each[:, 0] = labels
-        examples = Examples((np.repeat(row0, row1.shape[1]), row1.ravel()), each.ravel())
+        examples = Examples((np.repeat(own[0], row1.shape[1]), row1.ravel()), each.ravel())
         there = examples.rows[1] >= 0
         return examples if there.all() else examples[there]
 
