@@ -21,8 +21,9 @@ from object2vec.model.network import Network
 from object2vec.training import state
 from object2vec.training.averaging import WeightAverage
 from object2vec.training.checkpoints import Checkpoints
-from object2vec.training.distributed import ALONE, Exchange, Group
+from object2vec.training.distributed import ALONE, Group
 from object2vec.training.early_stopping import EarlyStopping
+from object2vec.training.exchange import Exchange
 from object2vec.training.fused import FusedStep
 from object2vec.training.gradients import leave_gradients, output_of
 from object2vec.training.objective import Metrics, Objective
