@@ -7,7 +7,7 @@ for machines without a compiler. Arguments must be contiguous, on the CPU, and o
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ctypes import byref, c_float, c_int64, c_uint32, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from object2vec.arrays import Float32, Float64, Int32, Int64
 
@@ -87,14 +87,9 @@ def usable(tensor: Tensor) -> bool:
 
 def _call(name: str, *arguments: object) -> int:
     """Call a kernel, with tensors and arrays for pointers."""
-    result: int = getattr(_library(), name)(*map(_argument, arguments))
+    given = [turn(value) if (turn := _POINTER.get(type(value))) else value for value in arguments]
+    result: int = getattr(_library(), name)(*given)
     return result
-
-
-def _argument(value: object) -> object:
-    if isinstance(value, np.ndarray):
-        return _at(value)
-    return value.data_ptr() if isinstance(value, Tensor) else value
 
 
 def _at(array: npt.NDArray[Any]) -> Any:
@@ -105,6 +100,13 @@ def _at(array: npt.NDArray[Any]) -> Any:
 
 
 _ANY = ctypes.c_char * 0
+#: What makes a pointer of each type that is passed as one.
+_POINTER: dict[type, Callable[[Any], Any]] = {
+    np.ndarray: _at,
+    np.memmap: _at,
+    Tensor: Tensor.data_ptr,
+    nn.Parameter: Tensor.data_ptr,
+}
 
 
 def _addresses(values: Iterable[Tensor | npt.NDArray[Any]]) -> ctypes.Array[c_void_p]:
@@ -267,8 +269,8 @@ class Moved(ctypes.Structure):
 
     def __init__(self, weight: Tensor, state: Sequence[Tensor], corrections: tuple[float, float]) -> None:
         """A weight, the optimizer's state, tensors like it, and Adam's 1 - beta^step."""
-        super().__init__(weight.data_ptr(), *(state.data_ptr() for state in state))
-        self.c1, self.c2 = corrections
+        first, second = [*map(Tensor.data_ptr, state), None, None][:2]
+        super().__init__(weight.data_ptr(), first, second, *corrections)
 
 
 def step_pairs(
