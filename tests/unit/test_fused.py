@@ -23,9 +23,10 @@ OUTPUTS = {"two": {}, "number": {"output_layer": "mean_squared_error"}}
 
 
 @pytest.fixture(params=[1, 2], ids=["one thread", "two threads"], autouse=True)
-def threads(request: pytest.FixtureRequest) -> Iterator[None]:
+def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
+    monkeypatch.setattr("object2vec.training.fused.WORK", 1)
     yield
     torch.set_num_threads(before)
 
@@ -104,6 +105,14 @@ def test_a_number_that_is_none_shows_in_the_loss() -> None:
         network.enc1.embedding.weight.fill_(np.nan)
     step = FusedStep.of(network, make_optimizers(network, hyperparameters))
     assert math.isnan(step(batches()[0])[0])
+
+
+def test_little_is_not_worth_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread for each so many numbers of pairs, one at least, and no more than there are."""
+    monkeypatch.setattr("object2vec.training.fused.WORK", 100 * matrices().encoders[0].token_embedding_dim)
+    network = network_of(matrices())
+    step = FusedStep.of(network, make_optimizers(network, matrices()))
+    assert [step.threads(pairs) for pairs in (1, 199, 200, 1000)] == [1, 1, *[torch.get_num_threads()] * 2]
 
 
 @pytest.mark.parametrize("row", [([0], [1]), ([], [1]), ([1], [2, 3])], ids=["token 0", "no token", "two tokens"])

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 
+from object2vec.data.ahead import made_ahead
 from object2vec.data.batches import Batch
 from object2vec.data.sequences import Pairs
 from object2vec.errors import AlgorithmError
 from object2vec.hyperparameters import Hyperparameters
+from object2vec.training import fused, loop
 from object2vec.training.loop import Best, Trainer, evaluate, never, scoring_batches, training_batches
 from object2vec.training.objective import Objective
 from object2vec.training.report import Report
-from small import configured, network_of, pairs_of
+from small import configured, network_of, pairs_of, weights_of
 
 CLASSES = Objective(regression=False)
 #: Users 1 … 8 who like the items of their own parity.
@@ -249,6 +253,29 @@ def test_a_seed_repeats_a_run(changes: dict[str, object], caplog: pytest.LogCapt
         runs.append(losses(caplog, "train"))
     assert runs[0] == runs[1]
     assert runs[0] != runs[2]
+
+
+@pytest.mark.parametrize(("work", "wanted"), [(fused.WORK, 3), (1, 0)], ids=["idle", "busy"])
+def test_batches_are_made_ahead_where_a_thread_is_idle(work: int, wanted: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each epoch's, where a step leaves a thread idle; what is trained is the same, bit for bit."""
+    threads, epochs = torch.get_num_threads(), []
+
+    def watched(batches: Iterator[Batch]) -> Iterator[Batch]:
+        epochs.append(batches)
+        return made_ahead(batches)
+
+    settings = {"mlp_layers": 0, "token_embedding_storage_type": "row_sparse", "negative_sampling_rate": 2}
+    monkeypatch.setattr(fused, "WORK", work)
+    weights = []
+    for ahead in (watched, iter):
+        monkeypatch.setattr(loop, "made_ahead", ahead)
+        torch.set_num_threads(2)
+        made, _ = fitted(configured(epochs=3, mini_batch_size=10, **settings))
+        torch.set_num_threads(threads)
+        weights.append(weights_of(made.network))
+    assert len(epochs) == wanted
+    for name, weight in weights[0].items():
+        assert np.array_equal(weight, weights[1][name]), name
 
 
 def test_the_best_of_equal_epochs_is_the_first() -> None:

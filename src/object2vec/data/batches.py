@@ -18,7 +18,9 @@ from object2vec.data.negatives import NegativeSampler
 from object2vec.data.sequences import Pairs, Sequences
 
 #: Pairs of an epoch that are made ready at a time, before negatives: memory is needed for so many, not for a channel.
+#: With buckets there are as many to choose from; without, so few that they are still in a cache when batches are cut.
 BLOCK: Final = 2**18
+CACHED: Final = 2**13
 #: Bytes of pairs from which on an epoch's order is made of runs of so many rows: read from disk one by one, in an order
 #: of chance, what is larger than memory would take a hundred times as long.
 LARGE: Final = 2**29
@@ -139,8 +141,9 @@ class Batches:
         starts: Int32 = empty(-(-len(self.labels) // self._run), np.int32)
         starts[:] = np.arange(0, len(self.labels), self._run, dtype=np.int32)
         generator.shuffle(starts)
-        for at in range(0, len(starts), BLOCK // self._run):
-            runs = starts[at : at + BLOCK // self._run].astype(np.int64)
+        block = BLOCK // self._run if self.bucket_width or self._run > 1 else max(CACHED, self.size)
+        for at in range(0, len(starts), block):
+            runs = starts[at : at + block].astype(np.int64)
             rows = (runs[:, None] + np.arange(self._run)).ravel()
             rows = rows[rows < len(self.labels)]
             if self._run > 1:

@@ -80,6 +80,12 @@ def available() -> bool:
     return _library() is not None
 
 
+def stay_alone() -> None:
+    """Let kernels that this thread calls have no other threads."""
+    if library := _library():
+        library.omp_set_num_threads(1)  # OpenMP's own, which they are linked with
+
+
 def usable(tensor: Tensor) -> bool:
     """Whether the kernels can work on tensors like this one."""
     return tensor.device.type == "cpu" and tensor.dtype == torch.float32 and available()
@@ -284,6 +290,7 @@ def step_pairs(
     *,
     rate: float,
     decay: float,
+    threads: int,
 ) -> tuple[float, int]:
     """One step of sgd, adagrad or adam on what P pairs touch, in place: rows of two tables, an output layer.
 
@@ -293,12 +300,12 @@ def step_pairs(
     mean loss, and how many pairs get their class.
     """
     classes, width, dim = shape
-    pairs, parts, counts = len(labels), torch.get_num_threads(), [*map(len, tokens)]
-    slope, sums, d_u = (np.empty(size, np.float32) for size in (pairs, parts * (width + 1), counts[0] * dim))
+    pairs, counts = len(labels), [*map(len, tokens)]
+    slope, sums, d_u = (np.empty(size, np.float32) for size in (pairs, threads * (width + 1), counts[0] * dim))
     places, found = np.empty(sum(counts) + 2 + 4 * pairs, np.int64), np.empty(2)
     sides = tokens[0], counts[0], index[0], tokens[1], counts[1], index[1]
     given = (Moved * 4)(*moved), *sides, labels, pairs, classes, width, dim, at
-    _call("step_pairs", KINDS[kind], rate, decay, *given, parts, slope, sums, d_u, places, found)
+    _call("step_pairs", KINDS[kind], rate, decay, *given, threads, slope, sums, d_u, places, found)
     loss, correct = found.tolist()
     return loss, int(correct)
 

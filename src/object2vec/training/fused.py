@@ -7,8 +7,9 @@ are read where they lie, and move as soon as their gradient is known.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Final, Self
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -16,6 +17,9 @@ from object2vec import kernels
 from object2vec.data.batches import Batch
 from object2vec.model.network import Network
 from object2vec.training.optimizers import RowOptimizer
+
+#: Numbers of pairs for which one more thread is worth it: it takes rows out of the caches of the others.
+WORK: Final = 2**19
 
 
 class FusedStep:
@@ -48,4 +52,8 @@ class FusedStep:
         moved = [kernels.Moved(weight, *optimizer.begin(weight)) for weight in self._weights]
         tokens, (rate, decay) = [objects.values for objects in batch.objects], optimizer.settings
         given = moved, self._shape, self._at, tokens, batch.index, batch.labels
-        return kernels.step_pairs(optimizer.kind, *given, rate=rate, decay=decay)
+        return kernels.step_pairs(optimizer.kind, *given, rate=rate, decay=decay, threads=self.threads(len(batch)))
+
+    def threads(self, pairs: int) -> int:
+        """How many threads a step of so many pairs is worth."""
+        return min(torch.get_num_threads(), max(1, pairs * self._shape[-1] // WORK))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from object2vec.data.ahead import made_ahead
 from object2vec.data.batches import Batch, Batches
 from object2vec.data.columns import empty
 from object2vec.data.sequences import Pairs
@@ -185,7 +186,7 @@ class Trainer:
         """Train for what is left of the epoch; whether that was done, and not stopped."""
         self.network.train()
         started = time.time() - self.seconds
-        own = self.exchange.batches(train.epoch(self.epoch, skip=self.batch), stop)
+        own = self.exchange.batches(self._made(train), stop)
         for batch in self.report.batches_of(
             self.epoch, own, train.examples, self.metrics, done=self.batch, before=self.seconds
         ):
@@ -199,6 +200,12 @@ class Trainer:
             if self.exchange.asked:
                 self._keep()
         return not self.group.any(stop())
+
+    def _made(self, train: Batches) -> Iterator[Batch]:
+        """The batches that are left of the epoch: made ahead, where steps leave a thread idle."""
+        batches = train.epoch(self.epoch, skip=self.batch)
+        idle = self._fused is not None and self._fused.threads(train.size) < torch.get_num_threads()
+        return made_ahead(batches) if idle else batches
 
     def _seed(self, epoch: int, batch: int) -> None:
         """Let what is random in a step hang on nothing but its place and the rank."""
