@@ -27,8 +27,10 @@ def _convolve(line: Tensor, weight: Tensor, bias: Tensor, inside: Tensor) -> Ten
     taps = weight.permute(2, 1, 0).contiguous()  # (w, I, O)
     width = len(taps)
     count = len(line) - width + 1
-    out = line.new_zeros(len(line), weight.shape[0])
-    inner = out[(width - 1) // 2 :][:count]
+    before = (width - 1) // 2
+    out = line.new_empty(len(line), weight.shape[0])
+    out[:before] = out[before + count :] = 0
+    inner = out[before:][:count]
     torch.addmm(bias, line[:count], taps[0], out=inner)
     for tap in range(1, width):
         inner.addmm_(line[tap : tap + count], taps[tap])
@@ -51,7 +53,9 @@ class _Convolve(torch.autograd.Function):
         d_taps = torch.stack([slope.t() @ line[tap : tap + count] for tap in range(width)], dim=2)
         d_line = None
         if ctx.needs_input_grad[0]:
-            d_line = torch.zeros_like(line)
-            for tap in range(width):
+            d_line = torch.empty_like(line)
+            d_line[count:] = 0
+            torch.mm(slope, weight[:, :, 0], out=d_line[:count])
+            for tap in range(1, width):
                 d_line[tap : tap + count].addmm_(slope, weight[:, :, tap])
         return d_line, d_taps, slope.sum(0), None
