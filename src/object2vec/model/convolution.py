@@ -18,36 +18,41 @@ def convolve(line: Tensor, level: nn.Module, inside: Tensor) -> Tensor:
     the others, where it is 0, lie between sequences and at both ends: they are 0 in the line and in what comes of it.
     """
     if torch.is_inference_mode_enabled():  # nothing to keep for a gradient
-        return _convolve(line, cast(Tensor, level.weight), cast(Tensor, level.bias), inside)
+        return _convolve(line, _taps(cast(Tensor, level.weight)), cast(Tensor, level.bias), inside)
     convolved: Tensor = _Convolve.apply(line, level.weight, level.bias, inside)  # type: ignore[no-untyped-call]
     return convolved
 
 
-def _convolve(line: Tensor, weight: Tensor, bias: Tensor, inside: Tensor) -> Tensor:
-    taps = weight.permute(2, 1, 0).contiguous()  # (w, I, O)
+def _taps(weight: Tensor) -> Tensor:
+    """The weights of each place that a filter sees, (w, O, I)."""
+    return weight.permute(2, 0, 1).contiguous()
+
+
+def _convolve(line: Tensor, taps: Tensor, bias: Tensor, inside: Tensor) -> Tensor:
     width = len(taps)
     count = len(line) - width + 1
     before = (width - 1) // 2
-    out = line.new_empty(len(line), weight.shape[0])
+    out = line.new_empty(len(line), taps.shape[1])
     out[:before] = out[before + count :] = 0
     inner = out[before:][:count]
-    torch.addmm(bias, line[:count], taps[0], out=inner)
+    torch.addmm(bias, line[:count], taps[0].t(), out=inner)
     for tap in range(1, width):
-        inner.addmm_(line[tap : tap + count], taps[tap])
+        inner.addmm_(line[tap : tap + count], taps[tap].t())
     return out.relu_().mul_(inside)
 
 
 class _Convolve(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, line: Tensor, weight: Tensor, bias: Tensor, inside: Tensor) -> Tensor:
-        out = _convolve(line, weight, bias, inside)
-        ctx.save_for_backward(line, weight, out)
+        taps = _taps(weight)
+        out = _convolve(line, taps, bias, inside)
+        ctx.save_for_backward(line, taps, out)
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
-        line, weight, out = ctx.saved_tensors
-        width = weight.shape[2]
+        line, taps, out = ctx.saved_tensors
+        width = len(taps)
         count = len(line) - width + 1
         slope = torch.ops.aten.threshold_backward(gradients[0], out, 0)[(width - 1) // 2 :][:count]
         d_taps = torch.stack([slope.t() @ line[tap : tap + count] for tap in range(width)], dim=2)
@@ -55,7 +60,7 @@ class _Convolve(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             d_line = torch.empty_like(line)
             d_line[count:] = 0
-            torch.mm(slope, weight[:, :, 0], out=d_line[:count])
+            torch.mm(slope, taps[0], out=d_line[:count])
             for tap in range(1, width):
-                d_line[tap : tap + count].addmm_(slope, weight[:, :, tap])
+                d_line[tap : tap + count].addmm_(slope, taps[tap])
         return d_line, d_taps, slope.sum(0), None

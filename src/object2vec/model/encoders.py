@@ -53,10 +53,9 @@ class HierarchicalCNN(nn.Module):
         gap = self.filter_width // 2
         ahead = torch.arange(1, len(tokens.offsets), device=tokens.offsets.device) * gap
         place = torch.arange(len(tokens.values), device=ahead.device) + ahead[tokens.sequence]
-        rows = self.embedding.rows(tokens.values)
-        line = rows.new_zeros(len(rows) + gap * (len(ahead) + 1), self.embedding.dim)
-        hidden = line.index_copy(0, place, rows)
-        inside = line.new_zeros(len(line), 1).index_fill_(0, place, 1)
+        length = len(tokens.values) + gap * (len(ahead) + 1)
+        inside = self.embedding.weight.new_zeros(length, 1).index_fill_(0, place, 1)
+        hidden = self.embedding.line(tokens.values, place, inside)
         pooled = []
         for level in self.levels:
             hidden = convolve(hidden, level, inside)

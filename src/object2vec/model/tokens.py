@@ -103,6 +103,11 @@ class TokenEmbedding(nn.Module):
         rows: Tensor = _Rows.apply(self.weight, self, values)  # type: ignore[no-untyped-call]
         return rows
 
+    def line(self, values: Tensor, place: Tensor, inside: Tensor) -> Tensor:
+        """The embeddings of n tokens at their places (n,) of a line (L, E), where `inside` (L, 1) is 1, and else 0."""
+        line: Tensor = _Line.apply(self.weight, self, values, place, inside)  # type: ignore[no-untyped-call]
+        return line
+
     def take_back(self, touched: Touched) -> Tensor | None:
         """What autograd gets for the weight: the gradient of the whole table, or none where `touched` collects it."""
         if self.collects:
@@ -167,3 +172,20 @@ class _Rows(torch.autograd.Function):
             ctx.values, torch.arange(len(gradient), device=gradient.device), gradient.new_ones(len(gradient)), gradient
         )
         return ctx.embedding.take_back(touched), None, None
+
+
+class _Line(torch.autograd.Function):
+    """Rows of a table in a line, as `TokenEmbedding.line` has them."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, weight: Tensor, embedding: TokenEmbedding, values: Tensor, place: Tensor, inside: Tensor
+    ) -> Tensor:
+        ctx.embedding, ctx.values, ctx.place = embedding, values, place
+        return weight[values.new_zeros(len(inside)).index_copy_(0, place, values)].mul_(inside)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None, None, None]:
+        (gradient,) = gradients
+        touched = Touched(ctx.values, ctx.place, gradient.new_ones(len(gradient)), gradient)
+        return ctx.embedding.take_back(touched), None, None, None, None
