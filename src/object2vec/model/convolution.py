@@ -52,15 +52,24 @@ class _Convolve(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
         line, taps, out = ctx.saved_tensors
-        width = len(taps)
+        width, outputs, inputs = taps.shape
         count = len(line) - width + 1
         slope = torch.ops.aten.threshold_backward(gradients[0], out, 0)[(width - 1) // 2 :][:count]
-        d_taps = torch.stack([slope.t() @ line[tap : tap + count] for tap in range(width)], dim=2)
         d_line = None
-        if ctx.needs_input_grad[0]:
-            d_line = torch.empty_like(line)
-            d_line[count:] = 0
-            torch.mm(slope, taps[0], out=d_line[:count])
-            for tap in range(1, width):
-                d_line[tap : tap + count].addmm_(slope, taps[tap])
-        return d_line, d_taps, slope.sum(0), None
+        if inputs > outputs:  # then the slopes are less to lay out for all taps at once than what comes of them
+            slopes = line.new_zeros(len(line), width, outputs)
+            for tap in range(width):
+                slopes[tap : tap + count, tap] = slope
+            slopes = slopes.view(len(line), width * outputs)
+            d_taps = (slopes.t() @ line).view(width, outputs, inputs)
+            if ctx.needs_input_grad[0]:
+                d_line = slopes @ taps.view(width * outputs, inputs)
+        else:
+            d_taps = torch.stack([slope.t() @ line[tap : tap + count] for tap in range(width)])
+            if ctx.needs_input_grad[0]:
+                d_line = torch.empty_like(line)
+                d_line[count:] = 0
+                torch.mm(slope, taps[0], out=d_line[:count])
+                for tap in range(1, width):
+                    d_line[tap : tap + count].addmm_(slope, taps[tap])
+        return d_line, d_taps.permute(1, 2, 0), slope.sum(0), None
