@@ -26,7 +26,7 @@ bench: $(READY) ## measure loading and training beside peers and the machine; sc
 bench-serve: $(READY) ## measure the server beside an endpoint that does nothing and the plain pattern
 	scripts/bench-serve
 
-quality: $(READY) ## measure what is learned beside peers, on film ratings; about twenty minutes
+quality: $(READY) ## measure what is learned beside peers, on film ratings; about ten minutes
 	scripts/quality
 
 test: $(READY) ## run the tests that need no network, Docker or GPU, with branch coverage

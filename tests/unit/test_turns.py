@@ -90,29 +90,38 @@ def test_a_fault_in_a_pass_is_that_of_one() -> None:
     assert len(list(turns.answer(good))) == 1
 
 
-def test_a_pass_waits_where_the_last_one_was_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For as many as that had, a quarter of what that took; not where they are there, nor where the last was alone."""
-    waits: list[float] = []
-    monkeypatch.setattr(module, "sleep", waits.append)
-    model, turns = predictor(), Turns()
+def test_a_pass_waits_for_as_many_as_were_around_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In it or come meanwhile: a quarter of what it took, as long as they are not there; alone it waits for no one."""
+    now, model, turns, come = [0.0], predictor(), Turns(), []
 
-    def answer(others: int) -> None:
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+        turns._waiting.extend(come and [come.pop()])
+
+    monkeypatch.setattr(module, "sleep", sleep)
+    monkeypatch.setattr(module, "perf_counter", lambda: now[0])
+
+    def waited(others: int, took: float) -> float:
+        """How long a request waits that comes with so many others, after a pass that took so many seconds."""
+        turns._took, start = took, now[0]
         turns._waiting.extend(_Waiting(asked(model, ([1], [2]))) for _ in range(others))
         list(turns.answer(asked(model, ([1], [2]))))
+        return now[0] - start
 
-    answer(0)
-    answer(2)
-    assert turns._shared == 3
-    answer(2)
-    assert not waits
-    turns._took = 0.008
-    answer(1)
-    assert waits == [0.002]
-    turns._took = 1.0
-    answer(0)
-    assert waits == [0.002, 0.01]
-    answer(0)
-    assert len(waits) == 2
+    assert waited(0, took=0.008) == 0
+    assert waited(2, took=0.008) == 0
+    assert waited(2, took=0.008) == 0
+    assert waited(1, took=0.008) == pytest.approx(0.002)
+    assert waited(0, took=1.0) == pytest.approx(0.01)
+    assert waited(0, took=0.008) == 0
+    turns._around = 3
+    come[:] = [_Waiting(asked(model, ([1], [2]))) for _ in range(2)]
+    assert waited(0, took=1.0) == pytest.approx(2 * module.MOMENT)
+    assert turns._around == 3
+    other = _Waiting(asked(model, ([1], [2]), mode="embedding"))
+    turns._waiting.append(other)
+    assert waited(0, took=0.0) == 0
+    assert turns._around == 2
 
 
 def test_many_threads_at_a_time() -> None:
