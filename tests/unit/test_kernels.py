@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -213,3 +214,14 @@ def test_tanh_is_that_of_the_library() -> None:
     tokens = np.arange(len(x), dtype=np.int32)
     found = kernels.score_tokens(head, (tokens, np.zeros_like(tokens)))[1:, 0]
     np.testing.assert_allclose(found, np.tanh(x[1:].numpy()), atol=3e-7)
+
+
+def test_signatures_are_those_of_the_sources() -> None:
+    """What Python says that a kernel takes and returns is what its C does: nothing else would notice."""
+    letters = {"void": "v", "int64_t": "n", "float": "f", "uint64_t": "u", "uint32_t": "w"}
+    sources = "\n".join(path.read_text() for path in kernels.LIBRARY.parent.glob("*.c"))
+    for name, signature in kernels.SIGNATURES.items():
+        (found,) = re.findall(rf"^(void|int64_t) {name}\(([^)]*)\)\s*{{", sources, re.MULTILINE)
+        result, arguments = found
+        taken = ("p" if "*" in argument else letters[argument.split()[0]] for argument in arguments.split(","))
+        assert signature == f"{letters[result]} {''.join(taken)}", name
