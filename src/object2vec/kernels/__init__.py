@@ -294,8 +294,8 @@ def step_pairs(
 ) -> tuple[float, int]:
     """One step of sgd, adagrad or adam on what P pairs touch, in place: rows of two tables, an output layer.
 
-    `moved` are the tables, the layer's weight and its bias. The layer is as in `Output`, of one score, which is to be the
-    label, or of two, for the classes 0 and 1; `shape` is that of its weight, and how many numbers a row has. Of the
+    `moved` are the tables, the layer's weight and its bias. That layer is as in `Output`, of one score, which is to be
+    the label, or of two, for the classes 0 and 1; `shape` is that of its weight, and how many numbers a row has. Of the
     different `tokens` of each side, none of them 0, pair p has number `index[side][p]`; `labels` is (P,). Returns the
     mean loss, and how many pairs get their class.
     """
