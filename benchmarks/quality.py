@@ -37,7 +37,7 @@ from workloads import movielens
 
 from object2vec.arrays import Float32, Int64
 from object2vec.data.sequences import Pairs, Sequences
-from object2vec.hyperparameters import parse
+from object2vec.hyperparameters import Hyperparameters, parse
 from object2vec.model.network import Network
 from object2vec.model.tokens import Tokens
 from object2vec.training.loop import Trainer, training_batches
@@ -220,18 +220,23 @@ def tune(task: str, system: System, train: Ratings, validation: Ratings, threads
 
 def train_ours(train: Ratings, labels: Float32, settings: Settings, seed: int) -> Network:
     """A network as `object2vec train` makes it with these hyperparameters and no validation channel."""
-    users, films = (int(ids.max()) + 1 for ids in movielens()[:2])
-    one_token = {f"enc{side}_{name}": value for side in (0, 1) for name, value in ONE_TOKEN.items()}
-    sizes = {"enc0_vocab_size": users, "enc1_vocab_size": films, "seed": seed}
-    dims = {f"enc{side}_token_embedding_dim": settings["token_embedding_dim"] for side in (0, 1)}
-    given = {name: value for name, value in settings.items() if name != "token_embedding_dim"}
-    hyperparameters = parse(one_token | sizes | dims | EVERY_EPOCH | given).hyperparameters
+    hyperparameters = hyperparameters_of(settings, seed)
     torch.manual_seed(seed)
     network = Network(hyperparameters)
     pairs = Pairs(one_token_each(train.user), one_token_each(train.film), labels)
     trainer = Trainer(network, hyperparameters, Report(host="benchmark", epochs=hyperparameters.epochs))
     trainer.fit(training_batches(pairs, hyperparameters), None, lambda: False)
     return network.eval()
+
+
+def hyperparameters_of(settings: Settings, seed: int) -> Hyperparameters:
+    """Those of users and films with some settings, of which `token_embedding_dim` is for both sides."""
+    users, films = (int(ids.max()) + 1 for ids in movielens()[:2])
+    one_token = {f"enc{side}_{name}": value for side in (0, 1) for name, value in ONE_TOKEN.items()}
+    sizes = {"enc0_vocab_size": users, "enc1_vocab_size": films, "seed": seed}
+    dims = {f"enc{side}_token_embedding_dim": settings["token_embedding_dim"] for side in (0, 1)}
+    given = {name: value for name, value in settings.items() if name != "token_embedding_dim"}
+    return parse(one_token | sizes | dims | EVERY_EPOCH | given).hyperparameters
 
 
 ONE_TOKEN = {"network": "pooled_embedding", "max_seq_len": 1}

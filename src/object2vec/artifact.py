@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -20,6 +21,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 import object2vec
+from object2vec.data.columns import empty
 from object2vec.data.files import read_object
 from object2vec.disk import write_whole
 from object2vec.errors import AlgorithmError, ArtifactError, HyperparameterError, UserError
@@ -28,6 +30,8 @@ from object2vec.model.network import Network
 
 FORMAT_VERSION: Final = 1
 CONFIG, WEIGHTS = MODEL_FILES
+#: Rows of a table that are worked on at a time, so that what is made of them stays small.
+PART: Final = 2**12
 
 
 def save(
@@ -50,6 +54,8 @@ def save(
     # The tied table belongs to both encoders and is one tensor in the file.
     named = dict(network.named_parameters()) | dict(weights or {})
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
+    if hyperparameters.token_embedding_dtype == "float16":
+        tensors |= {name: halved(tensors[name]) for name in _tables(network)}
     config = {
         "format_version": FORMAT_VERSION,
         "object2vec_version": object2vec.__version__,
@@ -134,6 +140,15 @@ def load(
     return hyperparameters, network
 
 
+def halved(table: Tensor) -> Tensor:
+    """A table of token embeddings (V, E), on the CPU, in float16; what is beyond its largest number becomes that."""
+    most = torch.finfo(torch.float16).max
+    half = torch.from_numpy(empty(table.numel(), np.float16)).view_as(table)
+    for at in range(0, len(table), PART):
+        half[at : at + PART] = table[at : at + PART].clamp(-most, most)
+    return half
+
+
 class _Undrawn(TorchFunctionMode):
     """Leaves out the drawing of initial values, which has no effect on shapes and costs a second of imports on them."""
 
@@ -150,14 +165,22 @@ def _fill(path: Path, network: Network, tensors: Any) -> None:
     if stored != set(parameters):
         names = ", ".join(sorted(stored ^ set(parameters)))
         raise ArtifactError(f"{path}: does not fit {CONFIG}, the tensors differ in {names}")
+    tables = _tables(network)
     for name, parameter in parameters.items():
         tensor = tensors.get_tensor(name)
-        if tensor.shape != parameter.shape or tensor.dtype != parameter.dtype:
+        half = name in tables and tensor.dtype == torch.float16
+        if tensor.shape != parameter.shape or (tensor.dtype != parameter.dtype and not half):
             got, wanted = (f"{tuple(t.shape)} of {t.dtype}" for t in (tensor, parameter))
             raise ArtifactError(f"{path}: does not fit {CONFIG}, {name} is {got}, wanted {wanted}")
         parameters[name] = tensor
     # The tied table stands in both encoders, and only under its first name in the file.
     network.load_state_dict({name: parameters[first] for name, first in _first_names(network).items()}, assign=True)
+
+
+def _tables(network: Network) -> set[str]:
+    """The names of the parameters that are tables of token embeddings."""
+    tables = {table.weight for table in network.tables}
+    return {name for name, parameter in network.named_parameters() if parameter in tables}
 
 
 def _first_names(network: Network) -> dict[str, str]:

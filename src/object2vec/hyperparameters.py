@@ -253,6 +253,9 @@ def _rows() -> Iterator[Hyperparameter]:
     yield row(name="negative_sampling_distribution", kind=kind, default="frequency", help=text, ours=True)
     text = "Keeps a moving average of the weights, to validate and save: its share that stays at each step; 0 for none."
     yield row(name="ema_decay", kind=Real(0, 0.9999), default="0", help=text, ours=True)
+    text = "What a model holds token embeddings in: `float16` halves it, and rounds them once they are trained."
+    kind = Choice(("float32", "float16"))
+    yield row(name="token_embedding_dtype", kind=kind, default="float32", help=text, ours=True)
     text = "Where random numbers start: the same seed, data and threads give the same losses."
     yield row(name="seed", kind=Integer(0, 2**31 - 1), default="0", help=text, ours=True)
 
@@ -323,6 +326,7 @@ class Hyperparameters:
     early_stopping_patience: int
     negative_sampling_distribution: str
     ema_decay: float
+    token_embedding_dtype: str
     seed: int
 
     def encoding_dim(self, side: int) -> int:

@@ -19,10 +19,10 @@ import object2vec
 from builtin import NOTEBOOKS, PATTERNS
 from object2vec import artifact
 from object2vec.errors import DataError, HyperparameterError
-from object2vec.hyperparameters import NETWORKS
+from object2vec.hyperparameters import NETWORKS, parse
 from object2vec.training.job import Job, run
 from object2vec.training.report import log_to_stdout
-from small import StopAfter, write_pairs
+from small import StopAfter, network_of, write_pairs
 
 Row = tuple[list[int], list[int], float]
 
@@ -243,6 +243,28 @@ def test_a_channel_may_be_folders_and_compressed(
     run(job(tmp_path / "many", channels | {"train": tmp_path / "parts"}, epochs="1"))
     one, many = ((tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("one", "many"))
     assert one == many
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_model_in_half_precision_is_tested_as_it_is_served(
+    tmp_path: Path, channels: dict[str, Path], network: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is printed of the test channel is what the model that was written gives for it; training is as ever."""
+    large = parse(SMALL | {"enc0_network": network}).hyperparameters  # new embeddings are so small that nothing shows
+    artifact.save(tmp_path / "large", network_of(large), large, training={}, vocabularies={})
+    losses = {}
+    for dtype in ("float32", "float16"):
+        caplog.clear()
+        values = {"enc0_network": network, "epochs": "1", "token_embedding_dtype": dtype}
+        run(job(tmp_path / dtype, channels | {"model": tmp_path / "large"}, **values))
+        losses[dtype] = [re.findall(PATTERNS[f"{part}:cross_entropy"], caplog.text) for part in ("train", "test")]
+    assert losses["float16"][0] == losses["float32"][0]
+    assert losses["float16"][1] != losses["float32"][1]
+    predictor = object2vec.load(tmp_path / "float16" / "model")
+    rows = [json.loads(line) for line in (channels["test"] / "a.jsonl").read_text().splitlines()]
+    scores = predictor.score([(row["in0"], row["in1"]) for row in rows])
+    loss = -np.log([score[int(row["label"])] for score, row in zip(scores, rows, strict=True)]).mean()
+    assert float(losses["float16"][1][0]) == pytest.approx(loss, rel=1e-6)
 
 
 def test_a_job_without_validation_and_test(

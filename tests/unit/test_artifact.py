@@ -101,6 +101,35 @@ def test_a_tied_table_is_stored_once_and_stays_tied(tmp_path: Path) -> None:
     assert torch.equal(scores(network), scores(again.eval()))
 
 
+@pytest.mark.parametrize("changes", FORMS[:4], ids=lambda changes: "-".join(map(str, changes.values())))
+def test_token_embeddings_in_half_precision(tmp_path: Path, changes: dict[str, object]) -> None:
+    """They take half the room, all other tensors are as they were, and the scores those of rounded embeddings, bit for
+    bit; saved again they stay the same.
+    """
+    hyperparameters = configured(token_embedding_dtype="float16", **changes)
+    network = network_of(hyperparameters)
+    tables = {name for name in weights_of(network) if "embedding" in name}
+    artifact.save(tmp_path, network, hyperparameters, training={}, vocabularies={})
+    for name, tensor in load_file(tmp_path / "model.safetensors").items():
+        assert tensor.dtype == (torch.float16 if name in tables else torch.float32)
+    _, loaded = artifact.load(tmp_path)
+    for table in network.tables:
+        table.weight.data = table.weight.data.half().float()
+    assert torch.equal(scores(network), scores(loaded.eval()))
+    artifact.save(tmp_path / "again", loaded, hyperparameters, training={}, vocabularies={})
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (tmp_path / "model.safetensors").read_bytes()
+
+
+def test_what_half_precision_cannot_hold_becomes_its_largest() -> None:
+    """Of either sign; a table with more rows than are worked on at a time is rounded to its last one."""
+    table = torch.ones(artifact.PART + 1, 2)
+    table[-1] = torch.tensor([1e9, -1e9])
+    half = artifact.halved(table)
+    assert half.dtype == torch.float16
+    assert half[-1].tolist() == [65504, -65504]
+    assert (half[:-1] == 1).all()
+
+
 def test_without_its_head_a_model_encodes(tmp_path: Path) -> None:
     """Asked for without its head, a model has the same encodings, and the head is not read."""
     network = saved(tmp_path, configured())

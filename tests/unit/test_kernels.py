@@ -216,6 +216,20 @@ def test_tanh_is_that_of_the_library() -> None:
     np.testing.assert_allclose(found, np.tanh(x[1:].numpy()), atol=3e-7)
 
 
+def test_halves_are_read_as_torch_reads_them() -> None:
+    """Each finite number of half precision, those next to 0 too; and means of several are of floats, not of halves."""
+    table = torch.arange(-(2**15), 2**15, dtype=torch.int16).view(torch.float16)[:, None].contiguous()
+    finite = torch.nonzero(table[:, 0].isfinite()).squeeze(1)
+    rows, _ = kernels.pool(table, finite, torch.arange(len(finite) + 1))
+    wanted = table[finite].float()
+    assert torch.equal(rows[finite != 0], wanted[finite != 0])  # a token 0 is none
+    values, offsets = torch.tensor([5, 0, 9, 2000, 40_000, 40_001, 7]), torch.tensor([0, 3, 6, 6, 7])
+    means, scale = kernels.pool(table, values, offsets)
+    floats, floats_scale = kernels.pool(table.float(), values, offsets)
+    assert torch.equal(means, floats)
+    assert torch.equal(scale, floats_scale)
+
+
 def test_signatures_are_those_of_the_sources() -> None:
     """What Python says that a kernel takes and returns is what its C does: nothing else would notice."""
     letters = {"void": "v", "int64_t": "n", "float": "f", "uint64_t": "u", "uint32_t": "w"}

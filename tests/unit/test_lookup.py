@@ -34,6 +34,19 @@ def test_the_scores_are_torch_s(output: str, activation: str, layers: int, compa
     np.testing.assert_allclose(few, torchs, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("halves", [(True, True), (True, False)], ids=["both", "one"])
+def test_tables_in_half_precision(halves: tuple[bool, bool]) -> None:
+    """The scores are those of the same numbers in single precision, bit for bit."""
+    hyperparameters = configured()
+    half, single = network_of(hyperparameters), network_of(hyperparameters)
+    for (one, other), rounded in zip(zip(half.tables, single.tables, strict=True), halves, strict=True):
+        other.weight.data = one.weight.data.half().float()
+        one.weight.data = other.weight.data.half() if rounded else other.weight.data
+    of_half, of_single = (Predictor(n, hyperparameters, directory=Path("nowhere")) for n in (half, single))
+    assert of_half._lookup is not None
+    np.testing.assert_array_equal(of_half.score(PAIRS), of_single.score(PAIRS))
+
+
 @pytest.mark.parametrize(("rows", "slots"), [(0, (1, 1)), (6, (3, 3)), (19, (9, 10)), (100, (9, 20))])
 def test_what_is_kept_of_a_token_changes_no_score(
     rows: int, slots: tuple[int, int], monkeypatch: pytest.MonkeyPatch

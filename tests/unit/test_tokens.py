@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from object2vec import kernels
 from object2vec.data.sequences import Sequences
 from object2vec.model.tokens import INITIAL_STD, TokenEmbedding, Tokens
 from small import tokens_of
@@ -40,6 +41,23 @@ def test_the_mean_leaves_0_out(row_sparse: bool) -> None:
     made = embedding(row_sparse=row_sparse)
     assert made.mean(tokens_of([1, 0, 2], [], [0], [3, 3])).tolist() == [[2, 4], [0, 0], [0, 0], [5, 0]]
     assert made.mean(tokens_of([], [])).tolist() == [[0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize("with_kernels", [True, False])
+def test_a_table_in_half_precision_gives_floats(with_kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows, lines and means are those of the same numbers in single precision, and means are rounded to no half."""
+    monkeypatch.setattr(kernels, "available", lambda: with_kernels)
+    made = embedding()
+    made.weight.data[1:] += torch.tensor(1 / 1024)  # 3 + 1/1024 is no half
+    half, single = embedding(), embedding()
+    half.weight.data = made.weight.data.half()
+    single.weight.data = half.weight.data.float()
+    tokens, values = tokens_of([1, 0, 2], [], [0], [3, 3, 1]), torch.tensor([2, 0, 1])
+    line = torch.tensor([1, 3, 4]), torch.tensor([0.0, 1, 0, 1, 1])[:, None]
+    with torch.inference_mode():
+        for give in (lambda e: e.rows(values), lambda e: e.line(values, *line), lambda e: e.mean(tokens)):
+            assert give(half).dtype == torch.float32
+            torch.testing.assert_close(give(half), give(single), atol=0, rtol=1e-6)
 
 
 def test_new_embeddings_are_small() -> None:

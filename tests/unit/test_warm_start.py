@@ -62,6 +62,16 @@ def test_the_weights_are_the_models(tmp_path: Path, form: str, changes: dict[str
     assert all(torch.equal(tensor, wanted[name]) for name, tensor in network.state_dict().items())
 
 
+def test_a_model_in_half_precision_goes_on_in_single_precision(tmp_path: Path) -> None:
+    """Whichever the new model is to be in."""
+    path = saved(tmp_path, configured(token_embedding_dtype="float16"))
+    network = network_of(configured(), seed=2)
+    go_on(path, network, configured())
+    wanted = network_of(configured())
+    assert torch.equal(network.enc0.embedding.weight, wanted.enc0.embedding.weight.half().float())
+    assert torch.equal(network.enc1.embedding.weight, wanted.enc1.embedding.weight.half().float())
+
+
 def test_a_vocabulary_may_grow(tmp_path: Path) -> None:
     """The rows of before are the model's, the new ones as they were, in either table."""
     second = {"enc1_network": "pooled_embedding", "enc1_max_seq_len": 6, "enc1_token_embedding_dim": 4}

@@ -37,7 +37,7 @@ SIGNATURES = {
     "mark_pairs": "v ppnpnn",
     "number": "v ppnppppppp",
     "place_objects": "v pppnpn",
-    "pool": "v pnppnpp",
+    "pool": "v pppnpp",
     "read_instances": "n pnnpnn",
     "read_lines": "n pnppppppp",
     "score_pairs": "v ppppnpnnnppp",
@@ -88,7 +88,12 @@ def stay_alone() -> None:
 
 def usable(tensor: Tensor) -> bool:
     """Whether the kernels can work on tensors like this one."""
-    return tensor.device.type == "cpu" and tensor.dtype == torch.float32 and available()
+    return tensor.dtype == torch.float32 and readable(tensor)
+
+
+def readable(table: Tensor) -> bool:
+    """Whether `pool` and `Head` can read a table like this one, float32 or float16."""
+    return table.device.type == "cpu" and table.dtype in (torch.float32, torch.float16) and available()
 
 
 def _call(name: str, *arguments: object) -> int:
@@ -120,14 +125,24 @@ def _addresses(values: Iterable[Tensor | npt.NDArray[Any]]) -> ctypes.Array[c_vo
     return (c_void_p * len(addresses))(*addresses)
 
 
+class Table(ctypes.Structure):
+    """A table (V, E) of token embeddings, float32 or float16: `Table` of kernels.h."""
+
+    _fields_: ClassVar = [("rows", c_void_p), ("dim", c_int64), ("half", c_int64)]
+
+    def __init__(self, table: Tensor) -> None:
+        super().__init__(table.data_ptr(), table.shape[1], table.dtype == torch.float16)
+
+
 def pool(table: Tensor, values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
     """The mean row of each bag of ids, (N, E), and 1 / tokens of each, (N,); id 0 counts as no token.
 
-    `table` is (V, E) float32, `values` (n,) and `offsets` (N + 1,) int64: bag i is values[offsets[i]:offsets[i + 1]].
+    `table` is (V, E) float32 or float16, `values` (n,) and `offsets` (N + 1,) are int64, and bag i is
+    values[offsets[i]:offsets[i + 1]].
     """
     count, dim = len(offsets) - 1, table.shape[1]
-    out, scale = table.new_empty(count, dim), table.new_empty(count)
-    _call("pool", table, dim, values, offsets, count, out, scale)
+    out, scale = torch.empty(count, dim), torch.empty(count)
+    _call("pool", byref(Table(table)), values, offsets, count, out, scale)
     return out, scale
 
 
@@ -314,8 +329,7 @@ class Head(ctypes.Structure):
     """What `score_tokens` needs of a network: `struct head` of head.c."""
 
     _fields_: ClassVar = [
-        ("tables", c_void_p * 2),
-        ("dim", c_int64),
+        ("tables", Table * 2),
         ("comparators", c_void_p),
         ("n", c_int64),
         ("weights", c_void_p),
@@ -344,7 +358,7 @@ class Head(ctypes.Structure):
     ) -> None:
         """That of two tables (V, D) and of layers, the output's last: weights (from, to), biases (to,); all float32.
 
-        What it computes of rows alone takes `room` bytes at most.
+        Tables may be float16. What it computes of rows alone takes `room` bytes at most.
         """
         weights, biases = zip(*layers, strict=True)
         dim, outputs = tables[0].shape[1], len(biases[0])
@@ -357,7 +371,7 @@ class Head(ctypes.Structure):
         parts = [np.zeros((count, outputs), np.float32) for count in slots]  # no memory until one is used
         hidden = np.empty((2, TOGETHER, widths.max()), np.float32)
         super().__init__(
-            *(_addresses(tables), dim),
+            (Table * 2)(*map(Table, tables)),
             *(codes.ctypes.data, len(codes)),
             *(part.ctypes.data for part in (*places, widths)),
             *(len(layers), ACTIVATIONS.index(activation), joined, (c_int64 * 2)(*slots)),

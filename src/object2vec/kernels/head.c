@@ -68,14 +68,13 @@ CLONES void activate(float *x, int64_t n, int64_t activation)
             x[i] = x[i] > 0 ? x[i] : 0 * x[i];
 }
 
-/* Tables of a model, (., dim) each, and the head over them. Layer l has weights[l] (widths[l], widths[l + 1]) and
+/* Tables of a model, as wide as one another, and the head over them. Layer l has weights[l] (widths[l], widths[l + 1]) and
  * biases[l], and all but the last are activated; widths[0] is what the comparators give, of which `concat` gives columns
  * from `joined`, -1 where it is not among them. What the first layer makes of a row there does not depend on the other
  * row, and is kept: that of token t of a side in parts[side] (slots[side], widths[1]), at t % slots[side], if
  * whose[side] (slots[side],) has t there. Token 0 is none. hidden is scratch: (2, `together` * the largest of widths). */
 struct head {
-    const float *tables[2];
-    int64_t dim;
+    Table tables[2];
     const int64_t *comparators;
     int64_t n;
     const float *const *weights, *const *biases;
@@ -93,9 +92,12 @@ static void add_part(const struct head *head, int64_t side, int32_t token, float
     const int64_t slot = token % head->slots[side], outputs = head->widths[1];
     float *part = head->parts[side] + slot * outputs;
     if (head->whose[side][slot] != token) {
+        const Table *table = &head->tables[side];
+        const int64_t dim = table->dim;
+        float room[MOST_DIM];
         memset(part, 0, (size_t)outputs * sizeof *part);
-        multiply(head->weights[0] + (head->joined + side * head->dim) * outputs, head->dim, outputs,
-                 head->tables[side] + token * head->dim, head->dim, 1, part);
+        multiply(head->weights[0] + (head->joined + side * dim) * outputs, dim, outputs, row_of(table, token, room), dim, 1,
+                 part);
         head->whose[side][slot] = token;
     }
     for (int64_t r = 0; r < outputs; r++)
@@ -118,14 +120,16 @@ static void to_probabilities(float *x, int64_t n)
 static void score_together(const struct head *head, const int32_t *tokens0, const int32_t *tokens1, int64_t pairs,
                            float *out)
 {
-    const int64_t *widths = head->widths, dim = head->dim;
+    const int64_t *widths = head->widths, dim = head->tables[0].dim;
     int64_t widest = 0;
     for (int64_t l = 0; l < head->layers; l++)
         widest = widths[l] > widest ? widths[l] : widest;
     float *hidden = head->hidden, *next = hidden + pairs * widest;
-    for (int64_t p = 0; p < pairs; p++)
-        compare(head->comparators, head->n, head->tables[0] + tokens0[p] * dim, head->tables[1] + tokens1[p] * dim, dim,
-                hidden + p * widths[0]);
+    for (int64_t p = 0; p < pairs; p++) {
+        float room[2][MOST_DIM];
+        const float *u = row_of(&head->tables[0], tokens0[p], room[0]), *v = row_of(&head->tables[1], tokens1[p], room[1]);
+        compare(head->comparators, head->n, u, v, dim, hidden + p * widths[0]);
+    }
     for (int64_t l = 0; l < head->layers; l++) {
         const int64_t width = widths[l], outputs = widths[l + 1], last = l + 1 == head->layers;
         const int64_t before = l || head->joined < 0 ? width : head->joined; /* columns, and those after `concat`'s */

@@ -45,6 +45,31 @@ static inline __attribute__((always_inline)) float exponential(float x)
 
 enum { MOST_DIM = 1000 }; /* of token_embedding_dim */
 
+/* A table (., dim) of floats, or of IEEE 754 halves. */
+typedef struct {
+    const void *rows;
+    int64_t dim, half;
+} Table;
+
+/* Row `id`: where it lies, or of a table of finite halves as floats in `room` (dim). */
+static inline __attribute__((always_inline)) const float *row_of(const Table *table, int64_t id, float *restrict room)
+{
+    union {
+        uint32_t i;
+        float f;
+    } number;
+    const uint16_t *restrict halves = (const uint16_t *)table->rows + id * table->dim;
+    if (!table->half)
+        return (const float *)table->rows + id * table->dim;
+    for (int64_t k = 0; k < table->dim; k++) { /* what is left to do is the difference between the biases of exponents */
+        number.i = (uint32_t)(halves[k] & 0x7fff) << 13;
+        number.f *= 0x1p112f;
+        number.i |= (uint32_t)(halves[k] & 0x8000) << 16;
+        room[k] = number.f;
+    }
+    return room;
+}
+
 /* What makes a score of a pair u, v, in the order in which a caller says where each begins: u * v, u, v, |u - v|. */
 enum { PRODUCT, LEFT, RIGHT, APART };
 

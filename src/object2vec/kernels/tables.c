@@ -1,22 +1,31 @@
 /* Token embeddings. A table is (V, dim); n bags of ids lie in values[offsets[i]:offsets[i + 1]]. */
 #include "kernels.h"
 
-CLONES void pool_one(const float *restrict table, int64_t dim, const int64_t *values, int64_t n, float *restrict mean,
-                     float *restrict scale)
+/* Asks for row `id`. */
+static inline void fetch_from(const Table *table, int64_t id)
 {
+    const int64_t bytes = table->dim * (table->half ? 2 : 4);
+    for (int64_t k = 0; k < bytes; k += 64)
+        __builtin_prefetch((const char *)table->rows + id * bytes + k);
+}
+
+CLONES void pool_one(const Table *table, const int64_t *values, int64_t n, float *restrict mean, float *restrict scale)
+{
+    float room[MOST_DIM];
+    const int64_t dim = table->dim;
     int64_t tokens = 0;
     if (n == 1 && values[0]) {
         *scale = 1;
-        memcpy(mean, table + values[0] * dim, (size_t)dim * sizeof *mean);
+        memcpy(mean, row_of(table, values[0], room), (size_t)dim * sizeof *mean);
         return;
     }
     memset(mean, 0, (size_t)dim * sizeof *mean);
     for (int64_t j = 0; j < n; j++) {
-        const float *restrict row = table + values[j] * dim;
         if (j + 2 < n)
-            fetch_row(table + values[j + 2] * dim, dim, 0);
+            fetch_from(table, values[j + 2]);
         if (values[j] == 0)
             continue;
+        const float *restrict row = row_of(table, values[j], room);
         tokens++;
         for (int64_t k = 0; k < dim; k++)
             mean[k] += row[k];
@@ -27,14 +36,14 @@ CLONES void pool_one(const float *restrict table, int64_t dim, const int64_t *va
 }
 
 /* The mean row of each bag into out (n, dim), and 1 / tokens into scale (n). Id 0 counts as no token. */
-void pool(const float *table, int64_t dim, const int64_t *values, const int64_t *offsets, int64_t n, float *out,
-          float *scale)
+void pool(const Table *table, const int64_t *values, const int64_t *offsets, int64_t n, float *out, float *scale)
 {
+    const int64_t dim = table->dim;
 #pragma omp parallel for schedule(dynamic, 16)
     for (int64_t i = 0; i < n; i++) {
         if (i + 4 < n && offsets[i + 4] < offsets[n]) /* where bags are of one token, none of them can do it */
-            fetch_row(table + values[offsets[i + 4]] * dim, dim, 0);
-        pool_one(table, dim, values + offsets[i], offsets[i + 1] - offsets[i], out + i * dim, scale + i);
+            fetch_from(table, values[offsets[i + 4]]);
+        pool_one(table, values + offsets[i], offsets[i + 1] - offsets[i], out + i * dim, scale + i);
     }
 }
 

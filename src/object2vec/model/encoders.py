@@ -54,7 +54,7 @@ class HierarchicalCNN(nn.Module):
         ahead = torch.arange(1, len(tokens.offsets), device=tokens.offsets.device) * gap
         place = torch.arange(len(tokens.values), device=ahead.device) + ahead[tokens.sequence]
         length = len(tokens.values) + gap * (len(ahead) + 1)
-        inside = self.embedding.weight.new_zeros(length, 1).index_fill_(0, place, 1)
+        inside = cast(Tensor, self.levels[0].weight).new_zeros(length, 1).index_fill_(0, place, 1)
         hidden = self.embedding.line(tokens.values, place, inside)
         pooled = []
         for level in self.levels:

@@ -87,6 +87,11 @@ class Network(nn.Module):
         return self.enc0.embedding.weight.device
 
     @property
+    def tables(self) -> list[TokenEmbedding]:
+        """The tables of token embeddings: both sides', or the one that they have together."""
+        return [module for module in self.modules() if isinstance(module, TokenEmbedding)]
+
+    @property
     def moving(self) -> dict[str, Tensor]:
         """The weights that training moves, by name."""
         return {name: parameter.detach() for name, parameter in self.named_parameters() if parameter.requires_grad}

@@ -135,12 +135,22 @@ class TokenEmbedding(nn.Module):
 
 def mean_of(weight: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor]:
     """The mean embedding of each sequence, (N, E), and what each of its tokens counts in it, (N,)."""
-    if kernels.usable(weight):
+    if kernels.readable(weight):
         return kernels.pool(weight, tokens.values, tokens.offsets)
-    starts = tokens.offsets[:-1]
-    count = torch.zeros_like(tokens.lengths).index_add_(0, tokens.sequence, (tokens.values != 0).long())
+    values, starts = tokens.values, tokens.offsets[:-1]
+    count = torch.zeros_like(tokens.lengths).index_add_(0, tokens.sequence, (values != 0).long())
+    if weight.dtype == torch.float16:  # means are of floats
+        scale = torch.where(count > 0, 1 / count, 0)
+        rows = _rows_of(weight, values).mul_((scale[tokens.sequence] * (values != 0))[:, None])
+        return rows.new_zeros(len(scale), weight.shape[1]).index_add_(0, tokens.sequence, rows), scale
     scale = torch.where(count > 0, 1 / count, 0).to(weight.dtype)
-    return nn.functional.embedding_bag(tokens.values, weight, starts, mode="mean", padding_idx=0), scale
+    return nn.functional.embedding_bag(values, weight, starts, mode="mean", padding_idx=0), scale
+
+
+def _rows_of(weight: Tensor, values: Tensor) -> Tensor:
+    """The embeddings of n tokens, (n, E), of a table in half precision as float32."""
+    rows = weight[values]
+    return rows.float() if rows.dtype == torch.float16 else rows
 
 
 class _Mean(torch.autograd.Function):
@@ -163,7 +173,7 @@ class _Rows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, embedding: TokenEmbedding, values: Tensor) -> Tensor:
         ctx.embedding, ctx.values = embedding, values
-        return weight[values]
+        return _rows_of(weight, values)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None]:
@@ -182,7 +192,7 @@ class _Line(torch.autograd.Function):
         ctx: Any, weight: Tensor, embedding: TokenEmbedding, values: Tensor, place: Tensor, inside: Tensor
     ) -> Tensor:
         ctx.embedding, ctx.values, ctx.place = embedding, values, place
-        return weight[values.new_zeros(len(inside)).index_copy_(0, place, values)].mul_(inside)
+        return _rows_of(weight, values.new_zeros(len(inside)).index_copy_(0, place, values)).mul_(inside)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None, None, None]:

@@ -40,7 +40,7 @@ class Lookup:
         encoders, head = (network.enc0, network.enc1), network.head
         tables = [encoder.embedding.weight for encoder in encoders]
         pooled = all(isinstance(encoder, PooledEmbedding) for encoder in encoders)
-        if not pooled or head is None or not kernels.usable(tables[0]):
+        if not pooled or head is None or not kernels.readable(tables[0]):
             return None
         modules = cast(list[nn.Linear], [*head.layers, head.output])
         weights = sum(module.weight.numel() for module in modules)

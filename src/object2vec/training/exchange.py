@@ -38,7 +38,7 @@ class Exchange:
 
     def __init__(self, group: Group, network: Network) -> None:
         self.group = group
-        self.tables = [m for m in network.modules() if isinstance(m, TokenEmbedding) and m.weight.requires_grad]
+        self.tables = [table for table in network.tables if table.weight.requires_grad]
         self._whole = {table for table in self.tables if not table.collects}  # moved by a gradient of all of it
         if group.size > 1:
             for table in self.tables:

@@ -92,7 +92,8 @@ def run(job: Job, *, group: Group = ALONE, stop: Stop | None = None, bar: bool =
         writer.write()
         clock.lap("model.serialize.time")
         if test and not group.any(stop()):
-            report.tested(evaluate(trainer.network, test, trainer.objective, group), test.size)
+            network = _as_written(trainer.network, hyperparameters)
+            report.tested(evaluate(network, test, trainer.objective, group), test.size)
         clock.lap("model.score.time")
         group.wait()  # the platform may end all hosts when the first one has ended
     except AlgorithmError as error:
@@ -104,6 +105,14 @@ def run(job: Job, *, group: Group = ALONE, stop: Stop | None = None, bar: bool =
             kept = f"the model of epoch {trainer.best.epoch}, the best so far, is in {job.model_dir}"
             raise AlgorithmError(f"{error}; {kept}") from error
     report.finished(clock.started, clock.laps | {"totaltime": clock.since_start})
+
+
+def _as_written(network: Network, hyperparameters: Hyperparameters) -> Network:
+    """The network, from now on with its token embeddings as the model holds them."""
+    if hyperparameters.token_embedding_dtype == "float16":
+        for table in network.tables:
+            table.weight.data = artifact.halved(table.weight.data.cpu()).to(network.device)
+    return network
 
 
 class Clock:

@@ -26,7 +26,7 @@ def make_optimizers(network: Network, hyperparameters: Hyperparameters) -> list[
 
     Weight decay is L2, on weights; biases have none.
     """
-    tables = [m for m in network.modules() if isinstance(m, TokenEmbedding) and _by_rows(m, hyperparameters.optimizer)]
+    tables = [table for table in network.tables if _by_rows(table, hyperparameters.optimizer)]
     for table in tables:
         table.collects = True
     lazy = {table.weight for table in tables}
