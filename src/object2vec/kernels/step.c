@@ -116,8 +116,8 @@ CLONES void learn_left(const Number *number, const Side *left, const Side *right
             by_v[k] = (h ? h[k] * u[k] : 0) + (r ? r[k] : 0);
             sums[k] = own[k] = 0;
         }
-        for (int64_t k = 0; l && k < dim; k++)
-            base += l[k] * u[k];
+        if (l)
+            base += dot(l, u, dim);
         for (int64_t i = 0; i < n; i += LANES, places += LANES) {
             const int64_t some = n - i < LANES ? n - i : LANES;
             float x[LANES] = {0}, wanted[LANES] = {0}, s[LANES];
@@ -126,9 +126,7 @@ CLONES void learn_left(const Number *number, const Side *left, const Side *right
                 float sum = base;
                 if (i + j + 4 < n)
                     fetch_row(right->row[places[j + 4]], dim, 0);
-#pragma omp simd reduction(+ : sum)
-                for (int64_t k = 0; k < dim; k++)
-                    sum += by_v[k] * v[k];
+                sum += dot(by_v, v, dim);
                 if (d)
 #pragma omp simd reduction(+ : sum)
                     for (int64_t k = 0; k < dim; k++)
