@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import Final, TypeVar
 
 from object2vec import kernels
+from object2vec.data.batches import Batch, Batches
 
 Item = TypeVar("Item")
 
@@ -28,3 +30,27 @@ def made_ahead(items: Iterator[Item]) -> Iterator[Item]:
             many = min(2 * many, MOST)
             made = maker.submit(some, many)
             yield from given
+
+
+class Ahead:
+    """The batches of epochs, made ahead; the first ones of an epoch while the last ones before it are worked on."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+        self._made: Iterator[Batch | None] = iter(())
+        self._at: tuple[int, int] | None = None  # what is made next: a batch of an epoch
+
+    def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
+        """Those of an epoch, as `Batches.epoch` gives them."""
+        if self._at != (number, skip):
+            self._made = made_ahead(self._from(number, skip))
+        self._at = None  # until all are worked on
+        yield from iter(partial(next, self._made), None)
+        self._at = number + 1, 0
+
+    def _from(self, number: int, skip: int) -> Iterator[Batch | None]:
+        """Those of this epoch and all later ones, None behind each."""
+        while True:
+            yield from self._batches.epoch(number, skip)
+            yield None
+            number, skip = number + 1, 0

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from object2vec.data.ahead import made_ahead
+from object2vec.data.ahead import Ahead
 from object2vec.data.batches import Batch, Batches
 from object2vec.data.columns import empty
 from object2vec.data.sequences import Pairs
@@ -138,6 +138,7 @@ class Trainer:
         )
         self.average = WeightAverage(network, hyperparameters.ema_decay) if hyperparameters.ema_decay else None
         self.best = Best()
+        self._ahead: Ahead | None = None
         self.epoch = self.batch = 0
         self.seconds = 0.0
         self.metrics = Metrics(self.objective)
@@ -203,9 +204,10 @@ class Trainer:
 
     def _made(self, train: Batches) -> Iterator[Batch]:
         """The batches that are left of the epoch: made ahead, where steps leave a thread idle."""
-        batches = train.epoch(self.epoch, skip=self.batch)
         idle = self._fused is not None and self._fused.threads(train.size) < torch.get_num_threads()
-        return made_ahead(batches) if idle else batches
+        if idle:
+            self._ahead = self._ahead or Ahead(train)
+        return (self._ahead or train).epoch(self.epoch, skip=self.batch)
 
     def _seed(self, epoch: int, batch: int) -> None:
         """Let what is random in a step hang on nothing but its place and the rank."""
