@@ -182,8 +182,8 @@ CLONES void learn_right(const Number *number, const Side *left, const Side *righ
         const float *restrict v = right->table + at;
         const int64_t *places = right->places + right->starts[t], last = right->starts[t + 1] - right->starts[t] - 1;
         float slopes = slope[places[last]];
-        if (t + 2 < to)
-            fetch_rows(right, right->tokens[t + 2], dim);
+        if (t + 4 < to)
+            fetch_rows(right, right->tokens[t + 4], dim);
         for (int64_t j = 0; j < last; j++) {
             const float *restrict u = left->row[places[j]], s = slope[places[j]];
             slopes += s;
