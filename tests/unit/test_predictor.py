@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import object2vec
 from object2vec import artifact
 from object2vec.errors import ArtifactError, RequestError
+from object2vec.model.convolution import _taps
 from object2vec.serving.instances import Column, Instances
 from object2vec.serving.predictor import ROWS, Predictor
 from small import configured, network_of, tokens_of
@@ -175,6 +177,18 @@ def test_long_sequences_go_through_in_several_passes(tmp_path: Path, kind: str) 
     encodings = predictor.encode(objects, "in0")
     assert passes == [32, 10]
     np.testing.assert_allclose(encodings[[0, -1]], predictor.encode([objects[0], objects[-1]], "in0"), atol=1e-6)
+
+
+def test_filters_lie_as_a_convolution_takes_them() -> None:
+    """No pass has to lay out the filters of hcnn, which takes as long as a fifth of a pass."""
+    hyperparameters = configured(network="hcnn")
+    network = network_of(hyperparameters)
+    before = {name: parameter.clone() for name, parameter in network.named_parameters()}
+    Predictor(network, hyperparameters, directory=Path("nowhere"))
+    filters = [module.weight for module in network.modules() if isinstance(module, nn.Conv1d)]
+    assert len(filters) == 8
+    assert all(_taps(weight).data_ptr() == weight.data_ptr() for weight in filters)
+    assert all(torch.equal(parameter, before[name]) for name, parameter in network.named_parameters())
 
 
 def test_threads_do_not_disturb_each_other(tmp_path: Path) -> None:

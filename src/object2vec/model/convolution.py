@@ -23,6 +23,11 @@ def convolve(line: Tensor, level: nn.Module, inside: Tensor) -> Tensor:
     return convolved
 
 
+def laid_out(weight: Tensor) -> Tensor:
+    """The same `weight` (O, I, w) in the order in which a convolution takes it, so that none has to lay it out."""
+    return _taps(weight).permute(1, 2, 0)
+
+
 def _taps(weight: Tensor) -> Tensor:
     """The weights of each place that a filter sees, (w, O, I)."""
     return weight.permute(2, 0, 1).contiguous()

@@ -24,6 +24,7 @@ from object2vec.arrays import Float32, Int32, Int64
 from object2vec.data.sequences import Sequences
 from object2vec.errors import RequestError
 from object2vec.hyperparameters import Hyperparameters
+from object2vec.model.convolution import laid_out
 from object2vec.model.network import Network
 from object2vec.model.tokens import Tokens
 from object2vec.serving.instances import NOTHING, SIDES, Answers, Column, Instances, Side, Vectors
@@ -46,7 +47,9 @@ class Predictor:
         self.hyperparameters = hyperparameters
         self.mode = mode
         self.network = network.eval()
-        _lay_out(network)
+        for module in network.modules():
+            if isinstance(module, nn.Conv1d):
+                module.weight.data = laid_out(module.weight.data)
         self._directory = directory
         self._lock = Lock()
         self._lookup = Lookup.of(self.network, hyperparameters.mlp_activation)
@@ -146,13 +149,6 @@ class Predictor:
                 raise RequestError(f"{instances.name(row)}: {_unknown(SIDES[side], token, size)}")
         cut = column.sequences.cut(max_seq_len)
         return column if cut is column.sequences else Column(column.rows, cut)
-
-
-def _lay_out(network: Network) -> None:
-    """Put filters into memory in the order in which a convolution takes them, so that no pass has to."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv1d):
-            module.weight.data = module.weight.data.permute(2, 1, 0).contiguous().permute(2, 1, 0)
 
 
 def _unknown(side: Side, token: int, vocab_size: int) -> str:
