@@ -30,7 +30,7 @@ quality: $(READY) ## measure what is learned beside peers, on film ratings; abou
 	scripts/quality
 
 test: $(READY) ## run the tests that need no network, Docker or GPU, with branch coverage
-	$(BIN)/python -m pytest --cov --numprocesses 2 --dist worksteal
+	$(BIN)/python -m pytest --cov --numprocesses 2 --dist loadfile
 
 test-slow: $(READY) ## run the tests that take longer than the others together
 	$(BIN)/python -m pytest -m slow

@@ -6,12 +6,18 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-import torch
-from hypothesis import settings
 
-settings.register_profile("repeatable", max_examples=50, derandomize=True, deadline=None, database=None)
-settings.load_profile("repeatable")
-torch.set_num_threads(1)
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A process that only hands tests to others imports neither of the two."""
+    if config.getoption("numprocesses", None):
+        return
+    import torch
+    from hypothesis import settings
+
+    settings.register_profile("repeatable", max_examples=30, derandomize=True, deadline=None, database=None)
+    settings.load_profile("repeatable")
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

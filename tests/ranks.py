@@ -156,7 +156,7 @@ def train_all(group: Group, folder: Path) -> None:
     for name, shards in TRAININGS:
         if len(SHARDS[shards]) == group.size:
             np.savez(folder / f"{name}-{shards}-{group.rank}.npz", **on_a_rank(name, shards, group))
-    (folder / f"stopped-{group.size}-{group.rank}").write_text(str(asked_until_stopped(group)))
+    (folder / f"stopped-{group.rank}").write_text(str(asked_until_stopped(group)))
 
 
 def asked_until_stopped(group: Group) -> int:

@@ -112,6 +112,7 @@ def test_without_checkpoints_the_log_says_so(
     assert not (tmp_path / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_a_failed_job_does_not_end_with_0(tmp_path: Path) -> None:
     """A file that cannot be read is an OSError, on which sagemaker-training alone ends with 0."""
     base = tree(tmp_path, channels={"train": ""})

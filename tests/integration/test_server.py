@@ -157,6 +157,7 @@ def test_model_that_cannot_be_loaded(model: Path, tmp_path: Path) -> None:
     assert f"{tmp_path}/model.safetensors: truncated, damaged or missing" in fails(tmp_path)
 
 
+@pytest.mark.slow
 def test_model_of_a_newer_format(model: Path, tmp_path: Path) -> None:
     """The sentence says what to do."""
     config = json.loads((model / "config.json").read_text())

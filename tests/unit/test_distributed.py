@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -39,32 +40,47 @@ from small import configured, network_of
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two ranks and three have left of all trainings."""
-    folder = tmp_path_factory.mktemp("ranks")
-    with Ranks(train_all, folder, size=2) as two, Ranks(train_all, folder, size=3) as three:
-        for ranks in (two, three):
-            for rank in range(ranks.size):
+def results(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """What so many ranks have left of all their trainings."""
+
+    @cache
+    def of(size: int) -> Path:
+        folder = tmp_path_factory.mktemp("ranks")
+        with Ranks(train_all, folder, size=size) as ranks:
+            for rank in range(size):
                 assert ranks.ends(rank) == (0, "")
-    return folder
+        return folder
+
+    return of
 
 
-@pytest.mark.parametrize(("name", "shards"), TRAININGS, ids=map("-".join, TRAININGS))
-def test_ranks_take_the_steps_of_one_process(results: Path, name: str, shards: str) -> None:
+def slow_with(size: int) -> list[pytest.MarkDecorator]:
+    """The mark of a test of so many ranks: more than two are slow."""
+    return [pytest.mark.slow] * (size > 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "shards"),
+    [
+        pytest.param(name, shards, marks=slow_with(len(SHARDS[shards])), id=f"{name}-{shards}")
+        for name, shards in TRAININGS
+    ],
+)
+def test_ranks_take_the_steps_of_one_process(results: Callable[[int], Path], name: str, shards: str) -> None:
     """After two epochs the weights and losses are those of one process with the ranks' batches together, whatever
     each rank has of the data; and the ranks have the same bits, though they began with unlike weights.
     """
-    wanted = on_one_process(name, shards)
-    first, *others = [np.load(results / f"{name}-{shards}-{rank}.npz") for rank in range(len(SHARDS[shards]))]
+    wanted, size = on_one_process(name, shards), len(SHARDS[shards])
+    first, *others = [np.load(results(size) / f"{name}-{shards}-{rank}.npz") for rank in range(size)]
     for key, value in wanted.items():
         assert np.abs(first[key] - value).max() < 1e-5, key
         assert all(np.array_equal(first[key], other[key]) for other in others), key
 
 
-@pytest.mark.parametrize("size", [2, 3])
-def test_a_wish_to_stop_stops_all_in_the_same_step(results: Path, size: int) -> None:
+@pytest.mark.parametrize("size", [pytest.param(size, marks=slow_with(size)) for size in (2, 3)])
+def test_a_wish_to_stop_stops_all_in_the_same_step(results: Callable[[int], Path], size: int) -> None:
     """The second rank wishes so the fifth time it is asked: all end with that step, and ask once more."""
-    assert [(results / f"stopped-{size}-{rank}").read_text() for rank in range(size)] == ["6"] * size
+    assert [(results(size) / f"stopped-{rank}").read_text() for rank in range(size)] == ["6"] * size
 
 
 @pytest.mark.slow
@@ -101,6 +117,7 @@ def test_no_rank_ends_before_the_model_is_written(tmp_path: Path) -> None:
 LEAVE = """
 import sys
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 import torch
 from object2vec.training.distributed import Place, connected
