@@ -5,9 +5,11 @@ FLAVOR ?= cpu
 SECONDS ?= 20
 BIN := .venv/bin
 READY := .venv/.ready
+# Plugins are named since pytest rewrites every module of those that it finds by itself.
+QUICK := $(BIN)/python -m pytest --disable-plugin-autoload -p xdist -p hypothesispytest --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench bench-serve quality test test-slow fuzz check fmt image image-test lock clean
+.PHONY: help setup demo bench bench-serve quality test coverage test-slow fuzz check fmt image image-test lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,8 +31,11 @@ bench-serve: $(READY) ## measure the server beside an endpoint that does nothing
 quality: $(READY) ## measure what is learned beside peers, on film ratings; about ten minutes
 	scripts/quality
 
-test: $(READY) ## run the tests that need no network, Docker or GPU, with branch coverage
-	$(BIN)/python -m pytest --cov --numprocesses 2 --dist loadfile
+test: $(READY) ## run the tests that need no network, Docker or GPU
+	$(QUICK)
+
+coverage: $(READY) ## run the same tests, and report which lines and branches they leave out
+	$(QUICK) -p pytest_cov --cov
 
 test-slow: $(READY) ## run the tests that take longer than the others together
 	$(BIN)/python -m pytest -m slow
