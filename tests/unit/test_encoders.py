@@ -170,3 +170,16 @@ def test_row_sparse_storage_has_the_gradients_of_dense(network: str, tied: bool)
     torch.testing.assert_close(gradients[1], gradients[0])
     assert made.enc0.embedding.weight.grad is None
     assert used == {1, 2, 4} | ({2, 3} | ({0} if network != "pooled_embedding" else set()) if tied else set())
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 16, 17])
+@pytest.mark.parametrize("dim", [4, 40, 101])
+def test_bilstm_without_gradients_is_that_with_them(count: int, dim: int) -> None:
+    """A few sequences go through a layer by another way, whatever their number and the width; more do not."""
+    draw = np.random.default_rng(count)
+    sequences = [draw.integers(0, 9, draw.integers(1, 7)).tolist() for _ in range(count)]
+    encoder = network_of(configured(network="bilstm", enc_dim=dim, enc0_layers=2)).enc0
+    wanted = encoder(tokens_of(*sequences))
+    with torch.inference_mode():
+        found = encoder(tokens_of(*sequences))
+    torch.testing.assert_close(found, wanted.detach(), atol=1e-5, rtol=0)

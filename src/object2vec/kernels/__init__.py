@@ -34,6 +34,7 @@ SIGNATURES = {
     "group": "n ppnpppp",
     "lstm_backward": "v nnnppppp",
     "lstm_forward": "v nnnpppp",
+    "lstm_run": "v npnnpppp",
     "mark_pairs": "v ppnpnn",
     "number": "v ppnppppppp",
     "place_objects": "v pppnpn",
@@ -55,6 +56,8 @@ SIGNATURES = {
 TYPES = {"v": None, "p": c_void_p, "n": c_int64, "f": c_float, "u": c_uint64, "w": c_uint32}
 #: Pairs of tokens for which weights are read once: what is computed of so many fits a core's own cache.
 TOGETHER = 16
+#: Sequences for which a layer of LSTM is run whole by a kernel.
+FEW = 16
 #: In the order in which head.c numbers them.
 COMPARATORS = ("hadamard", "concat", "abs_diff")
 ACTIVATIONS = ("tanh", "relu", "linear")
@@ -223,6 +226,19 @@ def lstm_forward(gates: Tensor, before: Tensor, cell: Tensor, hidden: Tensor) ->
 def lstm_backward(gates: Tensor, before: Tensor, cell: Tensor, d_hidden: Tensor, d_cell: Tensor) -> None:
     """The gradient of `lstm_forward`: in `gates` of what went into them; `d_cell` becomes that of `before`."""
     _call("lstm_backward", len(gates), len(before), cell.shape[1], gates, before, cell, d_hidden, d_cell)
+
+
+def lstm_run(starts: npt.NDArray[np.int64], backward: bool, gates: Tensor, weight: Tensor) -> Tensor:
+    """A layer over n rows that are ordered by step, one way: its output (n, U).
+
+    Step t has the rows from starts[t] up to starts[t + 1], of which the first are those of its neighbours. `gates`
+    (n, 4 U) hold what the inputs add, then the gates; `weight` (4 U, U) is that of the output of the step before.
+    Faster than a product a step for as many as `FEW` sequences.
+    """
+    units = weight.shape[1]
+    cell, hidden = gates.new_empty(len(gates), units), gates.new_empty(len(gates), units)
+    _call("lstm_run", len(starts) - 1, starts, int(backward), units, gates, weight, cell, hidden)
+    return hidden
 
 
 def segment_maximum(x: Tensor, rows: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:

@@ -48,8 +48,16 @@ typedef float Sixteen __attribute__((vector_size(64), aligned(4), may_alias));
 typedef float Eight __attribute__((vector_size(32), aligned(4), may_alias));
 typedef float Four __attribute__((vector_size(16), aligned(4), may_alias));
 
-/* The sum of a[k] * b[k] over n numbers. Compilers add up what a vector register holds one number after the other, as
- * the order of additions says; here it is halved. */
+/* The sum of sixteen numbers. Compilers add up what a vector register holds one number after the other, as the order of
+ * additions says; here it is halved. */
+static inline __attribute__((always_inline)) float halved(Sixteen sums)
+{
+    const Eight eight = ((const Eight *)&sums)[0] + ((const Eight *)&sums)[1];
+    const Four four = ((const Four *)&eight)[0] + ((const Four *)&eight)[1];
+    return (four[0] + four[2]) + (four[1] + four[3]);
+}
+
+/* The sum of a[k] * b[k] over n numbers. */
 static inline __attribute__((always_inline)) float dot(const float *a, const float *b, int64_t n)
 {
     Sixteen sums = {0};
@@ -59,9 +67,7 @@ static inline __attribute__((always_inline)) float dot(const float *a, const flo
         sums += *(const Sixteen *)(a + k) * *(const Sixteen *)(b + k);
     for (; k < n; k++)
         rest += a[k] * b[k];
-    const Eight eight = ((const Eight *)&sums)[0] + ((const Eight *)&sums)[1];
-    const Four four = ((const Four *)&eight)[0] + ((const Four *)&eight)[1];
-    return (four[0] + four[2]) + (four[1] + four[3]) + rest;
+    return halved(sums) + rest;
 }
 
 enum { MOST_DIM = 1000 }; /* of token_embedding_dim */

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
@@ -48,6 +49,11 @@ class Steps:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
+    @property
+    def most(self) -> int:
+        """The rows of the first step, which has the most: as many as there are sequences with tokens."""
+        return self.starts[1] if len(self) else 0
+
     def rows(self, step: int) -> slice:
         return slice(self.starts[step], self.starts[step + 1])
 
@@ -66,9 +72,17 @@ def run_lstm(lstm: nn.LSTM, x: Tensor, steps: Steps) -> Tensor:
     """The output (n, U) of one layer over rows `x` (n, I), one way."""
     if kernels.usable(x):
         weights = (getattr(lstm, name) for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"))
+        if torch.is_inference_mode_enabled() and steps.most <= kernels.FEW:
+            return _run_few(x, *weights, steps=steps)
         hidden: Tensor = _LSTM.apply(x, *weights, steps)  # type: ignore[no-untyped-call]
         return hidden
     return _run_plainly(lstm, x, steps)
+
+
+def _run_few(x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor, *, steps: Steps) -> Tensor:
+    """One product for the inputs of all steps, and a kernel for the rest of it; nothing is kept for a gradient."""
+    gates = torch.addmm(b_ih + b_hh, x, w_ih.t())
+    return kernels.lstm_run(np.array(steps.starts, np.int64), steps.backward, gates, w_hh)
 
 
 def _run_plainly(lstm: nn.LSTM, x: Tensor, steps: Steps) -> Tensor:
