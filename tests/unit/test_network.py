@@ -191,3 +191,15 @@ def test_threads_do_not_change_a_gradient() -> None:
     finally:
         torch.set_num_threads(1)
     assert all(torch.equal(gradient, gradients[0]) for gradient in gradients)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 7, 16, 17])
+@pytest.mark.parametrize("layers", [0, 2])
+def test_few_pairs_are_scored_like_many(count: int, layers: int) -> None:
+    """Without gradients, their way through the head is another one; widths are no whole numbers of what it takes."""
+    head = network_of(configured(mlp_layers=layers, mlp_dim=37, num_classes=3)).head
+    u, v = torch.randn(2, 20, 4, generator=torch.Generator().manual_seed(0))
+    wanted = head(u, v)[:count]
+    with torch.inference_mode():
+        found = head(u[:count], v[:count])
+    torch.testing.assert_close(found, wanted.detach(), atol=1e-5, rtol=1e-5)

@@ -70,6 +70,9 @@ static inline __attribute__((always_inline)) float dot(const float *a, const flo
     return halved(sums) + rest;
 }
 
+/* Adds to y (rows, out) the products of x (rows, in) with w (out, in). In products.c. */
+void add_products(int64_t rows, int64_t in, int64_t out, const float *w, const float *x, float *y);
+
 enum { MOST_DIM = 1000 }; /* of token_embedding_dim */
 
 /* A table (., dim) of floats, or of IEEE 754 halves. */

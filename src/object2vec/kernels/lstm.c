@@ -36,47 +36,6 @@ void lstm_forward(int64_t n, int64_t going_on, int64_t units, float *gates, cons
                     hidden + row * units);
 }
 
-enum { WEIGHTS = 4, CHUNK = 64 }; /* rows of weights at a time; and of a thread, a multiple of these */
-
-/* To gates (rows, 4 * units) from where they are given, the products of `rows` of hidden (., units) with WEIGHTS rows of w
- * (., units). */
-static inline __attribute__((always_inline)) void block(const int64_t rows, int64_t units, const float *w,
-                                                        const float *hidden, float *gates)
-{
-    Sixteen sums[WEIGHTS][4] = {{{0}}};
-    int64_t k = 0;
-    for (; k + 16 <= units; k += 16)
-        for (int64_t row = 0; row < rows; row++)
-            for (int64_t j = 0; j < WEIGHTS; j++)
-                sums[j][row] += *(const Sixteen *)(w + j * units + k) * *(const Sixteen *)(hidden + row * units + k);
-    for (int64_t row = 0; row < rows; row++)
-        for (int64_t j = 0; j < WEIGHTS; j++) {
-            float rest = 0;
-            for (int64_t last = k; last < units; last++)
-                rest += w[j * units + last] * hidden[row * units + last];
-            gates[row * 4 * units + j] += halved(sums[j][row]) + rest;
-        }
-}
-
-/* The same for any number of rows, and the rows of w from `first` up to `end`. */
-CLONES void recur(int64_t rows, int64_t units, int64_t first, int64_t end, const float *w, const float *hidden,
-                  float *gates)
-{
-    for (int64_t j = first; j < end; j += WEIGHTS) {
-        const float *weights = w + j * units;
-        int64_t row = 0;
-        for (; row + 4 <= rows; row += 4)
-            block(4, units, weights, hidden + row * units, gates + row * 4 * units + j);
-        const float *last = hidden + row * units;
-        float *sums = gates + row * 4 * units + j;
-        switch (rows - row) {
-        case 3: block(3, units, weights, last, sums); break;
-        case 2: block(2, units, weights, last, sums); break;
-        case 1: block(1, units, weights, last, sums); break;
-        }
-    }
-}
-
 /* A layer over rows that are ordered by step, one way: step t has those from starts[t] up to starts[t + 1], of which the
  * first are those of its neighbours. gates (n, 4 * units) hold what the inputs add, and then the gates; w (4 * units, units)
  * are the weights of hidden; cell and hidden (n, units) are what comes of it. */
@@ -89,11 +48,7 @@ void lstm_run(int64_t steps, const int64_t *starts, int64_t backward, int64_t un
         const int64_t step = backward ? steps - 1 - gone : gone;
         const int64_t start = starts[step], rows = starts[step + 1] - start, going_on = before < rows ? before : rows;
         float *now = gates + start * 4 * units;
-        if (going_on) {
-#pragma omp parallel for schedule(static) if (going_on * units * units > 65536)
-            for (int64_t j = 0; j < 4 * units; j += CHUNK)
-                recur(going_on, units, j, j + CHUNK < 4 * units ? j + CHUNK : 4 * units, w, hidden_before, now);
-        }
+        add_products(going_on, units, 4 * units, w, hidden_before, now);
         lstm_forward(rows, going_on, units, now, cell_before, cell + start * units, hidden + start * units);
         cell_before = cell + start * units, hidden_before = hidden + start * units, before = rows;
     }

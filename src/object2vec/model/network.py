@@ -6,7 +6,7 @@ Shapes: N objects of a side, P pairs, D numbers an encoding, C scores a pair.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 import torch
 from torch import Tensor, nn
@@ -55,9 +55,16 @@ class Head(nn.Module):
         u, v = self.dropout(u), self.dropout(v)
         hidden = torch.cat([COMPARE[name][0](u, v) for name in self.comparators], dim=1)
         for layer in self.layers:
-            hidden = self.dropout(self.activate(layer(hidden)))
-        output: Tensor = self.output(hidden)
-        return output
+            hidden = self.dropout(self.activate(_linear(layer, hidden)))
+        return _linear(self.output, hidden)
+
+
+def _linear(layer: nn.Module, x: Tensor) -> Tensor:
+    """What a linear layer makes of x (P, I), (P, O)."""
+    if torch.is_inference_mode_enabled() and len(x) <= kernels.FEW and kernels.usable(x):
+        return kernels.linear(x, cast(Tensor, layer.weight), cast(Tensor, layer.bias))
+    y: Tensor = layer(x)
+    return y
 
 
 class Network(nn.Module):
