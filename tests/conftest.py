@@ -9,7 +9,7 @@ import pytest
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """A process that only hands tests to others imports neither of the two."""
+    """Not in a process that only hands tests to others: it needs neither torch nor hypothesis, which take seconds."""
     if config.getoption("numprocesses", None):
         return
     import torch

@@ -117,7 +117,6 @@ def test_no_rank_ends_before_the_model_is_written(tmp_path: Path) -> None:
 LEAVE = """
 import sys
 from datetime import timedelta
-from functools import cache
 from pathlib import Path
 import torch
 from object2vec.training.distributed import Place, connected

@@ -239,3 +239,17 @@ def test_signatures_are_those_of_the_sources() -> None:
         result, arguments = found
         taken = ("p" if "*" in argument else letters[argument.split()[0]] for argument in arguments.split(","))
         assert signature == f"{letters[result]} {''.join(taken)}", name
+
+
+@pytest.mark.parametrize("count", [0, 3, 16, 21])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_linear_layer_is_torch_s(count: int, threads: int) -> None:
+    """Also shared between threads, and where no width is a whole number of what is taken at a time."""
+    layer, x = torch.nn.Linear(133, 651), torch.randn(count, 133, generator=torch.Generator().manual_seed(0))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = kernels.linear(x, layer.weight, layer.bias)
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(found, layer(x).detach(), atol=1e-5, rtol=1e-5)

@@ -57,7 +57,7 @@ SIGNATURES = {
 TYPES = {"v": None, "p": c_void_p, "n": c_int64, "f": c_float, "u": c_uint64, "w": c_uint32}
 #: Pairs of tokens for which weights are read once: what is computed of so many fits a core's own cache.
 TOGETHER = 16
-#: Rows of which `linear` and `lstm_run` are faster than torch's products.
+#: At so many rows, or sequences, and below, `linear` and `lstm_run` are faster than torch's products.
 FEW = 16
 #: In the order in which head.c numbers them.
 COMPARATORS = ("hadamard", "concat", "abs_diff")
@@ -216,7 +216,7 @@ def dropout(x: Tensor, p: float, seed: int) -> Tensor:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A linear layer of `weight` (O, I) and `bias` (O,) over `FEW` rows `x` (n, I), (n, O)."""
+    """A linear layer of `weight` (O, I) and `bias` (O,) over `x` (n, I), (n, O); at most `FEW` rows, to be fast."""
     y = x.new_empty(len(x), len(weight))
     _call("linear", len(x), *weight.shape[::-1], weight, bias, x.contiguous(), y)
     return y
@@ -241,7 +241,7 @@ def lstm_run(starts: npt.NDArray[np.int64], backward: bool, gates: Tensor, weigh
 
     Step t has the rows from starts[t] up to starts[t + 1], of which the first are those of its neighbours. `gates`
     (n, 4 U) hold what the inputs add, then the gates; `weight` (4 U, U) is that of the output of the step before.
-    For `FEW` sequences, of which each has a row a step.
+    At most `FEW` sequences, to be fast.
     """
     units = weight.shape[1]
     cell, hidden = gates.new_empty(len(gates), units), gates.new_empty(len(gates), units)

@@ -23,6 +23,7 @@ static inline __attribute__((always_inline)) void block(const int64_t rows, cons
         }
 }
 
+/* The same for any number of rows, a few at a time. */
 static inline __attribute__((always_inline)) void column(int64_t rows, const int64_t weights, int64_t in, int64_t out,
                                                          const float *w, const float *x, float *y)
 {
@@ -35,6 +36,7 @@ static inline __attribute__((always_inline)) void column(int64_t rows, const int
     }
 }
 
+/* The same for the rows of w from `first` up to `end`. */
 CLONES void add_some(int64_t rows, int64_t in, int64_t out, int64_t first, int64_t end, const float *w, const float *x,
                      float *y)
 {
