@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import reference
+from object2vec import kernels
 from object2vec.hyperparameters import NETWORKS, Hyperparameters
 from object2vec.model.encoders import BiLSTM, HierarchicalCNN, PooledEmbedding
 from object2vec.model.tokens import TokenEmbedding, Tokens
@@ -183,3 +184,32 @@ def test_bilstm_without_gradients_is_that_with_them(count: int, dim: int) -> Non
     with torch.inference_mode():
         found = encoder(tokens_of(*sequences))
     torch.testing.assert_close(found, wanted.detach(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 9])
+@pytest.mark.parametrize(("embedding", "dim"), [(3, 8), (7, 9), (16, 40), (21, 101)])
+@pytest.mark.parametrize("half", [False, True], ids=["floats", "halves"])
+def test_hcnn_without_gradients_is_that_with_them(width: int, embedding: int, dim: int, half: bool) -> None:
+    """It goes another way, whatever the filters see, the widths and the kind of table; some sequences have no token."""
+    draw = np.random.default_rng(width)
+    sequences = [draw.integers(0, 9, count).tolist() for count in (3, 0, 1, 80, 0, 12, 7)]
+    named = {"enc0_token_embedding_dim": embedding, "enc_dim": dim, "enc0_cnn_filter_width": width, "enc0_layers": 2}
+    encoder = network_of(configured(network="hcnn", **named)).enc0
+    if half:
+        encoder.embedding.weight.data = encoder.embedding.weight.data.half()
+    wanted = encoder(tokens_of(*sequences))
+    with torch.inference_mode():
+        found = encoder(tokens_of(*sequences))
+    assert (found > 0).any()
+    torch.testing.assert_close(found, wanted.detach(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.skipif(not kernels.available(), reason="products of torch are of all sequences at once")
+def test_hcnn_encodes_alike_in_any_company() -> None:
+    """Bit for bit: a sequence's products are its own."""
+    sequences = [[1, 2, 3, 4, 5], [6], [7, 8] * 40]
+    encoder = network_of(configured(network="hcnn")).enc0
+    with torch.inference_mode():
+        together = encoder(tokens_of(*sequences))
+        alone = torch.cat([encoder(tokens_of(sequence)) for sequence in sequences])
+    assert torch.equal(together, alone)

@@ -14,7 +14,7 @@ from torch import nn
 import object2vec
 from object2vec import artifact
 from object2vec.errors import ArtifactError, RequestError
-from object2vec.model.convolution import _taps
+from object2vec.model.convolution import taps_of
 from object2vec.serving.instances import Column, Instances
 from object2vec.serving.predictor import ROWS, Predictor
 from small import configured, network_of, tokens_of
@@ -187,7 +187,7 @@ def test_filters_lie_as_a_convolution_takes_them() -> None:
     Predictor(network, hyperparameters, directory=Path("nowhere"))
     filters = [module.weight for module in network.modules() if isinstance(module, nn.Conv1d)]
     assert len(filters) == 8
-    assert all(_taps(weight).data_ptr() == weight.data_ptr() for weight in filters)
+    assert all(taps_of(weight).data_ptr() == weight.data_ptr() for weight in filters)
     assert all(torch.equal(parameter, before[name]) for name, parameter in network.named_parameters())
 
 

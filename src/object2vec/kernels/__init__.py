@@ -31,6 +31,7 @@ SIGNATURES = {
     "distinct": "n ppnnpnppp",
     "draw_negatives": "n pnpnunpnpppppnnnp",
     "dropout": "v ppnuwf",
+    "encode_convolved": "v pppnnnpppppnp",
     "group": "n ppnpppp",
     "linear": "v nnnpppp",
     "lstm_backward": "v nnnppppp",
@@ -247,6 +248,23 @@ def lstm_run(starts: npt.NDArray[np.int64], backward: bool, gates: Tensor, weigh
     cell, hidden = gates.new_empty(len(gates), units), gates.new_empty(len(gates), units)
     _call("lstm_run", len(starts) - 1, starts, int(backward), units, gates, weight, cell, hidden)
     return hidden
+
+
+def encode_convolved(table: Tensor, values: Tensor, offsets: Tensor, levels: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """The maxima over N sequences of each of stacked convolutions with ReLU, side by side: (N, D).
+
+    Table and sequences are as in `pool`, but that id 0 is a token. A level is its weights (w, O, I), of each place that
+    a filter sees, and its bias (O,).
+    """
+    taps, count = len(levels[0][0]), len(offsets) - 1
+    widths = [table.shape[1], *(len(bias) for _, bias in levels)]
+    lines = torch.empty(2, len(values) + count * (taps - 1), max(widths))
+    encodings = torch.empty(count, sum(widths[1:]))
+    places = [_addresses(part) for part in zip(*levels, strict=True)]
+    sizes = count, taps, len(levels)
+    given = *places, np.array(widths, np.int64), *lines
+    _call("encode_convolved", byref(Table(table)), values, offsets, *sizes, *given, encodings.shape[1], encodings)
+    return encodings
 
 
 def segment_maximum(x: Tensor, rows: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:

@@ -48,11 +48,10 @@ typedef float Sixteen __attribute__((vector_size(64), aligned(4), may_alias));
 typedef float Eight __attribute__((vector_size(32), aligned(4), may_alias));
 typedef float Four __attribute__((vector_size(16), aligned(4), may_alias));
 
-/* The sum of sixteen numbers. Compilers add up what a vector register holds one number after the other, as the order of
+/* The sum of eight numbers. Compilers add up what a vector register holds one number after the other, as the order of
  * additions says; here it is halved. */
-static inline __attribute__((always_inline)) float halved(Sixteen sums)
+static inline __attribute__((always_inline)) float halved(Eight eight)
 {
-    const Eight eight = ((const Eight *)&sums)[0] + ((const Eight *)&sums)[1];
     const Four four = ((const Four *)&eight)[0] + ((const Four *)&eight)[1];
     return (four[0] + four[2]) + (four[1] + four[3]);
 }
@@ -67,11 +66,15 @@ static inline __attribute__((always_inline)) float dot(const float *a, const flo
         sums += *(const Sixteen *)(a + k) * *(const Sixteen *)(b + k);
     for (; k < n; k++)
         rest += a[k] * b[k];
-    return halved(sums) + rest;
+    return halved(((const Eight *)&sums)[0] + ((const Eight *)&sums)[1]) + rest;
 }
 
 /* Adds to y (rows, out) the products of x (rows, in) with w (out, in). In products.c. */
 void add_products(int64_t rows, int64_t in, int64_t out, const float *w, const float *x, float *y);
+
+/* The same of a convolution: adds to y (rows, out) the products of x (rows + taps - 1, in) with w (taps, out, in), of row r
+ * those of rows r to r + taps - 1 of x. */
+void add_convolved(int64_t rows, int64_t taps, int64_t in, int64_t out, const float *w, const float *x, float *y);
 
 enum { MOST_DIM = 1000 }; /* of token_embedding_dim */
 
@@ -80,6 +83,14 @@ typedef struct {
     const void *rows;
     int64_t dim, half;
 } Table;
+
+/* Asks for row `id`. */
+static inline void fetch_from(const Table *table, int64_t id)
+{
+    const int64_t bytes = table->dim * (table->half ? 2 : 4);
+    for (int64_t k = 0; k < bytes; k += 64)
+        __builtin_prefetch((const char *)table->rows + id * bytes + k);
+}
 
 /* Row `id`: where it lies, or of a table of finite halves as floats in `room` (dim). */
 static inline __attribute__((always_inline)) const float *row_of(const Table *table, int64_t id, float *restrict room)

@@ -1,14 +1,6 @@
 /* Token embeddings. A table is (V, dim); n bags of ids lie in values[offsets[i]:offsets[i + 1]]. */
 #include "kernels.h"
 
-/* Asks for row `id`. */
-static inline void fetch_from(const Table *table, int64_t id)
-{
-    const int64_t bytes = table->dim * (table->half ? 2 : 4);
-    for (int64_t k = 0; k < bytes; k += 64)
-        __builtin_prefetch((const char *)table->rows + id * bytes + k);
-}
-
 CLONES void pool_one(const Table *table, const int64_t *values, int64_t n, float *restrict mean, float *restrict scale)
 {
     float room[MOST_DIM];

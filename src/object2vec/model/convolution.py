@@ -5,7 +5,7 @@ Shapes: L places of the line, I numbers in, O numbers out, w the filter's width.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,18 +17,16 @@ def convolve(line: Tensor, level: nn.Module, inside: Tensor) -> Tensor:
     A place sees those from (w - 1) // 2 before it to w // 2 behind it. `inside` (L, 1) is 1 at each place with a token;
     the others, where it is 0, lie between sequences and at both ends: they are 0 in the line and in what comes of it.
     """
-    if torch.is_inference_mode_enabled():  # nothing to keep for a gradient
-        return _convolve(line, _taps(cast(Tensor, level.weight)), cast(Tensor, level.bias), inside)
     convolved: Tensor = _Convolve.apply(line, level.weight, level.bias, inside)  # type: ignore[no-untyped-call]
     return convolved
 
 
 def laid_out(weight: Tensor) -> Tensor:
     """The same `weight` (O, I, w) in the order in which a convolution takes it, so that none has to lay it out."""
-    return _taps(weight).permute(1, 2, 0)
+    return taps_of(weight).permute(1, 2, 0)
 
 
-def _taps(weight: Tensor) -> Tensor:
+def taps_of(weight: Tensor) -> Tensor:
     """The weights of each place that a filter sees, (w, O, I)."""
     return weight.permute(2, 0, 1).contiguous()
 
@@ -49,7 +47,7 @@ def _convolve(line: Tensor, taps: Tensor, bias: Tensor, inside: Tensor) -> Tenso
 class _Convolve(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, line: Tensor, weight: Tensor, bias: Tensor, inside: Tensor) -> Tensor:
-        taps = _taps(weight)
+        taps = taps_of(weight)
         out = _convolve(line, taps, bias, inside)
         ctx.save_for_backward(line, taps, out)
         return out
