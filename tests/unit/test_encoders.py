@@ -213,3 +213,11 @@ def test_hcnn_encodes_alike_in_any_company() -> None:
         together = encoder(tokens_of(*sequences))
         alone = torch.cat([encoder(tokens_of(sequence)) for sequence in sequences])
     assert torch.equal(together, alone)
+
+
+def test_hcnn_shows_what_is_not_a_number() -> None:
+    """Weights that are no numbers give encodings that are none, not zeros."""
+    encoder = network_of(configured(network="hcnn", enc0_layers=1)).enc0
+    encoder.levels[0].weight.data.fill_(torch.nan)
+    with torch.inference_mode():
+        assert encoder(tokens_of([1, 2, 3])).isnan().all()

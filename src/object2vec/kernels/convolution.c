@@ -27,7 +27,7 @@ CLONES void relu_maximum(int64_t n, int64_t dim, float *restrict y, float *restr
     for (int64_t j = 0; j < n; j++, y += dim)
         for (int64_t k = 0; k < dim; k++) {
             y[k] = y[k] < 0 ? 0 : y[k];
-            highest[k] = y[k] > highest[k] ? y[k] : highest[k];
+            highest[k] = highest[k] >= y[k] ? highest[k] : y[k]; /* so that what is not a number shows */
         }
 }
 
