@@ -80,7 +80,7 @@ def _demand(batch: Batch, network: Network, hyperparameters: Hyperparameters) ->
     weights = encoder_products = 0.0
     for side, encoder in enumerate(hyperparameters.encoders):
         encoder_products += _products(encoder, hyperparameters.enc_dim, batch.objects[side])
-    width = hyperparameters.encoding_dim(0) * sum(len(COMPARE[name][1]) for name in hyperparameters.comparator_list)
+    width = hyperparameters.encoding_dim(0) * sum(len(COMPARE[name]) for name in hyperparameters.comparator_list)
     for _ in range(hyperparameters.mlp_layers):
         weights += width * hyperparameters.mlp_dim
         width = hyperparameters.mlp_dim

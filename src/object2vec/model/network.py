@@ -17,12 +17,14 @@ from object2vec.model.dropout import Dropout
 from object2vec.model.encoders import Encoder, PooledEmbedding, make_encoder
 from object2vec.model.tokens import TokenEmbedding, Tokens
 
-#: How each comparator puts two encodings (P, D) together, and which of u * v, u, v and |u - v| are what it gives.
-COMPARE: Final[dict[str, tuple[Callable[[Tensor, Tensor], Tensor], tuple[int, ...]]]] = {
-    "hadamard": (lambda u, v: u * v, (0,)),
-    "concat": (lambda u, v: torch.cat([u, v], dim=1), (1, 2)),
-    "abs_diff": (lambda u, v: (u - v).abs(), (3,)),
-}
+#: What comparators make of two encodings (P, D), and which of that each gives.
+TERMS: Final[tuple[Callable[[Tensor, Tensor], Tensor], ...]] = (
+    lambda u, v: u * v,
+    lambda u, _: u,
+    lambda _, v: v,
+    lambda u, v: (u - v).abs(),
+)
+COMPARE: Final = {"hadamard": (0,), "concat": (1, 2), "abs_diff": (3,)}
 ACTIVATE: Final[dict[str, Callable[[Tensor], Tensor]]] = {"tanh": torch.tanh, "relu": torch.relu, "linear": lambda x: x}
 
 
@@ -33,8 +35,9 @@ class Head(nn.Module):
         super().__init__()
         self.comparators = hyperparameters.comparator_list
         self.dropout = Dropout(hyperparameters.dropout)
-        dim, terms = hyperparameters.encoding_dim(0), [term for name in self.comparators for term in COMPARE[name][1]]
-        self._columns = torch.tensor([dim * terms.index(term) if term in terms else -1 for term in range(4)])
+        dim, terms = hyperparameters.encoding_dim(0), [term for name in self.comparators for term in COMPARE[name]]
+        self._terms = [TERMS[term] for term in terms]
+        self._columns = torch.tensor([dim * terms.index(i) if i in terms else -1 for i in range(len(TERMS))])
         width = dim * len(terms)
         self.layers = nn.ModuleList()
         for _ in range(hyperparameters.mlp_layers):
@@ -53,7 +56,7 @@ class Head(nn.Module):
     def forward(self, u: Tensor, v: Tensor) -> Tensor:
         """The output (P, C), before any softmax, of the encodings u and v, (P, D) each."""
         u, v = self.dropout(u), self.dropout(v)
-        hidden = torch.cat([COMPARE[name][0](u, v) for name in self.comparators], dim=1)
+        hidden = torch.cat([term(u, v) for term in self._terms], dim=1)
         for layer in self.layers:
             hidden = self.dropout(self.activate(_linear(layer, hidden)))
         return _linear(self.output, hidden)
