@@ -50,7 +50,7 @@ SIGNATURES = {
     "segment_maximum_backward": "v pnpnp",
     "spread": "n ppnpp",
     "starts_of": "v ppnp",
-    "step_pairs": "v nffppnppnppnnnnpnppppp",
+    "step_pairs": "v nffppnppnppnnnnpnpppp",
     "step_rows": "v npppnpnppppffff",
     "step_table": "v npppnnppnppppffff",
     "take": "v pppnpp",
@@ -358,11 +358,11 @@ def step_pairs(
     """
     classes, width, dim = shape
     pairs, counts = len(labels), [*map(len, tokens)]
-    slope, sums, d_u = (np.empty(size, np.float32) for size in (pairs, threads * (width + 1), counts[0] * dim))
-    places, found = np.empty(sum(counts) + 2 + 4 * pairs, np.int64), np.empty(2)
+    slope, sums = (np.empty(size, np.float32) for size in (pairs, threads * (width + 1)))
+    slopes, found = torch.empty(sum(counts), dim), np.empty(2)
     sides = tokens[0], counts[0], index[0], tokens[1], counts[1], index[1]
     given = (Moved * 4)(*moved), *sides, labels, pairs, classes, width, dim, at
-    _call("step_pairs", KINDS[kind], rate, decay, *given, threads, slope, sums, d_u, places, found)
+    _call("step_pairs", KINDS[kind], rate, decay, *given, threads, slope, sums, slopes, found)
     loss, correct = found.tolist()
     return loss, int(correct)
 

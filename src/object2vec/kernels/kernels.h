@@ -18,13 +18,16 @@
 #define CLONES
 #endif
 
+/* A part of functions that are compiled so: it is compiled as they are. */
+#define INLINED static inline __attribute__((always_inline))
+
 /* Rows of a table lie far apart: memory is asked for them some turns ahead. */
 #define fetch_row(row, dim, to_write)                                                                                    \
     for (int64_t k = 0; k < (dim); k += 64 / sizeof *(row))                                                              \
     __builtin_prefetch((row) + k, to_write)
 
 /* e^x within 2 units in the last place, in a form that compilers make vector code of (Cephes' expf). */
-static inline __attribute__((always_inline)) float exponential(float x)
+INLINED float exponential(float x)
 {
     union {
         float f;
@@ -50,14 +53,14 @@ typedef float Four __attribute__((vector_size(16), aligned(4), may_alias));
 
 /* The sum of eight numbers. Compilers add up what a vector register holds one number after the other, as the order of
  * additions says; here it is halved. */
-static inline __attribute__((always_inline)) float halved(Eight eight)
+INLINED float halved(Eight eight)
 {
     const Four four = ((const Four *)&eight)[0] + ((const Four *)&eight)[1];
     return (four[0] + four[2]) + (four[1] + four[3]);
 }
 
 /* The sum of a[k] * b[k] over n numbers. */
-static inline __attribute__((always_inline)) float dot(const float *a, const float *b, int64_t n)
+INLINED float dot(const float *a, const float *b, int64_t n)
 {
     Sixteen sums = {0};
     float rest = 0;
@@ -93,7 +96,7 @@ static inline void fetch_from(const Table *table, int64_t id)
 }
 
 /* Row `id`: where it lies, or of a table of finite halves as floats in `room` (dim). */
-static inline __attribute__((always_inline)) const float *row_of(const Table *table, int64_t id, float *restrict room)
+INLINED const float *row_of(const Table *table, int64_t id, float *restrict room)
 {
     union {
         uint32_t i;
@@ -113,10 +116,6 @@ static inline __attribute__((always_inline)) const float *row_of(const Table *ta
 
 /* What makes a score of a pair u, v, in the order in which a caller says where each begins: u * v, u, v, |u - v|. */
 enum { PRODUCT, LEFT, RIGHT, APART };
-
-/* Sorts pairs by the object that each has of a side, mine (pairs): those of object r, of n, become
- * places[starts[r]:starts[r + 1]], ascending. starts is (n + 1). */
-void by_object(const int64_t *mine, int64_t pairs, int64_t n, int64_t *starts, int64_t *places);
 
 enum { SGD, ADAGRAD, ADAM };
 

@@ -2,12 +2,12 @@
  * torch's order: i, f, g, o. */
 #include "kernels.h"
 
-static inline __attribute__((always_inline)) float sigmoid(float x)
+INLINED float sigmoid(float x)
 {
     return 1.0f / (1.0f + exponential(-x));
 }
 
-static inline __attribute__((always_inline)) float hyperbolic(float x)
+INLINED float hyperbolic(float x)
 {
     return 2.0f / (1.0f + exponential(-2.0f * x)) - 1.0f;
 }

@@ -94,7 +94,9 @@ CLONES void gradient_one(const Output *output, int left, const float *restrict u
     }
 }
 
-void by_object(const int64_t *mine, int64_t pairs, int64_t n, int64_t *starts, int64_t *places)
+/* Sorts pairs by the object that each has of a side, mine (pairs): those of object r, of n, become
+ * places[starts[r]:starts[r + 1]], ascending. starts is (n + 1). */
+static void by_object(const int64_t *mine, int64_t pairs, int64_t n, int64_t *starts, int64_t *places)
 {
     memset(starts, 0, (size_t)(n + 1) * sizeof *starts);
     for (int64_t p = 0; p < pairs; p++)

@@ -19,8 +19,8 @@ static const int32_t MARKS[16] = {0, 0, 0, 0, 0, 0, 0, 0, -1, -1, -1, -1, -1, -1
 /* Adds to y (rows, out) the products of so many rows with so many of w (weights, .), each of `taps` parts: part t of a row
  * is row t after it in x (., in), and that of a row of w is the same one of the matrix (out, in) that is t after it.
  * At least eight numbers lie in a row. */
-static inline __attribute__((always_inline)) void block(const int64_t rows, const int64_t weights, int64_t taps,
-                                                        int64_t in, int64_t out, const float *w, const float *x, float *y)
+INLINED void block(const int64_t rows, const int64_t weights, int64_t taps, int64_t in, int64_t out, const float *w,
+                   const float *x, float *y)
 {
     Eight sums[WEIGHTS][ROWS] = {{{0}}};
     const int64_t whole = in / 8 * 8;
@@ -41,8 +41,8 @@ static inline __attribute__((always_inline)) void block(const int64_t rows, cons
 }
 
 /* The same for any number of rows, a few at a time. */
-static inline __attribute__((always_inline)) void column(int64_t rows, const int64_t weights, int64_t taps, int64_t in,
-                                                         int64_t out, const float *w, const float *x, float *y)
+INLINED void column(int64_t rows, const int64_t weights, int64_t taps, int64_t in, int64_t out, const float *w,
+                    const float *x, float *y)
 {
     for (; rows >= ROWS; rows -= ROWS, x += ROWS * in, y += ROWS * out)
         block(ROWS, weights, taps, in, out, w, x, y);

@@ -16,45 +16,39 @@ typedef struct {
     float *weight, *first, *second, c1, c2;
 } Moved;
 
-/* A side of a batch: n different tokens, rows of `table` (., dim) with the optimizer's state, and for each pair which of
- * them is its own. The pairs of token r are places[starts[r]:starts[r + 1]], and row[p] is the row of pair p. */
+/* A side of a batch: n different tokens, rows of `table` (., dim), and for each pair the number of its own, as they come:
+ * a number that was not there before is one above all that were. `slope` (n, dim) is for the gradients of the tokens. */
 typedef struct {
-    float *table, *first, *second;
+    const float *table;
     const int32_t *tokens;
     int64_t n;
     const int64_t *index;
-    int64_t *starts, *places;
-    const float **row;
+    float *slope;
 } Side;
 
-/* `places` is scratch (n + 1 + 2 pairs). */
-static Side side_of(const Moved *moved, const int32_t *tokens, int64_t n, const int64_t *index, int64_t pairs, int64_t *places)
+static inline const float *row_of_pair(const Side *side, int64_t pair, int64_t dim)
 {
-    int64_t *const own = places + n + 1;
-    const float **const row = (const float **)(own + pairs);
-    return (Side){moved->weight, moved->first, moved->second, tokens, n, index, places, own, row};
+    return side->table + side->tokens[side->index[pair]] * dim;
 }
 
-static void lay_out(const Side *side, int64_t pairs, int64_t dim)
+/* One of `parts` parts of a batch: what it takes is that of every token whose number leaves `part` over. */
+typedef struct {
+    int64_t part, parts, pairs;
+} Share;
+
+static inline int is_own(const Share *share, int64_t token)
 {
-    by_object(side->index, pairs, side->n, side->starts, side->places);
-    for (int64_t p = 0; p < pairs; p++)
-        side->row[p] = side->table + side->tokens[side->index[p]] * dim;
+    return share->parts == 1 || (uint32_t)token % (uint32_t)share->parts == (uint32_t)share->part;
 }
 
-/* The first of the tokens of a side whose pairs are those of `part` and later, of `parts` parts with as many pairs. */
-static int64_t begin_of(const Side *side, int64_t part, int64_t parts)
+/* What the gradient of a token is so far: its slope, or zeros where it was not there before, as then it is `*next`, which
+ * begins at the part. Without a branch: whether a token is new is hard to guess. */
+static inline const float *slope_so_far(const float *slope, int64_t token, const Share *share, int64_t *next)
 {
-    const int64_t before = side->starts[side->n] * part / parts;
-    int64_t low = 0, high = side->n;
-    while (low < high) {
-        const int64_t middle = (low + high) / 2;
-        if (side->starts[middle] < before)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
+    static const float zeros[MOST_DIM];
+    const int is_new = token == *next;
+    *next += is_new ? share->parts : 0;
+    return is_new ? zeros : slope;
 }
 
 /* What is summed up over the pairs of one part of a batch: the loss, how many get their class, the gradients of what
@@ -65,154 +59,204 @@ typedef struct {
     float *h, *l, *r, *d;
 } Sums;
 
-enum { LANES = 16 }; /* pairs at a time */
+enum {
+    TOGETHER = 64, /* pairs at a time: their rows stay in a core's first cache */
+    AHEAD = 8      /* rows that memory is asked for */
+};
 
-/* The slopes of LANES pairs with the numbers x. Added to `total` are the losses of the first n, but for the logarithm of
- * what `product` is multiplied with, which one logarithm takes of many, and how many of them get their class. */
-static inline __attribute__((always_inline)) void slopes_of(const float *x, const float *labels, int64_t n, int64_t classes,
-                                                            float *slopes, Sums *total, double *product)
+/* The slopes of n pairs with the numbers x. Added to `total` are their losses, but for the logarithm of what `product` is
+ * multiplied with, which one logarithm takes of many, and how many of them get their class. */
+INLINED void slopes_of(const float *x, const float *labels, int64_t n, int64_t classes, float *slopes, Sums *total,
+                       double *product)
 {
-    float e[LANES], losses[LANES];
-    if (classes == 1) {
-        for (int64_t j = 0; j < LANES; j++) {
+    double losses = 0, factor = 1;
+    int64_t correct = 0;
+    if (classes == 1)
+#pragma omp simd reduction(+ : losses)
+        for (int64_t j = 0; j < n; j++) {
             const float by = x[j] - labels[j];
             slopes[j] = 2 * by;
-            losses[j] = by * by;
+            losses += by * by;
         }
-    } else {
-        for (int64_t j = 0; j < LANES; j++) {
-            e[j] = exponential(-fabsf(x[j]));
-            slopes[j] = (x[j] < 0 ? e[j] : 1) / (1 + e[j]) - labels[j]; /* the probability of class 1 before */
-            losses[j] = (x[j] < 0 ? 0 : x[j]) - x[j] * labels[j];
+    else
+#pragma omp simd reduction(* : factor) reduction(+ : losses)
+        for (int64_t j = 0; j < n; j++) {
+            const float e = exponential(-fabsf(x[j]));
+            slopes[j] = (x[j] < 0 ? e : 1) / (1 + e) - labels[j]; /* the probability of class 1 before */
+            losses += (x[j] < 0 ? 0 : x[j]) - x[j] * labels[j];
+            factor *= 1 + (double)e;
         }
-        for (int64_t j = 0; j < n; j++)
-            *product *= 1 + (double)e[j];
-        if (*product > 1e290) {
-            total->loss += log(*product);
-            *product = 1;
-        }
-    }
-    for (int64_t j = 0; j < n; j++) {
-        total->loss += losses[j];
-        total->correct += (x[j] > 0) == (labels[j] > 0);
+    for (int64_t j = 0; j < n; j++)
+        correct += (x[j] > 0) == (labels[j] > 0);
+    *product *= factor;
+    total->loss += losses;
+    total->correct += correct;
+    if (*product > 1e250) { /* no more than 2^TOGETHER is to come */
+        total->loss += log(*product);
+        *product = 1;
     }
 }
 
-/* Slopes of the pairs of left tokens from:to; the gradients of these tokens into d_u (n, dim), the others are added to
- * `total`. */
-CLONES void learn_left(const Number *number, const Side *left, const Side *right, int64_t from, int64_t to,
-                       const float *labels, float part, float *restrict slope, float *d_u, Sums *total)
+/* The sums over n rows of by[j] * rows[j][k], into sums (dim). */
+INLINED void add_up(const float *const *rows, const float *by, int64_t n, int64_t dim, float *restrict sums)
 {
-    const int64_t dim = number->dim, classes = number->classes;
-    const float *restrict h = number->h, *restrict l = number->l, *restrict r = number->r, *restrict d = number->d;
-    float by_v[MOST_DIM], sums[MOST_DIM];
+    int64_t k = 0;
+    for (; k + 64 <= dim; k += 64) {
+        Sixteen part[4] = {{0}};
+        for (int64_t j = 0; j < n; j++)
+            for (int i = 0; i < 4; i++)
+                part[i] += by[j] * *(const Sixteen *)(rows[j] + k + 16 * i);
+        for (int i = 0; i < 4; i++)
+            *(Sixteen *)(sums + k + 16 * i) = part[i];
+    }
+    for (; k + 16 <= dim; k += 16) {
+        Sixteen part = {0};
+        for (int64_t j = 0; j < n; j++)
+            part += by[j] * *(const Sixteen *)(rows[j] + k);
+        *(Sixteen *)(sums + k) = part;
+    }
+    for (; k < dim; k++) {
+        float part = 0;
+        for (int64_t j = 0; j < n; j++)
+            part += by[j] * rows[j][k];
+        sums[k] = part;
+    }
+}
+
+/* What a row v is multiplied with in a number, where it stands beside u. */
+INLINED void factors_of_v(int64_t dim, const Number *number, const float *restrict u, float *restrict by_v)
+{
+    const float *restrict h = number->h, *restrict r = number->r;
+    for (int64_t k = 0; k < dim; k++)
+        by_v[k] = (h ? h[k] * u[k] : 0) + (r ? r[k] : 0);
+}
+
+/* Calls f for rows of `dim` numbers: for widths that many use with a constant, by which compilers unroll what is inside. */
+#define for_width(dim, f, ...)                                                                                           \
+    ((dim) == 32    ? f(32, __VA_ARGS__)                                                                                 \
+     : (dim) == 64  ? f(64, __VA_ARGS__)                                                                                 \
+     : (dim) == 128 ? f(128, __VA_ARGS__)                                                                                \
+                    : f(dim, __VA_ARGS__))
+
+/* Slopes of a share of the pairs, by the left side; the gradients of its tokens, the others are added to `total`. */
+INLINED void learn_left_of(int64_t dim, const Number *number, const Side *left, const Side *right, const Share *share,
+                           const float *labels, float *restrict slope, Sums *total)
+{
+    const int64_t pairs = share->pairs;
+    const float *restrict h = number->h, *restrict l = number->l, *restrict d = number->d, *rows[TOGETHER];
+    float by_v[MOST_DIM], sums[MOST_DIM], x[TOGETHER], wanted[TOGETHER], s[TOGETHER], base = 0;
+    int64_t tokens[TOGETHER + 1], places[TOGETHER], next_new = share->part;
     double product = 1;
-    for (int64_t t = from; t < to; t++) {
-        const float *restrict u = left->table + left->tokens[t] * dim;
-        float *restrict own = d_u + t * dim;
-        const int64_t *places = left->places + left->starts[t], n = left->starts[t + 1] - left->starts[t];
-        float base = number->bias, slopes = 0;
-        for (int64_t k = 0; k < dim; k++) { /* all that is linear in v, at once */
-            by_v[k] = (h ? h[k] * u[k] : 0) + (r ? r[k] : 0);
-            sums[k] = own[k] = 0;
-        }
-        if (l)
-            base += dot(l, u, dim);
-        for (int64_t i = 0; i < n; i += LANES, places += LANES) {
-            const int64_t some = n - i < LANES ? n - i : LANES;
-            float x[LANES] = {0}, wanted[LANES] = {0}, s[LANES];
-            for (int64_t j = 0; j < some; j++) {
-                const float *restrict v = right->row[places[j]];
-                float sum = base;
-                if (i + j + 4 < n)
-                    fetch_row(right->row[places[j + 4]], dim, 0);
-                sum += dot(by_v, v, dim);
-                if (d)
+    for (int64_t p = 0; p < pairs;) {
+        int64_t n = 0;
+        for (; p < pairs && n < TOGETHER; p++) {
+            const int64_t token = left->index[p];
+            if (p + AHEAD < pairs)
+                fetch_row(row_of_pair(right, p + AHEAD, dim), dim, 0);
+            if (!is_own(share, token))
+                continue;
+            const float *restrict u = left->table + left->tokens[token] * dim, *restrict v = row_of_pair(right, p, dim);
+            if (n == 0 || token != tokens[n - 1]) {
+                factors_of_v(dim, number, u, by_v);
+                base = number->bias + (l ? dot(l, u, dim) : 0);
+            }
+            float sum = base + dot(by_v, v, dim);
+            if (d)
 #pragma omp simd reduction(+ : sum)
-                    for (int64_t k = 0; k < dim; k++)
-                        sum += d[k] * fabsf(u[k] - v[k]);
-                x[j] = sum;
-                wanted[j] = labels[places[j]];
-            }
-            slopes_of(x, wanted, some, classes, s, total, &product);
-            for (int64_t j = 0; j < some; j++) {
-                const float *restrict v = right->row[places[j]], by = part * s[j];
-                slope[places[j]] = by;
-                slopes += by;
                 for (int64_t k = 0; k < dim; k++)
-                    sums[k] += by * v[k];
-                for (int64_t k = 0; d && k < dim; k++) {
-                    const float off = u[k] - v[k];
-                    own[k] += by * (off > 0 ? d[k] : off < 0 ? -d[k] : 0.0f);
-                    total->d[k] += by * fabsf(off);
-                }
+                    sum += d[k] * fabsf(u[k] - v[k]);
+            x[n] = sum;
+            rows[n] = v;
+            tokens[n] = token;
+            places[n] = p;
+            wanted[n++] = labels[p];
+        }
+        slopes_of(x, wanted, n, number->classes, s, total, &product);
+        for (int64_t j = 0; j < n; j++)
+            slope[places[j]] = s[j] /= (float)pairs;
+        tokens[n] = -1;
+        for (int64_t j = 0, next; j < n; j = next) {
+            const float *restrict u = left->table + left->tokens[tokens[j]] * dim;
+            float *own = left->slope + tokens[j] * dim, slopes = 0;
+            const float *so_far = slope_so_far(own, tokens[j], share, &next_new);
+            for (next = j; tokens[next] == tokens[j]; next++)
+                slopes += s[next];
+            add_up(rows + j, s + j, next - j, dim, sums);
+            for (int64_t k = 0; k < dim; k++)
+                own[k] = so_far[k] + (h ? h[k] * sums[k] : 0);
+            for (int64_t k = 0; h && k < dim; k++)
+                total->h[k] += u[k] * sums[k];
+            for (int64_t k = 0; l && k < dim; k++) {
+                own[k] += l[k] * slopes;
+                total->l[k] += u[k] * slopes;
+                total->r[k] += sums[k];
             }
+            for (int64_t i = j; d && i < next; i++)
+                for (int64_t k = 0; k < dim; k++) {
+                    const float off = u[k] - rows[i][k];
+                    own[k] += s[i] * (off > 0 ? d[k] : off < 0 ? -d[k] : 0.0f);
+                    total->d[k] += s[i] * fabsf(off);
+                }
+            total->bias += slopes;
         }
-        for (int64_t k = 0; h && k < dim; k++) {
-            own[k] += h[k] * sums[k];
-            total->h[k] += u[k] * sums[k];
-        }
-        for (int64_t k = 0; l && k < dim; k++) {
-            own[k] += l[k] * slopes;
-            total->l[k] += u[k] * slopes;
-            total->r[k] += sums[k];
-        }
-        total->bias += slopes;
     }
     total->loss += log(product);
 }
 
-/* Asks for a row, and what the optimizer keeps beside it. */
-#define fetch_rows(side, token, dim)                                                                                     \
-    do {                                                                                                                 \
-        fetch_row((side)->table + (token) * (dim), dim, 1);                                                              \
-        fetch_row((side)->first + (token) * (dim), dim, 1);                                                              \
-        fetch_row((side)->second + (token) * (dim), dim, 1);                                                             \
-    } while (0)
-
-/* Moves right tokens from:to, whose slopes are there; left ones are where they were. */
-CLONES void learn_right(const Number *number, const Side *left, const Side *right, int64_t from, int64_t to,
-                        const float *slope, const Move *move)
+CLONES void learn_left(const Number *number, const Side *left, const Side *right, const Share *share, const float *labels,
+                       float *slope, Sums *total)
 {
-    const int64_t dim = number->dim;
-    const float *restrict h = number->h, *restrict r = number->r, *restrict d = number->d;
-    float sums[MOST_DIM], own[MOST_DIM];
-    for (int64_t t = from; t < to; t++) {
-        const int64_t at = right->tokens[t] * dim;
-        const float *restrict v = right->table + at;
-        const int64_t *places = right->places + right->starts[t], last = right->starts[t + 1] - right->starts[t] - 1;
-        float slopes = slope[places[last]];
-        if (t + 4 < to)
-            fetch_rows(right, right->tokens[t + 4], dim);
-        for (int64_t j = 0; j < last; j++) {
-            const float *restrict u = left->row[places[j]], s = slope[places[j]];
-            slopes += s;
-            for (int64_t k = 0; k < dim; k++)
-                sums[k] = (j ? sums[k] : 0) + s * u[k];
-        }
-        const float *restrict u = left->row[places[last]], s = slope[places[last]];
+    for_width(number->dim, learn_left_of, number, left, right, share, labels, slope, total);
+}
+
+/* The gradients of a share of the right tokens, from the slopes of all pairs. */
+INLINED void learn_right_of(int64_t dim, const Number *number, const Side *left, const Side *right, const Share *share,
+                            const float *restrict slope)
+{
+    const float *restrict d = number->d;
+    float by_v[MOST_DIM];
+    for (int64_t p = 0, before = -1, next_new = share->part; p < share->pairs; p++) {
+        const int64_t token = right->index[p], partner = left->index[p];
+        if (!is_own(share, token))
+            continue;
+        const float *restrict u = left->table + left->tokens[partner] * dim;
+        if (partner != before)
+            factors_of_v(dim, number, u, by_v);
+        before = partner;
+        float *own = right->slope + token * dim;
+        const float *so_far = slope_so_far(own, token, share, &next_new);
         for (int64_t k = 0; k < dim; k++)
-            own[k] = (h ? h[k] * ((last ? sums[k] : 0) + s * u[k]) : 0) + (r ? r[k] * slopes : 0);
-        for (int64_t j = 0; d && j <= last; j++) {
-            const float *restrict u = left->row[places[j]], s = slope[places[j]];
-            for (int64_t k = 0; k < dim; k++) {
-                const float by = v[k] - u[k];
-                own[k] += s * (by > 0 ? d[k] : by < 0 ? -d[k] : 0.0f);
-            }
+            own[k] = so_far[k] + slope[p] * by_v[k];
+        if (!d)
+            continue;
+        const float *restrict v = right->table + right->tokens[token] * dim;
+        for (int64_t k = 0; k < dim; k++) {
+            const float off = v[k] - u[k];
+            own[k] += slope[p] * (off > 0 ? d[k] : off < 0 ? -d[k] : 0.0f);
         }
-        move_row(move, dim, right->table + at, right->first + at, right->second + at, own);
     }
 }
 
-/* Moves left tokens from:to against their gradients d_u (n, dim). */
-CLONES void move_left(const Side *left, int64_t from, int64_t to, int64_t dim, float *d_u, const Move *move)
+CLONES void learn_right(const Number *number, const Side *left, const Side *right, const Share *share, const float *slope)
 {
+    for_width(number->dim, learn_right_of, number, left, right, share, slope);
+}
+
+/* Moves tokens from:to of a side. */
+INLINED void move_tokens_of(int64_t dim, const Side *side, const Moved *moved, const Move *move, int64_t from, int64_t to)
+{
+    float *const tables[] = {moved->weight, moved->first, moved->second};
     for (int64_t t = from; t < to; t++) {
-        const int64_t at = left->tokens[t] * dim;
-        if (t + 2 < to)
-            fetch_rows(left, left->tokens[t + 2], dim);
-        move_row(move, dim, left->table + at, left->first + at, left->second + at, d_u + t * dim);
+        const int64_t at = side->tokens[t] * dim;
+        for (int i = 0; t + AHEAD < to && i < 3 && tables[i]; i++)
+            fetch_row(tables[i] + side->tokens[t + AHEAD] * dim, dim, 1);
+        move_row(move, dim, tables[0] + at, tables[1] + at, tables[2] + at, side->slope + t * dim);
     }
+}
+
+CLONES void move_tokens(int64_t dim, const Side *side, const Moved *moved, const Move *move, int64_t from, int64_t to)
+{
+    for_width(dim, move_tokens_of, side, moved, move, from, to);
 }
 
 /* A step of an optimizer on what a batch of pairs touches: rows of two tables, and the output layer.
@@ -220,11 +264,11 @@ CLONES void move_left(const Side *left, int64_t from, int64_t to, int64_t dim, f
  * moved are the tables of either side, the layer's weight (classes, width), whose terms begin at `at`, and its bias. A
  * layer of one class gives a number; of two classes only what is between them counts. Of the different tokens (n) of each
  * side, none of them 0, pair p has number index[p]. Into found go the mean loss and how many pairs get their class, if
- * there are two. slope (pairs), sums (parts, width + 1), d_u (n0, dim) and places (n0 + n1 + 2 + 4 pairs) are scratch. */
+ * there are two. slope (pairs), sums (parts, width + 1) and slopes (n0 + n1, dim) are scratch. */
 void step_pairs(int64_t kind, float rate, float decay, const Moved *moved, const int32_t *tokens0, int64_t n0,
                 const int64_t *index0, const int32_t *tokens1, int64_t n1, const int64_t *index1, const float *labels,
                 int64_t pairs, int64_t classes, int64_t width, int64_t dim, const int64_t *at, int64_t parts, float *slope,
-                float *sums, float *d_u, int64_t *places, double *found)
+                float *sums, float *slopes, double *found)
 {
     enum { WEIGHT = 2, BIAS };
     float between[4 * MOST_DIM];
@@ -238,37 +282,35 @@ void step_pairs(int64_t kind, float rate, float decay, const Moved *moved, const
     Move moves[4];
     for (int i = 0; i < 4; i++)
         moves[i] = (Move){kind, rate, i == BIAS ? 0 : decay, moved[i].c1, moved[i].c2};
-    int64_t *const places1 = places + n0 + 1 + 2 * pairs;
-    const Side sides[2] = {side_of(&moved[0], tokens0, n0, index0, pairs, places),
-                           side_of(&moved[1], tokens1, n1, index1, pairs, places1)};
-    const Side *left = sides, *right = sides + 1;
+    const Side left = {moved[0].weight, tokens0, n0, index0, slopes},
+               right = {moved[1].weight, tokens1, n1, index1, slopes + n0 * dim};
     memset(sums, 0, (size_t)(parts * (width + 1)) * sizeof *sums);
     double losses = 0;
     int64_t correct = 0;
 #pragma omp parallel num_threads((int)parts) if (parts > 1)
     {
-#pragma omp for schedule(static)
-        for (int s = 0; s < 2; s++)
-            lay_out(&sides[s], pairs, dim);
 #pragma omp for schedule(static) reduction(+ : losses, correct)
         for (int64_t part = 0; part < parts; part++) {
+            const Share share = {part, parts, pairs};
             float *const own = sums + part * (width + 1), *d[4];
             for (int i = 0; i < 4; i++)
                 d[i] = at[i] < 0 ? NULL : own + at[i];
             Sums total = {0, 0, 0, d[PRODUCT], d[LEFT], d[RIGHT], d[APART]};
-            learn_left(&number, left, right, begin_of(left, part, parts), begin_of(left, part + 1, parts), labels,
-                       1 / (float)pairs, slope, d_u, &total);
+            learn_left(&number, &left, &right, &share, labels, slope, &total);
             own[width] = (float)total.bias;
             losses += total.loss;
             correct += total.correct;
         }
 #pragma omp for schedule(static)
-        for (int64_t part = 0; part < parts; part++)
-            learn_right(&number, left, right, begin_of(right, part, parts), begin_of(right, part + 1, parts), slope,
-                        &moves[1]);
+        for (int64_t part = 0; part < parts; part++) {
+            const Share share = {part, parts, pairs};
+            learn_right(&number, &left, &right, &share, slope);
+        }
 #pragma omp for schedule(static)
-        for (int64_t part = 0; part < parts; part++)
-            move_left(left, left->n * part / parts, left->n * (part + 1) / parts, dim, d_u, &moves[0]);
+        for (int64_t part = 0; part < parts; part++) {
+            move_tokens(dim, &left, &moved[0], &moves[0], n0 * part / parts, n0 * (part + 1) / parts);
+            move_tokens(dim, &right, &moved[1], &moves[1], n1 * part / parts, n1 * (part + 1) / parts);
+        }
     }
     float d_layer[2 * (4 * MOST_DIM + 1)], *const d_bias = d_layer + classes * width;
     for (int64_t k = 0; k <= width; k++) {
