@@ -44,6 +44,39 @@ def batches(count: int = 40, size: int = 16) -> list[Batch]:
     return list(Batches(pairs_of(rows), size=size).in_order())
 
 
+@pytest.mark.parametrize("dim", [16, 32, 64, 100, 128])
+def test_rows_of_every_width(dim: int) -> None:
+    """Of widths that loops are compiled for, and of others; an optimizer that makes no small gradient large."""
+    comparators = "hadamard, concat, abs_diff"
+    hyperparameters = matrices(enc0_token_embedding_dim=dim, comparator_list=comparators, optimizer="sgd")
+    ours, theirs = (trained(hyperparameters, batches(), fused=fused) for fused in (True, False))
+    torch.testing.assert_close(ours[0], theirs[0], atol=1e-5, rtol=1e-4)
+    for name, weight in theirs[1].named_parameters():
+        torch.testing.assert_close(dict(ours[1].named_parameters())[name], weight, atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_batches_at_once_are_batches_one_by_one() -> None:
+    """What each says, and every weight and all that the optimizer remembers after them, to the last bit."""
+    said, networks, remembered = [], [], []
+    for at_once in (1, 2, 3):
+        network = network_of(matrices()).train()
+        (optimizer,) = optimizers = make_optimizers(network, matrices())
+        step = FusedStep.of(network, optimizers)
+        given = batches(70)
+        said.append([one for at in range(0, len(given), at_once) for one in step(given[at : at + at_once])])
+        networks.append(network.state_dict())
+        remembered.append(optimizer.state_dict()["state"])
+    assert len(said[0]) == len(given) == 5
+    assert said[0] == said[1] == said[2]
+    for again, memory in zip(networks[1:], remembered[1:], strict=True):
+        torch.testing.assert_close(again, networks[0], rtol=0, atol=0)
+        torch.testing.assert_close(memory, remembered[0], rtol=0, atol=0)
+
+
+def test_few_large_batches_are_given_at_a_time() -> None:
+    assert [FusedStep.together(size) for size in (1, 4096, 10_000, 20_000, 10**6)] == [8, 8, 3, 1, 1]
+
+
 def trained(hyperparameters: Hyperparameters, given: list[Batch], *, fused: bool) -> tuple[list[Any], Network]:
     """What each step says, and the network after all of them."""
     network, objective = network_of(hyperparameters).train(), Objective(regression=hyperparameters.regression)
@@ -53,7 +86,7 @@ def trained(hyperparameters: Hyperparameters, given: list[Batch], *, fused: bool
     said = []
     for batch in given:
         if fused:
-            loss, correct = step(batch)
+            ((loss, correct),) = step([batch])
         else:
             left, output, labels = leave_gradients(network, objective, batch)
             loss, correct = left.item(), objective.correct(output, labels)
@@ -92,7 +125,7 @@ def test_the_loss_of_many_pairs_of_one_token(scale: float) -> None:
             network.head.output.weight.mul_(scale)
         step = FusedStep.of(network, make_optimizers(network, matrices()))
         losses.append(
-            float((step(batch) if fused else leave_gradients(network, Objective(regression=False), batch))[0])
+            float((step([batch])[0] if fused else leave_gradients(network, Objective(regression=False), batch))[0])
         )
     torch.testing.assert_close(*losses, atol=1e-5, rtol=1.3e-6)
 
@@ -103,7 +136,7 @@ def test_a_number_that_is_none_shows_in_the_loss() -> None:
     with torch.no_grad():
         network.enc1.embedding.weight.fill_(np.nan)
     step = FusedStep.of(network, make_optimizers(network, hyperparameters))
-    assert math.isnan(step(batches()[0])[0])
+    assert math.isnan(step(batches()[:1])[0][0])
 
 
 def test_little_is_not_worth_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +155,7 @@ def test_objects_of_other_kinds_are_left_alone(row: tuple[list[int], list[int]])
     optimizers = make_optimizers(network, hyperparameters)
     before = {name: weight.clone() for name, weight in network.named_parameters()}
     (batch,) = Batches(pairs_of([([1], [2], 1.0), (*row, 0.0)]), size=9).in_order()
-    assert FusedStep.of(network, optimizers)(batch) is None
+    assert FusedStep.of(network, optimizers)([batch]) is None
     assert all(torch.equal(weight, before[name]) for name, weight in network.named_parameters())
     assert not optimizers[0].state
 

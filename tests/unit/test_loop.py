@@ -114,10 +114,8 @@ def test_the_average_is_validated_and_kept(caplog: pytest.LogCaptureFixture) -> 
     validation = pairs_of(OTHER_ROWS)
     made, best = fitted(hyperparameters, validation=validation)
     plain = trainer(configured(epochs=1, mini_batch_size=16, learning_rate=0.1))
-    after = []
-    for batch in training_batches(pairs_of(ROWS), hyperparameters).epoch(0):
-        plain._step(batch)
-        after.append(plain.network.head.output.weight.detach().clone())
+    steps = plain._steps(0, training_batches(pairs_of(ROWS), hyperparameters).epoch(0))
+    after = [plain.network.head.output.weight.detach().clone() for _ in steps]
     torch.testing.assert_close(made.network.head.output.weight.detach(), torch.stack(after).mean(0))
     assert not torch.allclose(made.network.head.output.weight, after[-1])
     assert losses(caplog, "validation") == [best.loss]
@@ -192,16 +190,16 @@ def test_what_the_last_step_does_to_the_weights_is_noticed() -> None:
     """
     hyperparameters = configured(mini_batch_size=8, epochs=3)
     made = trainer(hyperparameters)
-    step = made._step
+    step = made._step_by_gradients
 
-    def overflowing(batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def overflowing(batch: Batch) -> tuple[float, int]:
         done = step(batch)
         if (made.epoch, made.batch) == (1, 7):
             with torch.no_grad():
                 made.network.enc0.embedding.weight[0, 0] = math.inf  # of id 0, which no pair has
         return done
 
-    made._step = overflowing
+    made._step_by_gradients = overflowing
     what = r"enc0\.embedding\.weight is no longer finite after epoch 1, batch 7: try a learning_rate below 0\.0004"
     with pytest.raises(AlgorithmError, match=what):
         made.fit(training_batches(pairs_of(ROWS), hyperparameters), None, never)

@@ -20,7 +20,7 @@ from object2vec.data.sequences import Pairs, Sequences
 #: Pairs of an epoch that are made ready at a time, before negatives: memory is needed for so many, not for a channel.
 #: With buckets there are as many to choose from; without, so few that they are still in a cache when batches are cut.
 BLOCK: Final = 2**18
-CACHED: Final = 2**13
+CACHED: Final = 2**12
 #: Bytes of pairs from which on an epoch's order is made of runs of so many rows: read from disk one by one, in an order
 #: of chance, what is larger than memory would take a hundred times as long.
 LARGE: Final = 2**29
@@ -160,13 +160,16 @@ class Batches:
 
     def _beside(self, rows: Int64, generator: np.random.Generator) -> Examples:
         """Rows in the given order, the negatives of a row right after it, so that its `in0` is encoded once for all."""
-        own, labels = self._of_sides(rows), self.labels[rows]
         if not self.sampler:
-            return Examples(own, labels)
+            return Examples(self._of_sides(rows), self.labels[rows])
         row1 = self.sampler.draw(rows, generator, from_these=self._run > 1)
+        if kernels.available():
+            *both, label = kernels.beside(rows, self.which[0] if self._single else None, self.labels, row1)
+            return Examples((both[0], both[1]), label)
         each = np.zeros(row1.shape, np.float32)
-        each[:, 0] = labels
-        examples = Examples((np.repeat(own[0], row1.shape[1]), row1.ravel()), each.ravel())
+        each[:, 0] = self.labels[rows]
+        own, _ = self._of_sides(rows)
+        examples = Examples((np.repeat(own, row1.shape[1]), row1.ravel()), each.ravel())
         there = examples.rows[1] >= 0
         return examples if there.all() else examples[there]
 
@@ -191,22 +194,24 @@ class Batches:
         return examples, [range(at, min(at + self.size, end)) for a, end in buckets for at in range(a, end, self.size)]
 
     def _batch(self, examples: Examples) -> Batch:
+        if self._single and kernels.available():
+            values = self.sides[0].values, self.sides[1].values
+            tokens, number = kernels.number_tokens(examples.rows, values, self._lut)
+            objects = self._one_each(tokens[0]), self._one_each(tokens[1])
+            return Batch(objects, (number[0], number[1]), examples.labels, single=True)
         first, place = self._number(examples.rows)
-        objects = self._take(0, first[0]), self._take(1, first[1])
+        objects = self.sides[0].take(first[0]), self.sides[1].take(first[1])
         return Batch(objects, (place[0], place[1]), examples.labels, single=self._single)
 
-    def _take(self, side: int, rows: Int64) -> Sequences:
-        """The objects of rows."""
-        if not self._single:
-            return self.sides[side].take(rows)
-        return Sequences(self.sides[side].values.take(rows), self._offsets[: len(rows) + 1])
+    def _one_each(self, tokens: Int32) -> Sequences:
+        """Objects of one token."""
+        return Sequences(tokens, self._offsets[: len(tokens) + 1])
 
     def _number(self, rows: tuple[Int64, Int64]) -> tuple[tuple[Int64, Int64], Sequence[Int64] | Int64]:
         """The first row of each different object among P rows a side, and for each of the P which of them it is."""
-        which = None if self._single else self.which
         if kernels.available():
-            return kernels.number(rows, which, self._lut)
-        objects = rows if which is None else (which[0][rows[0]], which[1][rows[1]])
+            return kernels.number(rows, self.which, self._lut)
+        objects = rows if self._single else (self.which[0][rows[0]], self.which[1][rows[1]])
         (first0, place0), (first1, place1) = (
             np.unique(side, return_index=True, return_inverse=True)[1:] for side in objects
         )

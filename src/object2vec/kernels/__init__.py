@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterable, Sequence
-from ctypes import byref, c_float, c_int64, c_uint32, c_uint64, c_void_p
+from ctypes import addressof, byref, c_double, c_float, c_int64, c_uint32, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -27,6 +27,7 @@ BRIEF = 2**14
 #: What each kernel returns and takes: v nothing, p a pointer, n an int64, f a float, u a uint64, w a uint32.
 SIGNATURES = {
     "correct": "n ppnn",
+    "beside": "n pnnpppppp",
     "cross_entropy": "v ppnnpp",
     "distinct": "n ppnnpnppp",
     "draw_negatives": "n pnpnunpnpppppnnnp",
@@ -39,6 +40,7 @@ SIGNATURES = {
     "lstm_run": "v npnnpppp",
     "mark_pairs": "v ppnpnn",
     "number": "v ppnppppppp",
+    "number_tokens": "v ppnpppppppp",
     "place_objects": "v pppnpn",
     "pool": "v pppnpp",
     "read_instances": "n pnnpnn",
@@ -50,7 +52,7 @@ SIGNATURES = {
     "segment_maximum_backward": "v pnpnp",
     "spread": "n ppnpp",
     "starts_of": "v ppnp",
-    "step_pairs": "v nffppnppnppnnnnpnpppp",
+    "step_pairs": "v pppn",
     "step_rows": "v npppnpnppppffff",
     "step_table": "v npppnnppnppppffff",
     "take": "v pppnpp",
@@ -108,10 +110,10 @@ def _call(name: str, *arguments: object) -> int:
     return result
 
 
-def _at(array: npt.NDArray[Any]) -> Any:
-    """A pointer to an array: in less time than numpy takes to say its address, where that can be."""
+def _at(array: npt.NDArray[Any]) -> int:
+    """The address of an array: in less time than numpy takes to say it, where that can be."""
     if array.flags.writeable:
-        return byref(_ANY.from_buffer(array))  # type: ignore[arg-type]  # a buffer since Python 3.12, for mypy
+        return addressof(_ANY.from_buffer(array))  # type: ignore[arg-type]  # a buffer since Python 3.12, for mypy
     return array.ctypes.data
 
 
@@ -126,7 +128,7 @@ _POINTER: dict[type, Callable[[Any], Any]] = {
 
 
 def _addresses(values: Iterable[Tensor | npt.NDArray[Any]]) -> ctypes.Array[c_void_p]:
-    addresses = [value.data_ptr() if isinstance(value, Tensor) else value.ctypes.data for value in values]
+    addresses = [value.data_ptr() if isinstance(value, Tensor) else _at(value) for value in values]
     return (c_void_p * len(addresses))(*addresses)
 
 
@@ -325,15 +327,50 @@ def score_pairs_backward(
 class Moved(ctypes.Structure):
     """What an optimizer moves: `Moved` of step.c."""
 
-    _fields_: ClassVar = [(name, c_void_p) for name in ("weight", "first", "second")] + [
-        ("c1", c_float),
-        ("c2", c_float),
+    _fields_: ClassVar = [("weight", c_void_p), ("first", c_void_p), ("second", c_void_p), ("steps", c_int64)]
+
+    def __init__(self, weight: Tensor, state: Sequence[Tensor], steps: int) -> None:
+        """A weight, the optimizer's state, tensors like it, and how many steps it took before."""
+        first, second = [*map(Tensor.data_ptr, state), None, None][:2]
+        super().__init__(weight.data_ptr(), first, second, steps)
+
+
+class PairBatch(ctypes.Structure):
+    """A batch of P pairs, and what a step on them comes to: `Batch` of step.c."""
+
+    _fields_: ClassVar = [
+        *((name, c_void_p) for name in ("tokens0", "tokens1", "index0", "index1")),
+        ("n0", c_int64),
+        ("n1", c_int64),
+        ("labels", c_void_p),
+        ("pairs", c_int64),
+        ("loss", c_double),
+        ("correct", c_int64),
     ]
 
-    def __init__(self, weight: Tensor, state: Sequence[Tensor], corrections: tuple[float, float]) -> None:
-        """A weight, the optimizer's state, tensors like it, and Adam's 1 - beta^step."""
-        first, second = [*map(Tensor.data_ptr, state), None, None][:2]
-        super().__init__(weight.data_ptr(), first, second, *corrections)
+    def __init__(self, tokens: Sequence[Int32], index: Sequence[Int64], labels: Float32) -> None:
+        """Of the different `tokens` of each side, none of them 0, pair p has number `index[side][p]`; `labels` is (P,).
+
+        Tokens are numbered as they come: the first pair has number 0 of a side, and one that no pair before it has is
+        one above all that they have.
+        """
+        (left, right), (own, partner) = tokens, index
+        places = _at(left), _at(right), _at(own), _at(partner)
+        super().__init__(*places, len(left), len(right), _at(labels), len(labels))
+
+
+class Way(ctypes.Structure):
+    """How steps on pairs are made: `Way` of step.c."""
+
+    _fields_: ClassVar = [
+        ("kind", c_int64),
+        ("rate", c_float),
+        ("decay", c_float),
+        *((name, c_int64) for name in ("classes", "width", "dim")),
+        ("at", c_void_p),
+        ("parts", c_int64),
+        *((name, c_void_p) for name in ("slope", "sums", "slopes")),
+    ]
 
 
 def step_pairs(
@@ -341,30 +378,25 @@ def step_pairs(
     moved: Sequence[Moved],
     shape: tuple[int, int, int],
     at: Tensor,
-    tokens: Sequence[Int32],
-    index: Sequence[Int64],
-    labels: Float32,
+    batches: Sequence[PairBatch],
     *,
     rate: float,
     decay: float,
     threads: int,
-) -> tuple[float, int]:
-    """One step of sgd, adagrad or adam on what P pairs touch, in place: rows of two tables, an output layer.
+) -> list[tuple[float, int]]:
+    """A step of sgd, adagrad or adam for each batch of pairs on what it touches: rows of two tables, an output layer.
 
     `moved` are the tables, the layer's weight and its bias. That layer is as in `Output`, of one score, which is to be
-    the label, or of two, for the classes 0 and 1; `shape` is that of its weight, and how many numbers a row has. Of the
-    different `tokens` of each side, none of them 0, pair p has number `index[side][p]`; `labels` is (P,). Returns the
-    mean loss, and how many pairs get their class.
+    the label, or of two, for the classes 0 and 1; `shape` is that of its weight, and how many numbers a row has. Gives
+    for each batch the mean loss, and how many pairs get their class.
     """
-    classes, width, dim = shape
-    pairs, counts = len(labels), [*map(len, tokens)]
-    slope, sums = (np.empty(size, np.float32) for size in (pairs, threads * (width + 1)))
-    slopes, found = torch.empty(sum(counts), dim), np.empty(2)
-    sides = tokens[0], counts[0], index[0], tokens[1], counts[1], index[1]
-    given = (Moved * 4)(*moved), *sides, labels, pairs, classes, width, dim, at
-    _call("step_pairs", KINDS[kind], rate, decay, *given, threads, slope, sums, slopes, found)
-    loss, correct = found.tolist()
-    return loss, int(correct)
+    _, width, dim = shape
+    tokens, pairs = max(batch.n0 + batch.n1 for batch in batches), max(batch.pairs for batch in batches)
+    scratch = torch.empty(pairs), torch.empty(threads, width + 1), torch.empty(tokens, dim)
+    way = Way(KINDS[kind], rate, decay, *shape, at.data_ptr(), threads, *map(Tensor.data_ptr, scratch))
+    given = (PairBatch * len(batches))(*batches)
+    _call("step_pairs", byref(way), (Moved * 4)(*moved), given, len(batches))
+    return [(batch.loss, batch.correct) for batch in given]
 
 
 class Head(ctypes.Structure):
@@ -467,18 +499,30 @@ def distinct(values: Int32, offsets: Int64, which: Int32, first: Int32) -> int:
 
 
 def number(
-    rows: tuple[Int64, Int64], which: tuple[Int32, Int32] | None, luts: tuple[Int32, Int32]
+    rows: tuple[Int64, Int64], which: tuple[Int32, Int32], luts: tuple[Int32, Int32]
 ) -> tuple[tuple[Int64, Int64], Int64]:
-    """Number the objects which[rows] of n rows a side as they come; without `which` rows are objects.
+    """Number the objects which[rows] of n rows a side as they come.
 
     Returns the first row of each object a side, and the number of each row's object (2, n). `luts` are scratch: one
     int32 an object, all -1 before and after.
     """
     count = len(rows[0])
     first, place, found = np.empty((2, count), np.int64), np.empty((2, count), np.int64), np.empty(2, np.int64)
-    _call("number", *rows, count, *(which or (None, None)), *luts, first, place, found)
+    _call("number", *rows, count, *which, *luts, first, place, found)
     left, right = found.tolist()
     return (first[0, :left], first[1, :right]), place
+
+
+def number_tokens(
+    rows: tuple[Int64, Int64], tokens: tuple[Int32, Int32], luts: tuple[Int32, Int32]
+) -> tuple[tuple[Int32, Int32], Int64]:
+    """As `number`, where rows are objects of one of `tokens` each: the different tokens of a side, and the numbers."""
+    count = len(rows[0])
+    first, place, found = np.empty((2, count), np.int64), np.empty((2, count), np.int64), np.empty(2, np.int64)
+    out = np.empty((2, count), np.int32)
+    _call("number_tokens", *rows, count, *tokens, *luts, first, place, found, out)
+    left, right = found.tolist()
+    return (out[0, :left], out[1, :right]), place
 
 
 def starts_of(offsets: Int64, index: Int64) -> Int64:
@@ -535,6 +579,17 @@ def draw_negatives(
     given = rows, len(rows), positive, rate, seed, rounds
     found = _call("draw_negatives", *given, *among, *which, *known, 8 * len(known.bits), give_objects, out)
     return out, found
+
+
+def beside(rows: Int64, which0: Int32 | None, labels: Float32, drawn: Int64) -> tuple[Int64, Int64, Float32]:
+    """Of n rows and what `draw_negatives` gave for them, (n, 1 + rate), the columns of all pairs, without those of -1.
+
+    They are which0[rows], or rows, what was drawn, and the labels: of each row the first has its own, the others 0.
+    """
+    row0, row1, label = np.empty(drawn.size, np.int64), np.empty(drawn.size, np.int64), np.empty(drawn.size, np.float32)
+    given = rows, len(rows), drawn.shape[1] - 1, which0, labels, drawn
+    found = _call("beside", *given, row0, row1, label)
+    return row0[:found], row1[:found], label[:found]
 
 
 class Lines(NamedTuple):

@@ -64,9 +64,9 @@ void place_objects(const int32_t *values, const int64_t *offsets, const int32_t 
     }
 }
 
-/* Numbers the objects which[rows[j]] of n rows, or rows[j] where which is NULL, as they come: the first row of each into first (n), the number of each
- * row's into place (n). `lut` is scratch, one an object, all -1 before and after. Returns how many different ones there
- * are. Without a branch: whether an object is new is hard to guess. */
+/* Numbers the objects which[rows[j]] of n rows, or rows[j] where which is NULL, as they come: the first row of each into
+ * first (n), the number of each row's into place (n). `lut` is scratch, one an object, all -1 before and after. Returns how
+ * many different ones there are. Without a branch: whether an object is new is hard to guess. */
 static int64_t number_side(const int64_t *rows, int64_t n, const int32_t *which, int32_t *lut, int64_t *first, int64_t *place)
 {
     int64_t found = 0;
@@ -94,6 +94,17 @@ void number(const int64_t *rows0, const int64_t *rows1, int64_t n, const int32_t
 #pragma omp parallel for schedule(static) if (n > 1024)
     for (int s = 0; s < 2; s++)
         found[s] = number_side(s ? rows1 : rows0, n, s ? which1 : which0, s ? lut1 : lut0, first + s * n, place + s * n);
+}
+
+/* The same where rows are objects of one token each, those of tokens0 and tokens1: the tokens of the different ones of
+ * side s into tokens + s * n. */
+void number_tokens(const int64_t *rows0, const int64_t *rows1, int64_t n, const int32_t *tokens0, const int32_t *tokens1,
+                   int32_t *lut0, int32_t *lut1, int64_t *first, int64_t *place, int64_t *found, int32_t *tokens)
+{
+    number(rows0, rows1, n, NULL, NULL, lut0, lut1, first, place, found);
+    for (int s = 0; s < 2; s++)
+        for (int64_t r = 0; r < found[s]; r++)
+            tokens[s * n + r] = (s ? tokens1 : tokens0)[first[s * n + r]];
 }
 
 /* Where the sequences that `index` (n) names are to begin, one behind the other, into out (n + 1). */
@@ -196,6 +207,25 @@ int64_t draw_negatives(const int64_t *rows, int64_t n, const uint8_t *positive, 
                 found++;
                 break;
             }
+        }
+    }
+    return found;
+}
+
+/* Puts n rows and what was drawn for each, drawn (n, 1 + rate), into columns: row0 has which0[rows[i]], or rows[i] where
+ * that is NULL, and row1 what is drawn; the first of each row has its label, of `labels`, and the others 0. What is -1 is
+ * left out. Returns how many there are. */
+int64_t beside(const int64_t *rows, int64_t n, int64_t rate, const int32_t *which0, const float *labels, const int64_t *drawn,
+               int64_t *row0, int64_t *row1, float *label)
+{
+    int64_t found = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t own = which0 ? which0[rows[i]] : rows[i];
+        for (int64_t k = 0; k <= rate; k++, drawn++) {
+            row0[found] = own;
+            row1[found] = *drawn;
+            label[found] = k ? 0 : labels[rows[i]];
+            found += *drawn >= 0;
         }
     }
     return found;

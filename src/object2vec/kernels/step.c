@@ -11,17 +11,40 @@ typedef struct {
     int64_t classes; /* 2: it is the logit of class 1 */
 } Number;
 
-/* What an optimizer moves, what it keeps beside it, and Adam's bias corrections, 1 - beta^step. */
+/* What an optimizer moves, what it keeps beside it, and how many steps it took before. */
 typedef struct {
-    float *weight, *first, *second, c1, c2;
+    float *weight, *first, *second;
+    int64_t steps;
 } Moved;
 
-/* A side of a batch: n different tokens, rows of `table` (., dim), and for each pair the number of its own, as they come:
- * a number that was not there before is one above all that were. `slope` (n, dim) is for the gradients of the tokens. */
+/* P pairs over different tokens (n) of each side, none of them 0: pair p has number index[p] of them, and they are numbered
+ * as they come, so that a number that was not there before is one above all that were. Of a step on them come the mean
+ * loss, and how many pairs get their class. */
+typedef struct {
+    const int32_t *tokens[2];
+    const int64_t *index[2];
+    int64_t n[2];
+    const float *labels;
+    int64_t pairs;
+    double loss;
+    int64_t correct;
+} Batch;
+
+/* How steps are made, and scratch for the largest batch: slope (pairs), sums (parts, width + 1), slopes (n0 + n1, dim). */
+typedef struct {
+    int64_t kind;
+    float rate, decay;
+    int64_t classes, width, dim;
+    const int64_t *at;
+    int64_t parts;
+    float *slope, *sums, *slopes;
+} Way;
+
+/* A side of a batch: its tokens, rows of `table` (., dim), and the number of each pair's own. `slope` (n, dim) is for their
+ * gradients. */
 typedef struct {
     const float *table;
     const int32_t *tokens;
-    int64_t n;
     const int64_t *index;
     float *slope;
 } Side;
@@ -259,19 +282,13 @@ CLONES void move_tokens(int64_t dim, const Side *side, const Moved *moved, const
     for_width(dim, move_tokens_of, side, moved, move, from, to);
 }
 
-/* A step of an optimizer on what a batch of pairs touches: rows of two tables, and the output layer.
- *
- * moved are the tables of either side, the layer's weight (classes, width), whose terms begin at `at`, and its bias. A
- * layer of one class gives a number; of two classes only what is between them counts. Of the different tokens (n) of each
- * side, none of them 0, pair p has number index[p]. Into found go the mean loss and how many pairs get their class, if
- * there are two. slope (pairs), sums (parts, width + 1) and slopes (n0 + n1, dim) are scratch. */
-void step_pairs(int64_t kind, float rate, float decay, const Moved *moved, const int32_t *tokens0, int64_t n0,
-                const int64_t *index0, const int32_t *tokens1, int64_t n1, const int64_t *index1, const float *labels,
-                int64_t pairs, int64_t classes, int64_t width, int64_t dim, const int64_t *at, int64_t parts, float *slope,
-                float *sums, float *slopes, double *found)
+/* A step on what a batch touches. */
+static void step_batch(const Way *way, const Moved *moved, int64_t before, Batch *batch)
 {
     enum { WEIGHT = 2, BIAS };
-    float between[4 * MOST_DIM];
+    const int64_t classes = way->classes, width = way->width, dim = way->dim, parts = way->parts, *const at = way->at;
+    const int64_t pairs = batch->pairs, *const n = batch->n;
+    float between[4 * MOST_DIM], *const sums = way->sums;
     const float *const weight = moved[WEIGHT].weight, *const bias = moved[BIAS].weight, *term[4];
     for (int64_t k = 0; k < width; k++)
         between[k] = classes == 2 ? weight[width + k] - weight[k] : weight[k];
@@ -280,10 +297,15 @@ void step_pairs(int64_t kind, float rate, float decay, const Moved *moved, const
     const Number number = {dim, term[PRODUCT], term[LEFT], term[RIGHT], term[APART],
                            classes == 2 ? bias[1] - bias[0] : *bias, classes};
     Move moves[4];
-    for (int i = 0; i < 4; i++)
-        moves[i] = (Move){kind, rate, i == BIAS ? 0 : decay, moved[i].c1, moved[i].c2};
-    const Side left = {moved[0].weight, tokens0, n0, index0, slopes},
-               right = {moved[1].weight, tokens1, n1, index1, slopes + n0 * dim};
+    for (int i = 0; i < 4; i++) {
+        const double step = (double)(moved[i].steps + before + 1);
+        moves[i] = (Move){way->kind, way->rate, i == BIAS ? 0 : way->decay, (float)(1 - pow(0.9, step)),
+                          (float)(1 - pow(0.999, step))};
+    }
+    Side sides[2];
+    for (int i = 0; i < 2; i++)
+        sides[i] = (Side){moved[i].weight, batch->tokens[i], batch->index[i], way->slopes + (i ? n[0] * dim : 0)};
+    const Side *const left = sides, *const right = sides + 1;
     memset(sums, 0, (size_t)(parts * (width + 1)) * sizeof *sums);
     double losses = 0;
     int64_t correct = 0;
@@ -296,7 +318,7 @@ void step_pairs(int64_t kind, float rate, float decay, const Moved *moved, const
             for (int i = 0; i < 4; i++)
                 d[i] = at[i] < 0 ? NULL : own + at[i];
             Sums total = {0, 0, 0, d[PRODUCT], d[LEFT], d[RIGHT], d[APART]};
-            learn_left(&number, &left, &right, &share, labels, slope, &total);
+            learn_left(&number, left, right, &share, batch->labels, way->slope, &total);
             own[width] = (float)total.bias;
             losses += total.loss;
             correct += total.correct;
@@ -304,13 +326,12 @@ void step_pairs(int64_t kind, float rate, float decay, const Moved *moved, const
 #pragma omp for schedule(static)
         for (int64_t part = 0; part < parts; part++) {
             const Share share = {part, parts, pairs};
-            learn_right(&number, &left, &right, &share, slope);
+            learn_right(&number, left, right, &share, way->slope);
         }
 #pragma omp for schedule(static)
-        for (int64_t part = 0; part < parts; part++) {
-            move_tokens(dim, &left, &moved[0], &moves[0], n0 * part / parts, n0 * (part + 1) / parts);
-            move_tokens(dim, &right, &moved[1], &moves[1], n1 * part / parts, n1 * (part + 1) / parts);
-        }
+        for (int64_t part = 0; part < parts; part++)
+            for (int i = 0; i < 2; i++)
+                move_tokens(dim, &sides[i], &moved[i], &moves[i], n[i] * part / parts, n[i] * (part + 1) / parts);
     }
     float d_layer[2 * (4 * MOST_DIM + 1)], *const d_bias = d_layer + classes * width;
     for (int64_t k = 0; k <= width; k++) {
@@ -323,6 +344,16 @@ void step_pairs(int64_t kind, float rate, float decay, const Moved *moved, const
     for (int i = WEIGHT; i <= BIAS; i++)
         move_row(&moves[i], i == BIAS ? classes : classes * width, moved[i].weight, moved[i].first, moved[i].second,
                  i == BIAS ? d_bias : d_layer);
-    found[0] = losses / (double)pairs;
-    found[1] = (double)correct;
+    batch->loss = losses / (double)pairs;
+    batch->correct = correct;
+}
+
+/* A step of an optimizer for each of `count` batches, on what it touches: rows of two tables, and the output layer.
+ *
+ * moved are the tables of either side, the layer's weight (classes, width), whose terms begin at `at`, and its bias. A
+ * layer of one class gives a number; of two classes only what is between them counts. */
+void step_pairs(const Way *way, const Moved *moved, Batch *batches, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        step_batch(way, moved, i, &batches[i]);
 }

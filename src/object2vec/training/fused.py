@@ -20,6 +20,9 @@ from object2vec.training.optimizers import RowOptimizer
 
 #: Numbers of pairs for which one more thread is worth it: it takes rows out of the caches of the others.
 WORK: Final = 2**19
+#: Batches that are given at a time, and pairs that these may have: what is around a step is done but once for all.
+TOGETHER: Final = 8
+PAIRS: Final = 2**15
 
 
 class FusedStep:
@@ -40,19 +43,27 @@ class FusedStep:
                 return cls(optimizer, at) if all(map(optimizer.at_rest, optimizer.tables)) else None
         return None
 
-    def __call__(self, batch: Batch) -> tuple[float, int] | None:
-        """Step all that a batch of P pairs touches.
+    def __call__(self, batches: Sequence[Batch]) -> list[tuple[float, int]] | None:
+        """Step all that a batch of pairs touches, one batch after the other.
 
-        Returns the mean loss, and how many pairs get their class, if there are classes; None, with nothing done, where
-        an object is no single token.
+        Returns of each the mean loss, and how many pairs get their class, if there are classes; None, with nothing
+        done, where an object is no single token.
         """
-        if not batch.single:
+        if not all(batch.single for batch in batches):
             return None
         optimizer = self._optimizer
-        moved = [kernels.Moved(weight, *optimizer.begin(weight)) for weight in self._weights]
-        tokens, (rate, decay) = [objects.values for objects in batch.objects], optimizer.settings
-        given = moved, self._shape, self._at, tokens, batch.index, batch.labels
-        return kernels.step_pairs(optimizer.kind, *given, rate=rate, decay=decay, threads=self.threads(len(batch)))
+        moved = [kernels.Moved(weight, *optimizer.begin(weight, len(batches))) for weight in self._weights]
+        given = [
+            kernels.PairBatch([side.values for side in batch.objects], batch.index, batch.labels) for batch in batches
+        ]
+        (rate, decay), threads = optimizer.settings, self.threads(max(map(len, batches)))
+        layer = self._shape, self._at
+        return kernels.step_pairs(optimizer.kind, moved, *layer, given, rate=rate, decay=decay, threads=threads)
+
+    @staticmethod
+    def together(size: int) -> int:
+        """How many batches of so many pairs are best given at a time."""
+        return max(1, min(TOGETHER, PAIRS // size))
 
     def threads(self, pairs: int) -> int:
         """How many threads a step of so many pairs is worth."""

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
+from itertools import islice, takewhile
 
 import numpy as np
 import torch
@@ -175,9 +175,8 @@ class Trainer:
         self.network.train()
         number = self.hyperparameters.epochs  # an order of its own
         with unmoved(self.optimizers):
-            for place, batch in enumerate(self.exchange.batches(train.epoch(number), stop)):
-                self._seed(number, place)
-                self._step(batch)
+            for _ in self._steps(number, self.exchange.batches(train.epoch(number), stop)):
+                pass
         for optimizer in self.optimizers:  # adagrad sums squares up over all steps
             for known in optimizer.state.values():
                 if "sum" in known:
@@ -187,15 +186,12 @@ class Trainer:
         """Train for what is left of the epoch; whether that was done, and not stopped."""
         self.network.train()
         started = time.time() - self.seconds
-        own = self.exchange.batches(self._made(train), stop)
-        for batch in self.report.batches_of(
-            self.epoch, own, train.examples, self.metrics, done=self.batch, before=self.seconds
+        steps = self._steps(self.epoch, self.exchange.batches(self._made(train), stop), done=self.batch)
+        for pairs, loss, correct in self.report.batches_of(
+            self.epoch, steps, train.examples, self.metrics, done=self.batch, before=self.seconds
         ):
-            self._seed(self.epoch, self.batch)
-            self.exchange.asking = self.checkpoints is not None and self.checkpoints.due
-            loss, correct = self._step(batch)
-            _check_finite(loss, f"epoch {self.epoch}, batch {self.batch}", self.hyperparameters)
-            self.metrics.add(loss, len(batch), correct)
+            self._check_finite(loss, self.batch)
+            self.metrics.add(loss, pairs, correct)
             self.batch += 1
             self.seconds = time.time() - started
             if self.exchange.asked:
@@ -229,7 +225,7 @@ class Trainer:
             measured["validation"] = validated.values()
             self.report.validated(self.epoch, measured["validation"])
             loss = validated.loss
-        _check_finite(loss, f"epoch {self.epoch}", self.hyperparameters)
+        self._check_finite(loss)
         if loss < self.best.loss:
             self._check_weights()
         self.best.offer(self.epoch, loss, self.judged, measured)
@@ -237,6 +233,12 @@ class Trainer:
         self.epoch, self.batch, self.seconds = self.epoch + 1, 0, 0.0
         self.metrics = Metrics(self.objective)
         return True
+
+    def _check_finite(self, loss: float, batch: int | None = None) -> None:
+        if not math.isfinite(loss):
+            where = f"epoch {self.epoch}" if batch is None else f"epoch {self.epoch}, batch {batch}"
+            rate = self.hyperparameters.learning_rate
+            raise AlgorithmError(f"The loss is {loss} in {where}: try a learning_rate below {rate}")
 
     def _check_weights(self) -> None:
         """What the epoch's last steps made of the weights no loss has shown."""
@@ -252,12 +254,25 @@ class Trainer:
             metrics = self.group.each(self.metrics.numbers)
             self.checkpoints.save(state.collect(self, metrics))
 
-    def _step(self, batch: Batch) -> tuple[float, int]:
-        """Take a step; its loss, and how many pairs of the batch got their class."""
-        done = (self._fused and self._fused(batch)) or self._step_by_gradients(batch)
-        if self.average:
-            self.average.update(self.network)
-        return done
+    def _steps(self, epoch: int, batches: Iterator[Batch], done: int = 0) -> Iterator[tuple[int, float, int]]:
+        """Take a step for each batch of an epoch of which so many are `done`.
+
+        Gives how many pairs each has, its loss, and how many of them got their class. Where one kernel takes steps, it
+        takes several at once if they are small, and weights are those after the last of these.
+        """
+        fusing = self._fused is not None and not self.average
+        at_once = FusedStep.together(self.hyperparameters.mini_batch_size) if fusing else 1
+        while some := list(islice(batches, at_once)):
+            fused = self._fused(some) if self._fused else None
+            for place, batch in enumerate(some, start=1):
+                at_rest = not fused or place == len(some)  # weights are those after this step
+                self.exchange.asking = at_rest and self.checkpoints is not None and self.checkpoints.due
+                self._seed(epoch, done)
+                loss, correct = fused[place - 1] if fused else self._step_by_gradients(batch)
+                if self.average:
+                    self.average.update(self.network)
+                done += 1
+                yield len(batch), loss, correct
 
     def _step_by_gradients(self, batch: Batch) -> tuple[float, int]:
         loss, output, labels = leave_gradients(self.network, self.objective, batch, self.exchange.share)
@@ -266,9 +281,3 @@ class Trainer:
         for optimizer in self.optimizers:
             optimizer.step()
         return total, correct
-
-
-def _check_finite(loss: float, where: str, hyperparameters: Hyperparameters) -> None:
-    if not math.isfinite(loss):
-        rate = hyperparameters.learning_rate
-        raise AlgorithmError(f"The loss is {loss} in {where}: try a learning_rate below {rate}")

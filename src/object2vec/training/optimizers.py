@@ -124,33 +124,33 @@ class RowOptimizer(Optimizer):
         """Whether the rows of a table that no look-up touched stay as they are."""
         return table.row_sparse or (self.kind != "adam" and not self.settings[1])
 
-    def begin(self, weight: Tensor) -> tuple[list[Tensor], tuple[float, float]]:
-        """Count a step of a weight; its state, and Adam's corrections for it."""
+    def begin(self, weight: Tensor, steps: int = 1) -> tuple[list[Tensor], int]:
+        """Count steps of a weight; its state, and how many steps there were before."""
         state = self.state[weight]
         if not state:
             state["step"] = 0
             for name in self.STATE[self.kind]:
                 state[name] = memory.zeros(len(weight), weight[0].numel()).view_as(weight).to(weight.device)
-        state["step"] += 1
-        return [state[name] for name in self.STATE[self.kind]], (1 - 0.9 ** state["step"], 1 - 0.999 ** state["step"])
+        state["step"] += steps
+        return [state[name] for name in self.STATE[self.kind]], state["step"] - steps
 
     def _step(self, table: TokenEmbedding, touched: Touched) -> None:
-        kept, corrections = self.begin(table.weight)
+        kept, before = self.begin(table.weight)
         if kernels.usable(table.weight):
             groups = kernels.group(touched.values, touched.origin, table.lut)
             given = self.kind, table.weight, kept, groups, touched.scale, touched.gradient
             rate, decay = self.settings
             lut = None if self.at_rest(table) else table.lut
-            kernels.step_rows(*given, rate=rate, decay=decay, corrections=corrections, lut=lut)
+            kernels.step_rows(*given, rate=rate, decay=decay, corrections=_corrections(before), lut=lut)
         else:
-            self._step_plainly(table.weight, kept, touched, corrections)
+            self._step_plainly(table.weight, kept, touched, _corrections(before))
 
     def _step_whole(self, weight: Tensor, slope: Tensor) -> None:
-        kept, corrections = self.begin(weight)
+        kept, before = self.begin(weight)
         rate, decay = self.settings
         if weight.dim() > 1:  # no bias
             slope = slope + decay * weight
-        weight -= rate * self._direction(slope, kept, corrections)
+        weight -= rate * self._direction(slope, kept, _corrections(before))
 
     def _step_plainly(
         self, weight: Tensor, kept: list[Tensor], touched: Touched, corrections: tuple[float, float]
@@ -179,6 +179,11 @@ class RowOptimizer(Optimizer):
                 mean.lerp_(slope, 0.1)
                 square.mul_(0.999).addcmul_(slope, slope, value=0.001)
                 return mean / corrections[0] / ((square / corrections[1]).sqrt() + 1e-8)
+
+
+def _corrections(before: int) -> tuple[float, float]:
+    """Adam's 1 - beta^step, of the step after so many."""
+    return 1 - 0.9 ** (before + 1), 1 - 0.999 ** (before + 1)
 
 
 def joined(touched: Sequence[Touched], gradient: Tensor | None = None) -> Touched:

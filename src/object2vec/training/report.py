@@ -11,12 +11,13 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from tqdm import tqdm
 
-from object2vec.data.batches import Batch
 from object2vec.training.objective import Metrics
+
+Item = TypeVar("Item")
 
 logger = logging.getLogger("object2vec.training")
 
@@ -69,8 +70,8 @@ class Report:
         self.latest: int | None = None  # the epoch whose metrics were printed last
 
     def batches_of(
-        self, epoch: int, batches: Iterable[Batch], examples: int, metrics: Metrics, *, done: int = 0, before: float = 0
-    ) -> Iterator[Batch]:
+        self, epoch: int, batches: Iterable[Item], examples: int, metrics: Metrics, *, done: int = 0, before: float = 0
+    ) -> Iterator[Item]:
         """Pass batches on while the bar moves, with a line each hundred; `metrics` are those of the epoch so far.
 
         So many of the epoch's batches were `done`, in so many seconds, `before`.
@@ -80,7 +81,7 @@ class Report:
         with tqdm(total=examples, initial=metrics.rows, desc=name, unit=" pairs", leave=False, disable=off) as bar:
             for number, batch in enumerate(batches, start=done + 1):
                 yield batch
-                bar.update(len(batch))
+                bar.update(metrics.rows - bar.n)
                 if number % BATCHES_A_LINE == 0:
                     self._progress(epoch, number, metrics, time.perf_counter() - started)
 
