@@ -18,6 +18,7 @@ from object2vec.training import fused
 from object2vec.training.loop import Best, Trainer, evaluate, never, scoring_batches, training_batches
 from object2vec.training.objective import Objective
 from object2vec.training.report import Report
+from object2vec.training.state import State
 from small import configured, network_of, pairs_of, weights_of
 
 CLASSES = Objective(regression=False)
@@ -274,6 +275,35 @@ def test_batches_are_made_ahead_where_a_thread_is_idle(work: int, wanted: int, m
     assert len(makers) == wanted
     for name, weight in weights[0].items():
         assert np.array_equal(weight, weights[1][name]), name
+
+
+def test_a_checkpoint_has_the_weights_after_its_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where several batches are stepped through at once: it is due at once, and waits for the last of them."""
+
+    class Checkpoints:
+        due = True
+
+        def __init__(self, made: Trainer) -> None:
+            self.made, self.weights = made, {}
+
+        def save(self, state: State) -> None:
+            self.weights[state.epoch, state.batch] = weights_of(self.made.network)
+
+    hyperparameters = configured(epochs=2, mini_batch_size=3, mlp_layers=0, token_embedding_storage_type="row_sparse")
+    kept = []
+    for at_once in (8, 1):
+        monkeypatch.setattr(fused, "TOGETHER", at_once)
+        made = trainer(hyperparameters)
+        made.checkpoints = Checkpoints(made)
+        made.fit(training_batches(pairs_of(ROWS), hyperparameters), None, never)
+        kept.append(made.checkpoints.weights)
+    count = math.ceil(len(ROWS) / 3)
+    ends = [*range(8, count, 8), count]
+    assert sorted(kept[0]) == [*((0, at) for at in ends), (1, 0), *((1, at) for at in ends), (2, 0)]
+    assert len(kept[1]) == 2 * count + 2
+    for place, weights in kept[0].items():
+        for name, weight in weights.items():
+            assert np.array_equal(weight, kept[1][place][name]), (place, name)
 
 
 def test_the_best_of_equal_epochs_is_the_first() -> None:
