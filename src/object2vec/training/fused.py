@@ -1,7 +1,7 @@
 """A step in one kernel, for networks that are two tables and an output layer, on pairs of single tokens.
 
 That is matrix factorisation, or skip-gram. A pair is so little arithmetic there that all around it is what counts: rows
-are read where they lie, and move as soon as their gradient is known.
+are read where they lie, and move there as soon as the gradients of a batch are known.
 """
 
 from __future__ import annotations
