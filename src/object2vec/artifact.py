@@ -2,6 +2,7 @@
 
 Readable without this package. `config.json` has `format_version` first and the hyperparameters under the built-in's
 names; the tensors' names are listed in the README. Nothing in it is code, and nothing is unpickled.
+Functions that need tensors import torch: a command checks `config.json` before it pays for that.
 """
 
 from __future__ import annotations
@@ -11,14 +12,10 @@ import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 import object2vec
 from object2vec.data.columns import empty
@@ -26,7 +23,12 @@ from object2vec.data.files import read_object
 from object2vec.disk import write_whole
 from object2vec.errors import AlgorithmError, ArtifactError, HyperparameterError, UserError
 from object2vec.hyperparameters import MODEL_FILES, Hyperparameters, parse
-from object2vec.model.network import Network
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from object2vec.model.network import Network
 
 FORMAT_VERSION: Final = 1
 CONFIG, WEIGHTS = MODEL_FILES
@@ -51,6 +53,8 @@ def save(
     Raises:
         AlgorithmError: they cannot be written; those from before stay.
     """
+    from safetensors.torch import save_file
+
     # The tied table belongs to both encoders and is one tensor in the file.
     named = dict(network.named_parameters()) | dict(weights or {})
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
@@ -128,10 +132,11 @@ def load(
     Raises:
         ArtifactError: see `read_config`; or the weights are missing, truncated, or not those of the configuration.
     """
+    from object2vec.model.network import network_of_shapes
+
     hyperparameters = read_config(directory)
     path = directory / WEIGHTS
-    with torch.device("meta"), _Undrawn():  # shapes only: nothing is drawn that the file replaces
-        network = Network(hyperparameters, with_head=with_head)
+    network = network_of_shapes(hyperparameters, with_head=with_head)
     try:
         with safe_open(path, framework="pt", device=str(device or "cpu")) as tensors:
             _fill(path, network, tensors)
@@ -142,6 +147,8 @@ def load(
 
 def halved(table: Tensor) -> Tensor:
     """A table of token embeddings (V, E), on the CPU, in float16; what is beyond its largest number becomes that."""
+    import torch
+
     most = torch.finfo(torch.float16).max
     half = torch.from_numpy(empty(table.numel(), np.float16)).view_as(table)
     for at in range(0, len(table), PART):
@@ -149,17 +156,10 @@ def halved(table: Tensor) -> Tensor:
     return half
 
 
-class _Undrawn(TorchFunctionMode):
-    """Leaves out the drawing of initial values, which has no effect on shapes and costs a second of imports on them."""
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if function in (Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_):
-            return args[0]
-        return function(*args, **(kwargs or {}))
-
-
 def _fill(path: Path, network: Network, tensors: Any) -> None:
     """Put the file's tensors in the place of the parameters of their names; all must be there and of the right kind."""
+    import torch
+
     parameters = dict(network.named_parameters())
     stored = {name for name in tensors.keys() if network.head is not None or not name.startswith("head.")}  # noqa: SIM118
     if stored != set(parameters):

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import torch
 
 from object2vec.data.columns import Column
 from object2vec.data.files import files_of, open_file
@@ -43,12 +42,15 @@ def read_channel(name: str, path: Path, hyperparameters: Hyperparameters, *, emp
     Raises:
         DataError: the channel has no record, a file is empty or damaged, or a line of one is no pair.
     """
+    import torch  # the caller has imported it; what only checks a channel must not wait for it
+
     files = list(files_of(path))
-    with closing(_Columns()) as columns, ThreadPoolExecutor(torch.get_num_threads()) as pool:
+    threads = torch.get_num_threads()
+    with closing(_Columns()) as columns, ThreadPoolExecutor(threads) as pool:
         reader = RecordReader(hyperparameters)
         for file in files:
             before = len(columns.labels)
-            for parts in _in_order(pool, reader, _chunks(file)):
+            for parts in _in_order(pool, reader, _chunks(file), threads):
                 columns.append(parts)
             if len(columns.labels) == before:
                 raise DataError(f"{file}: the file is empty, {WANTED} a line")
@@ -60,12 +62,14 @@ def read_channel(name: str, path: Path, hyperparameters: Hyperparameters, *, emp
         return columns.pairs()
 
 
-def _in_order(pool: ThreadPoolExecutor, reader: RecordReader, chunks: Iterator[Chunk]) -> Iterator[list[Lines]]:
+def _in_order(
+    pool: ThreadPoolExecutor, reader: RecordReader, chunks: Iterator[Chunk], threads: int
+) -> Iterator[list[Lines]]:
     """What the reader makes of each chunk, in their order, with no more of them under way than there are threads."""
     ahead: deque[Future[list[Lines]]] = deque()
     for chunk in chunks:
         ahead.append(pool.submit(reader.read, chunk))
-        if len(ahead) > torch.get_num_threads():
+        if len(ahead) > threads:
             yield ahead.popleft().result()
     while ahead:
         yield ahead.popleft().result()

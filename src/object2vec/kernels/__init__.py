@@ -10,15 +10,29 @@ import ctypes
 from collections.abc import Callable, Iterable, Sequence
 from ctypes import addressof, byref, c_double, c_float, c_int64, c_uint32, c_uint64, c_void_p
 from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor, nn
 
 from object2vec.arrays import Float32, Float64, Int32, Int64
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+
+    class _Torch:
+        """Import torch at the first use of a name: importing this module must not take seconds."""
+
+        def __getattr__(self, name: str) -> Any:
+            value = getattr(import_module("torch"), name)
+            setattr(self, name, value)
+            return value
+
+    torch = _Torch()
 
 LIBRARY = Path(__file__).with_name("kernels.so")
 KINDS = {"sgd": 0, "adagrad": 1, "adam": 2}
@@ -69,7 +83,7 @@ ACTIVATIONS = ("tanh", "relu", "linear")
 
 @cache
 def _library(kind: type[ctypes.CDLL] = ctypes.CDLL) -> ctypes.CDLL | None:
-    # torch is imported by now, and its OpenMP runtime with it: the kernels' threads are torch's.
+    import_module("torch")  # first, so that the kernels use the OpenMP runtime that torch brings
     try:
         kernels = kind(str(LIBRARY))
     except OSError:
@@ -105,7 +119,10 @@ def readable(table: Tensor) -> bool:
 
 def _call(name: str, *arguments: object) -> int:
     """Call a kernel, with tensors and arrays for pointers."""
-    given = [turn(value) if (turn := _POINTER.get(type(value))) else value for value in arguments]
+    given = [
+        address(value) if (address := _address_of(type(value))) else value  # type: ignore[arg-type]  # it is hashable
+        for value in arguments
+    ]
     result: int = getattr(_library(), name)(*given)
     return result
 
@@ -118,17 +135,16 @@ def _at(array: npt.NDArray[Any]) -> int:
 
 
 _ANY = ctypes.c_char * 0
-#: What makes a pointer of each type that is passed as one.
-_POINTER: dict[type, Callable[[Any], Any]] = {
-    np.ndarray: _at,
-    np.memmap: _at,
-    Tensor: Tensor.data_ptr,
-    nn.Parameter: Tensor.data_ptr,
-}
+
+
+@cache
+def _address_of(kind: type) -> Callable[[Any], int] | None:
+    """Return the function that gives the address of an array or a tensor of a type, None for other types."""
+    return _at if issubclass(kind, np.ndarray) else getattr(kind, "data_ptr", None)
 
 
 def _addresses(values: Iterable[Tensor | npt.NDArray[Any]]) -> ctypes.Array[c_void_p]:
-    addresses = [value.data_ptr() if isinstance(value, Tensor) else _at(value) for value in values]
+    addresses = [_at(value) if isinstance(value, np.ndarray) else value.data_ptr() for value in values]
     return (c_void_p * len(addresses))(*addresses)
 
 
@@ -331,7 +347,7 @@ class Moved(ctypes.Structure):
 
     def __init__(self, weight: Tensor, state: Sequence[Tensor], steps: int) -> None:
         """A weight, the optimizer's state, tensors like it, and how many steps it took before."""
-        first, second = [*map(Tensor.data_ptr, state), None, None][:2]
+        first, second = [*map(torch.Tensor.data_ptr, state), None, None][:2]
         super().__init__(weight.data_ptr(), first, second, steps)
 
 
@@ -393,7 +409,7 @@ def step_pairs(
     _, width, dim = shape
     tokens, pairs = max(batch.n0 + batch.n1 for batch in batches), max(batch.pairs for batch in batches)
     scratch = torch.empty(pairs), torch.empty(threads, width + 1), torch.empty(tokens, dim)
-    way = Way(KINDS[kind], rate, decay, *shape, at.data_ptr(), threads, *map(Tensor.data_ptr, scratch))
+    way = Way(KINDS[kind], rate, decay, *shape, at.data_ptr(), threads, *map(torch.Tensor.data_ptr, scratch))
     given = (PairBatch * len(batches))(*batches)
     _call("step_pairs", byref(way), (Moved * 4)(*moved), given, len(batches))
     return [(batch.loss, batch.correct) for batch in given]

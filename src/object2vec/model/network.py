@@ -6,10 +6,11 @@ Shapes: N objects of a side, P pairs, D numbers an encoding, C scores a pair.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from object2vec import kernels
 from object2vec.hyperparameters import Hyperparameters
@@ -146,3 +147,18 @@ class Network(nn.Module):
     def scores(self, output: Tensor) -> Tensor:
         """What a user sees of the output of `compare`, (P, C): probabilities in class order, or the number."""
         return output.softmax(dim=1) if self.softmax else output
+
+
+def network_of_shapes(hyperparameters: Hyperparameters, *, with_head: bool = True) -> Network:
+    """Return a network whose parameters have shapes and no values, to be given those of a file."""
+    with torch.device("meta"), _WithoutInitialValues():
+        return Network(hyperparameters, with_head=with_head)
+
+
+class _WithoutInitialValues(TorchFunctionMode):
+    """Skip drawing initial values: it has no effect on shapes, and on them costs a second of imports."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function in (Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_):
+            return args[0]
+        return function(*args, **(kwargs or {}))

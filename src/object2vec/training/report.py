@@ -11,11 +11,12 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from tqdm import tqdm
 
-from object2vec.training.objective import Metrics
+if TYPE_CHECKING:
+    from object2vec.training.objective import Metrics
 
 Item = TypeVar("Item")
 
