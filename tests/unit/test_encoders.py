@@ -10,6 +10,7 @@ import reference
 from object2vec import kernels
 from object2vec.hyperparameters import NETWORKS, Hyperparameters
 from object2vec.model.encoders import BiLSTM, HierarchicalCNN, PooledEmbedding
+from object2vec.model.segments import segment_maximum
 from object2vec.model.tokens import TokenEmbedding, Tokens
 from small import configured, gradients_of, network_of, tokens_of, weights_of
 
@@ -221,3 +222,45 @@ def test_hcnn_shows_what_is_not_a_number() -> None:
     encoder.levels[0].weight.data.fill_(torch.nan)
     with torch.inference_mode():
         assert encoder(tokens_of([1, 2, 3])).isnan().all()
+
+
+@pytest.mark.parametrize("inference", [True, False], ids=["inference", "training"])
+@pytest.mark.parametrize("with_kernels", [True, False], ids=["kernels", "torch"])
+@pytest.mark.parametrize("place", [0, 1, 4], ids=["first", "inner", "last"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"network": "pooled_embedding"},
+        {"network": "hcnn", "enc0_layers": 1},
+        {"network": "hcnn", "enc0_layers": 4},
+        {"network": "bilstm"},
+        {"network": "bilstm", "enc0_layers": 2},
+    ],
+    ids=named,
+)
+def test_nan_in_any_token_propagates_to_the_encoding(
+    changes: dict[str, object], place: int, with_kernels: bool, inference: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A NaN embedding makes the encoding NaN wherever its token is, in each form of an encoder."""
+    if not with_kernels:
+        monkeypatch.setattr(kernels, "available", lambda: False)
+    encoder = network_of(configured(**changes)).enc0
+    encoder.embedding.weight.data[8] = torch.nan
+    sequence = [1, 2, 3, 4, 5]
+    sequence[place] = 8
+    with torch.inference_mode(inference):
+        assert encoder(tokens_of([6, 7], sequence))[1].isnan().all()
+
+
+@pytest.mark.parametrize("inference", [True, False], ids=["inference", "training"])
+@pytest.mark.parametrize("with_kernels", [True, False], ids=["kernels", "torch"])
+def test_segment_maximum_propagates_nan(with_kernels: bool, inference: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the columns with a NaN are NaN, in any row of a segment, before and after larger numbers and infinity."""
+    if not with_kernels:
+        monkeypatch.setattr(kernels, "available", lambda: False)
+    nan, inf = torch.nan, torch.inf
+    x = torch.tensor([[1.0, nan, -inf, 2.0], [nan, 5.0, nan, 3.0], [inf, 9.0, inf, 1.0], [-1.0, -2.0, -3.0, -4.0]])
+    with torch.inference_mode(inference):
+        found = segment_maximum(x, torch.tensor([0, 1, 2, 3]), torch.tensor([0, 3, 3, 4]))
+    wanted = torch.tensor([[nan, nan, nan, 3.0], [0.0] * 4, [-1.0, -2.0, -3.0, -4.0]])
+    torch.testing.assert_close(found, wanted, equal_nan=True)

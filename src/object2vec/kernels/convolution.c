@@ -19,7 +19,7 @@ CLONES void gather_one(const Table *table, const int64_t *ids, int64_t n, float 
     }
 }
 
-/* ReLU of n rows of y, and the maximum of each column into highest (dim): 0 without rows. */
+/* ReLU of n rows of y, and the maximum of each column into highest (dim): 0 without rows, NaN if one is NaN. */
 CLONES void relu_maximum(int64_t n, int64_t dim, float *restrict y, float *restrict highest)
 {
     for (int64_t k = 0; k < dim; k++)
@@ -27,7 +27,7 @@ CLONES void relu_maximum(int64_t n, int64_t dim, float *restrict y, float *restr
     for (int64_t j = 0; j < n; j++, y += dim)
         for (int64_t k = 0; k < dim; k++) {
             y[k] = y[k] < 0 ? 0 : y[k];
-            highest[k] = highest[k] >= y[k] ? highest[k] : y[k]; /* so that what is not a number shows */
+            highest[k] = (y[k] > highest[k]) | (y[k] != y[k]) ? y[k] : highest[k];
         }
 }
 

@@ -12,15 +12,16 @@ CLONES void maximum_one(const float *restrict x, int64_t dim, const int64_t *row
     for (int64_t j = 1; j < n; j++) {
         const float *restrict row = x + rows[j] * dim;
         const int32_t number = (int32_t)rows[j];
-        for (int64_t k = 0; k < dim; k++) {
-            where[k] = row[k] > highest[k] ? number : where[k];
-            highest[k] = row[k] > highest[k] ? row[k] : highest[k];
+        for (int64_t k = 0; k < dim; k++) { /* no comparison with NaN is true, so a maximum of NaN stays */
+            const int larger = (row[k] > highest[k]) | (row[k] != row[k]);
+            where[k] = larger ? number : where[k];
+            highest[k] = larger ? row[k] : highest[k];
         }
     }
 }
 
 /* The maxima of n segments into highest (n, dim), and the rows that have them into where (n, dim), the first of equals;
- * 0 and -1 for a segment without rows. */
+ * 0 and -1 for a segment without rows. The maximum of a column with a NaN is NaN. */
 void segment_maximum(const float *x, int64_t dim, const int64_t *rows, const int64_t *starts, int64_t n, float *highest,
                      int32_t *where)
 {

@@ -13,6 +13,7 @@ from object2vec import kernels
 def segment_maximum(x: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
     """The maximum of each column of `x` (m, D) over the rows of N segments, (N, D); a segment without rows has 0.
 
+    The maximum is NaN if any of the rows is.
     Segment s has the rows rows[starts[s]:starts[s + 1]]; `rows` is (n,), `starts` (N + 1,), and no row is in two.
     """
     if kernels.usable(x):
