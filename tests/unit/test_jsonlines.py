@@ -276,13 +276,11 @@ def test_a_bad_number_is_named(tmp_path: Path, label: str, got: str) -> None:
     assert refused(path, NUMBERS) == f"{path}, line 2: label is {got}, wanted a finite number"
 
 
-def test_what_is_no_utf8_is_named(tmp_path: Path) -> None:
-    """Bytes that are no text, and a byte order mark, are no JSON."""
+def test_invalid_utf8_is_named(tmp_path: Path) -> None:
+    """Bytes that are not UTF-8 are no JSON."""
     path = tmp_path / "x"
     path.write_bytes(b'{"in0": [1], "in1": [2], "label": 1, "text": "\xff"}')
     assert refused(path).startswith(f"{path}, line 1: not JSON (str is not valid UTF-8")
-    path.write_bytes(b"\xef\xbb\xbf" + GOOD.encode())
-    assert refused(path).startswith(f"{path}, line 1: not JSON (UTF-8 byte order mark (BOM) is not supported")
 
 
 @pytest.mark.parametrize(
@@ -374,13 +372,11 @@ def test_a_truncated_gz_is_refused(tmp_path: Path) -> None:
     assert "Compressed file ended before the end-of-stream marker was reached" in refused(path)
 
 
-@pytest.mark.parametrize("damage", ["no gzip at all", "bytes in the middle", "check sum"])
+@pytest.mark.parametrize("damage", ["bytes in the middle", "check sum"])
 def test_a_damaged_gz_is_refused(tmp_path: Path, damage: str) -> None:
-    """A file that only says .gz, or that was damaged on the way, is refused."""
+    """A compressed file that was damaged on the way is refused."""
     packed = bytearray(gzip.compress("\n".join([GOOD] * 50).encode()))
-    if damage == "no gzip at all":
-        packed = bytearray(GOOD.encode())
-    elif damage == "check sum":
+    if damage == "check sum":
         packed[-6] ^= 0xFF
     else:
         packed[20:30] = b"\xff" * 10
