@@ -112,10 +112,8 @@ def _train(arguments: argparse.Namespace) -> None:
     with heeded(stop, signal.SIGTERM, signal.SIGINT):
         hyperparameters = _hyperparameters(arguments.hyperparameters)
 
-        from object2vec.training.job import Job, run
-        from object2vec.training.report import log_to_stdout
+        from object2vec.training.checks import Job, check_job
 
-        log_to_stdout()
         given = {name: getattr(arguments, name) for name in CHANNELS}
         job = Job(
             hyperparameters=hyperparameters,
@@ -123,6 +121,12 @@ def _train(arguments: argparse.Namespace) -> None:
             model_dir=arguments.out,
             checkpoint_dir=_checkpoint_dir(arguments),
         )
+        check_job(job)
+
+        from object2vec.training.job import run  # takes seconds to import
+        from object2vec.training.report import log_to_stdout
+
+        log_to_stdout()
         run(job, stop=stop, bar=sys.stderr.isatty())
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -55,11 +55,32 @@ def read_channel(name: str, path: Path, hyperparameters: Hyperparameters, *, emp
             if len(columns.labels) == before:
                 raise DataError(f"{file}: the file is empty, {WANTED} a line")
         if not len(columns.labels) and not empty:
-            raise DataError(f"channel {name}: not able to find any data/records in {len(files)} file(s) under {path}")
+            raise _no_records(name, path, len(files))
         if columns.cut.any():
             counts = ", ".join(f"{n} of {side}" for side, n in zip(SIDES, columns.cut, strict=True))
             logger.warning("One or more sequences have been truncated because they exceeded max_seq_len (%s)", counts)
         return columns.pairs()
+
+
+def check_first_record(name: str, path: Path, hyperparameters: Hyperparameters) -> None:
+    """Check the first record of a channel, as `read_channel` does; a channel of pipes is not read.
+
+    Raises:
+        DataError: the channel has no file, or its first record is no pair.
+    """
+    reader, files = RecordReader(hyperparameters), list(files_of(path))
+    for file in files:
+        if file.is_fifo():
+            return
+        with closing(_chunks(file)) as chunks:
+            if (chunk := next(chunks, None)) and reader.check_first(chunk):
+                return
+    if not files:
+        raise _no_records(name, path, 0)
+
+
+def _no_records(name: str, path: Path, count: int) -> DataError:
+    return DataError(f"channel {name}: not able to find any data/records in {count} file(s) under {path}")
 
 
 def _in_order(
@@ -75,7 +96,7 @@ def _in_order(
         yield ahead.popleft().result()
 
 
-def _chunks(file: Path) -> Iterator[Chunk]:
+def _chunks(file: Path) -> Generator[Chunk, None, None]:
     line, rest = 1, [b""]
     try:
         with open_file(file) as stream:

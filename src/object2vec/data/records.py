@@ -59,6 +59,18 @@ class RecordReader:
             self._check(parts[-1], rest)
         return parts
 
+    def check_first(self, chunk: Chunk) -> bool:
+        """Check the first record of a chunk, without kernels; return whether there is one.
+
+        Raises:
+            DataError: see `read`.
+        """
+        for line, text in _lines(chunk):
+            first = Chunk(chunk.file, line, text)
+            self._check(_read_any(first, self), first)
+            return True
+        return False
+
     def _check(self, lines: Lines, chunk: Chunk) -> None:
         for side in (0, 1):
             tokens = lines.values[side]

@@ -112,7 +112,8 @@ def take_part(
         AlgorithmError: training failed, here or in another process of the job.
     """
     from object2vec.sagemaker import hosts
-    from object2vec.training.job import Job, run
+    from object2vec.training.checks import Job
+    from object2vec.training.job import run
 
     directories = Directories.of()
     environment = TrainingEnvironment.read(directories)

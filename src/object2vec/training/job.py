@@ -6,8 +6,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Container, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +24,7 @@ from object2vec.model.network import Network
 from object2vec.model.pretrained import load_pretrained
 from object2vec.training import state, warm_start
 from object2vec.training.checkpoints import Checkpoints
+from object2vec.training.checks import Job, auxiliary_files
 from object2vec.training.distributed import ALONE, Group
 from object2vec.training.loop import Trainer, evaluate, scoring_batches, training_batches
 from object2vec.training.needs import check_memory, explained
@@ -34,26 +34,6 @@ from object2vec.training.stopping import Stop
 logger = logging.getLogger(__name__)
 
 CONTENT_TYPE: Final = "application/jsonlines"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What to train on and where to put the model.
-
-    `channels` maps train, validation, test and auxiliary to files or folders; only train must be there. A channel
-    called model has a model to go on from, packed or not.
-    `content_types` holds those that the platform names; a channel without one is JSON Lines. Of the channels in
-    `sharded` each host has a part of its own, which may be nothing; the others are the same on each host. With a
-    `checkpoint_dir`, that of the first rank, the job goes on from the newest checkpoint in it, and writes new ones.
-    """
-
-    hyperparameters: Mapping[str, object]
-    channels: Mapping[str, Path]
-    model_dir: Path
-    content_types: Mapping[str, str] = field(default_factory=dict)
-    sharded: Container[str] = ()
-    host: str = "algo-1"
-    checkpoint_dir: Path | None = None
 
 
 @explained
@@ -71,7 +51,7 @@ def run(job: Job, *, group: Group = ALONE, stop: Stop | None = None, bar: bool =
     memory.keep_freed()
     hyperparameters = _configure(job)
     report = Report(host=job.host, epochs=hyperparameters.epochs, bar=bar, silent=not group.leads)
-    files = _auxiliary_files(job, hyperparameters)
+    files = auxiliary_files(job, hyperparameters)
     check_memory(hyperparameters, group.device)
     if group.leads:
         artifact.check(job.model_dir)
@@ -301,23 +281,3 @@ class Writer:
             vocabularies=vocabularies,
             weights=best.weights,
         )
-
-
-def _auxiliary_files(job: Job, hyperparameters: Hyperparameters) -> dict[str, Path]:
-    """The files of the auxiliary channel that the configuration names; one that is not there is known at once.
-
-    Raises:
-        DataError: there is no such file, or no such channel.
-    """
-    names = {name for e in hyperparameters.encoders for name in (e.pretrained_embedding_file, e.vocab_file) if name}
-    return {name: _auxiliary(job, name) for name in sorted(names)}
-
-
-def _auxiliary(job: Job, name: str) -> Path:
-    if "auxiliary" not in job.channels:
-        raise DataError(f"There is no auxiliary channel, wanted one with the file {name}")
-    path = job.channels["auxiliary"] / name
-    if not path.is_file():
-        there = ", ".join(sorted(p.name for p in job.channels["auxiliary"].glob("*"))) or "nothing"
-        raise DataError(f"{path}: no such file; the auxiliary channel has {there}")
-    return path

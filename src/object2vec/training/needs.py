@@ -16,7 +16,7 @@ from object2vec.hyperparameters import Hyperparameters, parse
 from object2vec.model.network import Network
 
 if TYPE_CHECKING:
-    from object2vec.training.job import Job
+    from object2vec.training.checks import Job
 
 #: Numbers that an optimizer keeps for each weight, beside its gradient.
 KEPT: Final = {"sgd": 0, "adagrad": 1, "rmsprop": 1, "adam": 2, "adadelta": 2}
