@@ -73,7 +73,7 @@ CHANNELS: Final = {
     "validation": "pairs that decide which epoch is best and when to stop",
     "test": "pairs that the best model is scored on at the end",
     "auxiliary": "folder with pretrained embeddings and vocabularies",
-    "model": "model to go on from: the directory that an earlier `train` wrote, or it packed as a .tar.gz",
+    "model": "model to go on from: the directory that an earlier `train` wrote, or a .tar.gz of it",
 }
 
 
@@ -310,7 +310,8 @@ def _describe(arguments: argparse.Namespace) -> None:
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="model directory that `train` wrote")
+    text = "model directory that `train` wrote, a folder that holds it, or a .tar.gz of it"
+    parser.add_argument("--model", type=Path, required=True, metavar="PATH", help=text)
     parser.add_argument(
         "--mode", choices=MODES, help="what a pair is answered with: its scores (default), or embeddings"
     )

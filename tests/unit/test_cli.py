@@ -328,7 +328,10 @@ def test_predict_that_fails_leaves_what_was_there(
         (["--output", "/no/such/folder/file"], "--output /no/such/folder/file: No such file or directory"),
         (["--content-type", "text/csv"], "Content-Type 'text/csv' is not supported"),
         (["--accept", "text/csv"], "Accept 'text/csv' allows no reply that can be sent"),
-        (["--model", "/no/such/model"], "/no/such/model/config.json: No such file or directory"),
+        (
+            ["--model", "/no/such/model"],
+            "/no/such/model: No such file or directory, wanted a directory",
+        ),
     ],
 )
 def test_predict_refuses(

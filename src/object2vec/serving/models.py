@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from object2vec.artifact import WEIGHTS
+from object2vec.archive import WEIGHTS, find_model
 from object2vec.errors import (
     ModelExistsError,
     ModelNotFoundError,
@@ -208,7 +208,8 @@ class Models:
         return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
 
     def _size(self, path: Path) -> int:
-        file = path / WEIGHTS
+        found = find_model(path)
+        file = found / WEIGHTS if found.is_dir() else found
         weights = file.stat().st_size if file.is_file() else 0
         return weights + self.workers * (OVERHEAD + min(2 * weights, KEPT))  # what is kept: the head, and of the tables
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from object2vec import artifact
+from object2vec.archive import extracted
 from object2vec.arrays import Float32, Int32, Int64
 from object2vec.data.sequences import Sequences
 from object2vec.errors import RequestError
@@ -61,13 +62,16 @@ class Predictor:
     def load(
         cls, directory: str | Path, *, mode: Mode = "classification", device: str | torch.device | None = None
     ) -> Predictor:
-        """Open a model directory, on the GPU if there is one and no other `device` is named.
+        """Open a model: its directory, a folder that holds it, or an archive of it, as `archive.find_model` finds them.
+
+        The model goes to the GPU if there is one and no other `device` is named.
 
         Raises:
-            ArtifactError: the directory holds no model, a damaged one, or one of a newer format.
+            ArtifactError: there is no model, a damaged one, or one of a newer format.
         """
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        hyperparameters, network = artifact.load(Path(directory), with_head=mode != "embedding", device=device)
+        with extracted(Path(directory)) as found:
+            hyperparameters, network = artifact.load(found, with_head=mode != "embedding", device=device)
         return cls(network, hyperparameters, directory=Path(directory), mode=mode)
 
     def encode(self, tokens: Iterable[Sequence[int]], side: Side) -> Float32:
@@ -131,7 +135,8 @@ class Predictor:
         """Load the head that was left out."""
         with self._lock:
             if self.network.head is None:
-                _, whole = artifact.load(self._directory)  # the encoders of this one are mapped, and never read
+                with extracted(self._directory) as found:
+                    _, whole = artifact.load(found)  # the encoders of this one are mapped, and never read
                 if whole.head is not None:
                     self.network.head = whole.head.eval().to(self.network.device)
                 self._lookup = Lookup.of(self.network, self.hyperparameters.mlp_activation)

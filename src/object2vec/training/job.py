@@ -13,6 +13,7 @@ from typing import Final
 import torch
 
 from object2vec import artifact, memory
+from object2vec.archive import find_model
 from object2vec.data.batches import Batches
 from object2vec.data.jsonlines import read_channel
 from object2vec.data.sequences import Pairs
@@ -141,7 +142,7 @@ def _checkpoints(
     if group.leads:
         there = dict(files)
         if "model" in job.channels:
-            model = warm_start.locate(job.channels["model"])
+            model = find_model(job.channels["model"])
             there["channel model"] = model / artifact.WEIGHTS if model.is_dir() else model
         facts |= {name: f"a file of checksum {checksum(path)}" for name, path in there.items() if path.is_file()}
     checkpoints.identify(facts | {"number of processes": group.size})

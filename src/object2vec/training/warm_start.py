@@ -1,28 +1,16 @@
-"""A model to go on from: found, unpacked, held against the configuration, and taken over."""
+"""Incremental training: load the weights of an earlier model, if its configuration fits."""
 
 from __future__ import annotations
 
-import gzip
-import shutil
-import tarfile
-import tempfile
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from pathlib import Path
 
 import torch
 
 from object2vec import artifact
-from object2vec.artifact import CONFIG, WEIGHTS
+from object2vec.archive import extracted
 from object2vec.errors import ArtifactError
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
-
-PACKED: Final = "model.tar.gz"
-#: Bytes that an archive may hold beside the weights: the tar's own, config.json, vocabularies.
-BESIDE: Final = 2**30
 
 
 def go_on(path: Path, network: Network, hyperparameters: Hyperparameters) -> int:
@@ -34,7 +22,7 @@ def go_on(path: Path, network: Network, hyperparameters: Hyperparameters) -> int
         ArtifactError: there is no model, or one whose hyperparameters do not go with these; all of them are named.
     """
     bytes_ = sum(4 * parameter.numel() for parameter in network.parameters())
-    with opened(path, bytes_) as directory:
+    with extracted(path, bytes_) as directory:
         theirs, model = artifact.load(directory)
         if faults := differences(theirs, hyperparameters):
             wanted = "wanted the same, or a vocabulary that grows"
@@ -44,74 +32,6 @@ def go_on(path: Path, network: Network, hyperparameters: Hyperparameters) -> int
             for name, parameter in network.named_parameters():
                 parameter[: len(weights[name])] = weights[name]
         return artifact.read_epochs(directory)
-
-
-def locate(path: Path) -> Path:
-    """The model at `path`: the archive that it is or that lies in it, or else itself, a directory."""
-    return path / PACKED if (path / PACKED).is_file() and not (path / CONFIG).exists() else path
-
-
-@contextmanager
-def opened(path: Path, most: int) -> Iterator[Path]:
-    """Within, the model at `path` as a directory; where it is packed, its weights may have `most` bytes.
-
-    Raises:
-        ArtifactError: see `unpack`.
-    """
-    path = locate(path)
-    if path.is_dir():
-        yield path
-    else:
-        with tempfile.TemporaryDirectory(prefix="object2vec-") as directory:
-            unpack(path, Path(directory), most)
-            yield Path(directory)
-
-
-def unpack(archive: Path, directory: Path, most: int) -> None:
-    """Take the files of a model out of a .tar.gz, and nothing else; no name in it decides where anything is written.
-
-    Raises:
-        ArtifactError: it is missing or damaged; or it has what no model has: links and devices, names that lead out of
-            it, more bytes than a model of this size.
-    """
-    try:
-        with gzip.open(archive) as stream, _members(stream, most + BESIDE) as members:
-            for member in members:
-                members.members.clear()  # which else grow with what is read
-                name = PurePosixPath(member.name)
-                if not (member.isfile() or member.isdir()) or member.issparse() or {"/", ".."} & set(name.parts):
-                    raise ArtifactError(f"{archive}: {member.name!r} is no file of a model, wanted {CONFIG}, {WEIGHTS}")
-                if str(name) in (CONFIG, WEIGHTS) and (source := members.extractfile(member)):
-                    with source, (directory / name).open("wb") as target:
-                        shutil.copyfileobj(source, target, 2**20)
-    except _TooLarge:
-        raise ArtifactError(f"{archive}: unpacks to more than a model of this job has ({most} bytes)") from None
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-        raise ArtifactError(f"{archive}: cannot be unpacked ({error}), wanted a {PACKED} that training made") from error
-
-
-def _members(stream: Any, most: int) -> Any:
-    bounded: Any = _Bounded(stream, most)
-    return tarfile.open(fileobj=bounded, mode="r|")
-
-
-class _TooLarge(Exception):  # noqa: N818 -- never leaves this module
-    pass
-
-
-class _Bounded:
-    """A stream that ends with an exception past so many bytes: what unpacks to any size is not unpacked."""
-
-    def __init__(self, stream: Any, left: int) -> None:
-        self.stream = stream
-        self.left = left
-
-    def read(self, size: int) -> bytes:
-        block: bytes = self.stream.read(size)
-        self.left -= len(block)
-        if self.left < 0:
-            raise _TooLarge
-        return block
 
 
 def differences(theirs: Hyperparameters, ours: Hyperparameters) -> list[str]:

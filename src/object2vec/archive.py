@@ -1,0 +1,229 @@
+"""Find a model in folders and archives, and extract it. Imports nothing slow.
+
+A model is a directory with `config.json` and `model.safetensors`. An archive of one is a .tar.gz or .tar file in which
+both are at the top or together in a folder.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, Final, TypeVar
+
+from object2vec.errors import ArtifactError, shortened
+from object2vec.hyperparameters import MODEL_FILES
+
+_Path = TypeVar("_Path", Path, PurePosixPath)
+
+CONFIG, WEIGHTS = MODEL_FILES
+#: The archive that the platform makes of a model directory.
+MODEL_ARCHIVE: Final = "model.tar.gz"
+WANTED: Final = f"wanted a directory with {CONFIG} and {WEIGHTS}, or a .tar.gz of one"
+ARCHIVE_SUFFIXES: Final = (".tar.gz", ".tgz", ".tar", ".zip")
+#: How far below a folder a model is looked for, and how many files and folders are looked at.
+MAX_DEPTH: Final = 3
+MAX_ENTRIES: Final = 10_000
+#: Bytes of the largest weights that the ranges of the hyperparameters allow, and more.
+MAX_WEIGHTS_BYTES: Final = 2**35
+#: Bytes that an archive may hold in addition to the weights: its own headers, config.json, vocabularies.
+EXTRA_BYTES: Final = 2**30
+#: The first bytes of compressed files that are named and not read.
+OTHER_FORMATS: Final = {
+    b"PK\x03\x04": "a zip archive",
+    b"BZh": "compressed with bzip2",
+    b"\xfd7zXZ\0": "compressed with xz",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+}
+
+
+def find_model(path: Path) -> Path:
+    """Return the model directory or the archive that `path` is, or the only one in the folders below it.
+
+    The nearest level counts. A model directory or a `model.tar.gz` comes before archives of other names.
+
+    Raises:
+        ArtifactError: there is none, or there are several; the sentence says where it was looked for.
+    """
+    if path.is_file():
+        return path.parent if path.name in MODEL_FILES else path
+    if not path.is_dir():
+        raise ArtifactError(f"{path}: No such file or directory, {WANTED}")
+    if _is_model(path):
+        return path
+    folders: list[Path] = []
+    archives: list[Path] = []
+    for level in _levels(path):
+        folders += level
+        files = [file for folder in level for file in _entries(folder) if file.is_file()]
+        found = [folder for folder in level if _is_model(folder)]
+        found += [file for file in files if file.name == MODEL_ARCHIVE]
+        if found:
+            return _only(path, found, [str(each.relative_to(path)) for each in found])
+        if not archives:
+            archives = [file for file in files if _is_archive(file)]
+    if archives:
+        return _only(path, archives, [str(each.relative_to(path)) for each in archives])
+    for folder in folders:  # an incomplete model: loading it says what is missing
+        if any((folder / name).is_file() for name in MODEL_FILES):
+            return folder
+    below = [str(folder.relative_to(path)) for folder in folders[1:]]
+    looked = f"it and in {_listed(below)} below it" if below else "it, and it has no folders"
+    raise ArtifactError(f"{path}: no model, {WANTED}; looked in {looked}")
+
+
+@contextmanager
+def extracted(path: Path, max_bytes: int | None = None) -> Iterator[Path]:
+    """Yield the model at `path` as a directory; an archive is extracted to a temporary one, removed at the end.
+
+    Weights in an archive may have at most `max_bytes`.
+
+    Raises:
+        ArtifactError: see `find_model` and `extract`.
+    """
+    path = find_model(path)
+    if path.is_dir():
+        yield path
+    else:
+        with tempfile.TemporaryDirectory(prefix="object2vec-") as directory:
+            yield extract(path, Path(directory), max_bytes)
+
+
+def extract(archive: Path, directory: Path, max_bytes: int | None = None) -> Path:
+    """Extract the two files of a model into a new folder of `directory`, and return that folder.
+
+    No name in the archive decides where anything is written. Weights may have at most `max_bytes`, by default as much
+    as fits the disk.
+
+    Raises:
+        ArtifactError: the archive is missing or damaged, or holds no model or several; or it holds what no model has:
+            links and devices, names that lead out of it, more bytes than allowed.
+    """
+    if max_bytes is None:
+        max_bytes = min(MAX_WEIGHTS_BYTES, shutil.disk_usage(directory).free)
+    folders: dict[PurePosixPath, Path] = {}
+    names: list[str] = []
+    try:
+        with _open(archive) as stream, _members(stream, max_bytes + EXTRA_BYTES) as members:
+            for member in members:
+                members.members.clear()  # or they would add up
+                name = PurePosixPath(member.name)
+                if not (member.isfile() or member.isdir()) or member.issparse() or {"/", ".."} & set(name.parts):
+                    raise ArtifactError(f"{archive}: {member.name!r} is no file of a model, wanted {CONFIG}, {WEIGHTS}")
+                names += [str(name)] if member.isfile() and len(names) < MAX_ENTRIES else []
+                if name.name not in MODEL_FILES or len(name.parts) > MAX_DEPTH + 1 or not member.isfile():
+                    continue
+                if member.size > max_bytes + EXTRA_BYTES:
+                    raise _TooLarge
+                folder = folders.setdefault(name.parent, directory / str(len(folders)))
+                folder.mkdir(exist_ok=True)
+                with members.extractfile(member) as source, (folder / name.name).open("wb") as target:
+                    shutil.copyfileobj(source, target, 2**20)
+    except _TooLarge:
+        raise ArtifactError(f"{archive}: unpacks to more than is allowed here ({max_bytes} bytes)") from None
+    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+        wanted = "" if isinstance(error, OSError) and error.errno else ", wanted the .tar.gz of a model"
+        raise ArtifactError(f"{archive}: cannot be unpacked ({error}){wanted}") from error
+    depth = min((len(inside.parts) for inside, folder in folders.items() if _is_model(folder)), default=-1)
+    found = [inside for inside, folder in folders.items() if len(inside.parts) == depth and _is_model(folder)]
+    if not found:
+        raise ArtifactError(
+            f"{archive}: no model in it, wanted {CONFIG} and {WEIGHTS} at its top or in one folder; "
+            f"it holds {_listed(names) if names else 'no file'}"
+        )
+    return folders[_only(archive, found, list(map(str, found)))]
+
+
+def _is_model(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in MODEL_FILES)
+
+
+def _is_archive(file: Path) -> bool:
+    """Whether a file is a tar, compressed or not, or is named like an archive."""
+    if file.name.lower().endswith(ARCHIVE_SUFFIXES):
+        return True
+    try:
+        with _open(file) as stream:
+            tarfile.TarInfo.frombuf(stream.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
+    except (OSError, EOFError, zlib.error, tarfile.TarError, ArtifactError):
+        return False
+    return True
+
+
+def _levels(path: Path) -> Iterator[list[Path]]:
+    """The folder, then its folders, then theirs."""
+    level, left = [path], MAX_ENTRIES
+    for _ in range(MAX_DEPTH + 1):
+        yield level
+        entries = [entry for folder in level for entry in _entries(folder)][:left]
+        left -= len(entries)
+        level = [entry for entry in entries if entry.is_dir()]
+        if not level:
+            return
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What is in a folder, by name, without hidden files and markers such as `_SUCCESS` and `__MACOSX`."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for _, entry in zip(range(MAX_ENTRIES), entries, strict=False)]
+    except OSError:
+        return []
+    return [folder / name for name in sorted(names) if not name.startswith((".", "_"))]
+
+
+def _only(path: Path, found: Sequence[_Path], names: Sequence[str]) -> _Path:
+    if len(found) > 1:
+        raise ArtifactError(f"{path}: several models ({_listed(names)}), wanted one: name it")
+    return found[0]
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    shown = ", ".join(shortened(name) for name in names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def _open(archive: Path) -> IO[bytes]:
+    """The bytes of a tar, decompressed if its first bytes are gzip's."""
+    stream = archive.open("rb")
+    start = stream.read(8)
+    stream.seek(0)
+    if start[:2] == b"\x1f\x8b":
+        stream.close()
+        return gzip.open(archive)  # type: ignore[return-value]
+    for magic, what in OTHER_FORMATS.items():
+        if start.startswith(magic):
+            stream.close()
+            raise ArtifactError(f"{archive}: {what}, wanted a .tar.gz or a .tar")
+    return stream
+
+
+def _members(stream: Any, max_bytes: int) -> Any:
+    bounded: Any = _Bounded(stream, max_bytes)
+    return tarfile.open(fileobj=bounded, mode="r|")
+
+
+class _TooLarge(Exception):  # noqa: N818 -- never leaves this module
+    pass
+
+
+class _Bounded:
+    """A stream that raises once more than `left` bytes have been read, so that a bomb does not fill the disk."""
+
+    def __init__(self, stream: Any, left: int) -> None:
+        self.stream = stream
+        self.left = left
+
+    def read(self, size: int) -> bytes:
+        block: bytes = self.stream.read(size)
+        self.left -= len(block)
+        if self.left < 0:
+            raise _TooLarge
+        return block
