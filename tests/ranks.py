@@ -220,6 +220,30 @@ def fail(group: Group, folder: Path) -> None:
     group.wait()
 
 
+def run_out_of_memory_on_rank_0(group: Group, folder: Path) -> None:
+    """Run a job in which the first rank has no memory left in the third epoch."""
+    _run_out_of_memory(group, folder, 0)
+
+
+def run_out_of_memory_on_rank_1(group: Group, folder: Path) -> None:
+    """Run a job in which the second rank has no memory left in the third epoch."""
+    _run_out_of_memory(group, folder, 1)
+
+
+def _run_out_of_memory(group: Group, folder: Path, rank: int) -> None:
+    if group.rank == rank:
+        step = Trainer._step_by_gradients
+
+        def fail(trainer: Trainer, batch: Batch) -> tuple[float, int]:
+            if trainer.epoch == 2:
+                raise MemoryError("no room")
+            return step(trainer, batch)
+
+        Trainer._step_by_gradients = fail  # type: ignore[method-assign]
+    channels = {"train": write_pairs(folder / f"train-{group.rank}", rows_of(20))}
+    run(Job(hyperparameters=SMALL | {"epochs": 5}, channels=channels, model_dir=folder / "model"), group=group)
+
+
 def be_rank(work: Callable[[Group, Path], None], place: Place, folder: Path) -> None:
     try:
         with connected(place) as group:

@@ -229,6 +229,25 @@ def test_warming_up_moves_no_weight() -> None:
         assert bool(sums) == (values["optimizer"] == "adagrad")
 
 
+@pytest.mark.parametrize("values", [{}, {"mlp_layers": 0, "token_embedding_storage_type": "row_sparse"}])
+def test_an_error_while_warming_up_leaves_the_learning_rate(values: dict[str, object]) -> None:
+    """Whoever goes on with the optimizers then has the configured rate, also after an interrupt."""
+    hyperparameters = configured(mini_batch_size=8, **values)
+    made = trainer(hyperparameters)
+    asked = 0
+
+    def interrupt() -> bool:
+        nonlocal asked
+        asked += 1
+        if asked > 3:
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        made.warm_up(training_batches(pairs_of(ROWS), hyperparameters), interrupt)
+    assert all(group["lr"] == 0.0004 for optimizer in made.optimizers for group in optimizer.param_groups)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -184,4 +184,5 @@ def _report(error: BaseException) -> None:
 def _sentence(error: BaseException) -> str:
     if isinstance(error, Object2VecError):
         return f"{error.family}: {error}"
-    return f"AlgorithmError: {type(error).__name__}: {printable(str(error))}"
+    notes = getattr(error, "__notes__", ())
+    return "; ".join([f"AlgorithmError: {type(error).__name__}: {printable(str(error))}", *map(printable, notes)])

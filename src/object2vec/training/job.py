@@ -7,10 +7,12 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import torch
+from torch import Tensor
 
 from object2vec import artifact, memory
 from object2vec.archive import find_model
@@ -27,7 +29,7 @@ from object2vec.training import state, warm_start
 from object2vec.training.checkpoints import Checkpoints
 from object2vec.training.checks import Job, auxiliary_files
 from object2vec.training.distributed import ALONE, Group
-from object2vec.training.loop import Trainer, evaluate, scoring_batches, training_batches
+from object2vec.training.loop import Trainer, buffer_for, evaluate, is_finite, scoring_batches, training_batches
 from object2vec.training.needs import check_memory, explained
 from object2vec.training.report import Report
 from object2vec.training.stopping import Stop
@@ -77,15 +79,32 @@ def run(job: Job, *, group: Group = ALONE, stop: Stop | None = None, bar: bool =
             report.tested(evaluate(network, test, trainer.objective, group), test.size)
         clock.lap("model.score.time")
         group.wait()  # the platform may end all hosts when the first one has ended
-    except AlgorithmError as error:
-        stopped = stop() and group.lost  # like the others, some of whom had no time to wait for this rank
-        if not stopped and trainer.best.epoch is None:
-            raise
-        writer.write()
-        if not stopped:
-            kept = f"the model of epoch {trainer.best.epoch}, the best so far, is in {job.model_dir}"
-            raise AlgorithmError(f"{error}; {kept}") from error
+    except BaseException as error:
+        if not (isinstance(error, AlgorithmError) and group.lost and stop()):
+            _raise_with_best(error, writer)
+        writer.write()  # another rank was stopped first, and had no time to wait for this one
     report.finished(clock.started, clock.laps | {"totaltime": clock.since_start})
+
+
+def _raise_with_best(error: BaseException, writer: Writer) -> NoReturn:
+    """Write the best model so far, if there is one, and raise `error` with a sentence that says so."""
+    best = writer.trainer.best
+    if best.epoch is None or not writer.trainer.group.leads:
+        raise error
+    what = f"the model of epoch {best.epoch}, the best so far,"
+    try:
+        writer.write()
+        kept = f"{what} is in {writer.job.model_dir}"
+    except Exception as failure:
+        if str(failure) == str(error):  # writing it is what failed
+            raise error from None
+        kept = f"{what} could not be written ({failure})"
+    if isinstance(error, AlgorithmError):
+        raise AlgorithmError(f"{error}; {kept}") from error
+    error.add_note(kept)
+    with suppress(OSError):  # standard output may be what failed
+        logger.error(f"Training failed; {kept}")
+    raise error
 
 
 def _as_written(network: Network, hyperparameters: Hyperparameters) -> Network:
@@ -248,7 +267,12 @@ def _make_network(files: Mapping[str, Path], hyperparameters: Hyperparameters) -
 
 
 class Writer:
-    """Writes a job's model: the best epoch's, or before one has ended that of the moment. Once, on one rank only."""
+    """Writes a job's model: the best epoch's, or before one has ended the current weights. Once, on one rank only.
+
+    `write` may be called from another thread while a step runs. The best epoch's model is always one whole epoch.
+    Before an epoch has ended, the weights are copied while the step may change them. The model then loads, and each
+    number in it is finite, but some weights may be from before the step and some from after it.
+    """
 
     def __init__(self, job: Job, files: Mapping[str, Path], trainer: Trainer) -> None:
         self.job = job
@@ -264,7 +288,12 @@ class Writer:
             self._written = True
 
     def _write(self) -> None:
-        logger.info(f"Serializing model to {self.job.model_dir}")
+        with suppress(OSError):  # standard output may be a closed pipe or on a full disk
+            logger.info(f"Serializing model to {self.job.model_dir}")
+        with self.trainer.best.lock:
+            self._save()
+
+    def _save(self) -> None:
         best, hyperparameters = self.trainer.best, self.trainer.hyperparameters
         loss = None if best.epoch is None else best.loss  # JSON has no infinity
         training = {
@@ -280,5 +309,17 @@ class Writer:
             hyperparameters,
             training=training,
             vocabularies=vocabularies,
-            weights=best.weights,
+            weights=self._current_weights() if best.epoch is None else best.weights,
         )
+
+    def _current_weights(self) -> dict[str, Tensor]:
+        """Return a copy of the weights as they are.
+
+        Raises:
+            AlgorithmError: one of them is not finite.
+        """
+        copies = {name: buffer_for(weight).copy_(weight) for name, weight in self.trainer.network.moving.items()}
+        for name, weight in copies.items():
+            if not is_finite(weight):
+                raise AlgorithmError(f"No model is written: {name} is not finite, and no epoch has ended")
+        return copies

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,29 +40,55 @@ SCORING_TOKENS = 32_768
 
 @dataclass(slots=True, kw_only=True)
 class Best:
-    """The best epoch so far, its weights, and its metrics by channel; before the first epoch ends, none."""
+    """The best epoch so far, its weights, and its metrics by channel; before the first epoch ends, none.
+
+    A thread that holds `lock` sees all of one epoch, and this stays so until it releases the lock. While weights are
+    copied, `weights` are those of the network that is the source: no step changes it before the copy is complete. A
+    second buffer would do the same for twice the space, which a large table does not have. A lock around the copy
+    would make a forced exit wait, and an exception in the copy would leave a mix of two epochs.
+    """
 
     epoch: int | None = None
     loss: float = math.inf
-    weights: dict[str, Tensor] = field(default_factory=dict)
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    _buffers: dict[str, Tensor] = field(default_factory=dict)
+    _source: Network | None = None
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """The weights of the best epoch by name, without frozen ones."""
+        return self._source.moving if self._source else self._buffers
 
     def offer(self, epoch: int, loss: float, network: Network, metrics: Mapping[str, Mapping[str, float]]) -> None:
         """Keep the network's weights, which were measured to have these metrics, if `loss` is the least so far."""
         if loss < self.loss:
-            self.epoch, self.loss, self.metrics = epoch, loss, metrics
+            with self.lock:
+                self.epoch, self.loss, self.metrics, self._source = epoch, loss, metrics, network
             for name, parameter in network.moving.items():
                 self.kept(name, parameter).copy_(parameter)
+            with self.lock:
+                self._source = None
 
     def kept(self, name: str, parameter: Tensor) -> Tensor:
-        """Where a parameter is kept: a large one on disk, as memory has no room for it twice."""
-        if name not in self.weights:
-            self.weights[name] = torch.from_numpy(empty(parameter.numel(), np.float32)).view_as(parameter)
-        return self.weights[name]
+        """Return the buffer of a parameter: a large one is on disk, as memory has no room for it twice."""
+        if name not in self._buffers:
+            self._buffers[name] = buffer_for(parameter)
+        return self._buffers[name]
 
     def restore(self, network: Network) -> None:
         """Give the network the best epoch's weights; where no epoch has ended it keeps those it has."""
         network.load_state_dict(self.weights, strict=False)
+
+
+def buffer_for(parameter: Tensor) -> Tensor:
+    """Return an array of a parameter's shape on the CPU; a large one is on disk."""
+    return torch.from_numpy(empty(parameter.numel(), np.float32)).view_as(parameter)
+
+
+def is_finite(weight: Tensor) -> bool:
+    """Return whether a weight holds neither NaN nor infinity."""
+    return not weight.numel() or all(math.isfinite(end) for end in torch.aminmax(weight))
 
 
 def never() -> bool:
@@ -243,7 +270,7 @@ class Trainer:
     def _check_weights(self) -> None:
         """What the epoch's last steps made of the weights no loss has shown."""
         for name, weight in self.judged.moving.items():
-            if weight.numel() and not all(math.isfinite(end) for end in torch.aminmax(weight)):
+            if not is_finite(weight):
                 rate = self.hyperparameters.learning_rate
                 what = f"{name} is no longer finite after epoch {self.epoch}, batch {self.batch - 1}"
                 raise AlgorithmError(f"{what}: try a learning_rate below {rate}")

@@ -45,7 +45,8 @@ def explained(run: F) -> F:
             if not _is_lack_of_memory(error):
                 raise
             what = str(error).partition("\n")[0]
-            raise _lack_of_memory(what, parse(job.hyperparameters).hyperparameters) from error
+            lack = _lack_of_memory(what, parse(job.hyperparameters).hyperparameters)
+            raise AlgorithmError("; ".join([str(lack), *getattr(error, "__notes__", ())])) from error
 
     return cast(F, explaining)
 

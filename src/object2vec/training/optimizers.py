@@ -72,9 +72,11 @@ def unmoved(optimizers: Sequence[Optimizer]) -> Iterator[None]:
     rates = [group["lr"] for group in groups]
     for group in groups:
         group["lr"] = 0.0
-    yield
-    for group, rate in zip(groups, rates, strict=True):
-        group["lr"] = rate
+    try:
+        yield
+    finally:
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate
 
 
 class RowOptimizer(Optimizer):

@@ -1,0 +1,310 @@
+"""The best model so far is written whole, whatever ends a job after its first epoch."""
+
+from __future__ import annotations
+
+import errno
+import json
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import object2vec
+from object2vec import cli
+from object2vec.data.batches import Batch
+from object2vec.errors import AlgorithmError
+from object2vec.sagemaker.training import _sentence
+from object2vec.training import loop
+from object2vec.training.checkpoints import Checkpoints
+from object2vec.training.job import Job, run
+from object2vec.training.loop import Best, Trainer
+from object2vec.training.stopping import Stop
+from ranks import Ranks, run_out_of_memory_on_rank_0, run_out_of_memory_on_rank_1
+from small import SMALL, weights_of, write_pairs
+
+ROWS = [([user], [item], float(user % 2 == item % 2)) for user in range(1, 9) for item in range(1, 9)]
+VALUES = SMALL | {"mini_batch_size": 8, "epochs": 5, "learning_rate": 0.02, "early_stopping_patience": 5}
+#: How each error reads once the job has ended.
+ERRORS = {
+    "memory": (MemoryError("no room"), AlgorithmError, r"Out of memory \(no room\): .* would help; "),
+    "gpu memory": (torch.OutOfMemoryError("CUDA out of memory"), AlgorithmError, r"Out of memory \(CUDA out of memory"),
+    "bug": (RuntimeError("a bug"), RuntimeError, "a bug"),
+    "type": (TypeError("another bug"), TypeError, "another bug"),
+    "disk": (OSError(errno.ENOSPC, "No space left on device"), OSError, "No space left on device"),
+    "interrupt": (KeyboardInterrupt(), KeyboardInterrupt, None),
+    "exit": (SystemExit(3), SystemExit, "3"),
+}
+
+
+def job(folder: Path, **values: object) -> Job:
+    """A small job whose loss falls in each epoch."""
+    channels = {name: write_pairs(folder / name, ROWS) for name in ("train", "validation")}
+    return Job(
+        hyperparameters=VALUES | values,
+        channels=channels,
+        model_dir=folder / "model",
+        checkpoint_dir=folder / "checkpoints",
+    )
+
+
+def fail_in_epoch(epoch: int, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the third step of an epoch raise an error."""
+    step = Trainer._step_by_gradients
+
+    def fail(trainer: Trainer, batch: Batch) -> tuple[float, int]:
+        if (trainer.epoch, trainer.batch) == (epoch, 2):
+            raise error
+        return step(trainer, batch)
+
+    monkeypatch.setattr(Trainer, "_step_by_gradients", fail)
+
+
+def whole_model(folder: Path, epochs: int) -> dict[str, np.ndarray]:
+    """The weights of a job that ends after so many epochs, the last of which is the best."""
+    made = Job(hyperparameters=VALUES | {"epochs": epochs}, channels=job(folder).channels, model_dir=folder / "whole")
+    run(made)
+    assert best_epoch(folder / "whole") == epochs - 1
+    return weights_of(object2vec.artifact.load(folder / "whole")[1])
+
+
+def best_epoch(model: Path) -> int:
+    return int(json.loads((model / "config.json").read_text())["training"]["best_epoch"])
+
+
+def assert_model_of_epoch(folder: Path, epoch: int) -> None:
+    """The model directory holds the weights of an epoch, and all of them."""
+    wanted = whole_model(folder, epoch + 1)
+    assert best_epoch(folder / "model") == epoch
+    for name, weight in weights_of(object2vec.artifact.load(folder / "model")[1]).items():
+        np.testing.assert_array_equal(weight, wanted[name], err_msg=name)
+
+
+@pytest.mark.parametrize(("error", "kind", "words"), ERRORS.values(), ids=ERRORS)
+def test_any_error_in_a_later_epoch_keeps_the_best_model(
+    error: BaseException,
+    kind: type[BaseException],
+    words: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The error goes on, and says which epoch's model is where."""
+    kept = f"the model of epoch 1, the best so far, is in {tmp_path / 'model'}"
+    with monkeypatch.context() as patch:
+        fail_in_epoch(2, error, patch)
+        with pytest.raises(kind, match=words) as raised:
+            run(job(tmp_path))
+    if isinstance(raised.value, AlgorithmError):
+        assert str(raised.value).endswith(f"; {kept}")
+    else:
+        assert raised.value is error
+        assert f"Training failed; {kept}" in caplog.messages
+        assert _sentence(raised.value).endswith(f"; {kept}")
+    assert_model_of_epoch(tmp_path, 1)
+
+
+@pytest.mark.parametrize("where", ["evaluate", "checkpoint", "step of an average"])
+def test_an_error_outside_a_step_keeps_the_best_model(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the third epoch is validated, while its checkpoint is written, or where an average is kept."""
+    calls = 0
+
+    def after_two(function: Callable[..., object]) -> Callable[..., object]:
+        def fail(*arguments: object, **options: object) -> object:
+            nonlocal calls
+            calls += 1
+            if calls > 2:
+                raise MemoryError("no room")
+            return function(*arguments, **options)
+
+        return fail
+
+    values: dict[str, object] = {}
+    if where == "evaluate":
+        monkeypatch.setattr(loop, "evaluate", after_two(loop.evaluate))
+    elif where == "checkpoint":
+        monkeypatch.setattr(Checkpoints, "_write", after_two(Checkpoints._write))
+    else:
+        fail_in_epoch(2, MemoryError("no room"), monkeypatch)
+        values = {"ema_decay": 0.9}
+    with pytest.raises(AlgorithmError, match=r"Out of memory \(no room\).*the best so far, is in"):
+        run(job(tmp_path, **values))
+    assert best_epoch(tmp_path / "model") == (2 if where == "checkpoint" else 1)
+
+
+def test_an_error_in_the_first_epoch_leaves_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no best model then, and nothing says that there is one."""
+    fail_in_epoch(0, RuntimeError("a bug"), monkeypatch)
+    with pytest.raises(RuntimeError, match="a bug") as raised:
+        run(job(tmp_path))
+    assert not getattr(raised.value, "__notes__", [])
+    assert not list((tmp_path / "model").glob("*"))
+
+
+def test_an_error_after_a_resume_keeps_the_best_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The best epoch may be one of before the job was cut off."""
+    run(job(tmp_path, epochs=2))
+    (tmp_path / "model" / "config.json").unlink()
+    fail_in_epoch(2, MemoryError("no room"), monkeypatch)
+    with pytest.raises(AlgorithmError, match="the model of epoch 1, the best so far, is in"):
+        run(job(tmp_path))
+    assert best_epoch(tmp_path / "model") == 1
+
+
+def test_a_best_model_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first error stays the error of the job."""
+
+    def save(*_: object, **__: object) -> None:
+        raise AlgorithmError("the disk is full")
+
+    fail_in_epoch(2, MemoryError("no room"), monkeypatch)
+    monkeypatch.setattr(object2vec.artifact, "save", save)
+    with pytest.raises(AlgorithmError, match=r"Out of memory.*could not be written \(the disk is full\)$"):
+        run(job(tmp_path))
+
+
+def test_a_model_is_written_though_the_log_cannot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard output may be a pipe whose reader has gone."""
+    fail_in_epoch(2, BrokenPipeError("gone"), monkeypatch)
+    closed = []
+
+    def info(text: str) -> None:
+        if text.startswith("Serializing"):
+            closed.append(text)
+            raise BrokenPipeError("gone")
+
+    def error(text: str) -> None:
+        closed.append(text)
+        raise BrokenPipeError("gone")
+
+    monkeypatch.setattr("object2vec.training.job.logger.info", info)
+    monkeypatch.setattr("object2vec.training.job.logger.error", error)
+    with pytest.raises(BrokenPipeError):
+        run(job(tmp_path))
+    assert len(closed) == 2
+    assert best_epoch(tmp_path / "model") == 1
+
+
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), 128 + signal.SIGINT), (MemoryError("no"), 1)])
+def test_the_command_fails_and_keeps_the_best_model(
+    error: BaseException, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its exit status is not 0."""
+    channels = job(tmp_path).channels
+    fail_in_epoch(2, error, monkeypatch)
+    monkeypatch.setattr("object2vec.training.report.log_to_stdout", lambda: None)
+    words = ["train", "--train", str(channels["train"]), "--validation", str(channels["validation"])]
+    words += ["--out", str(tmp_path / "model"), "--hyperparameters", *(f"{n}={v}" for n, v in VALUES.items())]
+    assert cli.main(words) == status
+    assert_model_of_epoch(tmp_path, 1)
+
+
+@pytest.mark.parametrize("work", [run_out_of_memory_on_rank_0, run_out_of_memory_on_rank_1])
+def test_an_error_on_one_of_two_ranks_keeps_the_best_model(work: Callable[..., None], tmp_path: Path) -> None:
+    """The first rank writes it and says so, whichever rank failed; both end with an error."""
+    with Ranks(work, tmp_path) as ranks:
+        ended = [ranks.ends(rank) for rank in (0, 1)]
+    assert [code for code, _ in ended] == [3, 3]
+    kept = "the model of epoch 1, the best so far, is in"
+    assert "Out of memory (no room)" in ended[0][1]
+    assert "Out of memory (no room)" in ended[1][1]
+    assert kept in ended[0][1]
+    assert best_epoch(tmp_path / "model") == 1
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# A forced exit: another thread writes the model while the main thread is somewhere in its work.
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+def test_a_forced_exit_while_an_epoch_is_kept_writes_one_epoch(
+    averaged: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread writes the model when the first weight of the third epoch is copied and the others are not."""
+    stop, copied = Stop(), Best.kept
+    written: list[dict[str, np.ndarray]] = []
+
+    def copy_and_stop(best: Best, name: str, parameter: torch.Tensor) -> torch.Tensor:
+        if best.epoch == 2 and not written and name == "enc1.embedding.weight":
+            assert stop.last_resort
+            thread = threading.Thread(target=stop.last_resort)
+            thread.start()
+            thread.join(60)
+            written.append(weights_of(object2vec.artifact.load(tmp_path / "model")[1]))
+        return copied(best, name, parameter)
+
+    monkeypatch.setattr(Best, "kept", copy_and_stop)
+    values = {"ema_decay": 0.5} if averaged else {}
+    run(job(tmp_path, epochs=3, **values), stop=stop)
+    assert len(written) == 1
+    assert best_epoch(tmp_path / "model") == 2
+    monkeypatch.undo()
+    run(Job(hyperparameters=VALUES | values | {"epochs": 3}, channels=job(tmp_path).channels, model_dir=tmp_path / "b"))
+    for name, weight in weights_of(object2vec.artifact.load(tmp_path / "b")[1]).items():
+        np.testing.assert_array_equal(written[0][name], weight, err_msg=name)
+
+
+def test_an_error_while_an_epoch_is_kept_writes_one_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C when only the first weight is copied: the model is that epoch's all the same."""
+    copied = Best.kept
+
+    def interrupt(best: Best, name: str, parameter: torch.Tensor) -> torch.Tensor:
+        if best.epoch == 1 and name == "enc1.embedding.weight":
+            raise KeyboardInterrupt
+        return copied(best, name, parameter)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Best, "kept", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(job(tmp_path))
+    assert_model_of_epoch(tmp_path, 1)
+
+
+def test_a_forced_exit_before_an_epoch_has_ended_writes_finite_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of a step that changes weights, the model can be loaded, and all of it is finite."""
+    stop, step = Stop(), Trainer._step_by_gradients
+    left: list[int] = [3]
+
+    def step_and_stop(trainer: Trainer, batch: Batch) -> tuple[float, int]:
+        done = step(trainer, batch)
+        left[0] -= 1
+        if not left[0]:
+            with torch.no_grad():  # a step that has reached one of the tables
+                trainer.network.enc0.embedding.weight += 1
+            assert stop.last_resort
+            stop.last_resort()
+        return done
+
+    monkeypatch.setattr(Trainer, "_step_by_gradients", step_and_stop)
+    run(job(tmp_path), stop=stop)
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert config["training"]["best_epoch"] is None
+    assert all(np.isfinite(w).all() for w in weights_of(object2vec.artifact.load(tmp_path / "model")[1]).values())
+
+
+def test_a_forced_exit_writes_no_model_of_weights_that_are_not_finite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No epoch has ended, and the weights have diverged: the sentence names one of them."""
+    stop, step = Stop(), Trainer._step_by_gradients
+
+    def diverge_and_stop(trainer: Trainer, batch: Batch) -> tuple[float, int]:
+        done = step(trainer, batch)
+        trainer.network.enc1.embedding.weight.data[3, 1] = torch.nan
+        assert stop.last_resort
+        stop.last_resort()
+        return done
+
+    monkeypatch.setattr(Trainer, "_step_by_gradients", diverge_and_stop)
+    what = r"No model is written: enc1\.embedding\.weight is not finite, and no epoch has ended"
+    with pytest.raises(AlgorithmError, match=what):
+        run(job(tmp_path), stop=stop)
+    assert not list((tmp_path / "model").glob("*"))
