@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Final, Literal
 
 from object2vec import __version__
 from object2vec.data.files import read_object
-from object2vec.errors import Object2VecError, UserError
+from object2vec.errors import Object2VecError, UserError, shortened
 from object2vec.serving.negotiation import MODES
 from object2vec.signals import heeded
 from object2vec.training.stopping import Stop
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 #: Exit statuses as a shell has them: 128 and the signal's number.
 INTERRUPTED: Final = 128 + signal.SIGINT
 BROKEN_PIPE: Final = 128 + signal.SIGPIPE
+#: What Linux allows, see limits.h.
+MAX_PATH_CHARACTERS: Final = 4096
 #: Lines of JSON Lines that `predict` reads at a time.
 LINES: Final = 8192
 
@@ -138,13 +140,25 @@ def _checkpoint_dir(arguments: argparse.Namespace) -> Path | None:
 
 
 def _hyperparameters(words: Iterable[str]) -> dict[str, object]:
-    """Read files and `name=value`s; a later one goes before an earlier one."""
+    """Read JSON files and `NAME=VALUE`s; a later one replaces an earlier one."""
     wanted = 'wanted for --hyperparameters a JSON file like {"epochs": "10"}, or NAME=VALUE'
     values: dict[str, object] = {}
     for word in words:
         name, equals, value = word.partition("=")
-        values |= {name: value} if equals and not Path(word).exists() else read_object(Path(word), wanted)
+        if equals and "/" not in name and not _exists(word):
+            values[name] = value
+        elif len(word) > MAX_PATH_CHARACTERS:
+            raise UserError(f"{shortened(word)}: too long for the name of a file, {wanted}")
+        else:
+            values |= read_object(Path(word), wanted)
     return values
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:  # a value may be longer than a file's name can be
+        return False
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Literal, TypeVar
 
 from object2vec.errors import HyperparameterError
@@ -18,6 +19,12 @@ from object2vec.errors import HyperparameterError
 # ----------------------------------------------------------------------------------------------------------------------
 # Kinds of value. `parse` turns text into a value or raises ValueError; `wanted` completes "wanted …" and the docs.
 # ----------------------------------------------------------------------------------------------------------------------
+
+
+#: How many layers of JSON quotes are taken off a value.
+MAX_QUOTES: Final = 4
+#: A decimal number. float() and Decimal() alone would also take nan, inf and 1_0.
+NUMBER: Final = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +37,17 @@ class Integer:
         return f"an integer from {self.low} to {self.high}"
 
     def parse(self, text: str) -> int:
-        if not re.fullmatch(r"[+-]?[0-9]{1,18}(\.0*)?", text):  # some clients write 3 as 3.0
+        """Read any number whose value is whole: some clients write 3 as 3.0, and R writes 100000 as 1e+05."""
+        if not re.fullmatch(NUMBER, text):
             raise ValueError(text)
-        return _within(self, int(text.partition(".")[0]))
+        try:
+            number = Decimal(text)
+        except InvalidOperation:  # the exponent has too many digits
+            raise ValueError(text) from None
+        # The size is checked first: an integer of 1e999999999 would take all memory.
+        if number and (number.adjusted() > 18 or number != number.to_integral_value()):
+            raise ValueError(text)
+        return _within(self, int(number) if number else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +60,7 @@ class Real:
         return f"a number from {self.low:g} to {self.high:g}"
 
     def parse(self, text: str) -> float:
-        # float() alone would also take nan, inf and 1_0.
-        if not re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", text):
+        if not re.fullmatch(NUMBER, text):
             raise ValueError(text)
         return _within(self, float(text))
 
@@ -67,7 +81,10 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Several:
-    """A comma-separated list of choices; its order is kept, and each choice stands in it once at most."""
+    """A list of choices, each at most once; its order is kept.
+
+    Clients write it comma-separated, as a JSON list, or as Python prints a list or a tuple.
+    """
 
     choices: tuple[str, ...]
 
@@ -76,7 +93,10 @@ class Several:
         return f"one or more of {', '.join(self.choices)}, comma-separated, each once"
 
     def parse(self, text: str) -> tuple[str, ...]:
-        chosen = tuple(part.strip() for part in text.split(","))
+        if (text[:1], text[-1:]) in (("[", "]"), ("(", ")")):
+            text = text[1:-1].strip().removesuffix(",")
+        items = [re.fullmatch(r"""\s*(["']?)([^"']*)\1\s*""", part) for part in text.split(",")]
+        chosen = tuple(item[2].strip() if item else "" for item in items)
         if len(set(chosen)) != len(chosen) or not set(chosen) <= set(self.choices):
             raise ValueError(text)
         return chosen
@@ -378,8 +398,8 @@ class _Naming:
     first: int
 
     @classmethod
-    def of(cls, keys: Mapping[str, object]) -> _Naming:
-        counted = {int(key[3]) for key in keys if re.match(r"enc[012]_", key)}
+    def of(cls, values: Mapping[str, object]) -> _Naming:
+        counted = {int(key[3]) for key, value in values.items() if re.match(r"enc[012]_", key) and _is_given(value)}
         return cls(0 if 0 in counted or not counted else 1)
 
     def typed(self, text: str) -> str:
@@ -395,6 +415,8 @@ class _Naming:
 def parse(values: Mapping[str, object]) -> Parsed:
     """Read a configuration: names to values in any client's encoding (text, quoted text, or plain JSON values).
 
+    An empty value, `None` or `null` means "not given".
+
     Raises:
         HyperparameterError: with every fault: unknown names, values out of range, required ones that are missing,
             and rules between them that are broken.
@@ -402,7 +424,8 @@ def parse(values: Mapping[str, object]) -> Parsed:
     naming = _Naming.of(values)
     reading = _Reading(naming)
     for key, value in values.items():
-        reading.take(key, _text(value))
+        if _is_given(value) or re.sub(r"^enc[012]_", "enc0_", key) not in TABLE:
+            reading.take(key, _text(value))
     return reading.finish()
 
 
@@ -411,17 +434,23 @@ def typed(text: str, values: Mapping[str, object]) -> str:
     return _Naming.of(values).typed(text)
 
 
+def _is_given(value: object) -> bool:
+    """Whether a value is more than a client's way to write "not given", which web forms and null columns leave."""
+    return _text(value).lower() not in ("", "none", "null")
+
+
 def _text(value: object) -> str:
-    """One value as plain text, whichever client wrote it: `0.1`, `"0.1"`, `"\\"abc\\""`, true."""
-    if not isinstance(value, str):
-        return json.dumps(value, default=str)
-    text = value.strip()
-    if len(text) >= 2 and text[0] == text[-1] == '"':
-        try:
-            return str(json.loads(text)).strip()
-        except ValueError:
-            return text
-    return text
+    """Return one value as plain text, whichever client wrote it: `0.1`, `"0.1"`, `"\\"abc\\""`, true, ["a", "b"]."""
+    try:
+        text = value if isinstance(value, str) else json.dumps(value, default=str)
+        for _ in range(MAX_QUOTES):
+            text = text.strip()
+            if len(text) < 2 or not text[0] == text[-1] == '"':
+                break
+            text = str(json.loads(text))
+    except (ValueError, RecursionError):  # not JSON after all, or an integer of thousands of digits
+        return text if isinstance(value, str) else f"<{type(value).__name__}>"
+    return text.strip()
 
 
 class _Reading:

@@ -69,7 +69,8 @@ def start(base: Path) -> subprocess.Popen[str]:
 
 def test_a_job_ends_well(tmp_path: Path) -> None:
     """Status 0, a model that opens, the success file, no failure file; files beside a channel are none of its data."""
-    base = tree(tmp_path)
+    written = {"enc0_vocab_size": "5e+00", "comparator_list": '["hadamard", "concat"]', "enc1_layers": "", "seed": None}
+    base = tree(tmp_path, hyperparameters=HYPERPARAMETERS | written | {"enc1_vocab_size": "null", "mlp_layers": "1.0"})
     (base / "input" / "data" / "train-manifest").write_text("not a channel")
     with start(base) as job:
         output, _ = job.communicate(timeout=120)

@@ -143,6 +143,38 @@ def test_hyperparameters_come_from_files_and_words(train_file: Path, tmp_path: P
     assert (read.epochs, read.mlp_dim, read.learning_rate, read.mlp_layers) == (1, 8, 0.25, 1)
 
 
+def test_hyperparameters_as_other_tools_write_them(train_file: Path, tmp_path: Path) -> None:
+    """Empty values, exponents and lists, in a file and as NAME=VALUE; a later empty value undoes an earlier one."""
+    document = {
+        **{"enc0_network": "pooled_embedding", "enc0_max_seq_len": "4.0", "enc0_vocab_size": "1e+05", "epochs": 1e0},
+        **{"enc0_token_embedding_dim": 4, "comparator_list": ["hadamard", "concat"], "mlp_dim": '"8"', "seed": None},
+        **{"enc1_network": "enc0", "enc1_max_seq_len": "", "enc1_vocab_size": "None", "enc1_vocab_file": "null"},
+    }
+    (tmp_path / "hp.json").write_text(json.dumps(document | {"optimizer": "sgd"}))
+    given = [str(tmp_path / "hp.json"), "enc1_layers=", "optimizer=", "mini_batch_size=1.6e1", "dropout= 0 "]
+    out = tmp_path / "m"
+    assert main(["train", "--train", str(train_file), "--hyperparameters", *given, "--out", str(out)]) == 0
+    hyperparameters = object2vec.load(out).hyperparameters
+    assert hyperparameters.encoders[1].vocab_size == 100_000
+    assert hyperparameters.comparator_list == ("hadamard", "concat")
+    assert (hyperparameters.optimizer, hyperparameters.mini_batch_size) == ("adam", 16)
+
+
+@pytest.mark.parametrize("length", [250, 255, 256, 5000, 100_000])
+def test_a_long_value_is_a_value(length: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """NAME=VALUE may be longer than the name of a file can be."""
+    given = ["--hyperparameters", *SMALL, f"optimizer={'x' * length}", "--out", str(tmp_path / "m")]
+    assert main(["train", "--train", "x", *given]) == 2
+    assert error_of(capsys).startswith("optimizer: got 'xxx")
+
+
+@pytest.mark.parametrize("name", ["no/such/lr=0.1/hp.json", "y" * 300, "z" * 10_000, "=" * 300, "a" * 5000 + "/=1"])
+def test_what_is_neither_a_file_nor_a_value(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One sentence, however long the word is."""
+    assert main(["train", "--train", "x", "--hyperparameters", *SMALL, name, "--out", str(tmp_path / "m")]) == 2
+    assert len(error_of(capsys)) < 500
+
+
 def test_bad_hyperparameters_are_told_together(
     train_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

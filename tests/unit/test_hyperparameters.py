@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,6 +34,7 @@ from object2vec.hyperparameters import (
     Several,
     parse,
     to_markdown,
+    typed,
 )
 
 NEEDED = {"enc0_max_seq_len": "5", "enc0_vocab_size": "10"}
@@ -101,12 +104,35 @@ def test_a_number_in_any_encoding(text: object) -> None:
     assert read(learning_rate=text).learning_rate == 0.1
 
 
-@pytest.mark.parametrize("text", ["3", " 3\n", '"3"', "3.0", "3.", "3.00", "+3", "03", 3, 3.0])
+WHOLE = ["3", " 3\n", '"3"', "3.0", "3.", "3.00", "+3", "03", "3e0", "0.3E1", "3E+00", "300e-2", '"\\"3\\""', 3, 3.0]
+
+
+@pytest.mark.parametrize("text", [*WHOLE, np.int64(3), np.float32(3), Decimal(3)])
 def test_an_integer_in_any_encoding(text: object) -> None:
-    """An integer may be written as `3.0`, as some clients do."""
+    """An integer is any number whose value is whole, however a client writes it."""
     epochs = read(epochs=text).epochs
     assert epochs == 3
     assert type(epochs) is int
+
+
+@pytest.mark.parametrize("text", ["1e+05", "1E5", "100000.00", " 1e5 ", "+1.0e+5", '"1e+05"', 1e5])
+def test_a_large_integer_with_an_exponent(text: object) -> None:
+    """R writes 100000 as 1e+05."""
+    assert read(enc0_vocab_size=text).encoders[0].vocab_size == 100_000
+    assert read(enc1_vocab_size=text, enc0_vocab_size=text).encoders[1].vocab_size == 100_000
+
+
+def test_zero_with_any_exponent_is_zero() -> None:
+    """The size of the exponent does not matter where the number is 0."""
+    assert read(seed="0e999999999").seed == read(seed="-0.0").seed == read(seed="0e-99").seed == 0
+
+
+@pytest.mark.parametrize("text", ["1e999999999", "1e-999999999", "1e9999999999999999999999", "9" * 100_000, "1e400"])
+@pytest.mark.parametrize("name", ["epochs", "enc0_vocab_size", "dropout", "enc0_layers"])
+def test_an_extreme_number_takes_no_time(name: str, text: str) -> None:
+    """A number of any size is answered without making the integer that it stands for."""
+    if not (name == "dropout" and text.startswith("1e-")):
+        assert fault(**{name: text}).startswith(f"{name}: got '{text[:79]}")
 
 
 @pytest.mark.parametrize("value", [True, False])
@@ -123,10 +149,123 @@ def test_a_choice_in_any_encoding(text: str) -> None:
     assert read(enc0_network=text).encoders[0].network == "bilstm"
 
 
-@pytest.mark.parametrize("text", ["concat, hadamard", "concat,hadamard", '"concat,hadamard"', " concat ,hadamard "])
-def test_comparators_keep_their_order(text: str) -> None:
-    """Comparators stay in the order given, spaces or not."""
-    assert read(comparator_list=text).comparator_list == ("concat", "hadamard")
+@pytest.mark.parametrize(
+    "value",
+    [
+        "concat, hadamard",
+        "concat,hadamard",
+        '"concat,hadamard"',
+        " concat ,hadamard ",
+        ["concat", "hadamard"],
+        ("concat", "hadamard"),
+        '["concat", "hadamard"]',
+        '[ "concat","hadamard" ]',
+        "['concat', 'hadamard']",
+        "('concat', 'hadamard')",
+        "[concat, hadamard]",
+        '"concat", "hadamard"',
+        json.dumps(json.dumps(["concat", "hadamard"])),
+        json.dumps(json.dumps("concat, hadamard")),
+    ],
+)
+def test_comparators_in_any_encoding(value: object) -> None:
+    """Comparators stay in the order given: comma-separated, or a list of JSON or of Python."""
+    assert read(comparator_list=value).comparator_list == ("concat", "hadamard")
+
+
+@pytest.mark.parametrize("value", [["concat"], '["concat"]', "('concat',)", '"\\"concat\\""', "concat"])
+def test_one_comparator_in_any_encoding(value: object) -> None:
+    """A list of one choice is that choice."""
+    assert read(comparator_list=value).comparator_list == ("concat",)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *([], "[]", "[", ["concat", "concat"], '["concat", "cosine"]', '["concat", ["hadamard"]]', "concat,"),
+        *('["concat",, "hadamard"]', '["concat" "hadamard"]', '["concat"', "concat]", "['concat\"]", "'concat"),
+        *([None], [1], {"concat": 1}),
+    ],
+)
+def test_what_is_no_list_of_comparators_is_refused(value: object) -> None:
+    """An empty or broken list, or one with something else in it, is quoted as it is."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    assert fault(comparator_list=value).startswith(f"comparator_list: got '{text}', wanted one or more of hadamard, ")
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3, 4])
+def test_values_are_unquoted_however_often_they_were_encoded(layers: int) -> None:
+    """Each client in a chain may encode a value as JSON once more."""
+    text: object = "bilstm"
+    for _ in range(layers):
+        text = json.dumps(text)
+    assert read(enc0_network=text).encoders[0].network == "bilstm"
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Values that mean "not given".
+# ----------------------------------------------------------------------------------------------------------------------
+
+NOT_GIVEN = [
+    "",
+    "  ",
+    "\n",
+    "None",
+    "none",
+    "null",
+    "NULL",
+    " None ",
+    '""',
+    '"None"',
+    '"null"',
+    '"\\"\\""',
+    '" "',
+    None,
+]
+
+
+@pytest.mark.parametrize("value", NOT_GIVEN)
+def test_an_empty_value_is_not_given(value: object) -> None:
+    """Every hyperparameter that may be left out is at its default, whatever a client writes for "nothing"."""
+    optional = {name: value for name in TABLE if name not in NEEDED}
+    assert read(**optional) == read()
+    assert parse(NEEDED | optional).notices == ()
+    assert parse(NEEDED | optional).num_gpus == "auto"
+
+
+@pytest.mark.parametrize("value", NOT_GIVEN)
+def test_a_required_value_that_is_empty_is_missing(value: object) -> None:
+    """The sentence is that of a value which was left out, for required ones and those that a second network needs."""
+    assert fault(enc0_vocab_size=value) == (
+        "No value(s) were specified for 'enc0_vocab_size' which are required hyperparameter(s), "
+        "wanted an integer from 2 to 3000000"
+    )
+    second = {"enc1_network": "hcnn", "enc1_max_seq_len": "5", "enc1_vocab_size": value}
+    assert fault(**second).startswith("No value was specified for 'enc1_vocab_size', which enc1_network other than")
+
+
+@pytest.mark.parametrize("value", NOT_GIVEN)
+def test_an_empty_value_does_not_decide_how_encoders_are_counted(value: object) -> None:
+    """Counted from one, empty enc0_* are left out; counted from zero, empty enc2_*."""
+    from_one = {f"enc{side}_{name}": value for side in (0, 2) for name in ("network", "layers", "vocab_file")}
+    parsed = parse(NEEDED_FROM_ONE | from_one)
+    assert parsed == parse(NEEDED_FROM_ONE)
+    assert typed("enc0_layers", NEEDED_FROM_ONE | from_one) == "enc1_layers"
+    from_zero = {f"enc{side}_{name}": value for side in (1, 2) for name in ("network", "layers", "max_seq_len")}
+    assert parse(NEEDED | from_zero) == parse(NEEDED)
+
+
+@pytest.mark.parametrize("key", ["enc0_vocabsize", "enc3_layers", "learnin_rate"])
+def test_an_unknown_name_is_refused_without_a_value_too(key: str) -> None:
+    """A misspelled name is a fault even if nothing was given for it."""
+    assert fault(**{key: ""}).startswith(f"{key}: ")
+
+
+def test_what_a_web_form_sends_is_accepted() -> None:
+    """All fields of the second encoder are empty, and it takes the first one's values."""
+    names = ("max_seq_len", "vocab_size", "cnn_filter_width", "layers", "token_embedding_dim", "vocab_file")
+    form = {"enc1_network": "enc0", **{f"enc1_{name}": "" for name in (*names, "pretrained_embedding_file")}}
+    assert parse(NEEDED | form) == parse(NEEDED)
 
 
 @pytest.mark.parametrize(("network", "layers"), [("hcnn", 4), ("bilstm", 1), ("pooled_embedding", 1)])
@@ -178,20 +317,24 @@ def test_the_official_notebooks_are_accepted(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["3.7", "nan", "NaN", "inf", "-inf", "Infinity", "1e3", "0x3", "three", "", "1_0", "٣", '"a"b"']
+    "text",
+    [
+        *("3.7", "1.5e0", "35e-1", "nan", "NaN", "inf", "-inf", "Infinity", "1e3", "0x3", "three", "1_0", "٣"),
+        *('"a"b"', "3e", "e3", ".", "3 0", "3,0", "+-3", "1e1.0", "--3"),
+    ],
 )
 def test_what_is_no_integer_is_refused(text: str) -> None:
     """Text that is no integer is named with its key, itself and the range."""
     assert fault(epochs=text) == f"epochs: got '{text}', wanted an integer from 1 to 100"
 
 
-@pytest.mark.parametrize("text", ["nan", "NaN", "inf", "-inf", "Infinity", "1e999", "a", "", "1,5", "1_0", "0x1"])
+@pytest.mark.parametrize("text", ["nan", "NaN", "inf", "-inf", "Infinity", "1e999", "a", "1,5", "1_0", "0x1"])
 def test_what_is_no_number_is_refused(text: str) -> None:
     """Text that is no finite number is named with its key, itself and the range."""
     assert fault(dropout=text) == f"dropout: got '{text}', wanted a number from 0 to 1"
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, [1], {"a": 1}, True])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), [1], {"a": 1}, True])
 def test_json_values_that_are_no_number_are_refused(value: object) -> None:
     """A JSON value of another kind is refused, and quoted as JSON writes it."""
     assert fault(dropout=value) == f"dropout: got '{json.dumps(value)}', wanted a number from 0 to 1"
@@ -211,7 +354,6 @@ def test_json_values_that_are_no_number_are_refused(value: object) -> None:
             "one or more of hadamard, concat, abs_diff, comma-separated, each once",
         ),
         ("comparator_list", "concat, concat", "one or more of hadamard, concat, abs_diff, comma-separated, each once"),
-        ("comparator_list", "", "one or more of hadamard, concat, abs_diff, comma-separated, each once"),
         ("tied_token_embedding_weight", "maybe", "True or False"),
         (
             "enc0_vocab_file",
@@ -297,7 +439,7 @@ def test_long_values_are_shortened() -> None:
 
 def illegal(row: Hyperparameter) -> list[object]:
     """Values that a row must refuse."""
-    texts: list[object] = ["x", "1;2", "\0", "1\n2", "1e999", "nan", "-inf", "0x10", "1 2", None, [1], {"a": 1}]
+    texts: list[object] = ["x", "1;2", "\0", "1\n2", "1e999", "nan", "-inf", "0x10", "1 2", [1], {"a": 1}]
     match row.kind:
         case Integer(low, high) | AutoInteger(low, high):
             return [
@@ -310,15 +452,14 @@ def illegal(row: Hyperparameter) -> list[object]:
                 1e30,
                 low + 0.5,
                 True,
-                "",
                 f'"{high + 1}"',
             ]
         case Real(low, high):
-            return [*texts, low - 1e-9 - 1, high * 1.001, -1e30, 1e30, float("nan"), float("inf"), True, ""]
+            return [*texts, low - 1e-9 - 1, high * 1.001, -1e30, 1e30, float("nan"), float("inf"), True]
         case Choice(choices) | Several(choices):
-            return [*texts, choices[0].upper(), choices[0] + "x", ",".join([choices[0], choices[0]]), 0, "", True]
+            return [*texts, choices[0].upper(), choices[0] + "x", ",".join([choices[0], choices[0]]), 0, True]
         case Flag():
-            return [*texts, "maybe", 2, -1, "", "TrueFalse"]
+            return [*texts, "maybe", 2, -1, "TrueFalse"]
         case FileName():
             return ["/etc/passwd", "../x", "a/b", "..", ".", "a b", "a\0b", "a\nb", ["a"], {"a": "b"}, "a\\b", "é"]
         case Anything():
