@@ -115,13 +115,13 @@ def test_without_checkpoints_the_log_says_so(
 
 @pytest.mark.slow
 def test_a_failed_job_does_not_end_with_0(tmp_path: Path) -> None:
-    """A file that cannot be read is an OSError, on which sagemaker-training alone ends with 0."""
+    """A channel without records ends with status 1, where sagemaker-training alone may end with 0."""
     base = tree(tmp_path, channels={"train": ""})
     with start(base) as job:
         output, _ = job.communicate(timeout=120)
     assert job.returncode == 1
     failure = (base / "output" / "failure").read_text()
-    assert failure.startswith(f"ClientError: {base}/input/data/train/part-0.jsonl: the file is empty, wanted")
+    assert failure.startswith("ClientError: channel train: not able to find any data/records in 1 file(s) under ")
     assert "Traceback" not in failure
     assert "Customer Error: " in output
 

@@ -187,7 +187,7 @@ UNREAD = {
     "avro": (b"Obj\x01\x04\x14avro", "an Avro file; save it as JSON Lines"),
     "orc": (b"ORC\x08\x03", "an ORC file; save it as JSON Lines"),
     "recordio": (struct.pack("<II", 0xCED7230A, 8) + b"12345678", "RecordIO-protobuf data; save it as JSON Lines"),
-    "gzip twice": (gzip.compress(gzip.compress(GOOD)), "gzip data within gzip data; compress it once"),
+    "gzip twice": (gzip.compress(gzip.compress(GOOD)), "gzip data inside other data; decompress it first"),
     "utf-16": (TEXT.encode("utf-16"), "UTF-16 text; save it as UTF-8"),
     "utf-16-be with a mark": (b"\xfe\xff" + TEXT.encode("utf-16-be"), "UTF-16 text; save it as UTF-8"),
     "utf-16-le": (TEXT.encode("utf-16-le"), "UTF-16 text; save it as UTF-8"),

@@ -141,7 +141,7 @@ def test_no_file_raises_anything_else(tmp_path_factory: pytest.TempPathFactory, 
     path.write_bytes(b"\n".join(lines))
     found = pairs_or_sentence(path)
     if isinstance(found, str):
-        assert found.startswith(str(path))
+        assert found.startswith((str(path), "channel train: not able to find any data/records in 1 file(s)"))
     else:
         assert set(found.labels.tolist()) <= {0.0, 1.0}
         assert all(0 <= token < 9 for side in found.sides for token in side.values.tolist())
@@ -206,8 +206,28 @@ BAD = {
         'in0[1] is the string "2", wanted an integer token id',
     ),
     "a float token": (
-        '{"in0": [1], "in1": [1, 2, 3.0], "label": 1}',
-        "in1[2] is the number 3.0, wanted an integer token id",
+        '{"in0": [1], "in1": [1, 2, 3.5], "label": 1}',
+        "in1[2] is the number 3.5, wanted an integer token id",
+    ),
+    "a float token behind a whole one": (
+        '{"in0": [1.0, 1.5], "in1": [1], "label": 1}',
+        "in0[1] is the number 1.5, wanted an integer token id",
+    ),
+    "a negative float token": (
+        '{"in0": [1.0, -2.0], "in1": [1], "label": 1}',
+        "in0 has the token -2, wanted an integer token id from 0",
+    ),
+    "a whole float too large": (
+        '{"in0": [1], "in1": [4, 9.0], "label": 1}',
+        'Inconsistent vocab for in1 found. Vocab id "9" is not less than vocab_size=9',
+    ),
+    "a whole float past 32 bits": (
+        '{"in0": [4294967296.0], "in1": [4], "label": 1}',
+        'Inconsistent vocab for in0 found. Vocab id "4294967296" is not less than vocab_size=9',
+    ),
+    "a string token next to floats": (
+        '{"in0": [1.0, "2"], "in1": [1], "label": 1}',
+        'in0[1] is the string "2", wanted an integer token id',
     ),
     "a bool token": (
         '{"in0": [1, true], "in1": [1], "label": 1}',
@@ -286,8 +306,9 @@ def test_invalid_utf8_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        (GOOD.encode("utf-16"), "not JSON ("),
-        (GOOD.encode("utf-16-be"), "not JSON ("),
+        (GOOD.encode("utf-16"), "UTF-16 text; save it as UTF-8"),
+        (GOOD.encode("utf-16-be"), "UTF-16 text; save it as UTF-8"),
+        (gzip.compress(GOOD.encode()), "gzip data inside other data; decompress it first"),
         (GOOD.encode() + b"\0", "not JSON (unexpected content after document"),
         (b"\0" * 5000, "not JSON ("),
         (b'{"in0": [1], "in1": [2], "label": 1, "x": ' + b"[" * 10_000 + b"]" * 10_000 + b"}", "not JSON ("),
@@ -344,21 +365,97 @@ def test_tokens_past_max_seq_len_are_not_looked_up(tmp_path: Path) -> None:
     assert rows(read_channel("train", path, CLASSES)) == [([1, 2, 3, 4, 5, 6], [1], 1.0)]
 
 
-@pytest.mark.parametrize("name", ["x.jsonl", "x.jsonl.gz"])
-@pytest.mark.parametrize("text", [b"", b"\n \n"], ids=["nothing", "blank lines"])
-def test_an_empty_file_is_refused(tmp_path: Path, name: str, text: bytes) -> None:
-    """A file without a record is named, though the channel has others."""
+EMPTY = {
+    "nothing": b"",
+    "blank lines": b"\n \n\r\n\t",
+    "a byte order mark": b"\xef\xbb\xbf",
+    "a blank line and a byte order mark": b"\xef\xbb\xbf\n",
+    "gzip of nothing": gzip.compress(b""),
+    "gzip of blank lines": gzip.compress(b"\n\n"),
+}
+
+
+@pytest.mark.parametrize("text", EMPTY.values(), ids=list(EMPTY))
+@pytest.mark.parametrize("name", ["x.jsonl", "part-00001", "x.jsonl.gz"])
+def test_files_without_records_are_skipped(
+    tmp_path: Path, name: str, text: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Empty and blank files next to good ones are skipped, with one warning that counts them and names the first."""
     write(tmp_path / "a.jsonl", GOOD)
-    (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith("gz") else text)
-    assert refused(tmp_path) == f"{tmp_path / name}: the file is empty, {WANTED} a line"
+    write(tmp_path / "z.jsonl", GOOD)
+    (tmp_path / name).write_bytes(text)
+    (tmp_path / "y.jsonl").write_bytes(text)
+    assert len(read_channel("validation", tmp_path, CLASSES)) == 2
+    which = f"2 of 4 files, the first is {tmp_path / name}"
+    assert caplog.messages == [f"channel validation: files without records are skipped: {which}"]
 
 
-def test_a_channel_without_records_is_refused(tmp_path: Path) -> None:
-    """A channel without files is refused by name, whether its folder is empty or is not there."""
-    write(tmp_path / "_SUCCESS", GOOD)
-    for path in (tmp_path, tmp_path / "none"):
-        sentence = f"channel train: not able to find any data/records in 0 file(s) under {path}"
+@pytest.mark.parametrize("text", EMPTY.values(), ids=list(EMPTY))
+def test_a_channel_of_files_without_records_is_refused(
+    tmp_path: Path, text: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A channel whose files are all empty is refused, and one that is a single empty file too."""
+    for name in ("part-0.gz", "part-1"):
+        (tmp_path / name).write_bytes(text)
+    for path, count in ((tmp_path, 2), (tmp_path / "part-1", 1)):
+        sentence = f"channel train: not able to find any data/records in {count} file(s) under {path}"
         assert refused(path) == sentence
+    assert caplog.messages == []
+    assert len(read_channel("train", tmp_path, CLASSES, empty=True)) == 0  # a host's share of a sharded channel
+
+
+def test_a_channel_without_files_is_refused(tmp_path: Path) -> None:
+    """A folder without files is refused by the channel's name."""
+    write(tmp_path / "_SUCCESS", GOOD)
+    sentence = f"channel train: not able to find any data/records in 0 file(s) under {tmp_path}"
+    assert refused(tmp_path) == sentence
+
+
+def test_a_missing_path_is_not_an_empty_folder(tmp_path: Path) -> None:
+    """A path that is missing is named, in the system's words."""
+    assert refused(tmp_path / "none") == f"channel train: {tmp_path}/none: No such file or directory"
+
+
+def test_a_link_to_a_missing_file_is_named(tmp_path: Path) -> None:
+    """A link that leads nowhere is a missing file."""
+    (tmp_path / "x").symlink_to(tmp_path / "gone")
+    assert refused(tmp_path) == f"{tmp_path}/x: cannot be read past line 0 (No such file or directory)"
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"", b"\n\n"], ids=["LF", "CRLF", "none", "blank line"])
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"], ids=["", "byte order mark"])
+def test_joined_files_are_read(tmp_path: Path, start: bytes, end: bytes, packed: bool) -> None:
+    """Files joined end to end are read, as Pipe mode joins them: each with a byte order mark, and without a last line
+    break."""
+    texts = [f'{{"in0": [{n}], "in1": [2], "label": 1}}'.encode() for n in range(4)]
+    parts = [start + texts[2 * n] + b"\r\n" + texts[2 * n + 1] + end for n in range(2)]
+    path = tmp_path / "x"
+    path.write_bytes(b"".join(gzip.compress(part) if packed else part for part in parts))
+    assert [in0 for in0, _, _ in rows(read_channel("train", path, CLASSES))] == [[0], [1], [2], [3]]
+
+
+def test_a_bad_record_in_joined_files_is_named(tmp_path: Path) -> None:
+    """The line is right where one before it holds two records."""
+    path = write(tmp_path / "x", GOOD + "\ufeff" + GOOD, GOOD, '{"in0": [9], "in1": [2], "label": 1}')
+    assert refused(path).startswith(f'{path}, line 3: Inconsistent vocab for in0 found. Vocab id "9"')
+
+
+def test_braces_in_text_do_not_split_a_line(tmp_path: Path) -> None:
+    """A line is one record if it is JSON as it is."""
+    path = write(tmp_path / "x", '{"in0": [1], "in1": [2], "label": 1, "text": "{a}{b}"}')
+    assert rows(read_channel("train", path, CLASSES)) == [([1], [2], 1.0)]
+
+
+@pytest.mark.parametrize(
+    "ids", ["[1.0, 2.0]", "[1, 2.0]", "[1.0, 2]", "[1e0, 20E-1]", "[1.000, 2.0]", "[1.0, 2.0, -0.0]"]
+)
+@pytest.mark.parametrize("more", ["", ', "x": true'], ids=["plain", "with more"])
+def test_whole_floats_are_ids(tmp_path: Path, ids: str, more: str) -> None:
+    """1.0 is the id 1, on both sides and next to integers: pandas writes it so in a column that has gaps."""
+    path = write(tmp_path / "x", GOOD, f'{{"in0": {ids}, "in1": {ids}, "label": 1.0{more}}}', GOOD)
+    wanted = [1, 2, 0][: 3 if "-0" in ids else 2]
+    assert rows(read_channel("train", path, CLASSES))[1] == (wanted, wanted, 1.0)
 
 
 def test_a_truncated_gz_is_refused(tmp_path: Path) -> None:

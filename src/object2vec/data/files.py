@@ -135,7 +135,7 @@ class _Gzip(gzip.GzipFile):
 def format_fault(head: bytes) -> str:
     """Return what a file's first bytes are, and what to do, if they are no text; else an empty string."""
     if head.startswith(GZIP):
-        return "gzip data within gzip data; compress it once"
+        return "gzip data inside other data; decompress it first"
     return next((f"{what}; {advice}" for start, what, advice in FORMATS if re.match(start, head)), "")
 
 

@@ -7,7 +7,6 @@ memory. Strict: a line that is no pair is named with its file, its number and wh
 from __future__ import annotations
 
 import logging
-import zlib
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +17,7 @@ from typing import Final
 import numpy as np
 
 from object2vec.data.columns import Column
-from object2vec.data.files import files_of, open_file
+from object2vec.data.files import READ_ERRORS, files_of, open_file
 from object2vec.data.records import SIDES, WANTED, Chunk, RecordReader
 from object2vec.data.sequences import Pairs, Sequences
 from object2vec.errors import DataError
@@ -36,16 +35,19 @@ LONGEST: Final = 2**26
 def read_channel(name: str, path: Path, hyperparameters: Hyperparameters, *, empty: bool = False) -> Pairs:
     """Read a channel: one file or pipe, or every file in a folder and the folders in it, in the order of their names.
 
-    Files whose names start with `.` or `_` are markers of other programs (`_SUCCESS`) and left out. Names that end
-    in `.gz` are decompressed. Sequences longer than `max_seq_len` are cut. With `empty` there may be no file at all.
+    Files whose names start with `.` or `_` are markers of other programs (`_SUCCESS`) and left out. Gzip is recognized
+    by the first bytes and decompressed. Files without a record are skipped with a warning. Sequences longer than
+    `max_seq_len` are cut. With `empty` the channel may have no record.
 
     Raises:
-        DataError: the channel has no record, a file is empty or damaged, or a line of one is no pair.
+        DataError: the channel is missing or has no record, a file is damaged or in another format, or a line of one is
+            no pair.
     """
     import torch  # the caller has imported it; what only checks a channel must not wait for it
 
-    files = list(files_of(path))
+    files = [] if empty and not path.exists() else _files_of_channel(name, path)
     threads = torch.get_num_threads()
+    without_records = []
     with closing(_Columns()) as columns, ThreadPoolExecutor(threads) as pool:
         reader = RecordReader(hyperparameters)
         for file in files:
@@ -53,9 +55,12 @@ def read_channel(name: str, path: Path, hyperparameters: Hyperparameters, *, emp
             for parts in _in_order(pool, reader, _chunks(file), threads):
                 columns.append(parts)
             if len(columns.labels) == before:
-                raise DataError(f"{file}: the file is empty, {WANTED} a line")
+                without_records.append(file)
         if not len(columns.labels) and not empty:
             raise _no_records(name, path, len(files))
+        if without_records:
+            which = f"{len(without_records)} of {len(files)} files, the first is {without_records[0]}"
+            logger.warning(f"channel {name}: files without records are skipped: {which}")
         if columns.cut.any():
             counts = ", ".join(f"{n} of {side}" for side, n in zip(SIDES, columns.cut, strict=True))
             logger.warning("One or more sequences have been truncated because they exceeded max_seq_len (%s)", counts)
@@ -66,9 +71,9 @@ def check_first_record(name: str, path: Path, hyperparameters: Hyperparameters) 
     """Check the first record of a channel, as `read_channel` does; a channel of pipes is not read.
 
     Raises:
-        DataError: the channel has no file, or its first record is no pair.
+        DataError: the channel is missing or has no file, or its first record is no pair.
     """
-    reader, files = RecordReader(hyperparameters), list(files_of(path))
+    reader, files = RecordReader(hyperparameters), _files_of_channel(name, path)
     for file in files:
         if file.is_fifo():
             return
@@ -77,6 +82,12 @@ def check_first_record(name: str, path: Path, hyperparameters: Hyperparameters) 
                 return
     if not files:
         raise _no_records(name, path, 0)
+
+
+def _files_of_channel(name: str, path: Path) -> list[Path]:
+    if not path.exists():
+        raise DataError(f"channel {name}: {path}: No such file or directory")
+    return list(files_of(path))
 
 
 def _no_records(name: str, path: Path, count: int) -> DataError:
@@ -111,8 +122,9 @@ def _chunks(file: Path) -> Generator[Chunk, None, None]:
                 yield chunk
                 rest = [block[end:]]
                 line += chunk.text.count(b"\n")
-    except (EOFError, OSError, zlib.error) as error:
-        raise DataError(f"{file}: cannot be read past line {line - 1} ({error})") from error
+    except READ_ERRORS as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{file}: cannot be read past line {line - 1} ({reason})") from error
     if text := b"".join(rest):
         yield Chunk(file, line, text)
 

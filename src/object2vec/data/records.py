@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,11 +14,14 @@ import numpy as np
 import orjson
 
 from object2vec import kernels
+from object2vec.data.files import HEAD_BYTES, UTF8_BOM, encoding_fault, format_fault
 from object2vec.errors import DataError, shortened
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.kernels import Lines
 
 SIDES: Final = ("in0", "in1")
+#: Between two records without a line break: the end of one file and the start of the next.
+JOINED: Final = re.compile(rb"(?<=\})(?:%b)?(?=\{)" % UTF8_BOM)
 WANTED: Final = 'wanted an object like {"in0": [1, 2], "in1": [3], "label": 1}'
 
 
@@ -30,9 +34,8 @@ class Chunk:
     text: bytes
 
     def line_of(self, record: int) -> int:
-        """The number of the line that holds a record, numbered from 0; lines without one are not counted."""
-        lines = (line for line, text in enumerate(self.text.split(b"\n"), start=self.first) if text.strip())
-        return next(islice(lines, record, None))
+        """Return the number of the line that holds a record, which is numbered from 0."""
+        return next(islice(_records(self), record, None))[0]
 
 
 class RecordReader:
@@ -65,7 +68,7 @@ class RecordReader:
         Raises:
             DataError: see `read`.
         """
-        for line, text in _lines(chunk):
+        for line, text in _records(chunk):
             first = Chunk(chunk.file, line, text)
             self._check(_read_any(first, self), first)
             return True
@@ -108,10 +111,10 @@ class RecordReader:
             if not isinstance(record[key], list):
                 return f"{key} is {_kind(record[key])}, wanted a list of integer token ids"
             for position, token in enumerate(record[key]):
-                if type(token) is not int:
+                if type(token) is not int and not (_is_whole(token) and abs(token) < 2**53):
                     return f"{key}[{position}] is {_kind(token)}, wanted an integer token id"
                 if not -(2**31) <= token < 2**31:
-                    return self.token_fault(side, token)
+                    return self.token_fault(side, int(token))
         if "label" not in record:
             return f"no label, {WANTED}"
         return self.label_fault(_kind(record["label"]))
@@ -120,24 +123,28 @@ class RecordReader:
 def _read_any(chunk: Chunk, reader: RecordReader) -> Lines:
     """Read lines of any JSON that holds a record."""
     values, lengths, labels, cut = (array("i"), array("i")), (array("q"), array("q")), array("d"), [0, 0]
-    for line, text in _lines(chunk):
+    for line, text in _records(chunk):
         try:
             record = orjson.loads(text)
         except orjson.JSONDecodeError as error:
-            what = f"not JSON ({error.msg} at character {error.pos + 1}), {WANTED}"
+            other_format = format_fault(text) or encoding_fault(text[:HEAD_BYTES])
+            what = other_format or f"not JSON ({error.msg} at character {error.pos + 1}), {WANTED}"
             raise DataError.at(chunk.file, line, what) from None
         try:
             if b"true" in text or b"false" in text:  # bool passes for int everywhere below
                 _refuse_bools(record)
             for side, key in enumerate(SIDES):
                 tokens = record[key]
-                values[side].fromlist(tokens)  # TypeError for all but a list of integers
+                try:
+                    values[side].fromlist(tokens)  # TypeError for all but a list of integers
+                except TypeError:
+                    values[side].fromlist(_token_ids(tokens))
                 excess = max(0, len(tokens) - reader.most[side])
                 del values[side][len(values[side]) - excess :]
                 cut[side] += excess > 0
                 lengths[side].append(len(tokens) - excess)
             labels.append(record["label"])
-        except (TypeError, KeyError, OverflowError):
+        except (TypeError, ValueError, KeyError, OverflowError):
             raise DataError.at(chunk.file, line, reader.fault(record)) from None
     return Lines(
         (np.frombuffer(values[0], np.int32), np.frombuffer(values[1], np.int32)),
@@ -149,11 +156,47 @@ def _read_any(chunk: Chunk, reader: RecordReader) -> Lines:
     )
 
 
-def _lines(chunk: Chunk) -> Iterator[tuple[int, bytes]]:
-    """The lines that hold something, and their numbers."""
+def _token_ids(tokens: Any) -> list[int]:
+    """Return a list with whole floats as integers: pandas writes 1.0 for the id 1 where a column has gaps.
+
+    Raises:
+        TypeError, ValueError: it is no list of whole numbers.
+    """
+    if not isinstance(tokens, list):
+        raise TypeError(tokens)
+    ids = list(map(int, tokens))
+    if ids != tokens:
+        raise ValueError(tokens)
+    return ids
+
+
+def _is_whole(token: Any) -> bool:
+    return type(token) is float and token.is_integer()
+
+
+def _records(chunk: Chunk) -> Iterator[tuple[int, bytes]]:
+    """Yield the text of each record and the number of its line; blank lines are left out.
+
+    Files that were joined end to end, as Pipe mode joins them, leave byte order marks at the start of lines, and two
+    records on a line where a file has no last line break.
+    """
     for line, text in enumerate(chunk.text.split(b"\n"), start=chunk.first):
-        if text and not text.isspace():
+        text = text.removeprefix(UTF8_BOM)
+        if b"}{" in text or b"}" + UTF8_BOM in text:
+            yield from ((line, record) for record in _split_joined(text))
+        elif text and not text.isspace():
             yield line, text
+
+
+def _split_joined(text: bytes) -> list[bytes]:
+    """Split a line into the records that it consists of; one that is not such a line stays as it is."""
+    records = JOINED.split(text)
+    try:
+        for record in records:
+            orjson.loads(record)
+    except orjson.JSONDecodeError:
+        return [text]
+    return records
 
 
 def _refuse_bools(record: Any) -> None:
