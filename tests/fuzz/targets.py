@@ -7,6 +7,7 @@ and for lines the kernel's plain form as well.
 
 from __future__ import annotations
 
+import gzip
 import json
 import tempfile
 import time
@@ -80,7 +81,8 @@ def vocabulary(data: bytes) -> None:
     with file_of(data) as path:
         words = value_or_none(lambda: read_vocabulary(path, 100))
         if words is not None:
-            expect(words == json.loads(data), "other words than those that are written")
+            content = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+            expect(words == json.loads(content), "other words than those that are written")
             expect(all(type(token) is int and 0 <= token < 100 for token in words.values()), "an id out of range")
 
 
@@ -134,10 +136,12 @@ def asked(instances: Instances) -> list[object]:
 
 
 def written(data: bytes, most: tuple[int, int]) -> Iterator[tuple[list[int], list[int], float]]:
-    """What the standard library reads."""
-    for text in data.split(b"\n"):
-        if text.strip():
-            record = json.loads(text)
+    """What the standard library reads; a line may hold several records, each behind a byte order mark or none."""
+    for line in data.split(b"\n"):
+        text = line.decode().removeprefix("\ufeff").strip()
+        while text:
+            record, end = json.JSONDecoder().raw_decode(text)
+            text = text[end:].removeprefix("\ufeff").strip()
             yield record["in0"][: most[0]], record["in1"][: most[1]], float(record["label"])
 
 
