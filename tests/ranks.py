@@ -244,6 +244,42 @@ def _run_out_of_memory(group: Group, folder: Path, rank: int) -> None:
     run(Job(hyperparameters=SMALL | {"epochs": 5}, channels=channels, model_dir=folder / "model"), group=group)
 
 
+#: Shares of a test channel: what each of two ranks holds, or the same on both.
+TEST_SHARES: Final[dict[str, tuple[list[float], list[float]] | list[float]]] = {
+    "replicated": [1.0] * 12,
+    "sharded": ([1.0] * 8, [1.0] * 4),
+    "empty share": ([1.0] * 12, []),
+    "empty first share": ([], [1.0] * 12),
+    "one negative": ([1.0] * 8, [1.0, 0.0, 1.0, 1.0]),
+}
+
+
+def score_positives(group: Group, folder: Path) -> None:
+    """Run a job with negatives for each share of a test channel; the log has how many pairs are scored."""
+    log_to_stdout()
+    train = [([n % 7 + 13], [n % 3 + 1], 1.0) for n in range(24)]
+    for share, labels in TEST_SHARES.items():
+        own = labels[group.rank] if isinstance(labels, tuple) else labels
+        channels = {
+            "train": write_pairs(folder / f"train-{group.rank}", train),
+            "test": folder / f"{share}-{group.rank}",
+        }
+        channels["test"].mkdir()
+        if own:
+            write_pairs(channels["test"] / "part", [([n + 1], [n % 4 + 1], label) for n, label in enumerate(own)])
+        values = {
+            "epochs": 1,
+            "enc0_vocab_size": 20,
+            "negative_sampling_rate": 2,
+            "validation_negative_sampling": "auto",
+        }
+        sharded = ["test"] if isinstance(labels, tuple) else []
+        run(
+            Job(hyperparameters=SMALL | values, channels=channels, model_dir=folder / share, sharded=sharded),
+            group=group,
+        )
+
+
 def be_rank(work: Callable[[Group, Path], None], place: Place, folder: Path) -> None:
     try:
         with connected(place) as group:

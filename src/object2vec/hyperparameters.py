@@ -271,6 +271,9 @@ def _rows() -> Iterator[Hyperparameter]:
     text = "What negatives take for `in1`: one of any row (`frequency`), or any different one alike (`uniform`)."
     kind = Choice(("frequency", "uniform"))
     yield row(name="negative_sampling_distribution", kind=kind, default="frequency", help=text, ours=True)
+    text = "`auto` draws fixed negatives for a validation or test channel that holds positives only; `off` draws none."
+    kind = Choice(("off", "auto"))
+    yield row(name="validation_negative_sampling", kind=kind, default="off", help=text, ours=True)
     text = "Keeps a moving average of the weights, to validate and save: its share that stays at each step; 0 for none."
     yield row(name="ema_decay", kind=Real(0, 0.9999), default="0", help=text, ours=True)
     text = "What a model holds token embeddings in: `float16` halves it, and rounds them once they are trained."
@@ -345,6 +348,7 @@ class Hyperparameters:
     early_stopping_tolerance: float
     early_stopping_patience: int
     negative_sampling_distribution: str
+    validation_negative_sampling: str
     ema_decay: float
     token_embedding_dtype: str
     seed: int

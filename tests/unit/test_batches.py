@@ -107,10 +107,51 @@ def test_batches_are_the_same_with_and_without_kernels(most: int, monkeypatch: p
 
 @given(ROWS, st.integers(1, 8))
 def test_scoring_keeps_the_order(rows: list[tuple[list[int], list[int], float]], size: int) -> None:
-    """In order, the pairs come as they were given, without negatives."""
-    batches = Batches(pairs_of(rows), size=size, negatives=2)
+    """In order, the pairs come as they were given."""
+    batches = Batches(pairs_of(rows), size=size)
     flat = [row for batch in batches.in_order() for row in rows_of(batch)]
     assert flat == [(tuple(a), tuple(b), label) for a, b, label in rows]
+
+
+@pytest.mark.parametrize("with_kernels", [True, False], ids=["kernels", "numpy"])
+@pytest.mark.parametrize("most", [1, 2], ids=["single tokens", "others"])
+@pytest.mark.parametrize("size", [1, 4, 9, 512])
+def test_scoring_with_negatives(size: int, most: int, with_kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each positive is followed by its negatives, which are the same at each call and known nowhere as positives.
+
+    Ranks that share the pairs score together what one of them scores alone, and no batch is larger than it may be.
+    """
+    if not with_kernels:
+        monkeypatch.setattr(kernels, "available", lambda: False)
+    rows = [((user,) * most, (2 * item + user % 2,), 1.0) for user in range(1, 9) for item in (1, 2, 3)]
+    train = [((user,) * most, (item,), 1.0) for user in range(1, 9) for item in (4, 5, 33)]
+    train += [((user,) * most, (6,), 0.0) for user in range(1, 9)]  # no positive, so it may be drawn
+    given = {"size": size, "negatives": 3, "known": pairs_of(train)}  # type: ignore[arg-type]
+    batches = Batches(pairs_of(rows), **given)  # type: ignore[arg-type]
+    found = [rows_of(batch) for batch in batches.in_order()]
+    assert found == [rows_of(batch) for batch in batches.in_order()]
+    assert max(map(len, found)) <= max(size, 4)
+    flat = [row for batch in found for row in batch]
+    assert [row for row in flat if row[2] == 1] == rows
+    assert len(flat) == 4 * len(rows)
+    for at in range(0, len(flat), 4):
+        assert [(a, label) for a, _, label in flat[at + 1 : at + 4]] == [(flat[at][0], 0.0)] * 3
+    drawn = {(a, b) for a, b, label in flat if label == 0}
+    assert not drawn & {(a, b) for a, b, label in [*rows, *train] if label == 1}
+    assert {b for _, b in drawn} <= {b for _, b, _ in rows}
+    assert (6,) in {b for a, b in drawn if a[0] % 2}
+    parts = [Batches(pairs_of(rows), **given, share=(rank, 3)).in_order() for rank in range(3)]  # type: ignore[arg-type]
+    assert sorted(row for part in parts for batch in part for row in rows_of(batch)) == sorted(flat)
+
+
+def test_scoring_draws_other_negatives_with_another_seed() -> None:
+    """The seed of the job decides which."""
+    drawn = [
+        [rows_of(batch) for batch in Batches(pairs_of(MANY), size=64, negatives=2, seed=seed).in_order()]
+        for seed in (0, 0, 1)
+    ]
+    assert drawn[0] == drawn[1]
+    assert drawn[0] != drawn[2]
 
 
 @given(ROWS, st.integers(1, 8), st.integers(0, 3))

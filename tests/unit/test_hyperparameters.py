@@ -75,6 +75,7 @@ def fault(**values: object) -> str:
 #: The hyperparameters that the built-in does not have, at their defaults.
 OURS = {
     "negative_sampling_distribution": "frequency",
+    "validation_negative_sampling": "off",
     "ema_decay": 0.0,
     "token_embedding_dtype": "float32",
     "seed": 0,

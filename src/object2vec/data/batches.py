@@ -15,7 +15,7 @@ from object2vec import kernels
 from object2vec.arrays import Float32, Int32, Int64
 from object2vec.data.columns import empty, expect
 from object2vec.data.negatives import NegativeSampler
-from object2vec.data.sequences import Pairs, Sequences
+from object2vec.data.sequences import Pairs, Sequences, positives_among
 
 #: Pairs of an epoch that are made ready at a time, before negatives: memory is needed for so many, not for a channel.
 #: With buckets there are as many to choose from; without, so few that they are still in a cache when batches are cut.
@@ -25,6 +25,8 @@ CACHED: Final = 2**12
 #: of chance, what is larger than memory would take a hundred times as long.
 LARGE: Final = 2**29
 RUN: Final = 2**10
+#: Separates the random numbers of scoring from those of an epoch.
+SCORING: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class Batches:
     Each call of `epoch` gives a new order and new negatives; the same seed and epoch give the same again. Of a large
     channel runs of rows stay together in a block of 2^18 rows, which change places and give one another negatives.
     With a `share` of (r, R) every Rth batch is given, from batch r on: those who hold the same pairs share them so.
+    `known` are further pairs, whose positives are no negatives here.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class Batches:
         uniform_negatives: bool = False,
         seed: int = 0,
         share: tuple[int, int] = (0, 1),
+        known: Pairs | None = None,
     ) -> None:
         self.size = size
         self.first_batch, self.stride = share
@@ -98,10 +102,20 @@ class Batches:
         self._single = all(side.single for side in self.sides)
         if self._single:  # an object is so little that a side is its objects: which a row has is looked up but once
             self.sides = pairs.in0.take(first0), pairs.in1.take(first1)
-            self._offsets = np.arange(size + 1)
+            self._offsets = np.arange(max(size, 1 + negatives) + 1)
         self._run = RUN if pairs.nbytes > LARGE else 1
+        more_known = None
+        if known is not None:
+            more_known = positives_among((pairs.in0.take(first0), pairs.in1.take(first1)), known)
         self.sampler = (
-            NegativeSampler(self.which, pairs.labels, negatives, uniform=uniform_negatives, gives_objects=self._single)
+            NegativeSampler(
+                self.which,
+                pairs.labels,
+                negatives,
+                uniform=uniform_negatives,
+                gives_objects=self._single,
+                more_known=more_known,
+            )
             if negatives
             else None
         )
@@ -114,10 +128,15 @@ class Batches:
         )
 
     def in_order(self) -> Iterator[Batch]:
-        """All pairs once, as they stand, without negatives: for scoring."""
-        for start in range(self.first_batch * self.size, len(self.labels), self.stride * self.size):
-            rows = np.arange(start, min(start + self.size, len(self.labels)))
-            yield self._batch(Examples(self._of_sides(rows), self.labels[rows]))
+        """Give all pairs once in their order, for scoring.
+
+        The negatives of a positive come right after it. They depend only on the seed and the place of the batch, so
+        each call gives the same ones.
+        """
+        size = max(1, self.size // (1 + self.sampler.rate)) if self.sampler else self.size
+        for start in range(self.first_batch * size, len(self.labels), self.stride * size):
+            rows = np.arange(start, min(start + size, len(self.labels)))
+            yield self._batch(self._beside(rows, np.random.default_rng((self.seed, SCORING, start))))
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
         """All pairs once in a new order, negatives beside them: for training. The first `skip` batches are left out."""
@@ -125,7 +144,7 @@ class Batches:
         left, batches, done = Examples.none(), count(), 0
         for rows in self._blocks(generator):
             done += len(rows)
-            examples = self._beside(rows, generator)
+            examples = self._beside(rows, generator, from_these=self._run > 1)
             examples = left + examples if len(left) else examples
             examples, cuts = self._cut(examples)
             least = self.size if done < len(self.labels) else 1
@@ -158,11 +177,11 @@ class Batches:
         for side in () if self._single else self.sides:
             side.expect(runs)
 
-    def _beside(self, rows: Int64, generator: np.random.Generator) -> Examples:
+    def _beside(self, rows: Int64, generator: np.random.Generator, *, from_these: bool = False) -> Examples:
         """Rows in the given order, the negatives of a row right after it, so that its `in0` is encoded once for all."""
         if not self.sampler:
             return Examples(self._of_sides(rows), self.labels[rows])
-        row1 = self.sampler.draw(rows, generator, from_these=self._run > 1)
+        row1 = self.sampler.draw(rows, generator, from_these=from_these)
         if kernels.available():
             *both, label = kernels.beside(rows, self.which[0] if self._single else None, self.labels, row1)
             return Examples((both[0], both[1]), label)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,8 @@ class NegativeSampler:
 
     `objects` says for each row which object its `in0` and its `in1` are, (N,) each: rows that hold the same tokens
     hold the same object, and whether a pair is known to be positive is a question of objects. An `in1` is given by a
-    row that has it, or where one `gives_objects` by which object it is.
+    row that has it, or where one `gives_objects` by which object it is. `more_known` holds further pairs of objects
+    that are known to be positive, (M,) each.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class NegativeSampler:
         *,
         uniform: bool = False,
         gives_objects: bool = False,
+        more_known: tuple[Int32, Int32] | None = None,
     ) -> None:
         self.rate = rate
         self.gives_objects = gives_objects
@@ -47,7 +50,7 @@ class NegativeSampler:
         self._objects = objects
         self._all = _one_row_each(objects[1]) if uniform else None  # the rows to draw from, where it is not from all
         self._warned = False
-        self._known = _known(objects, self.positive)
+        self._known = _known(objects, self.positive, more_known or (np.empty(0, np.int32), np.empty(0, np.int32)))
 
     def draw(self, rows: Int64, generator: np.random.Generator, *, from_these: bool = False) -> Int64:
         """The `in1` of each of `rows` (n,), and behind it those of its negatives: (n, 1 + rate), -1 for none.
@@ -126,17 +129,18 @@ def _one_row_each(objects: Int32) -> Int64:
     return np.unique(objects, return_index=True)[1]
 
 
-def _known(objects: tuple[Int32, Int32], positive: npt.NDArray[np.bool_]) -> kernels.Partners:
-    """The objects of side 1 that stand beside each object of side 0 in positive rows."""
+def _known(
+    objects: tuple[Int32, Int32], positive: npt.NDArray[np.bool_], more: tuple[Int32, Int32]
+) -> kernels.Partners:
+    """Return the objects of side 1 that each object of side 0 has in positive rows, or has in `more` pairs of them."""
     count0, count1 = (int(side.max(initial=-1)) + 1 for side in objects)
-    key: Int64 = empty(int(np.count_nonzero(positive)), np.int64)
+    key: Int64 = empty(int(np.count_nonzero(positive)) + len(more[0]), np.int64)
     each = count1 if count0 * count1 <= EACH else 0
     bits = empty(count0 * count1 // 8 + 1 if each else 2 * len(key), np.uint8)
     bits[:] = 0
     at = 0
-    for part in _parts(len(positive)):
-        own = positive[part]
-        own0, own1 = (side[part][own] for side in objects)
+    of_rows = (tuple(side[part][positive[part]] for side in objects) for part in _parts(len(positive)))
+    for own0, own1 in chain(of_rows, [more]):
         if kernels.available():
             kernels.mark_pairs((own0, own1), bits, each)
         key[at : at + len(own0)] = own0.astype(np.int64) * count1 + own1

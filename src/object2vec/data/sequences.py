@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from object2vec import kernels
 from object2vec.arrays import Float32, Int32, Int64
-from object2vec.data.columns import empty, expect
+from object2vec.data.columns import Column, empty, expect
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,3 +176,33 @@ class Pairs:
         for column in (*(part for side in self.sides for part in (side.values, side.offsets)), self.labels):
             value = zlib.crc32(column.data, value)
         return value
+
+
+def positives_among(objects: tuple[Sequences, Sequences], pairs: Pairs) -> tuple[Int32, Int32]:
+    """Return the positive ones of `pairs` (label at least 1) whose sides are both among `objects`.
+
+    `objects` are unique sequences of each side; a pair is given by their numbers. Pairs are read part by part, so that
+    what is made of them stays small.
+    """
+    columns = Column(np.int32), Column(np.int32)
+    step = max(2**16, *map(len, objects))
+    for start in range(0, len(pairs), step):
+        positive = pairs.labels[start : start + step] >= 1
+        numbers = [
+            _numbers_among(own, side.part(start, start + step)) for own, side in zip(objects, pairs.sides, strict=True)
+        ]
+        both = positive & (numbers[0] >= 0) & (numbers[1] >= 0)
+        for column, number in zip(columns, numbers, strict=True):
+            column.append(number[both])
+    found = columns[0].mapped(), columns[1].mapped()
+    for column in columns:
+        column.close()
+    return found
+
+
+def _numbers_among(objects: Sequences, sequences: Sequences) -> Int32:
+    """Return which of the unique `objects` each sequence is, -1 for none."""
+    first, which = Sequences.joined([objects, sequences]).distinct()
+    numbers = np.full(len(first), -1, np.int32)
+    numbers[which[: len(objects)]] = np.arange(len(objects), dtype=np.int32)
+    return numbers[which[len(objects) :]]

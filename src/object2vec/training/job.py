@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -179,17 +180,33 @@ def _read_channels(
     train = training_batches(pairs, hyperparameters, share, processes=group.processes)
     rate = hyperparameters.negative_sampling_rate
     logger.info(f"Negative sampling enabled with sampling rate {rate}" if rate else "Negative sampling not used")
-    others = [
-        scoring_batches(
-            _read(job, name, hyperparameters, group, checkpoints),
-            hyperparameters,
-            group.share(sharded=name in job.sharded),
-        )
-        if name in job.channels
-        else None
-        for name in ("validation", "test")
-    ]
+    others: list[Batches | None] = []
+    for name in ("validation", "test"):
+        scored = None
+        if name in job.channels:
+            given = _read(job, name, hyperparameters, group, checkpoints)
+            known = pairs if _needs_negatives(name, given, hyperparameters, group) else None
+            scored = scoring_batches(given, hyperparameters, group.share(sharded=name in job.sharded), train=known)
+        others.append(scored)
     return train, others[0], others[1]
+
+
+def _needs_negatives(name: str, pairs: Pairs, hyperparameters: Hyperparameters, group: Group) -> bool:
+    """Return whether negatives are drawn for a validation or test channel; log what its metrics cover."""
+    rate = hyperparameters.negative_sampling_rate
+    if not rate:
+        return False
+    rows, positives = group.sum([len(pairs), int(np.count_nonzero(pairs.labels >= 1))])
+    if positives < rows:
+        return False
+    what = f"Channel {name} holds positives only"
+    if hyperparameters.validation_negative_sampling == "auto":
+        logger.info(f"{what}: {rate} negatives are drawn for each positive, the same ones in every epoch")
+        return True
+    if group.leads:
+        advice = "set validation_negative_sampling=auto to draw negatives for it too"
+        logger.warning(f"{what}, so its metrics say nothing about negatives: {advice}")
+    return False
 
 
 def _read(

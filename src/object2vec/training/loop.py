@@ -112,11 +112,21 @@ def evaluate(
     return metrics.of_all(group)
 
 
-def scoring_batches(pairs: Pairs, hyperparameters: Hyperparameters, share: tuple[int, int] = (0, 1)) -> Batches:
-    """Pairs cut for scoring."""
+def scoring_batches(
+    pairs: Pairs, hyperparameters: Hyperparameters, share: tuple[int, int] = (0, 1), *, train: Pairs | None = None
+) -> Batches:
+    """Return batches of pairs for scoring; with `train`, each positive gets negatives, none of which is known there."""
     longest = max(1, *(side.longest for side in pairs.sides))
     size = max(min(SCORING_SIZE, SCORING_TOKENS // longest), hyperparameters.mini_batch_size)
-    return Batches(pairs, size=size, share=share)
+    return Batches(
+        pairs,
+        size=size,
+        negatives=hyperparameters.negative_sampling_rate if train is not None else 0,
+        uniform_negatives=hyperparameters.negative_sampling_distribution == "uniform",
+        seed=hyperparameters.seed,
+        share=share,
+        known=train,
+    )
 
 
 def training_batches(
