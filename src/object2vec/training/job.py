@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from object2vec import artifact, memory
 from object2vec.archive import find_model
 from object2vec.data.batches import Batches
 from object2vec.data.jsonlines import read_channel
+from object2vec.data.media_types import JSON_LINES, canonical, media_type
 from object2vec.data.sequences import Pairs
 from object2vec.data.vocabulary import read_vocabulary
 from object2vec.disk import checksum
@@ -36,8 +37,6 @@ from object2vec.training.report import Report
 from object2vec.training.stopping import Stop
 
 logger = logging.getLogger(__name__)
-
-CONTENT_TYPE: Final = "application/jsonlines"
 
 
 @explained
@@ -212,10 +211,10 @@ def _needs_negatives(name: str, pairs: Pairs, hyperparameters: Hyperparameters, 
 def _read(
     job: Job, name: str, hyperparameters: Hyperparameters, group: Group, checkpoints: Checkpoints | None
 ) -> Pairs:
-    content_type = job.content_types.get(name, CONTENT_TYPE)
-    if content_type.partition(";")[0].strip().lower() != CONTENT_TYPE:
+    content_type = job.content_types.get(name, JSON_LINES)
+    if canonical(media_type(content_type)) != JSON_LINES:
         sentence = f"No iterator has been registered for ContentType ('{content_type}', '1.0')"
-        raise DataError(f"{sentence}: channel {name} wants {CONTENT_TYPE}, or no ContentType")
+        raise DataError(f"{sentence}: channel {name} wants {JSON_LINES}, or no ContentType")
     logger.info(f"Creating data iterator for {job.channels[name]}")
     hosts = group.size // group.processes
     parted = hosts > 1 and name in job.sharded
