@@ -213,11 +213,14 @@ def _add_predict(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from object2vec.serving.negotiation import to_content, to_reply_type
+    from object2vec.data.media_types import canonical
+    from object2vec.serving.negotiation import to_content, to_reply_type, unsupported
     from object2vec.serving.predictor import Predictor
 
     content = to_content(arguments.content_type)
-    kind = to_reply_type(arguments.accept, content.type)
+    if not content.type:
+        raise unsupported(content.name)
+    kind = canonical(to_reply_type(arguments.accept, content.type))
     predictor = Predictor.load(arguments.model, mode=arguments.mode or "classification")
     with _reading(arguments.input) as source, _writing(arguments.output) as target:
         target.writelines(_replies(predictor, source, content, kind))
@@ -225,8 +228,9 @@ def _predict(arguments: argparse.Namespace) -> None:
 
 def _replies(predictor: Predictor, source: IO[bytes], content: Content, kind: str) -> Iterator[bytes]:
     """The output in pieces. JSON Lines to JSON Lines goes through in chunks, so that a file may have any length."""
+    from object2vec.data.media_types import JSON_LINES
     from object2vec.serving import wire
-    from object2vec.serving.negotiation import JSON_LINES, NPY
+    from object2vec.serving.negotiation import NPY
 
     if content.type == kind == JSON_LINES:
         first = 1
@@ -236,7 +240,10 @@ def _replies(predictor: Predictor, source: IO[bytes], content: Content, kind: st
             yield from (wire.encode([part], kind) + b"\n" for part in answers if part.count)
             first += len(lines)
     else:
-        answers = predictor.answer(wire.decode(source.read(), content), max_seq_lens=content.max_seq_lens)
+        instances = wire.decode(source.read(), content)
+        if kind == NPY:
+            wire.check_one_array(instances, scored=predictor.mode != "embedding")
+        answers = predictor.answer(instances, max_seq_lens=content.max_seq_lens)
         yield from (wire.encode(answers, kind), b"" if kind == NPY else b"\n")
 
 

@@ -12,6 +12,8 @@ from typing import Final
 #: Where Linux says how much memory there is, and how much of all a container may have.
 MEMINFO: Final = Path("/proc/meminfo")
 CGROUP: Final = Path("/sys/fs/cgroup")
+#: What is mounted where: proc_pid_mountinfo(5).
+MOUNTS: Final = Path("/proc/self/mountinfo")
 _SIZE: Final = re.compile(r"^(\w+): +(\d+) kB$", re.MULTILINE)
 
 
@@ -19,6 +21,18 @@ def cpus() -> int:
     """How many CPUs this process may keep busy, at least 1: of the host's the ones it may run on, within its quota."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, int(min(allowed, _quota())))
+
+
+def is_in_memory(folder: str) -> bool:
+    """Return whether the files of a folder are in memory, as those of a tmpfs are."""
+    try:
+        device = Path(folder).stat().st_dev
+        mounts = MOUNTS.read_text()
+    except OSError:
+        return False
+    number = f"{os.major(device)}:{os.minor(device)}"
+    found = (line.partition(" - ")[2] for line in mounts.splitlines() if line.split()[2] == number)
+    return next(found, "").split(" ")[0] in ("tmpfs", "ramfs")
 
 
 def memory_limit() -> int:

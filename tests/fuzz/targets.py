@@ -22,6 +22,7 @@ import torch
 from object2vec import kernels
 from object2vec.data import records
 from object2vec.data.jsonlines import read_channel
+from object2vec.data.media_types import JSON_LINES
 from object2vec.data.records import Chunk, RecordReader
 from object2vec.data.vocabulary import read_vocabulary
 from object2vec.errors import UserError
@@ -29,7 +30,7 @@ from object2vec.hyperparameters import parse
 from object2vec.model.pretrained import load_pretrained
 from object2vec.serving import wire
 from object2vec.serving.instances import Instances
-from object2vec.serving.negotiation import JSON_LINES, Content
+from object2vec.serving.negotiation import Content, to_content, to_options
 
 #: Seconds of the processor that one input may take.
 LIMIT = 1.0
@@ -66,7 +67,13 @@ def channel(data: bytes) -> None:
 
 
 def requests(data: bytes) -> None:
-    """A request, as a document and as lines: what the kernel takes, the plain form takes as well, and as the same."""
+    """A request, as a document and as lines: what the kernel takes, the plain form takes as well, and as the same.
+
+    Without a Content-Type its format is found.
+    """
+    content = wire.identify(data, to_content(None))
+    value_or_none(lambda: wire.decode(data, content))
+    value_or_none(lambda: to_options(data[:200].decode("latin-1")))
     for content in (Content(), Content(type=JSON_LINES)):
         plain = value_or_none(lambda content=content: wire.decode_plain(data, content))
         other = value_or_none(lambda content=content: wire.decode_any(data, content))

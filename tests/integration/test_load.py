@@ -91,6 +91,31 @@ def test_a_long_request_takes_little_memory(model: Path, tmp_path: Path) -> None
     assert least < 10 * len(body)
 
 
+def test_a_long_reply_takes_little_memory(model: Path, tmp_path: Path) -> None:
+    """100 MB of embeddings with Content-Length: the reply is on the disk before it leaves, and not in memory."""
+    generator = random.Random(1)
+    films = [generator.randrange(84_000) for _ in range(500)]
+    body = json.dumps({"instances": [{"in0": [generator.choice(films)]} for _ in range(90_000)]}).encode()
+    some = json.dumps({"instances": [{"in0": [film]} for film in films]}).encode()
+    server = Server(model, tmp_path / "log", SAGEMAKER_MODEL_SERVER_WORKERS="1")
+    for _ in range(100):
+        server.send("POST", "/invocations", some, accept="application/x-npy")
+    [worker] = server.workers()
+    before = memory(worker, "VmHWM")
+    connection = server.connection()
+    connection.request("POST", "/invocations", body, {"Accept": "application/x-npy"})
+    reply = connection.getresponse()
+    length = int(reply.headers["Content-Length"])  # an asynchronous endpoint refuses a reply without
+    assert (reply.status, length) == (200, 128 + 90_000 * 300 * 4)
+    assert sum(map(len, iter(lambda: reply.read(2**20), b""))) == length
+    connection.close()
+    after = memory(worker, "VmHWM")
+    assert server.stop()[0] == 0
+    print(f"a body of {len(body)} bytes, a reply of {length}: {after - before} bytes more")
+    assert after - before < 10 * len(body) + 10 * 2**20
+    assert after - before < length / 2
+
+
 def test_workers_share_a_model(model: Path, tmp_path: Path) -> None:
     """Four take less than 1.3 times what one does, and 60 MB each."""
     taken = {}

@@ -61,10 +61,56 @@ def test_shape_of_a_reply(server: Server) -> None:
     assert (list(prediction), len(prediction["scores"])) == (["scores"], 2)
 
 
+def test_boto3_with_an_endpoint_url(server: Server, model: Path) -> None:
+    """The service's own client, which signs its requests, asks for any endpoint."""
+    boto3 = pytest.importorskip("boto3")
+    client = boto3.client(
+        "sagemaker-runtime",
+        endpoint_url=f"http://127.0.0.1:{server.port}",
+        region_name="us-east-1",
+        aws_access_key_id="none",
+        aws_secret_access_key="none",
+    )
+    wanted = object2vec.load(model).score(PAIRS)
+    try:
+        reply = client.invoke_endpoint(EndpointName="my-endpoint", Body=BODY, CustomAttributes="trace=7,mode=canary")
+        served = [prediction["scores"] for prediction in json.loads(reply["Body"].read())["predictions"]]
+        assert np.array(served, np.float32).tobytes() == wanted.tobytes()
+        assert (reply["ContentType"], reply["CustomAttributes"]) == (JSON, "trace=7,mode=canary")
+        reply = client.invoke_endpoint(
+            EndpointName="e", Body=b'{"in0": [1]}', ContentType=JSON_LINES, Accept="application/x-ndjson"
+        )
+        assert list(json.loads(reply["Body"].read())) == ["embeddings"]
+        with pytest.raises(client.exceptions.ClientError, match=r"\(400\).*: instances\[0\]: in0\[0\] is 1.5, wanted"):
+            client.invoke_endpoint(EndpointName="e", Body=b'{"instances": [{"in0": [1.5]}]}')
+    finally:
+        client.close()
+
+
+@pytest.mark.parametrize("accept", [JSON, JSON_LINES, "application/x-npy"])
+@pytest.mark.parametrize("count", [1, 512, 513, 9430])
+def test_replies_have_a_length(server: Server, accept: str, count: int) -> None:
+    """As asynchronous endpoints of the service demand; on request long ones leave in chunks, with the same bytes."""
+    body = json.dumps({"instances": [{"in0": [n % 9], "in1": [n % 7]} for n in range(count)]}).encode()
+    replies = {}
+    for stream in "01":
+        connection = server.connection()
+        attributes = {"X-Amzn-SageMaker-Custom-Attributes": f"trace=7;object2vec-stream={stream}"}
+        connection.request("POST", "/invocations", body, {"Accept": accept} | attributes)
+        reply = connection.getresponse()
+        chunked = stream == "1" and count > 512
+        assert reply.getheader("Transfer-Encoding") == ("chunked" if chunked else None)
+        replies[stream] = reply.read()
+        assert reply.getheader("Content-Length") == (None if chunked else str(len(replies[stream])))
+        connection.close()
+    assert replies["0"] == replies["1"]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "headers", "status"),
     [
         ("POST", "/invocations", b"[]", {}, 400),
+        ("POST", "/endpoints/e/invocations-response-stream", BODY, {}, 404),
         ("POST", "/invocations", b'{"instances": ' + b"[" * 100_000, {}, 400),
         ("GET", "/nothing", None, {}, 404),
         ("GET", "/invocations", None, {}, 405),

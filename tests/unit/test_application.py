@@ -7,6 +7,7 @@ import json
 import logging
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,16 @@ from werkzeug.test import TestResponse
 
 from object2vec.errors import AlgorithmError, ArtifactError, Object2VecError
 from object2vec.model.network import Network
+from object2vec.serving import spool
 from object2vec.serving.application import create_app
 from object2vec.serving.instances import Instances
+from object2vec.serving.invocations import AT_ONCE
 from object2vec.serving.negotiation import ATTRIBUTES
 from object2vec.serving.predictor import ROWS, Predictor, Question
-from object2vec.serving.room import Room
+from object2vec.serving.room import COLUMNS, Room
 from small import configured, network_of
 
-JSON, JSON_LINES = "application/json", "application/jsonlines"
+JSON, JSON_LINES, NPY = "application/json", "application/jsonlines", "application/x-npy"
 PAIR = '{"instances": [{"in0": [1, 2], "in1": [3]}]}'
 LINE = '{"in0": [1, 2], "in1": [3]}'
 
@@ -176,21 +179,40 @@ def test_lengths_come_with_the_content_type(client: FlaskClient) -> None:
     assert invoke(client, long, content_type=f"{JSON};infer_max_seqlens=1,1").data == invoke(client, short).data
 
 
-@pytest.mark.parametrize("attributes", ["mode=embedding", "trace=7; mode = embedding", "a=b,mode=embedding,c"])
+MODE = "object2vec-mode"
+
+
+@pytest.mark.parametrize(
+    "attributes", [f"{MODE}=embedding", f"trace=7; {MODE} = embedding", f"mode=canary,{MODE}=embedding,c"]
+)
 def test_mode_of_a_request(client: FlaskClient, attributes: str) -> None:
     """The custom attributes may name a mode among other things."""
     [prediction] = json.loads(invoke(client, **{ATTRIBUTES: attributes}).data)["predictions"]
     assert {side: len(vector) for side, vector in prediction["embeddings"].items()} == {"in0": 4, "in1": 4}
 
 
-@pytest.mark.parametrize("attributes", ["", "anything at all", "xmode=embedding", "c000b4f9-df62-4c85", "=,;="])
-def test_other_attributes_are_somebody_elses(client: FlaskClient, attributes: str) -> None:
-    [prediction] = json.loads(invoke(client, **{ATTRIBUTES: attributes}).data)["predictions"]
-    assert list(prediction) == ["scores"]
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        "",
+        "anything at all",
+        "mode=canary",
+        "digits=12",
+        "mode=embedding,digits=1",
+        "x-object2vec-mode=embedding",
+        "c000b4f9-df62-4c85",
+        "=,;=",
+    ],
+)
+def test_other_attributes_belong_to_the_client(client: FlaskClient, attributes: str) -> None:
+    """They have no effect, and come back as they are."""
+    reply = invoke(client, **{ATTRIBUTES: attributes})
+    assert reply.data == invoke(client).data
+    assert reply.headers[ATTRIBUTES] == attributes
 
 
 def test_numbers_with_fewer_digits(client: FlaskClient, predictor: Predictor) -> None:
-    reply = invoke(client, '{"instances": [{"in0": [1, 2]}]}', **{ATTRIBUTES: "digits=2"})
+    reply = invoke(client, '{"instances": [{"in0": [1, 2]}]}', **{ATTRIBUTES: "object2vec-digits=2"})
     [prediction] = json.loads(reply.data)["predictions"]
     assert prediction["embeddings"] == [round(float(value), 2) for value in predictor.encode([[1, 2]], "in0")[0]]
 
@@ -204,35 +226,238 @@ def test_an_array(client: FlaskClient, predictor: Predictor) -> None:
     assert array.dtype == np.float32
     np.testing.assert_array_equal(array, predictor.encode([[1, 2], [3]], "in0"))
     for mixed in ('{"in0": [1]}, {"in1": [1]}', '{"in0": [1]}, {"in0": [1], "in1": [1]}'):
-        refused(invoke(client, f'{{"instances": [{mixed}]}}', accept="application/x-npy"), 400, "RequestError")
+        refused(invoke(client, f'{{"instances": [{mixed}]}}', accept="application/x-npy"), 406, "NotAcceptableError")
 
 
-def test_many_lines_leave_in_parts(predictor: Predictor) -> None:
+STREAM = {ATTRIBUTES: "trace=7,object2vec-stream=1"}
+COUNT = 2 * ROWS + 3
+SINGLES = "\n".join(f'{{"in0": [{n % 8 + 1}]}}' for n in range(COUNT))
+PAIRS = "\n".join(f'{{"in0": [{n % 8 + 1}], "in1": [{n // 8 % 8 + 1}]}}' for n in range(COUNT))
+
+
+def lines(client: FlaskClient, body: str, **headers: str) -> TestResponse:
+    return invoke(client, body, content_type=JSON_LINES, **headers)
+
+
+def test_many_lines_leave_in_parts_on_request(predictor: Predictor) -> None:
     """As they are ready; whole lines, in order, and none behind the last newline."""
     client = create_app(predictor).test_client()
-    lines = [f'{{"in0": [{n % 8 + 1}], "in1": [{n // 8 % 8 + 1}]}}' for n in range(2 * ROWS + 3)]
-    reply = client.post("/invocations", data="\n".join(lines), content_type=JSON_LINES)
+    reply = lines(client, PAIRS, **STREAM)
     assert "Content-Length" not in reply.headers
     parts = [part.strip(b"\n") for part in reply.iter_encoded()]
     assert [part.count(b"\n") + 1 for part in parts] == [ROWS, ROWS, 3]
-    wanted = predictor.score([([n % 8 + 1], [n // 8 % 8 + 1]) for n in range(2 * ROWS + 3)])
+    wanted = predictor.score([([n % 8 + 1], [n // 8 % 8 + 1]) for n in range(COUNT)])
     got = [json.loads(line)["scores"] for line in b"\n".join(parts).split(b"\n")]
     np.testing.assert_allclose(np.array(got, np.float32), wanted, atol=1e-6)
 
 
-def test_a_long_array_leaves_in_parts(predictor: Predictor) -> None:
+def test_a_long_array_leaves_in_parts_on_request(predictor: Predictor) -> None:
     """As one array, so that its memory does not grow with the body; what would not be one is refused before."""
     client = create_app(predictor).test_client()
-    lines = [f'{{"in0": [{n % 8 + 1}]}}' for n in range(2 * ROWS + 3)]
-    headers = {"Content-Type": JSON_LINES, "Accept": "application/x-npy"}
-    reply = client.post("/invocations", data="\n".join(lines), headers=headers)
+    reply = lines(client, SINGLES, accept=NPY, **STREAM)
     parts = list(reply.iter_encoded())
     assert len(parts) == 3
-    wanted = predictor.encode([[n % 8 + 1] for n in range(2 * ROWS + 3)], "in0")
+    wanted = predictor.encode([[n % 8 + 1] for n in range(COUNT)], "in0")
     np.testing.assert_array_equal(np.load(io.BytesIO(b"".join(parts)), allow_pickle=False), wanted)
     for last in ('{"in1": [1]}', '{"in0": [1], "in1": [1]}'):
-        reply = client.post("/invocations", data="\n".join([*lines, last]), headers=headers)
-        assert refused(reply, 400, "RequestError").startswith("application/x-npy is one array")
+        reply = lines(client, f"{SINGLES}\n{last}", accept=NPY, **STREAM)
+        assert refused(reply, 406, "NotAcceptableError").startswith("application/x-npy is one array")
+
+
+@pytest.mark.parametrize("spool_bytes", [2**20, 10_000])
+@pytest.mark.parametrize("accept", [JSON, JSON_LINES, NPY])
+@pytest.mark.parametrize("body", [SINGLES, PAIRS])
+def test_long_replies_have_a_length(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch, spool_bytes: int, accept: str, body: str
+) -> None:
+    """In each type, from memory and from a file, with the bytes that a reply in parts has."""
+    monkeypatch.setattr(spool, "SPOOL_BYTES", spool_bytes)
+    client = create_app(predictor).test_client()
+    with (
+        closing(lines(client, body, accept=accept)) as whole,
+        closing(lines(client, body, accept=accept, **STREAM)) as parts,
+    ):
+        assert whole.status_code == 200
+        assert int(whole.headers["Content-Length"]) == len(whole.data)
+        assert whole.data == parts.data
+
+
+def test_a_fault_in_the_middle_of_a_long_reply_has_a_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    """500, where a reply in parts can only break off; and nothing is held afterwards."""
+    hyperparameters = configured()
+    predictor = Predictor(network_of(hyperparameters), hyperparameters, directory=Path("nowhere"))
+    passes = iter([True, True, False])
+    compare = predictor.network.compare
+
+    def failing(u: Tensor, v: Tensor) -> Tensor:
+        if not next(passes):
+            raise ZeroDivisionError
+        return compare(u, v)
+
+    room = Room(2**30)
+    app = create_app(predictor, room=room)
+    monkeypatch.setattr(predictor.network, "compare", failing)
+    body = "\n".join(f'{{"in0": [1, {n % 8}], "in1": [2]}}' for n in range(3000))
+    refused(lines(app.test_client(), body), 500, "InternalServerError")
+    assert room._left == 2**30
+    assert len(app.extensions["invocations"]._places) == AT_ONCE
+
+
+def test_an_array_of_pairs_in_embedding_mode(predictor: Predictor) -> None:
+    """It would be two arrays: refused before the model runs, in a request of any length."""
+    app = create_app(predictor)
+    app.extensions["invocations"]._turns = None  # nothing is computed
+    for body in (LINE, PAIRS):
+        sentence = refused(
+            lines(app.test_client(), body, accept=NPY, **{ATTRIBUTES: "object2vec-mode=embedding"}),
+            406,
+            "NotAcceptableError",
+        )
+        assert sentence == (
+            "application/x-npy is one array, and a pair in embedding mode has two embeddings, wanted in0 and in1 in"
+            " requests of their own, or another Accept"
+        )
+    for body in (f'{LINE}\n{{"in0": [1]}}', f'{SINGLES}\n{{"in1": [1]}}'):
+        assert "all pairs or all of the same side" in refused(
+            lines(app.test_client(), body, accept=NPY), 406, "NotAcceptableError"
+        )
+
+
+# Inputs that are answered, but perhaps not as the client expects.
+
+#: Per line: no fault; id 0; no id; null; longer than max_seq_len (5); as long as it.
+DOUBTFUL = [
+    '{"in0": [1], "in1": [1, 0]}',
+    '{"in0": [0], "in1": [1]}',
+    '{"in0": [1], "in1": []}',
+    '{"in0": [0, 0], "in1": null}',
+    '{"in0": [1, 2, 3, 4, 5, 6], "in1": [0, 0]}',
+    '{"in0": [1, 2, 3, 4, 5], "in1": [1]}',
+]
+WARNED: list[list[dict[str, str]]] = [
+    [],
+    [{"side": "in0", "kind": "no_tokens"}],
+    [{"side": "in1", "kind": "no_tokens"}],
+    [{"side": "in0", "kind": "no_tokens"}],
+    [{"side": "in0", "kind": "truncated"}, {"side": "in1", "kind": "no_tokens"}],
+    [],
+]
+
+
+@pytest.mark.parametrize("times", [1, 200])
+@pytest.mark.parametrize("kind", [JSON, JSON_LINES])
+def test_warnings_in_a_reply(times: int, kind: str) -> None:
+    """On request each answer names what is doubtful about its instance; the numbers are the same."""
+    client = doubting(max_seq_len=5)
+    body = "\n".join(DOUBTFUL * times) if kind == JSON_LINES else f'{{"instances": [{",".join(DOUBTFUL * times)}]}}'
+    warned, plain = (
+        invoke(client, body, content_type=kind, accept=JSON_LINES, **{ATTRIBUTES: attributes})
+        for attributes in ("object2vec-warnings=1", "object2vec-warnings=0")
+    )
+    answers = [json.loads(line) for line in warned.data.splitlines()]
+    assert [answer.pop("warnings", []) for answer in answers] == WARNED * times
+    assert answers == [json.loads(line) for line in plain.data.splitlines()]
+
+
+@pytest.mark.parametrize("network", ["hcnn", "bilstm"])
+def test_warnings_of_other_encoders(network: str) -> None:
+    """They read id 0 as a token; an empty side and a long one are warned of."""
+    client = doubting(network=network, max_seq_len=5)
+    reply = lines(client, "\n".join(DOUBTFUL), **{ATTRIBUTES: "object2vec-warnings=1"})
+    assert [json.loads(line).get("warnings", []) for line in reply.data.splitlines()] == [
+        [],
+        [],
+        [{"side": "in1", "kind": "no_tokens"}],
+        [],
+        [{"side": "in0", "kind": "truncated"}],
+        [],
+    ]
+
+
+def test_warnings_follow_the_lengths_of_a_request() -> None:
+    """`infer_max_seqlens` decides what is truncated, and of what is left whether there is a token."""
+    client = doubting(max_seq_len=5)
+
+    def warned(lengths: str) -> Any:
+        headers = {"content_type": f"{JSON_LINES};infer_max_seqlens={lengths}", ATTRIBUTES: "object2vec-warnings=1"}
+        return json.loads(invoke(client, '{"in0": [0, 1, 2, 3, 4, 5]}', **headers).data).get("warnings")
+
+    assert warned("6,1") is None
+    assert warned("5,1") == [{"side": "in0", "kind": "truncated"}]
+    assert warned("1,1") == [{"side": "in0", "kind": "truncated"}, {"side": "in0", "kind": "no_tokens"}]
+
+
+def test_no_warnings_in_an_array(client: FlaskClient) -> None:
+    headers = {"accept": NPY, ATTRIBUTES: "object2vec-warnings=1"}
+    assert "object2vec-warnings=1" in refused(lines(client, LINE, **headers), 406, "NotAcceptableError")
+
+
+def doubting(**changes: object) -> FlaskClient:
+    settings = {
+        f"enc{side}_{name}" if name == "max_seq_len" else name: v for name, v in changes.items() for side in (0, 1)
+    }
+    hyperparameters = configured(**settings)
+    return create_app(Predictor(network_of(hyperparameters), hyperparameters, directory=Path("nowhere"))).test_client()
+
+
+# What tools send.
+
+
+@pytest.mark.parametrize("alias", ["application/x-ndjson", "application/jsonl", "application/x-jsonlines"])
+def test_aliases_of_json_lines(client: FlaskClient, alias: str) -> None:
+    """Read as JSON Lines, and answered by the name that the client has for them."""
+    body = f"{LINE}\n{LINE}"
+    assert invoke(client, body, content_type=alias).data == lines(client, body).data
+    assert invoke(client, body, content_type=alias).content_type == alias
+    assert invoke(client, body, content_type=alias, accept="*").content_type == alias
+    assert invoke(client, PAIR, content_type=JSON, accept=alias).content_type == alias
+
+
+@pytest.mark.parametrize(
+    "header", [None, "application/octet-stream", "application/x-www-form-urlencoded", "text/plain"]
+)
+def test_json_by_content(client: FlaskClient, header: str | None) -> None:
+    """A generic Content-Type, or none, with either format; the reply has the format that was found."""
+    headers = {} if header is None else {"content_type": header}
+    for body, kind in ((PAIR, JSON), (f"{LINE}\n{LINE}", JSON_LINES), (f"\ufeff{LINE}", JSON_LINES)):
+        reply = invoke(client, body, **headers)
+        assert (reply.status_code, reply.content_type) == (200, kind)
+        assert reply.data == invoke(client, body, content_type=kind).data
+    if header is not None:
+        assert f"Content-Type '{header}' is not" in refused(
+            invoke(client, "1,2", **headers), 415, "UnsupportedMediaTypeError"
+        )
+
+
+def test_null_sides_and_whole_floats(client: FlaskClient) -> None:
+    """As pandas writes them: the answers of what they mean."""
+    reply = lines(client, '{"in0": [1.0, 2.0], "in1": [3e0], "label": null}\n{"in0": [1.0], "in1": null}')
+    assert reply.data == lines(client, '{"in0": [1, 2], "in1": [3]}\n{"in0": [1]}').data
+    sentence = refused(lines(client, '{"in0": null, "in1": null}'), 400, "RequestError")
+    assert sentence == "line 1 has neither in0 nor in1"
+
+
+# The path of the service itself.
+
+
+@pytest.mark.parametrize("name", ["my-endpoint", "a", "e" * 63])
+def test_path_of_an_endpoint(client: FlaskClient, name: str) -> None:
+    """Any endpoint is this one."""
+    assert client.post(f"/endpoints/{name}/invocations", data=PAIR).data == invoke(client).data
+    refused(client.get(f"/endpoints/{name}/invocations"), 405, "MethodNotAllowed")
+
+
+@pytest.mark.parametrize(
+    "path", ["/endpoints//invocations", "/endpoints/a/b/invocations", "/endpoints/a", "/endpoints"]
+)
+def test_other_paths_of_endpoints(client: FlaskClient, path: str) -> None:
+    assert "wanted /endpoints/<name>/invocations" in refused(client.post(path, data=PAIR), 404, "NotFound")
+
+
+def test_path_of_a_streamed_invocation(client: FlaskClient) -> None:
+    """The service answers it with events, which a container never sends."""
+    sentence = refused(client.post("/endpoints/a/invocations-response-stream", data=PAIR), 404, "NotFound")
+    assert "is not served, wanted /invocations with object2vec-stream=1" in sentence
 
 
 @pytest.mark.parametrize("records", [1, 3, 100])
@@ -272,8 +497,8 @@ def test_deep_nesting(predictor: Predictor) -> None:
 
 
 def test_unknown_mode(client: FlaskClient) -> None:
-    sentence = refused(invoke(client, **{ATTRIBUTES: "mode=fast"}), 400, "RequestError")
-    assert sentence == f"mode in {ATTRIBUTES} is 'fast', wanted one of classification, regression, embedding"
+    sentence = refused(invoke(client, **{ATTRIBUTES: "object2vec-mode=fast"}), 400, "RequestError")
+    assert sentence == f"object2vec-mode in {ATTRIBUTES} is 'fast', wanted one of classification, regression, embedding"
 
 
 def test_unsupported_content_type(client: FlaskClient) -> None:
@@ -305,7 +530,31 @@ def test_payload_limit(client: FlaskClient, chunked: bool) -> None:
     assert send(1000).status_code == 200
     for length in (1001, 100_000):
         sentence = refused(send(length), 413, "PayloadTooLargeError")
-        assert sentence == "the body is longer than 1000 bytes, the most that this server takes"
+        assert sentence == (
+            "the body is longer than 1000 bytes, the most that this server takes; raise SAGEMAKER_MAX_PAYLOAD_IN_MB,"
+            " which is 0.000953674"
+        )
+
+
+@pytest.mark.parametrize(
+    ("limit", "memory", "advice"),
+    [
+        (25 * 2**20, 2**30, "; raise SAGEMAKER_MAX_PAYLOAD_IN_MB, which is 25"),
+        (6 * 2**20, 30 * 2**20, "; raise SAGEMAKER_MAX_PAYLOAD_IN_MB, which is 6"),
+        (25 * 2**20, 5 * 2**20, "; it has no memory for more"),
+        (None, 5 * 2**20, "; it has no memory for more"),
+    ],
+)
+def test_what_would_raise_the_limit(predictor: Predictor, limit: int | None, memory: int, advice: str) -> None:
+    """The variable is named where it is the limit; where memory is, raising it would not help."""
+    client = create_app(predictor, max_payload=limit, room=Room(memory)).test_client()
+    most = min(limit or memory, memory // COLUMNS)
+    sentence = refused(
+        client.post("/invocations", data=b"", environ_overrides={"CONTENT_LENGTH": str(most + 1)}),
+        413,
+        "PayloadTooLargeError",
+    )
+    assert sentence == f"the body is longer than {most} bytes, the most that this server takes{advice}"
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -343,7 +592,8 @@ def test_no_payload_limit(predictor: Predictor) -> None:
 
 def test_no_such_route(client: FlaskClient) -> None:
     sentence = refused(client.get("/nothing"), 404, "NotFound")
-    assert sentence == "there is no /nothing, wanted /execution-parameters, /invocations, /metrics or /ping"
+    paths = "/endpoints/<name>/invocations, /execution-parameters, /invocations, /metrics or /ping"
+    assert sentence == f"there is no /nothing, wanted {paths}"
 
 
 def test_method_not_allowed(client: FlaskClient) -> None:

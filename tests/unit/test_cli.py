@@ -319,6 +319,38 @@ def test_predict_json(model: Path, tmp_path: Path) -> None:
     assert [list(json.loads(line)) for line in target.read_text().splitlines()] == [["embeddings"], ["scores"]]
 
 
+def test_predict_an_array_of_pairs_in_embedding_mode(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two arrays do not fit into one: said before the model runs, with what to do."""
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.npy"
+    argv = ["predict", "--model", str(model), "--input", str(source), "--output", str(target)]
+    argv += ["--mode", "embedding", "--accept", "application/x-npy"]
+    source.write_text(lines_of(PAIRS))
+    assert main(argv) == 2
+    assert "wanted in0 and in1 in requests of their own, or another Accept" in capsys.readouterr().err
+    source.write_text('{"in0": [1]}\n{"in1": [1]}\n')
+    assert main(argv) == 2
+    assert "wanted instances that are all pairs or all of the same side" in capsys.readouterr().err
+    assert not target.exists()
+    source.write_text('{"in0": [1]}\n{"in0": [2], "in1": null}\n')
+    assert main(argv) == 0
+    np.testing.assert_array_equal(np.load(target), Predictor.load(model).encode([[1], [2]], "in0"))
+
+
+def test_predict_types_by_their_aliases(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As in requests; a type that says nothing is refused, as there is a default."""
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.write_bytes(b"\xef\xbb\xbf" + lines_of(PAIRS).encode())
+    argv = ["predict", "--model", str(model), "--input", str(source), "--output", str(target)]
+    assert main(argv) == 0
+    wanted = target.read_bytes()
+    assert main([*argv, "--content-type", "application/x-ndjson", "--accept", "application/jsonl"]) == 0
+    assert target.read_bytes() == wanted
+    assert main([*argv, "--content-type", "application/octet-stream"]) == 2
+    assert "Content-Type 'application/octet-stream' is not supported, wanted" in capsys.readouterr().err
+
+
 def test_predict_through_standard_streams(
     model: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:

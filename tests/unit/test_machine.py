@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -72,3 +73,30 @@ def test_the_limit_is_the_least_of_all(here: Path) -> None:
     (here / "meminfo").unlink()
     (here / "memory.max").unlink()
     assert machine.memory_limit() > 2**40
+
+
+@pytest.mark.parametrize(("kind", "wanted"), [("tmpfs", True), ("ramfs", True), ("ext4", False), ("overlay", False)])
+def test_files_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, wanted: bool) -> None:
+    """By the kind of the file system that a folder is on, among others that are mounted."""
+    device = tmp_path.stat().st_dev
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(
+        "22 1 0:999 / /proc rw shared:12 - proc proc rw\n"
+        f"28 1 {os.major(device)}:{os.minor(device)} / /a\\040b rw,nosuid shared:7 - {kind} none rw,size=9k\n"
+    )
+    monkeypatch.setattr(machine, "MOUNTS", mounts)
+    assert machine.is_in_memory(str(tmp_path)) is wanted
+
+
+def test_files_of_which_nothing_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They count as on a disk."""
+    monkeypatch.setattr(machine, "MOUNTS", tmp_path / "missing")
+    assert not machine.is_in_memory(str(tmp_path))
+    (tmp_path / "missing").touch()
+    assert not machine.is_in_memory(str(tmp_path))
+    assert not machine.is_in_memory(str(tmp_path / "nowhere"))
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_mount(), reason="no tmpfs where Linux has one")
+def test_shared_memory_is_in_memory() -> None:
+    assert machine.is_in_memory("/dev/shm")

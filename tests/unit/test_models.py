@@ -165,3 +165,20 @@ def test_over_http(directory: Path, model: str) -> None:
     assert client.post("/models", data="{").status_code == 400
     full = create_app(worker(directory, capacity=0)).test_client().post("/models", json=load)
     assert (full.status_code, full.get_json()["code"]) == (507, 507)
+
+
+def test_an_endpoint_s_path_names_the_model_in_a_header(directory: Path, model: str) -> None:
+    """Where boto3 sends InvokeEndpoint with a TargetModel."""
+    models = worker(directory)
+    client = create_app(models).test_client()
+    body = '{"instances": [{"in0": [1], "in1": [2]}]}'
+    for name in ("a", "a.tar.gz", "é.tar.gz"):
+        models.load(name, model)
+        header = {"X-Amzn-SageMaker-Target-Model": name.encode().decode("latin-1")}
+        reply = client.post("/endpoints/e/invocations", data=body, headers=header)
+        assert (reply.status_code, list(reply.get_json())) == (200, ["predictions"])
+    reply = client.post("/endpoints/e/invocations", data=body, headers={"X-Amzn-SageMaker-Target-Model": "b"})
+    assert (reply.status_code, reply.get_json()["message"]) == (404, "Model not found: b")
+    reply = client.post("/endpoints/e/invocations", data=body)
+    assert reply.status_code == 400
+    assert reply.get_json()["message"] == "no X-Amzn-SageMaker-Target-Model, wanted the name of a loaded model"

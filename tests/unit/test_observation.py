@@ -89,6 +89,25 @@ def test_metrics(client: FlaskClient) -> None:
     assert numbers["object2vec_requests_pending"] == "0.0"
 
 
+def test_warnings_are_counted(client: FlaskClient, log: io.BytesIO) -> None:
+    """By kind, in the log and for Prometheus; a request without any has no word of them."""
+    client.post("/invocations", data='{"instances": [{"in0": [0], "in1": []}, {"in0": [1, 2, 3, 4, 5, 6, 7]}]}')
+    client.post("/invocations", data='{"instances": [{"in0": [0]}]}')
+    client.post("/invocations", data=PAIR)
+    assert [line.get("warnings") for line in lines(log)] == [{"no_tokens": 2, "truncated": 1}, {"no_tokens": 1}, None]
+    numbers = client.get("/metrics").text.splitlines()
+    assert 'object2vec_input_warnings_total{kind="no_tokens"} 3.0' in numbers
+    assert 'object2vec_input_warnings_total{kind="truncated"} 1.0' in numbers
+
+
+def test_endpoints_of_any_name_are_one_path(client: FlaskClient) -> None:
+    for name in ("a", "b"):
+        client.post(f"/endpoints/{name}/invocations", data=PAIR)
+    numbers = client.get("/metrics").text.splitlines()
+    wanted = 'object2vec_request_seconds_count{path="/endpoints/{name}/invocations",status="200"} 2.0'
+    assert wanted in numbers
+
+
 def test_a_body_in_parts_is_told_when_it_has_left(log: io.BytesIO, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where nobody takes it to its end."""
     monkeypatch.setattr(observation, "WAIT", 0.0)

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from object2vec import artifact
+from object2vec.data.media_types import JSON_LINES_ALIASES
 from object2vec.serving import application
 from object2vec.serving.application import create_app
 from object2vec.serving.models import Models
@@ -22,6 +23,9 @@ from small import configured, network_of
 
 API: dict[str, Any] = json.loads(Path(application.__file__).with_name("openapi.json").read_text())
 MULTI = {path for path in API["paths"] if path.startswith("/models")}
+
+#: The path that is there on both kinds of servers.
+BOTH = "/endpoints/{name}/invocations"
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +65,15 @@ def test_every_route_is_described(single: Flask, multi: Flask) -> None:
     assert routes == set(operations())
 
 
-tokens = st.lists(st.integers(-1, 12) | st.integers(), max_size=8)
+def test_aliases_are_described() -> None:
+    """Each name of JSON Lines, of bodies and of replies."""
+    for path in ("/invocations", BOTH, "/models/{name}/invoke"):
+        operation = API["paths"][path]["post"]
+        assert set(JSON_LINES_ALIASES) <= set(operation["requestBody"]["content"])
+        assert set(JSON_LINES_ALIASES) <= set(operation["responses"]["200"]["content"])
+
+
+tokens = st.lists(st.integers(-1, 12) | st.integers() | st.floats(-1, 12), max_size=8) | st.none()
 records = st.lists(st.dictionaries(st.sampled_from(["in0", "in1", "label"]), tokens | st.text(max_size=3)), max_size=4)
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -77,7 +89,9 @@ bodies = (
 )
 latin = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30)
 types = (
-    st.sampled_from(["application/json", "application/jsonlines", "text/csv", "*/*", "application/json;q=0.1"]) | latin
+    st.sampled_from(["application/json", "application/jsonlines", "text/csv", "*/*", "application/json;q=0.1"])
+    | st.sampled_from([*JSON_LINES_ALIASES, "*", "application/octet-stream", "text/plain", "application/x-npy"])
+    | latin
 )
 headers = st.fixed_dictionaries(
     {},
@@ -85,7 +99,9 @@ headers = st.fixed_dictionaries(
         "Content-Type": types | st.just("application/json; infer_max_seqlens=3,4"),
         "Accept": types,
         "Content-Encoding": st.sampled_from(["gzip", "identity"]),
-        "X-Amzn-SageMaker-Custom-Attributes": latin | st.sampled_from(["mode=embedding", "mode=x"]),
+        "X-Amzn-SageMaker-Custom-Attributes": latin
+        | st.sampled_from(["object2vec-mode=embedding", "mode=x", "object2vec-warnings=1", "object2vec-stream=1"]),
+        "X-Amzn-SageMaker-Target-Model": st.sampled_from(["m", "n", ""]),
         "X-Amzn-SageMaker-Inference-Id": latin,
     },
 )
@@ -108,7 +124,7 @@ def test_any_request_is_answered_as_described(
     item = API["paths"][path]
     if method == "DELETE" and name == "m":
         name = "n"
-    client = (multi if path in MULTI else single).test_client()
+    client = (multi if path in MULTI or (path == BOTH and name == "m") else single).test_client()
     reply = client.open(
         path.replace("{name}", name.replace("/", "").replace("?", "") or "x").strip(),
         method=method,
@@ -118,7 +134,7 @@ def test_any_request_is_answered_as_described(
         buffered=True,
     )
     assert reply.status_code < 500, reply.data
-    if reply.status_code in (404, 405, 308) and path in MULTI:
+    if reply.status_code in (404, 405, 308) and (path in MULTI or path == BOTH):
         return  # a name can make another path of it
     described = item[method.lower()]["responses"]
     assert str(reply.status_code) in described

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from object2vec import kernels
-from object2vec.errors import RequestError
+from object2vec.data.media_types import JSON, JSON_LINES
+from object2vec.errors import RequestError, UnsupportedMediaTypeError
 from object2vec.serving import wire
-from object2vec.serving.instances import NOTHING, Answers, Instances, Vectors
-from object2vec.serving.negotiation import JSON, JSON_LINES, Content, to_content
+from object2vec.serving.instances import NOTHING, Answers, InputWarning, Instances, Vectors
+from object2vec.serving.negotiation import Content, to_content
 
 LINES = Content(type=JSON_LINES)
 
@@ -140,6 +141,114 @@ def test_sides_that_are_absent_are_none() -> None:
     assert sides(instances) == [[[1], None, []], [None, [2], []]]
 
 
+@pytest.mark.parametrize(
+    ("instance", "wanted"),
+    [
+        ('{"in0": [1], "in1": null}', ([1], None)),
+        ('{"in0": null, "in1": [2], "label": null}', (None, [2])),
+        ('{"in0": [], "in1": null}', ([], None)),
+        ('{"in0": [1.0, 2], "in1": [3.0]}', ([1, 2], [3])),
+        ('{"in0": [1e0, 1E3, -0.0], "in1": [12e-1, 3.0]}', None),
+        ('{"in0": [1e0, 1E3, -0.0], "in1": [120e-1]}', ([1, 1000, 0], [12])),
+    ],
+)
+def test_null_sides_and_whole_floats(instance: str, wanted: tuple[list[int] | None, list[int] | None] | None) -> None:
+    """As pandas writes a missing value, and integers of a column with gaps."""
+    for body, content in ((f'{{"instances": [{instance}]}}', Content()), (f"{instance}\n", LINES)):
+        if wanted is None:
+            with pytest.raises(RequestError, match=r"in1\[0\] is 1.2, wanted an integer token id"):
+                decode(body, content)
+        else:
+            assert sides(decode(body, content)) == [[wanted[0]], [wanted[1]]]
+
+
+@given(st.lists(st.integers(-(2**31), 2**53 - 1).map(float), min_size=1))
+def test_any_whole_float_is_its_integer(ids: list[float]) -> None:
+    [column, _] = decode(json.dumps({"instances": [{"in0": ids}]})).columns
+    assert [column.at(place)[1] for place in range(len(ids))] == list(map(int, ids))
+
+
+@pytest.mark.parametrize("line", ['{"in0": [1], "in1": [2]}', '{"in0": [1], "in1": [2], "x": "é"}'])
+def test_byte_order_marks(line: str) -> None:
+    """A body may begin with one, in either type, read by the kernel or not."""
+    for text, content in ((f'{{"instances": [{line}]}}', ""), (f"{line}\n{line}", "lines")):
+        kind = "application/jsonlines" if content else "application/json"
+        assert sides(decode(b"\xef\xbb\xbf" + text.encode(), to_content(kind)))[0][0] == [1]
+        for charset in ("utf-16", "utf-16-le", "utf-32-be", "utf-8-sig"):
+            body = ("\ufeff" + text).encode(charset)
+            assert sides(decode(body, to_content(f"{kind}; charset={charset}")))[0][0] == [1]
+
+
+# The format of a body whose Content-Type leaves it open.
+
+
+@pytest.mark.parametrize(
+    ("body", "wanted"),
+    [
+        (b'{"instances": [{"in0": [1]}]}', JSON),
+        (b'\xef\xbb\xbf \n{ "instances" : []}', JSON),
+        (b'{\n "configuration": {},\n "instances": []\n}', JSON),
+        (b'{"configuration": {}, "instances": [{"in0": [1]}]}', JSON),
+        (b'[{"in0": [1]}]', JSON),
+        (b'{"in0": [1]}', JSON_LINES),
+        (b'\n\n{"in0": [1]}\n{"in1": [1]}\n', JSON_LINES),
+        (b'\xef\xbb\xbf{"id": 7, "in1": [1]}\r\n{"id": 8, "in0": [1]}', JSON_LINES),
+        (b'{"label": 1, "in0": [1', JSON_LINES),
+        (b'{"in0": [' + b"1," * 2**16 + b"1]}", JSON_LINES),
+    ],
+)
+@pytest.mark.parametrize("header", [None, "application/octet-stream", "application/x-www-form-urlencoded"])
+def test_format_by_content(body: bytes, wanted: str, header: str | None) -> None:
+    content = wire.identify(body, to_content(header))
+    assert (content.type, content.name) == (wanted, wanted)
+
+
+def test_format_by_content_in_another_charset() -> None:
+    content = wire.identify('{"in0": [1]}\n'.encode("utf-16"), to_content("text/plain; charset=utf-16"))
+    assert (content.type, content.charset) == (JSON_LINES, "utf-16")
+
+
+@pytest.mark.parametrize("body", [b"1,2,3", b"in0=1&in1=2", b"\x00\x01", b"instances", b'"{"', b"<html>"])
+def test_what_is_not_json_by_content(body: bytes) -> None:
+    """415 where the client names a type, and as the built-in's JSON without one."""
+    for header in ("application/octet-stream", "text/plain"):
+        with pytest.raises(UnsupportedMediaTypeError, match=f"'{header}' is not supported, wanted application/json"):
+            wire.identify(body, to_content(header))
+    assert wire.identify(body, to_content(None)) == Content()
+
+
+def test_a_type_that_is_named_goes_before_the_content() -> None:
+    for kind in (JSON, JSON_LINES):
+        content = to_content(kind)
+        assert wire.identify(b'{"in0": [1]}', content) is content
+
+
+@given(st.binary(max_size=50) | st.text('{}[]":, in0stace', max_size=40).map(str.encode))
+def test_the_format_of_any_bytes(body: bytes) -> None:
+    with contextlib.suppress(UnsupportedMediaTypeError):
+        assert wire.identify(body, to_content("text/plain")).type in (JSON, JSON_LINES)
+
+
+# Warnings in answers.
+
+
+def test_warnings_in_answers() -> None:
+    """Only the instances that have one get the key, whichever part they are in."""
+    warnings = [
+        InputWarning(kind="truncated", side="in0", rows=np.array([2])),
+        InputWarning(kind="no_tokens", side="in1", rows=np.array([0, 2])),
+    ]
+    parts = [*scores([1], [2]), *scores([3])]
+    whole = json.loads(wire.encode(parts, JSON, warnings))["predictions"]
+    assert whole == [json.loads(line) for line in wire.encode(parts, JSON_LINES, warnings).splitlines()]
+    assert whole == [
+        {"scores": [1.0], "warnings": [{"side": "in1", "kind": "no_tokens"}]},
+        {"scores": [2.0]},
+        {"scores": [3.0], "warnings": [{"side": "in0", "kind": "truncated"}, {"side": "in1", "kind": "no_tokens"}]},
+    ]
+    assert wire.encode(parts, JSON, []) == wire.encode(parts, JSON)
+
+
 def test_blank_lines_are_no_instances_but_count_as_lines() -> None:
     """A message counts lines as an editor does."""
     instances = decode('\n{"in0": [1]}\r\n \t\n{"in1": [2]}\n\n', LINES)
@@ -222,10 +331,13 @@ WANTS_IDS = "wanted an integer token id"
             '{"instances": [{"in0": "1 2"}]}',
             'instances[0]: in0 is the string "1 2", wanted a list of integer token ids',
         ),
-        ('{"instances": [{"in0": [1], "in1": null}]}', "instances[0]: in1 is null, wanted a list of integer token ids"),
+        ('{"instances": [{"in0": null, "in1": null}]}', "instances[0] has neither in0 nor in1"),
+        ('{"instances": [{"in0": [1], "in1": 2.0}]}', "instances[0]: in1 is 2.0, wanted a list of integer token ids"),
         ('{"instances": [{"in0": {"a": 1}}]}', "instances[0]: in0 is an object, wanted a list of integer token ids"),
         ('{"instances": [{"in0": [1, "2"]}]}', f'instances[0]: in0[1] is the string "2", {WANTS_IDS}'),
-        ('{"instances": [{"in0": [1, 2.0]}]}', f"instances[0]: in0[1] is 2.0, {WANTS_IDS}"),
+        ('{"instances": [{"in0": [1.0, 1.5]}]}', f"instances[0]: in0[1] is 1.5, {WANTS_IDS}"),
+        ('{"instances": [{"in0": [1.0, true]}]}', f"instances[0]: in0[1] is true, {WANTS_IDS}"),
+        ('{"instances": [{"in0": [1], "in1": [2],}]}', "unable to evaluate payload provided: not JSON"),
         ('{"instances": [{"in1": [true]}]}', f"instances[0]: in1[0] is true, {WANTS_IDS}"),
         ('{"instances": [{"in1": [null]}]}', f"instances[0]: in1[0] is null, {WANTS_IDS}"),
         ('{"instances": [{"in1": [[1]]}]}', f"instances[0]: in1[0] is a list, {WANTS_IDS}"),
@@ -251,6 +363,8 @@ def test_faults_of_json(body: str | bytes, sentence: str) -> None:
         ("[1]", "line 2 is a list, wanted an object with in0, in1 or both"),
         ('{"instances": [{"in0": [1]}]}', "line 2 has neither in0 nor in1"),
         ('{"in0": [0.5]}', f"line 2: in0[0] is 0.5, {WANTS_IDS}"),
+        ('{"in0": null}', "line 2 has neither in0 nor in1"),
+        ('\ufeff{"in0": [1]}', "line 2: unable to evaluate payload provided: not JSON"),
     ],
 )
 def test_faults_of_json_lines(line: str, sentence: str) -> None:

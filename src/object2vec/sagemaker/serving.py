@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from object2vec.data.media_types import canonical
 from object2vec.errors import ArtifactError, Object2VecError, UserError
 from object2vec.machine import cpus, memory_available
 from object2vec.sagemaker.environment import Directories
@@ -256,6 +257,6 @@ def _integer(given: Mapping[str, str], name: str, default: int, least: int = 1, 
 
 
 def _accept(text: str | None) -> str | None:
-    if text is not None and text not in TYPES:
+    if text is not None and canonical(text) not in TYPES:
         raise UserError(f"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT is {text!r}, wanted {' or '.join(TYPES)}")
     return text

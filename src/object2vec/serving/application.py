@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAll
 from object2vec.errors import Object2VecError, RequestError
 from object2vec.serving.invocations import Invocations, read_body
 from object2vec.serving.models import Models
+from object2vec.serving.negotiation import ATTRIBUTES
 from object2vec.serving.observation import Environ, Observation, Wsgi
 from object2vec.serving.packets import in_one_packet
 from object2vec.serving.predictor import Predictor
@@ -50,6 +51,7 @@ def create_app(
     app.add_url_rule("/ping", "ping", Response, methods=["GET", "POST"])
     app.add_url_rule("/execution-parameters", "parameters", partial(_parameters, concurrency))
     app.add_url_rule("/metrics", "metrics", lambda: Response(observation.metrics(), mimetype="text/plain"))
+    app.add_url_rule("/endpoints/<name>/invocations", "endpoint", methods=["POST"])
     if isinstance(models, Models):
         _add_models(app, models)
     else:
@@ -64,7 +66,7 @@ def _ahead(app: Wsgi, models: Predictor | Models, invocations: Invocations) -> W
     """The application with invocations taken out of it: the one route for which Flask's part of the time counts."""
 
     def wsgi(environ: Environ, start_response: Any) -> Iterable[bytes]:
-        find = _finder(models, environ["PATH_INFO"])
+        find = _finder(models, environ)
         if find is None or environ["REQUEST_METHOD"] != "POST":
             return app(environ, start_response)
         try:
@@ -77,15 +79,36 @@ def _ahead(app: Wsgi, models: Predictor | Models, invocations: Invocations) -> W
     return wsgi
 
 
-def _finder(models: Predictor | Models, path: str) -> Callable[[], Predictor] | None:
-    """What finds the model that an invocation's path names; None if it is the path of no invocation."""
+def _finder(models: Predictor | Models, environ: Environ) -> Callable[[], Predictor] | None:
+    """Return what finds the model of an invocation; None if the path is not one of an invocation."""
+    path = environ["PATH_INFO"]
     if not isinstance(models, Models):
-        return (lambda: models) if path == "/invocations" else None
+        return (lambda: models) if path == "/invocations" or _is_endpoint(path) else None
+    if _is_endpoint(path):
+        return partial(_target_model, models, environ)
     match path.split("/"):
         case ["", "models", name, "invoke"]:
-            text = name.encode("latin-1").decode("utf-8", "replace")  # as WSGI has it: PEP 3333
-            return lambda: models.predictor(text)
+            return lambda: models.predictor(_text(name))
     return None
+
+
+def _is_endpoint(path: str) -> bool:
+    """Return whether a path is that of the service itself, where boto3 sends InvokeEndpoint; it may have any name."""
+    match path.split("/"):
+        case ["", "endpoints", name, "invocations"]:
+            return bool(name)
+    return False
+
+
+def _target_model(models: Models, environ: Environ) -> Predictor:
+    name = environ.get("HTTP_X_AMZN_SAGEMAKER_TARGET_MODEL")
+    if not name:
+        raise RequestError("no X-Amzn-SageMaker-Target-Model, wanted the name of a loaded model")
+    return models.predictor(_text(name))
+
+
+def _text(latin: str) -> str:
+    return latin.encode("latin-1").decode("utf-8", "replace")  # as WSGI has it: PEP 3333
 
 
 def _add_models(app: Flask, models: Models) -> None:
@@ -147,6 +170,8 @@ def _refuse(error: HTTPException) -> Response:
 
 def _sentence(error: HTTPException) -> str:
     match error:
+        case NotFound() if request.path.endswith("/invocations-response-stream"):
+            return f"{request.path} is not served, wanted /invocations with object2vec-stream=1 in {ATTRIBUTES}"
         case NotFound():
             *others, last = sorted({rule.rule for rule in current_app.url_map.iter_rules()})
             return f"there is no {request.path}, wanted {', '.join(others)} or {last}"

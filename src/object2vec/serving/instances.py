@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, chain
 from typing import Final, Literal, get_args
@@ -92,6 +92,27 @@ class Instances:
     def name(self, row: int) -> str:
         """The words that a message has for an instance: `instances[3]`, `line 4`."""
         return self.label.format(self.numbers[row])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputWarning:
+    """Instances that are answered, but perhaps not as the client expects: `rows`, (n,), for one reason.
+
+    `no_tokens`: the side is empty, or for a pooled encoder it has no id but 0; it is encoded as zeros or as padding.
+    `truncated`: the side has more tokens than are read.
+    """
+
+    kind: Literal["no_tokens", "truncated"]
+    side: Side
+    rows: Int64
+
+
+def count_warnings(warnings: Iterable[InputWarning]) -> dict[str, int]:
+    """Return how many sides of instances have each kind of warning."""
+    counts: dict[str, int] = {}
+    for warning in warnings:
+        counts[warning.kind] = counts.get(warning.kind, 0) + len(warning.rows)
+    return counts
 
 
 @dataclass(frozen=True, slots=True)

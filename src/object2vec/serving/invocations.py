@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-import sys
+from codecs import BOM_UTF8
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
@@ -12,7 +12,9 @@ from dataclasses import replace
 from itertools import chain
 from typing import Final
 
+from object2vec.data.media_types import canonical
 from object2vec.errors import (
+    NotAcceptableError,
     OverloadedError,
     PayloadTooLargeError,
     RequestError,
@@ -20,12 +22,13 @@ from object2vec.errors import (
     UnsupportedMediaTypeError,
 )
 from object2vec.serving import negotiation, wire
-from object2vec.serving.instances import Instances
+from object2vec.serving.instances import Instances, count_warnings
 from object2vec.serving.negotiation import NPY, Content
-from object2vec.serving.observation import INSTANCES, Environ
+from object2vec.serving.observation import INSTANCES, WARNINGS, Environ
 from object2vec.serving.predictor import Predictor
 from object2vec.serving.replies import Reply
 from object2vec.serving.room import COLUMNS, OBJECTS, SHORT, Room
+from object2vec.serving.spool import spool
 from object2vec.serving.turns import Turns
 
 #: Invocations under way in a process at a time, from the first byte of a body until the reply has left. It has more
@@ -44,7 +47,13 @@ class Invocations:
 
     def __init__(self, *, most: int | None = None, accept: str | None = None, room: Room | None = None) -> None:
         self._room = room or Room()
-        self._most = min(sys.maxsize if most is None else most, self._room.size // COLUMNS)
+        memory = self._room.size // COLUMNS
+        self._most = memory if most is None else min(most, memory)
+        self._advice = (
+            f"; raise SAGEMAKER_MAX_PAYLOAD_IN_MB, which is {self._most / 2**20:g}"
+            if self._most == most
+            else "; it has no memory for more"
+        )
         self._accept = accept
         self._places = deque([None] * AT_ONCE)  # each is taken by one thread, without a lock
         self._turns = Turns()
@@ -67,30 +76,51 @@ class Invocations:
             return reply if isinstance(reply.body, tuple) else replace(reply, body=_Leaving(reply.body, held.pop_all()))
 
     def _answer(self, environ: Environ, predictor: Callable[[], Predictor], held: ExitStack) -> Reply:
+        model = predictor()
+        with ExitStack() as reserved:  # the memory of the body, until its answers are encoded
+            body = self._read(environ, reserved)
+            if not body or body.isspace():
+                return Reply(204)
+            content = wire.identify(body, negotiation.to_content(environ.get("CONTENT_TYPE")))
+            name = negotiation.to_reply_type(environ.get("HTTP_ACCEPT"), self._accept or content.name)
+            kind = canonical(name)
+            options = negotiation.to_options(environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES", ""))
+            if options.warnings and kind == NPY:
+                raise NotAcceptableError(f"object2vec-warnings=1 and {NPY} do not go together, wanted another Accept")
+            instances = self._decode(body, content)
+            environ[INSTANCES] = len(instances)
+            question = model.ask(instances, mode=options.mode, max_seq_lens=content.max_seq_lens)
+            if question.warnings:
+                environ[WARNINGS] = count_warnings(question.warnings)
+            if kind == NPY:
+                wire.check_one_array(instances, scored=question.scored)
+            answers = self._turns.answer(question)
+            if options.digits is not None:
+                answers = (part.rounded(options.digits) for part in answers)
+            warnings = question.warnings if options.warnings else ()
+            if not question.long:
+                return Reply(body=(wire.encode(answers, kind, warnings),), type=name)
+            encode = (
+                wire.encode_array(answers, question.count)
+                if kind == NPY
+                else wire.encode_parts(answers, kind, warnings)
+            )
+            if not options.stream:
+                length, stored = spool(encode, self._room, held)
+                return Reply(body=stored, type=name, length=length)
+            first = next(encode)  # before the status leaves, so that what goes wrong at once has one of its own
+            held.push(reserved.pop_all())
+            return Reply(body=chain((first,), encode), type=name)
+
+    def _read(self, environ: Environ, reserved: ExitStack) -> bytes:
         def take(length: int) -> None:
             if length > SHORT:  # nearly none is, and asking would take its time
-                held.enter_context(self._room.taken(length))
+                reserved.enter_context(self._room.taken(length))
 
-        model = predictor()
-        body = read_body(environ, self._most, take)
-        if not body or body.isspace():
-            return Reply(204)
-        content = negotiation.to_content(environ.get("CONTENT_TYPE"))
-        kind = negotiation.to_reply_type(environ.get("HTTP_ACCEPT"), self._accept or content.type)
-        instances = self._decode(body, content)
-        environ[INSTANCES] = len(instances)
-        wishes = negotiation.to_wishes(environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES", ""))
-        question = model.ask(instances, mode=wishes.mode, max_seq_lens=content.max_seq_lens)
-        answers = self._turns.answer(question)
-        if wishes.digits is not None:
-            answers = (part.rounded(wishes.digits) for part in answers)
-        if question.long:
-            if kind == NPY and not instances.alike:
-                raise RequestError(wire.ONE_ARRAY)
-            parts = wire.encode_array(answers, question.count) if kind == NPY else wire.encode_parts(answers, kind)
-            first = next(parts)  # before the status leaves, so that what goes wrong at once has one of its own
-            return Reply(body=chain((first,), parts), type=kind)
-        return Reply(body=(wire.encode(answers, kind),), type=kind)
+        try:
+            return read_body(environ, self._most, take).removeprefix(BOM_UTF8)
+        except PayloadTooLargeError as error:
+            raise PayloadTooLargeError(f"{error}{self._advice}") from None
 
     def _decode(self, body: bytes, content: Content) -> Instances:
         instances = wire.decode_plain(body, content)

@@ -6,33 +6,51 @@ Pure functions over text; nothing here knows a body or a model, and nothing that
 from __future__ import annotations
 
 import codecs
+import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal, get_args
 
-from object2vec.errors import NotAcceptableError, RequestError, UnsupportedMediaTypeError, UserError
+from object2vec.data.media_types import JSON, JSON_LINES, JSON_LINES_ALIASES, canonical
+from object2vec.errors import NotAcceptableError, RequestError, UnsupportedMediaTypeError, UserError, shortened
 
 #: What a pair is answered with. The built-in has one word for each output layer, and both mean scores.
 Mode = Literal["classification", "regression", "embedding"]
 
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
-JSON: Final = "application/json"
-JSON_LINES: Final = "application/jsonlines"
 NPY: Final = "application/x-npy"
 TYPES: Final = (JSON, JSON_LINES)
 REPLY_TYPES: Final = (*TYPES, NPY)
+#: Content types that say nothing about a body: tools send them by default.
+GENERIC_TYPES: Final = frozenset(
+    {
+        "",
+        "application/octet-stream",
+        "application/x-www-form-urlencoded",
+        "binary/octet-stream",
+        "text/json",
+        "text/plain",
+    }
+)
 
 LONGEST: Final = 5000  # of infer_max_seqlens, as of max_seq_len
 ATTRIBUTES: Final = "X-Amzn-SageMaker-Custom-Attributes"
+#: Names in the custom attributes that begin with this are ours. All others belong to the client.
+PREFIX: Final = "object2vec-"
+OPTIONS: Final = ("digits", "mode", "stream", "warnings")
+FLAGS: Final = {"0": False, "1": True, "false": False, "true": True}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
     """A Content-Type header."""
 
+    #: The format of the body; empty where the header leaves it open.
     type: str = JSON
+    #: The type as the header calls it: an alias, or the same.
+    name: str = JSON
     charset: str = "utf-8"
     #: Tokens to keep of in0 and of in1, in place of the model's own max_seq_len.
     max_seq_lens: tuple[int, int] | None = None
@@ -40,36 +58,40 @@ class Content:
 
 @lru_cache(maxsize=256)  # nearly all requests have the same headers
 def to_content(header: str | None) -> Content:
-    """Read a Content-Type; without one the body is JSON.
+    """Read a Content-Type. A missing or generic one leaves the format open.
 
     Raises:
         UnsupportedMediaTypeError: another type, or a charset that does not exist.
         RequestError: `infer_max_seqlens` is not two lengths.
     """
-    if not header:
-        return Content()
-    kind, parameters = _parameters(header)
-    if kind not in TYPES:
-        raise UnsupportedMediaTypeError(f"Content-Type {kind!r} is not supported, wanted {' or '.join(TYPES)}")
+    name, parameters = _parameters(header or "")
+    if canonical(name) not in TYPES and name not in GENERIC_TYPES:
+        raise unsupported(name)
     lengths = parameters.get("infer_max_seqlens")
     return Content(
-        type=kind,
+        type="" if name in GENERIC_TYPES else canonical(name),
+        name=name,
         charset=_charset(parameters.get("charset", "utf-8")),
         max_seq_lens=None if lengths is None else _max_seq_lens(lengths),
     )
 
 
+def unsupported(name: str) -> UnsupportedMediaTypeError:
+    """Return the error for a body of a type that is not read."""
+    return UnsupportedMediaTypeError(f"Content-Type {name!r} is not supported, wanted {' or '.join(TYPES)}")
+
+
 @lru_cache(maxsize=256)
 def to_reply_type(accept: str | None, default: str) -> str:
-    """The type to answer in: what `accept` likes best, and `default` where it does not care.
+    """Return the type to answer in, by the name that `accept` has for it; `default` where it has no preference.
 
     Raises:
-        NotAcceptableError: it takes neither type.
+        NotAcceptableError: it allows none of the types.
     """
     if accept is None or not accept.strip():
         return default
     ranges = [_parameters(part) for part in accept.split(",") if part.strip()]
-    qualities = {kind: _quality(kind, ranges) for kind in (default, *REPLY_TYPES)}
+    qualities = {kind: _quality(kind, ranges) for kind in (default, *REPLY_TYPES, *JSON_LINES_ALIASES)}
     best = max(qualities, key=lambda kind: qualities[kind])  # the first of equals, so `default` before others
     if not qualities[best]:
         wanted = f"{', '.join(REPLY_TYPES[:-1])} or {REPLY_TYPES[-1]}"
@@ -86,34 +108,59 @@ def to_mode(text: str, source: str, error: type[UserError] = RequestError) -> Mo
     for mode in MODES:
         if text == mode:
             return mode
-    raise error(f"{source} is {text!r}, wanted one of {', '.join(MODES)}")
+    raise error(f"{source} is {shortened(text)!r}, wanted one of {', '.join(MODES)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
-    """What a request asks for in its custom attributes: the mode to answer pairs in, and how many digits are kept
-    behind the point of a number; None for the server's mode, and for all digits."""
+class RequestOptions:
+    """What a request asks for in its custom attributes."""
 
+    #: What to answer pairs with; None for the server's own mode.
     mode: Mode | None = None
+    #: Decimal places of the numbers in the reply; None for all of them.
     digits: int | None = None
+    #: Send a long reply in parts, without Content-Length.
+    stream: bool = False
+    #: Add warnings to the answers.
+    warnings: bool = False
 
 
 @lru_cache(maxsize=256)
-def to_wishes(attributes: str) -> Wishes:
-    """Read the custom attributes; whatever else they say is somebody else's.
+def to_options(attributes: str) -> RequestOptions:
+    """Read our names in the custom attributes. Everything else in them belongs to the client.
 
     Raises:
-        RequestError: a mode or a number of digits that there is not.
+        RequestError: an unknown name with our prefix, or a value that the name does not take.
     """
-    pairs = (attribute.partition("=") for attribute in re.split("[,;]", attributes))
-    given = {name.strip(): value.strip() for name, _, value in reversed(list(pairs))}
+    given: dict[str, str] = {}
+    for attribute in re.split("[,;]", attributes):
+        name, _, value = attribute.partition("=")
+        if name.strip().lower().startswith(PREFIX):
+            given.setdefault(name.strip().lower().removeprefix(PREFIX), value.strip())
+    for name in given:
+        if name not in OPTIONS:
+            [nearest] = difflib.get_close_matches(name, OPTIONS, n=1, cutoff=0.0)
+            named = shortened(PREFIX + name)
+            raise RequestError(f"{named!r} in {ATTRIBUTES} is not known, the nearest name is {PREFIX}{nearest}")
     mode, digits = given.get("mode"), given.get("digits")
     if digits is not None and not re.fullmatch("[0-9]", digits):
-        raise RequestError(f"digits in {ATTRIBUTES} is {digits!r}, wanted an integer from 0 to 9")
-    return Wishes(
-        mode=None if mode is None else to_mode(mode, f"mode in {ATTRIBUTES}"),
+        raise _bad_option("digits", digits, "an integer from 0 to 9")
+    return RequestOptions(
+        mode=None if mode is None else to_mode(mode, f"{PREFIX}mode in {ATTRIBUTES}"),
         digits=None if digits is None else int(digits),
+        stream=_flag("stream", given.get("stream", "0")),
+        warnings=_flag("warnings", given.get("warnings", "0")),
     )
+
+
+def _flag(name: str, text: str) -> bool:
+    if text.lower() not in FLAGS:
+        raise _bad_option(name, text, "0 or 1")
+    return FLAGS[text.lower()]
+
+
+def _bad_option(name: str, text: str, wanted: str) -> RequestError:
+    return RequestError(f"{PREFIX}{name} in {ATTRIBUTES} is {shortened(text)!r}, wanted {wanted}")
 
 
 def _parameters(header: str) -> tuple[str, dict[str, str]]:
@@ -140,7 +187,7 @@ def _max_seq_lens(text: str) -> tuple[int, int]:
 
 def _quality(kind: str, ranges: Sequence[tuple[str, dict[str, str]]]) -> float:
     """How much an Accept header wants a type: the q of the range that names it most closely (RFC 9110, 12.5.1)."""
-    for wanted in (kind, f"{kind.partition('/')[0]}/*", "*/*"):
+    for wanted in (kind, f"{kind.partition('/')[0]}/*", "*/*", "*"):
         for name, parameters in ranges:
             if name == wanted:
                 return _q(parameters.get("q", "1"))

@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import IO, Any, Final, NamedTuple
 
 import orjson
-from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 Environ = dict[str, Any]
@@ -22,6 +22,8 @@ Wsgi = Callable[[Environ, Any], Iterable[bytes]]
 
 #: Where those who work on a request leave how many instances it has.
 INSTANCES: Final = "object2vec.instances"
+#: The same for warnings of its instances: a count of each kind.
+WARNINGS: Final = "object2vec.warnings"
 PATHS: Final = ("/ping", "/invocations", "/models", "/execution-parameters", "/metrics")
 #: What a client may send to know its reply by; the platform passes on what a container sends back.
 ECHOED: Final = ("X-Amzn-SageMaker-Inference-Id", "X-Amzn-SageMaker-Custom-Attributes")
@@ -49,6 +51,7 @@ class _Told(NamedTuple):
     sent: int
     instances: int | None
     inference_id: str | None
+    warnings: dict[str, int] | None
 
 
 class Observation:
@@ -64,6 +67,9 @@ class Observation:
             "object2vec_request_seconds", "Time to answer a request", ["path", "status"], buckets=SECONDS, **own
         )
         self._instances = Histogram("object2vec_request_instances", "Instances of an invocation", buckets=COUNTS, **own)
+        self._warnings = Counter(
+            "object2vec_input_warnings", "Sides of instances that were cut or have no tokens", ["kind"], **own
+        )
         self._pending = Gauge(
             "object2vec_requests_pending", "Requests begun and not answered", multiprocess_mode="livesum", **own
         )
@@ -136,6 +142,8 @@ class Observation:
             self._seconds.labels(_route(told.path), told.status).observe(told.seconds)
             if told.instances is not None:
                 self._instances.observe(told.instances)
+            for kind, count in (told.warnings or {}).items():
+                self._warnings.labels(kind).inc(count)
         if self._log is not None:
             lines = [_line(told) for told in waiting if told.path != "/ping" or told.status != "200"]
             for part in _joined(lines):
@@ -173,13 +181,15 @@ def _route(path: str) -> str:
             return "/models/{name}"
         case ["", "models", _, "invoke"]:
             return "/models/{name}/invoke"
+        case ["", "endpoints", _, "invocations"]:
+            return "/endpoints/{name}/invocations"
     return "other"
 
 
 def _told(environ: Environ, status: str, seconds: float, sent: int) -> _Told:
     get = environ.get
     received = min(int(get("CONTENT_LENGTH") or 0), LARGEST)  # a client may say what it likes
-    about = received, sent, get(INSTANCES), get(INFERENCE_ID)
+    about = received, sent, get(INSTANCES), get(INFERENCE_ID), get(WARNINGS)
     return _Told(datetime.now(UTC), environ["REQUEST_METHOD"], environ["PATH_INFO"], status, seconds, *about)
 
 
@@ -198,6 +208,8 @@ def _line(told: _Told) -> bytes:
         line["instances"] = told.instances
     if told.inference_id is not None:
         line["inference_id"] = told.inference_id
+    if told.warnings is not None:
+        line["warnings"] = told.warnings
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from operator import index
+from itertools import chain
+from operator import eq, index
 from pathlib import Path
 from threading import Lock
 from typing import Final, NamedTuple
@@ -28,7 +29,7 @@ from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.convolution import laid_out
 from object2vec.model.network import Network
 from object2vec.model.tokens import Tokens
-from object2vec.serving.instances import NOTHING, SIDES, Answers, Column, Instances, Side, Vectors
+from object2vec.serving.instances import NOTHING, SIDES, Answers, Column, InputWarning, Instances, Side, Vectors
 from object2vec.serving.lookup import Lookup, single_tokens
 from object2vec.serving.negotiation import Mode
 
@@ -129,7 +130,20 @@ class Predictor:
             self._fetch_head()
         lengths = max_seq_lens or [encoder.max_seq_len for encoder in self.hyperparameters.encoders]
         left, right = (self._checked(side, instances, lengths[side]) for side in (0, 1))
-        return Question(self.network, (left, right), len(instances), scored, self._lookup if scored else None)
+        found = (self._warnings(side, instances, column) for side, column in enumerate((left, right)))
+        warnings = tuple(chain.from_iterable(found))
+        return Question(self.network, (left, right), len(instances), scored, self._lookup if scored else None, warnings)
+
+    def _warnings(self, side: int, instances: Instances, column: Column) -> Iterator[InputWarning]:
+        """What a client should know about a side of instances, of which `column` is what is read."""
+        given = instances.columns[side].sequences
+        if given is not column.sequences:
+            rows = column.rows[given.lengths > column.sequences.lengths]
+            yield InputWarning(kind="truncated", side=SIDES[side], rows=rows)
+        pooled = self.hyperparameters.encoders[side].network == "pooled_embedding"
+        found = _without_tokens(column.sequences, pooled)
+        if found is not None:
+            yield InputWarning(kind="no_tokens", side=SIDES[side], rows=column.rows[found])
 
     def _fetch_head(self) -> None:
         """Load the head that was left out."""
@@ -159,6 +173,21 @@ class Predictor:
         return column if cut is column.sequences else Column(column.rows, cut)
 
 
+def _without_tokens(sequences: Sequences, pooled: bool) -> Int64 | None:
+    """Return which sequences are empty, or for a pooled encoder hold no id but 0; None if there is no such one."""
+    values, offsets = sequences.values, sequences.offsets
+    if len(sequences) <= FEW and len(values) <= FEW:
+        starts = offsets.tolist()
+        possible = (pooled and 0 in values.tolist()) or any(map(eq, starts, starts[1:]))
+    else:
+        possible = (pooled and not values.all()) or not (offsets[1:] > offsets[:-1]).all()
+    if not possible:
+        return None
+    tokens = np.concatenate([[0], np.cumsum(values != 0)]) if pooled else np.arange(len(values) + 1)
+    found = np.flatnonzero(tokens[offsets[1:]] == tokens[offsets[:-1]])
+    return found if len(found) else None
+
+
 def _unknown(side: Side, token: int, vocab_size: int) -> str:
     if token < 0:
         return f"{side} has the token {token}, wanted an integer token id from 0"
@@ -174,6 +203,7 @@ class Question:
     count: int
     scored: bool
     lookup: Lookup | None  # where it can give scores
+    warnings: tuple[InputWarning, ...] = ()
 
     @property
     def long(self) -> bool:

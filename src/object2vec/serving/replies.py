@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import orjson
 
+from object2vec.data.media_types import JSON
 from object2vec.errors import Object2VecError
-from object2vec.serving.negotiation import JSON
 
 logger = logging.getLogger(__name__)
 
@@ -21,11 +21,12 @@ LINES: Final = {status.value: f"{status.value} {status.phrase}" for status in HT
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A body in parts, which may still have to be made; its length is told ahead where it is one part."""
+    """A body in parts, which may still have to be made, and its length where that is known without a tuple."""
 
     status: int = 200
     body: Iterable[bytes] = ()
     type: str = JSON
+    length: int | None = None
 
     @classmethod
     def of(cls, value: Any, status: int = 200) -> Reply:
@@ -41,8 +42,9 @@ class Reply:
     def fields(self) -> list[tuple[str, str]]:
         """The headers."""
         fields = []
-        if isinstance(self.body, tuple):
-            fields.append(("Content-Length", str(sum(map(len, self.body)))))
+        length = sum(map(len, self.body)) if isinstance(self.body, tuple) else self.length
+        if length is not None:
+            fields.append(("Content-Length", str(length)))
         if self.status != 204:
             fields.append(("Content-Type", self.type))
         if self.status == 503:

@@ -1,7 +1,8 @@
 """Memory for bodies: those that a process has under way at a time take no more than it has, and others are refused.
 
-A body takes memory from its first byte until its reply has left: as bytes, as columns, and for a while, where its form
-is an unusual one, as objects. What its answers take does not grow with it: they are made and sent in parts.
+A body takes memory from its first byte until its answers are encoded: as bytes, as columns, and for a while, where its
+form is an unusual one, as objects. What its answers take does not grow with it: they are made in parts, and long
+replies are stored on the disk (`spool`) or sent in parts.
 """
 
 from __future__ import annotations

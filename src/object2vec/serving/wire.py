@@ -12,23 +12,59 @@ A float32 is written with the fewest digits that read back as the same float32.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from codecs import BOM_UTF8
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 import orjson
 
 from object2vec import kernels
+from object2vec.data.media_types import JSON, JSON_LINES
 from object2vec.data.sequences import Sequences
-from object2vec.errors import RequestError
-from object2vec.serving.instances import SIDES, Answers, Column, Instances, Side
-from object2vec.serving.negotiation import JSON, JSON_LINES, NPY, Content
+from object2vec.errors import NotAcceptableError, RequestError
+from object2vec.serving.instances import SIDES, Answers, Column, InputWarning, Instances, Side
+from object2vec.serving.negotiation import NPY, Content, unsupported
 
 #: What a body of answers begins with, has between them, and ends with.
 FRAMES: Final = {JSON: (b'{"predictions":[', b",", b"]}"), JSON_LINES: (b"", b"\n", b"")}
-ONE_ARRAY: Final = f"{NPY} is one array, wanted instances that are all pairs or all of the same side"
+#: Floats that are taken for whole numbers lie below this in absolute value: each integer there is a float64.
+WHOLE_BELOW: Final = 2.0**53
+#: Bytes of a body that decide its format.
+HEAD_BYTES: Final = 2**16
+DOCUMENT: Final = re.compile(rb'\{\s*"instances"\s*:')
+LINE: Final = re.compile(rb'\{\s*"(in0|in1|label)"\s*:')
 # What the built-in says to a body without `instances`; clients look for it.
 REFUSED: Final = "unable to evaluate payload provided"
+
+
+def identify(body: bytes, content: Content) -> Content:
+    """Return the content with the format of the body, where its Content-Type leaves that open.
+
+    Raises:
+        UnsupportedMediaTypeError: a generic Content-Type, and a body that is no JSON.
+    """
+    if content.type:
+        return content
+    kind = _format(body[:HEAD_BYTES].decode(content.charset, "ignore").lstrip("\ufeff \t\r\n").encode())
+    if not kind and content.name:
+        raise unsupported(content.name)
+    return replace(content, type=kind or JSON, name=kind or JSON)
+
+
+def _format(head: bytes) -> str:
+    """Return the format of a body that begins with `head`; empty for what is neither."""
+    if head[:1] not in (b"{", b"["):
+        return ""
+    if DOCUMENT.match(head):
+        return JSON
+    try:
+        record = orjson.loads(head.partition(b"\n")[0])
+    except orjson.JSONDecodeError:
+        return JSON_LINES if LINE.match(head) else JSON
+    return JSON_LINES if isinstance(record, dict) and not record.keys().isdisjoint(SIDES) else JSON
 
 
 def decode(body: bytes, content: Content, first: int = 1) -> Instances:
@@ -37,6 +73,7 @@ def decode(body: bytes, content: Content, first: int = 1) -> Instances:
     Raises:
         RequestError: the body, or an instance in it, is not what its type says.
     """
+    body = body.removeprefix(BOM_UTF8)
     plain = decode_plain(body, content, first)
     return decode_any(body, content, first) if plain is None else plain
 
@@ -69,41 +106,66 @@ def decode_any(body: bytes, content: Content, first: int = 1) -> Instances:
     return _to_instances(records, "line {}", numbers)
 
 
-def encode(answers: Iterable[Answers], kind: str) -> bytes:
-    """Write answers as a body of a type.
+def check_one_array(instances: Instances, *, scored: bool) -> None:
+    """Check that the answers make one array; pairs are answered with scores if `scored`.
 
     Raises:
-        RequestError: it is to be one array, and the answers are of several kinds.
+        NotAcceptableError: they do not.
     """
+    if not instances.alike:
+        raise NotAcceptableError(f"{NPY} is one array, wanted instances that are all pairs or all of the same side")
+    if not scored and all(map(len, instances.columns)):
+        raise NotAcceptableError(
+            f"{NPY} is one array, and a pair in embedding mode has two embeddings, wanted in0 and in1 in requests of"
+            " their own, or another Accept"
+        )
+
+
+def encode(answers: Iterable[Answers], kind: str, warnings: Sequence[InputWarning] = ()) -> bytes:
+    """Write answers as a body of a type."""
     if kind == NPY:
         answers = list(answers)
         return b"".join(encode_array(answers, sum(part.count for part in answers)))
-    return b"".join(encode_parts(answers, kind))
+    return b"".join(encode_parts(answers, kind, warnings))
 
 
-def encode_parts(answers: Iterable[Answers], kind: str) -> Iterator[bytes]:
-    """Write answers as JSON or JSON Lines in parts, none of them empty, each when it is asked for."""
+def encode_parts(answers: Iterable[Answers], kind: str, warnings: Sequence[InputWarning] = ()) -> Iterator[bytes]:
+    """Write answers as JSON or JSON Lines in parts, none of them empty, each when it is asked for.
+
+    The answer to an instance with `warnings` names them.
+    """
     before, between, end = FRAMES[kind]
+    of_rows = _by_row(warnings)
+    start = 0
     for part in answers:
         if part.count:
-            yield before + _join(between, part)
+            yield before + (_join_with(of_rows, start, between, part) if of_rows else _join(between, part))
             before = between
+        start += part.count
     if end:
         yield end if before is between else before + end
+
+
+def _by_row(warnings: Sequence[InputWarning]) -> Mapping[int, list[dict[str, str]]]:
+    of_rows: dict[int, list[dict[str, str]]] = {}
+    for warning in warnings:
+        for row in warning.rows.tolist():
+            of_rows.setdefault(row, []).append({"side": warning.side, "kind": warning.kind})
+    return of_rows
 
 
 def encode_array(answers: Iterable[Answers], count: int) -> Iterator[bytes]:
     """Write the vectors of `count` answers as numpy does, float32 (count, D), in parts, each when it is asked for.
 
     Raises:
-        RequestError: answers are of several kinds.
+        NotAcceptableError: answers are of several kinds; `check_one_array` says so earlier.
     """
     first: tuple[str, int] | None = None
     for part in answers:
         key, vectors = part.alike or ("", np.empty((0, 0), np.float32))
         kind = key, vectors.shape[1]
         if not key or kind != (first or kind):
-            raise RequestError(ONE_ARRAY)
+            raise NotAcceptableError(f"{NPY} is one array, wanted answers of one kind")
         yield vectors.tobytes() if first else _array_header((count, kind[1])) + vectors.tobytes()
         first = kind
     if first is None:
@@ -124,6 +186,14 @@ def _join(between: bytes, answers: Answers) -> bytes:
     key, vectors = alike  # written all together: [[1,2],[3,4]] without its outer brackets, and keys put in
     start, end = b'{"%s":' % key.encode(), b"}"
     return start + _dump(vectors)[1:-1].replace(b"],[", b"]" + end + between + start + b"[") + end
+
+
+def _join_with(of_rows: Mapping[int, object], start: int, between: bytes, answers: Answers) -> bytes:
+    """Return the answers as `_join` does, each with its warnings; the first is of instance `start`."""
+    return between.join(
+        _dump(answer | {"warnings": of_rows[row]} if row in of_rows else answer)
+        for row, answer in enumerate(answers, start)
+    )
 
 
 def _dump(value: object) -> bytes:
@@ -148,30 +218,43 @@ def _decode_json(body: bytes) -> Instances:
 
 
 def _to_instances(records: list[Any], label: str, numbers: Sequence[int]) -> Instances:
+    sides: tuple[list[list[int] | None], ...] = ([], [])
     for number, record in zip(numbers, records, strict=True):
         if not isinstance(record, dict):
             raise RequestError(f"{label.format(number)} is {_kind(record)}, wanted an object with in0, in1 or both")
-        if not record.keys() & SIDES:
+        if record.get("in0") is None and record.get("in1") is None:  # as null, which pandas writes for a missing value
             raise RequestError(f"{label.format(number)} has neither in0 nor in1")
-        for side in SIDES:
-            if not _is_side(record, side):
-                raise RequestError(f"{label.format(number)}: {_fault(side, record[side])}")
-    left, right = (Column.of([record.get(side) for record in records]) for side in SIDES)
+        for side, column in zip(SIDES, sides, strict=True):
+            tokens = record.get(side)
+            ids = tokens if tokens is None else _to_ids(tokens)
+            if ids is None and tokens is not None:
+                raise RequestError(f"{label.format(number)}: {_fault(side, tokens)}")
+            column.append(ids)
+    left, right = map(Column.of, sides)
     return Instances(columns=(left, right), label=label, numbers=numbers)
 
 
-def _is_side(record: dict[str, Any], side: Side) -> bool:
-    """Whether a side is absent or a list of integers; `bool` is no integer here."""
-    if side not in record:
-        return True
-    tokens = record[side]
-    return isinstance(tokens, list) and set(map(type, tokens)) <= {int}
+def _to_ids(tokens: Any) -> list[int] | None:
+    """Return a list of token ids as integers; None if it is anything else."""
+    if not isinstance(tokens, list):
+        return None
+    types = set(map(type, tokens))
+    if types <= {int}:
+        return tokens
+    if types <= {int, float} and all(map(_is_id, tokens)):
+        return list(map(int, tokens))
+    return None
+
+
+def _is_id(token: Any) -> bool:
+    """Return whether a JSON value is a whole number: an integer, or a float such as 1.0. `bool` is no integer here."""
+    return type(token) is int or (type(token) is float and token.is_integer() and abs(token) < WHOLE_BELOW)
 
 
 def _fault(side: Side, tokens: Any) -> str:
     if not isinstance(tokens, list):
         return f"{side} is {_kind(tokens)}, wanted a list of integer token ids"
-    position, token = next((i, token) for i, token in enumerate(tokens) if type(token) is not int)
+    position, token = next((i, token) for i, token in enumerate(tokens) if not _is_id(token))
     return f"{side}[{position}] is {_kind(token)}, wanted an integer token id"
 
 
@@ -188,6 +271,6 @@ def _kind(value: Any) -> str:
 
 def _to_utf8(body: bytes, charset: str) -> bytes:
     try:
-        return body.decode(charset).encode()
+        return body.decode(charset).removeprefix("\ufeff").encode()
     except (UnicodeError, LookupError) as error:
         raise RequestError(f"{REFUSED}: not {charset} ({error})") from None

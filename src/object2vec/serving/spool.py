@@ -1,0 +1,50 @@
+"""Long replies, encoded before the first byte leaves: their length is known, and an error still has a status.
+
+Up to `SPOOL_BYTES` are kept in memory. Longer replies go to a temporary file without a name, which is closed when the
+reply has left. On a disk its pages are cache that the system can take back. Where the folder of temporary files is in
+memory (tmpfs), the bytes are reserved as the bytes of request bodies are.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from contextlib import ExitStack
+from functools import partial
+from typing import Final
+
+from object2vec.errors import OverloadedError
+from object2vec.machine import is_in_memory
+from object2vec.serving.room import Room
+
+#: Bytes of a reply that are kept in memory; of a longer one also those that are not yet reserved.
+SPOOL_BYTES: Final = 2**20
+#: Bytes that are read from the file at a time.
+BLOCK_BYTES: Final = 2**18
+
+
+def spool(parts: Iterable[bytes], room: Room, held: ExitStack) -> tuple[int, Iterable[bytes]]:
+    """Return the length of a body and the body: a tuple if it is in memory, else blocks of a file that `held` closes.
+
+    Raises:
+        OverloadedError: there is no space for it.
+    """
+    length = reserved = 0
+    file = held.enter_context(tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES))  # noqa: SIM115 -- `held` closes it
+    for part in parts:
+        length += len(part)
+        try:
+            if length - reserved > SPOOL_BYTES:
+                if is_in_memory(tempfile.gettempdir()):
+                    held.enter_context(room.taken(length - reserved, 1))
+                reserved = length
+            file.write(part)
+        except OSError as error:
+            raise OverloadedError(
+                f"a reply of more than {length} bytes cannot be stored in {tempfile.tempdir or 'a temporary folder'}"
+                f" ({error.strerror}), wanted fewer instances, or object2vec-stream=1 to send it in parts"
+            ) from error
+    file.seek(0)
+    if length <= SPOOL_BYTES:
+        return length, (file.read(),)
+    return length, iter(partial(file.read, BLOCK_BYTES), b"")
