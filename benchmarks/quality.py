@@ -41,7 +41,7 @@ from object2vec.hyperparameters import Hyperparameters, parse
 from object2vec.model.network import Network
 from object2vec.model.tokens import Tokens
 from object2vec.training.loop import Trainer, training_batches
-from object2vec.training.report import Report
+from object2vec.training.report import SageMakerReport
 
 Settings = Mapping[str, Any]
 Metrics = dict[str, float]
@@ -224,7 +224,7 @@ def train_ours(train: Ratings, labels: Float32, settings: Settings, seed: int) -
     torch.manual_seed(seed)
     network = Network(hyperparameters)
     pairs = Pairs(one_token_each(train.user), one_token_each(train.film), labels)
-    trainer = Trainer(network, hyperparameters, Report(host="benchmark", epochs=hyperparameters.epochs))
+    trainer = Trainer(network, hyperparameters, SageMakerReport(host="benchmark", epochs=hyperparameters.epochs))
     trainer.fit(training_batches(pairs, hyperparameters), None, lambda: False)
     return network.eval()
 

@@ -35,7 +35,7 @@ from object2vec.training.distributed import ALONE, Group
 from object2vec.training.gradients import output_of
 from object2vec.training.loop import Trainer, training_batches
 from object2vec.training.objective import Metrics
-from object2vec.training.report import Report
+from object2vec.training.report import SageMakerReport
 
 #: Trains for about so many seconds and returns how many examples it did.
 Train = Callable[[float], int]
@@ -196,7 +196,9 @@ class Ours:
         self.group = group
         self.network = Network(hyperparameters)
         self.batches = training_batches(pairs, hyperparameters, group.share())
-        self.trainer = Trainer(self.network, hyperparameters, Report(host="benchmark", epochs=1, silent=True), group)
+        self.trainer = Trainer(
+            self.network, hyperparameters, SageMakerReport(host="benchmark", epochs=1, silent=True), group
+        )
         self.epochs = count()
 
     def train(self, seconds: float) -> int:

@@ -35,7 +35,7 @@ from object2vec.training import checkpoints
 from object2vec.training.distributed import ALONE, Group, Place, connected
 from object2vec.training.job import Job, run
 from object2vec.training.loop import Trainer, scoring_batches, training_batches
-from object2vec.training.report import Report, log_to_stdout
+from object2vec.training.report import SageMakerReport, log_to_stdout
 from small import SMALL, configured, network_of, pairs_of, weights_of, write_pairs
 
 #: Networks and storages: what travels, and by which way, depends on them.
@@ -96,7 +96,7 @@ def trained(
     hyperparameters = settings(name, size=train.size)
     network = network_of(hyperparameters, seed=seed)
     group.spread(network)
-    trainer = Trainer(network, hyperparameters, Report(host="algo-1", epochs=2, silent=True), group)
+    trainer = Trainer(network, hyperparameters, SageMakerReport(host="algo-1", epochs=2, silent=True), group)
     trainer.fit(train, validation, lambda: False)  # type: ignore[arg-type]
     return weights_of(network) | {"losses": np.array(trainer.early_stopping.losses)}
 
@@ -171,7 +171,9 @@ def asked_until_stopped(group: Group) -> int:
         return group.rank == 1 and asked >= 5
 
     hyperparameters = settings("pooled", size=4)
-    trainer = Trainer(network_of(hyperparameters), hyperparameters, Report(host="a", epochs=2, silent=True), group)
+    trainer = Trainer(
+        network_of(hyperparameters), hyperparameters, SageMakerReport(host="a", epochs=2, silent=True), group
+    )
     trainer.fit(training_batches(shard(0, "all"), hyperparameters, group.share()), None, stop)
     return asked
 

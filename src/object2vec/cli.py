@@ -27,6 +27,7 @@ from object2vec.training.stopping import Stop
 if TYPE_CHECKING:
     from object2vec.serving.negotiation import Content
     from object2vec.serving.predictor import Predictor
+    from object2vec.training.report import Style
 
 #: Exit statuses as a shell has them: 128 and the signal's number.
 INTERRUPTED: Final = 128 + signal.SIGINT
@@ -79,6 +80,13 @@ CHANNELS: Final = {
 }
 
 
+LOGS: Final = {
+    "sagemaker": "the lines of SageMaker's built-in algorithm",
+    "plain": "a table of epochs",
+    "quiet": "warnings and errors alone",
+}
+
+
 def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = verbs.add_parser(
         "train",
@@ -106,6 +114,12 @@ def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         metavar="DIR",
         help="keep checkpoints in DIR (OUT.checkpoints if not said), and go on from the newest one there",
     )
+    parser.add_argument(
+        "--log",
+        choices=LOGS,
+        metavar="|".join(LOGS),
+        help=f"{_either(LOGS)} (default on a terminal: plain with a progress bar, elsewhere: sagemaker)",
+    )
     parser.set_defaults(verb=_train)
 
 
@@ -126,10 +140,17 @@ def _train(arguments: argparse.Namespace) -> None:
         check_job(job)
 
         from object2vec.training.job import run  # takes seconds to import
-        from object2vec.training.report import log_to_stdout
+        from object2vec.training.report import log_as
 
-        log_to_stdout()
-        run(job, stop=stop, bar=sys.stderr.isatty())
+        style = arguments.log or _log_style()
+        log_as(style)
+        run(job, stop=stop, style=style)
+
+
+def _log_style() -> Style:
+    """Return the style for a terminal if both outputs are one that can move its cursor, else the built-in's."""
+    terminal = sys.stdout.isatty() and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    return "bar" if terminal else "sagemaker"
 
 
 def _checkpoint_dir(arguments: argparse.Namespace) -> Path | None:

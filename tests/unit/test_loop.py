@@ -17,7 +17,7 @@ from object2vec.hyperparameters import Hyperparameters
 from object2vec.training import fused
 from object2vec.training.loop import Best, Trainer, evaluate, never, scoring_batches, training_batches
 from object2vec.training.objective import Objective
-from object2vec.training.report import Report
+from object2vec.training.report import SageMakerReport
 from object2vec.training.state import State
 from small import configured, network_of, pairs_of, weights_of
 
@@ -29,7 +29,7 @@ OTHER_ROWS = [(a, b, 1 - label if n % 3 == 0 else label) for n, (a, b, label) in
 
 
 def trainer(hyperparameters: Hyperparameters, *, seed: int = 1) -> Trainer:
-    report = Report(host="algo-1", epochs=hyperparameters.epochs)
+    report = SageMakerReport(host="algo-1", epochs=hyperparameters.epochs)
     return Trainer(network_of(hyperparameters, seed=seed), hyperparameters, report)
 
 

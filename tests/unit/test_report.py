@@ -16,7 +16,7 @@ import pytest
 from builtin import PATTERNS
 from object2vec.data.batches import Batches
 from object2vec.training.objective import Metrics, Objective
-from object2vec.training.report import LineHandler, Report, log_to_stdout
+from object2vec.training.report import LineHandler, SageMakerReport, log_to_stdout
 from small import pairs_of
 
 CLASSES = {"perplexity": 1.3511, "cross_entropy": 0.3009043032168976, "accuracy": 0.8743719598054276}
@@ -24,8 +24,8 @@ NUMBER = {"mean_squared_error": 0.9123456789}
 
 
 @pytest.fixture
-def report() -> Report:
-    return Report(host="algo-1", epochs=20)
+def report() -> SageMakerReport:
+    return SageMakerReport(host="algo-1", epochs=20)
 
 
 def metrics_of(rows: int, batches: int) -> Metrics:
@@ -39,7 +39,7 @@ def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records]
 
 
-def test_a_pass_over_the_training_data(report: Report, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_pass_over_the_training_data(report: SageMakerReport, caplog: pytest.LogCaptureFixture) -> None:
     """After the pass come stars, the time, the metrics for people, and a line for each metric but perplexity."""
     report.trained(0, CLASSES, 69.207756)
     assert messages(caplog) == [
@@ -51,7 +51,7 @@ def test_a_pass_over_the_training_data(report: Report, caplog: pytest.LogCapture
     ]
 
 
-def test_validation(report: Report, caplog: pytest.LogCaptureFixture) -> None:
+def test_validation(report: SageMakerReport, caplog: pytest.LogCaptureFixture) -> None:
     """Validation prints its metrics for people and for the platform."""
     report.validated(7, CLASSES)
     report.validated(8, NUMBER)
@@ -64,7 +64,7 @@ def test_validation(report: Report, caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
-def test_the_end_of_an_epoch(report: Report, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_end_of_an_epoch(report: SageMakerReport, caplog: pytest.LogCaptureFixture) -> None:
     """An epoch ends with what early stopping says, stars, two #metrics documents, progress and throughput."""
     started = time.time() - 2
     for epoch in (0, 1):
@@ -108,7 +108,7 @@ def document(line: str) -> dict:
     return json.loads(line.removeprefix("#metrics "))
 
 
-def test_early_stopping_and_the_best_epoch(report: Report, caplog: pytest.LogCaptureFixture) -> None:
+def test_early_stopping_and_the_best_epoch(report: SageMakerReport, caplog: pytest.LogCaptureFixture) -> None:
     """Stopping early prints the built-in's three lines, and the best epoch its one."""
     report.stopped_early(6)
     report.best(3, 0.18128, {})
@@ -120,7 +120,7 @@ def test_early_stopping_and_the_best_epoch(report: Report, caplog: pytest.LogCap
     ]
 
 
-def test_a_job_stopped_before_its_first_epoch_ended(report: Report, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_job_stopped_before_its_first_epoch_ended(report: SageMakerReport, caplog: pytest.LogCaptureFixture) -> None:
     """Without an epoch there is no best one, and a warning says what the model is."""
     report.best(None, float("inf"), {})
     (record,) = caplog.records
@@ -128,7 +128,7 @@ def test_a_job_stopped_before_its_first_epoch_ended(report: Report, caplog: pyte
     assert record.getMessage().startswith("Stopped before the first epoch ended")
 
 
-def test_the_test_channel(report: Report, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_test_channel(report: SageMakerReport, caplog: pytest.LogCaptureFixture) -> None:
     """The test channel's metrics are printed in each of the built-in's seven forms."""
     metrics = metrics_of(60_000, 3)
     values = metrics.values()
@@ -148,7 +148,7 @@ def test_the_test_channel(report: Report, caplog: pytest.LogCaptureFixture) -> N
     ]
 
 
-def test_the_end_of_a_job(report: Report, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_end_of_a_job(report: SageMakerReport, caplog: pytest.LogCaptureFixture) -> None:
     """A job ends with how long its parts took, in milliseconds."""
     report.finished(1000.0, {"setuptime": 12.5, "totaltime": 99.0})
     (line,) = messages(caplog)
@@ -161,7 +161,7 @@ def batches(count: int) -> Iterator:
     return pairs.in_order()
 
 
-def test_progress_is_printed_each_hundred_batches(report: Report, caplog: pytest.LogCaptureFixture) -> None:
+def test_progress_is_printed_each_hundred_batches(report: SageMakerReport, caplog: pytest.LogCaptureFixture) -> None:
     """Every batch is passed on, and each hundredth prints the rate, the time and the metrics so far."""
     metrics = metrics_of(512, 1)
     assert len(list(report.batches_of(4, batches(250), 250, metrics))) == 250
@@ -175,12 +175,10 @@ def test_progress_is_printed_each_hundred_batches(report: Report, caplog: pytest
     assert printed[1] == "\tTraining metrics: perplexity: 1.649 cross_entropy: 0.500 accuracy: 1.000 "
 
 
-def test_without_a_terminal_nothing_rewrites_a_line(
-    capsys: pytest.CaptureFixture[str], package_logger: logging.Logger
-) -> None:
-    """Where no bar is asked for, no carriage return is printed; what is printed are whole lines with the prefix."""
+def test_nothing_rewrites_a_line(capsys: pytest.CaptureFixture[str], package_logger: logging.Logger) -> None:
+    """No carriage return is printed; what is printed are whole lines with the prefix."""
     log_to_stdout()
-    report = Report(host="algo-1", epochs=2)
+    report = SageMakerReport(host="algo-1", epochs=2)
     list(report.batches_of(0, batches(100), 100, metrics_of(100, 100)))
     out, err = capsys.readouterr()
     assert err == ""
@@ -190,25 +188,12 @@ def test_without_a_terminal_nothing_rewrites_a_line(
         assert re.match(prefix + "(Epoch: 0, batches: 100|\tTraining metrics: )", line)
 
 
-def test_a_bar_shows_the_pairs_and_stands_below_the_lines(
-    capsys: pytest.CaptureFixture[str], package_logger: logging.Logger
-) -> None:
-    """Asked for, a bar counts pairs on standard error, and the lines on standard output stay whole."""
-    log_to_stdout()
-    report = Report(host="algo-1", epochs=2, bar=True)
-    list(report.batches_of(1, batches(100), 100, metrics_of(100, 100)))
-    out, err = capsys.readouterr()
-    assert "epoch 1:" in err
-    assert "pairs/s" in err
-    assert [line for line in out.splitlines() if not line.startswith("[")] == []
-
-
 def test_metrics_documents_have_no_prefix_and_a_blank_line(
     capsys: pytest.CaptureFixture[str], package_logger: logging.Logger
 ) -> None:
     """A #metrics line starts its line and a blank line follows; every other line has the built-in's prefix."""
     log_to_stdout()
-    Report(host="algo-1", epochs=2).finished(1.0, {"totaltime": 2.0})
+    SageMakerReport(host="algo-1", epochs=2).finished(1.0, {"totaltime": 2.0})
     logging.getLogger("object2vec.x").warning("text")
     first, blank, second = capsys.readouterr().out.splitlines()
     assert first.startswith('#metrics {"StartTime": 1.0, ')
@@ -261,7 +246,7 @@ def test_a_traceback_is_printed_under_its_line(
 
 @pytest.mark.parametrize("regression", [False, True])
 def test_every_pattern_of_the_platform_finds_its_metric(
-    report: Report, caplog: pytest.LogCaptureFixture, regression: bool
+    report: SageMakerReport, caplog: pytest.LogCaptureFixture, regression: bool
 ) -> None:
     """For each metric of the kind of job, the platform's own pattern finds a number in the lines."""
     metrics = Metrics(Objective(regression=regression))
@@ -279,8 +264,8 @@ def test_every_pattern_of_the_platform_finds_its_metric(
 
 
 def test_the_kept_epoch_s_metrics_are_the_last_that_are_printed(caplog: pytest.LogCaptureFixture) -> None:
-    """They are printed again after those of another epoch, and only then: a tuning job reads the last of each."""
-    report = Report(host="algo-1", epochs=3)
+    """They are labelled and printed again after those of another epoch: a tuning job reads the last of each."""
+    report = SageMakerReport(host="algo-1", epochs=3)
     for epoch, loss in enumerate([0.3, 0.2, 0.4]):
         report.trained(epoch, {"cross_entropy": loss}, 1.0)
         report.validated(epoch, {"cross_entropy": loss + 1})
@@ -288,8 +273,10 @@ def test_the_kept_epoch_s_metrics_are_the_last_that_are_printed(caplog: pytest.L
     report.best(1, 1.2, {"train": {"cross_entropy": 0.2, "accuracy": 0.9}, "validation": {"cross_entropy": 1.2}})
     assert caplog.messages == [
         "Best model based on epoch 1. Best loss: 1.200",
+        "Best epoch 1: Training metrics: cross_entropy: 0.200 accuracy: 0.900 ",
         "#quality_metric: host=algo-1, epoch=1, train cross_entropy <loss>=0.2",
         "#quality_metric: host=algo-1, epoch=1, train accuracy <score>=0.9",
+        "Best epoch 1: Validation metrics: cross_entropy: 1.200 ",
         "#quality_metric: host=algo-1, epoch=1, validation cross_entropy <loss>=1.2",
     ]
     caplog.clear()
@@ -299,7 +286,7 @@ def test_the_kept_epoch_s_metrics_are_the_last_that_are_printed(caplog: pytest.L
 
 def test_an_epoch_that_goes_on_counts_on(caplog: pytest.LogCaptureFixture) -> None:
     """After 150 batches in 60 s, done before the job was cut off, the next line is that of batch 200."""
-    report = Report(host="algo-1", epochs=1)
+    report = SageMakerReport(host="algo-1", epochs=1)
     list(report.batches_of(0, batches(60), 210, metrics_of(150, 150), done=150, before=60.0))
     assert caplog.messages[0].startswith("Epoch: 0, batches: 200, num_examples: 150, 2.")
     assert "epoch time so far: 0:01:00" in caplog.messages[0]

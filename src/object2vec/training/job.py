@@ -33,14 +33,14 @@ from object2vec.training.checks import Job, auxiliary_files
 from object2vec.training.distributed import ALONE, Group
 from object2vec.training.loop import Trainer, buffer_for, evaluate, is_finite, scoring_batches, training_batches
 from object2vec.training.needs import check_memory, explained
-from object2vec.training.report import Report
+from object2vec.training.report import Report, Style, make_report
 from object2vec.training.stopping import Stop
 
 logger = logging.getLogger(__name__)
 
 
 @explained
-def run(job: Job, *, group: Group = ALONE, stop: Stop | None = None, bar: bool = False) -> None:
+def run(job: Job, *, group: Group = ALONE, stop: Stop | None = None, style: Style = "sagemaker") -> None:
     """Run a job. Once it is to `stop`, the best model so far is saved and the job ends.
 
     All ranks of a group run the same job at the same time, and one of them prints its lines and writes the model.
@@ -53,7 +53,8 @@ def run(job: Job, *, group: Group = ALONE, stop: Stop | None = None, bar: bool =
     stop = stop or Stop()
     memory.keep_freed()
     hyperparameters = _configure(job)
-    report = Report(host=job.host, epochs=hyperparameters.epochs, bar=bar, silent=not group.leads)
+    epochs, silent = hyperparameters.epochs, not group.leads
+    report = make_report(style, host=job.host, epochs=epochs, model_dir=job.model_dir, silent=silent)
     files = auxiliary_files(job, hyperparameters)
     check_memory(hyperparameters, group.device)
     if group.leads:

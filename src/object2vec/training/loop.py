@@ -266,7 +266,8 @@ class Trainer:
         if loss < self.best.loss:
             self._check_weights()
         self.best.offer(self.epoch, loss, self.judged, measured)
-        self.report.epoch(self.epoch, metrics, started, self.early_stopping.judge(loss))
+        best = self.best.epoch == self.epoch
+        self.report.epoch(self.epoch, metrics, started, self.early_stopping.judge(loss), best=best)
         self.epoch, self.batch, self.seconds = self.epoch + 1, 0, 0.0
         self.metrics = Metrics(self.objective)
         return True

@@ -1,8 +1,9 @@
 """What a job prints: the built-in's lines, in its shapes, so that metrics, tuning and people find what they look for.
 
-One flushed line each. On a terminal a bar stands below the lines; elsewhere nothing ever rewrites a line.
+One flushed line each; nothing rewrites a line. `make_report` chooses between these lines and those of `console`.
 """
 
+# ruff: noqa: ARG002 -- the methods are those of ConsoleReport, which needs other arguments
 from __future__ import annotations
 
 import json
@@ -11,19 +12,23 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
-from tqdm import tqdm
+from object2vec.training.console import ConsoleHandler, ConsoleReport, write
 
 if TYPE_CHECKING:
     from object2vec.training.objective import Metrics
 
 Item = TypeVar("Item")
+#: The built-in's lines; a table of epochs with a progress bar; the table alone; warnings and errors alone.
+Style = Literal["sagemaker", "bar", "plain", "quiet"]
 
 logger = logging.getLogger("object2vec.training")
 
 #: An epoch's progress is printed each time as many batches are done.
 BATCHES_A_LINE: Final = 100
+TITLES: Final = {"train": "Training", "validation": "Validation"}
 STARS: Final = "*" * 14
 #: For the ranks of a job whose lines another one prints.
 SILENCE: Final = logging.Logger("silence", logging.CRITICAL + 1)
@@ -37,10 +42,7 @@ class LineHandler(logging.Handler):
         self.setFormatter(_Formatter("[%(asctime)s %(levelname)s %(thread)d] %(message)s", "%m/%d/%Y %H:%M:%S"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        encoding = sys.stdout.encoding or "utf-8"
-        text = self.format(record).encode(encoding, "backslashreplace").decode(encoding)  # no log is too poor for it
-        tqdm.write(text, file=sys.stdout)  # above a bar, if there is one
-        sys.stdout.flush()
+        write(self.format(record), sys.stdout)
 
 
 class _Formatter(logging.Formatter):
@@ -51,20 +53,38 @@ class _Formatter(logging.Formatter):
 
 def log_to_stdout() -> None:
     """Print what the package logs, and nothing twice; calling it again changes nothing."""
+    _log_with(LineHandler(), logging.INFO)
+
+
+def _log_with(handler: logging.Handler, level: int) -> None:
     root = logging.getLogger("object2vec")
-    root.setLevel(logging.INFO)
+    root.setLevel(level)
     root.propagate = False
-    if not any(isinstance(handler, LineHandler) for handler in root.handlers):
-        root.addHandler(LineHandler())
+    root.handlers = [other for other in root.handlers if not isinstance(other, LineHandler | ConsoleHandler)]
+    root.addHandler(handler)
 
 
-class Report:
-    """The lines of one job on the host that it names; `bar` shows one, and `silent` prints nothing."""
+def log_as(style: Style) -> None:
+    """Print what the package logs in the form of a style; calling it again replaces the form."""
+    if style == "sagemaker":
+        log_to_stdout()
+    else:
+        _log_with(ConsoleHandler(), logging.WARNING)
 
-    def __init__(self, *, host: str, epochs: int, bar: bool = False, silent: bool = False) -> None:
+
+def make_report(style: Style, *, host: str, epochs: int, model_dir: Path, silent: bool = False) -> Report:
+    """Return the report of a job in a style; a `silent` one is for ranks that print nothing."""
+    if style == "sagemaker" or silent:
+        return SageMakerReport(host=host, epochs=epochs, silent=silent)
+    return ConsoleReport(epochs=epochs, model_dir=model_dir, bar=style == "bar", quiet=style == "quiet")
+
+
+class SageMakerReport:
+    """The lines of one job on the host that it names; `silent` prints nothing."""
+
+    def __init__(self, *, host: str, epochs: int, silent: bool = False) -> None:
         self.host = host
         self.epochs = epochs
-        self.bar = bar
         self.log = SILENCE if silent else logger
         self.records = 0
         self.batches = 0
@@ -73,18 +93,15 @@ class Report:
     def batches_of(
         self, epoch: int, batches: Iterable[Item], examples: int, metrics: Metrics, *, done: int = 0, before: float = 0
     ) -> Iterator[Item]:
-        """Pass batches on while the bar moves, with a line each hundred; `metrics` are those of the epoch so far.
+        """Pass batches on, with a line each hundred; `metrics` are those of the epoch so far.
 
         So many of the epoch's batches were `done`, in so many seconds, `before`.
         """
         started = time.perf_counter() - before
-        name, off = f"epoch {epoch}", not self.bar
-        with tqdm(total=examples, initial=metrics.rows, desc=name, unit=" pairs", leave=False, disable=off) as bar:
-            for number, batch in enumerate(batches, start=done + 1):
-                yield batch
-                bar.update(metrics.rows - bar.n)
-                if number % BATCHES_A_LINE == 0:
-                    self._progress(epoch, number, metrics, time.perf_counter() - started)
+        for number, batch in enumerate(batches, start=done + 1):
+            yield batch
+            if number % BATCHES_A_LINE == 0:
+                self._progress(epoch, number, metrics, time.perf_counter() - started)
 
     def _progress(self, epoch: int, batches: int, metrics: Metrics, seconds: float) -> None:
         rate = metrics.rows / seconds
@@ -106,7 +123,9 @@ class Report:
         self.log.info(f"Epoch {epoch} Validation metrics: {_short(metrics)}")
         self._quality(f"epoch={epoch}, validation", metrics)
 
-    def epoch(self, epoch: int, metrics: Metrics, started: float, judging: Iterable[str]) -> None:
+    def epoch(
+        self, epoch: int, metrics: Metrics, started: float, judging: Iterable[str], *, best: bool = False
+    ) -> None:
         """An epoch is over: what early stopping makes of it, and the totals; `started` is a time.time()."""
         ended = time.time()
         lines_from = time.perf_counter()
@@ -148,6 +167,7 @@ class Report:
         self.log.info(f"Best model based on epoch {epoch}. Best loss: {loss:.3f}")
         if epoch != self.latest:
             for channel, values in metrics.items():
+                self.log.info(f"Best epoch {epoch}: {TITLES[channel]} metrics: {_short(values)}")
                 self._quality(f"epoch={epoch}, {channel}", values)
 
     def tested(self, metrics: Metrics, size: int) -> None:
@@ -189,3 +209,6 @@ class Report:
 def _short(metrics: Mapping[str, float]) -> str:
     """Metrics as the log has them for people: three digits, a space after each."""
     return "".join(f"{name}: {value:.3f} " for name, value in metrics.items())
+
+
+Report = SageMakerReport | ConsoleReport

@@ -1,0 +1,153 @@
+"""What a job prints for a person: a progress bar and a table of epochs."""
+
+# ruff: noqa: ARG002 -- the methods are those of SageMakerReport, which needs other arguments
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TextIO, TypeVar
+
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from object2vec.training.objective import Metrics
+
+Item = TypeVar("Item")
+
+logger = logging.getLogger("object2vec.training")
+
+BAR: Final = "{desc}: {percentage:3.0f}%|{bar}| {rate_fmt}, {remaining} left{postfix}"
+#: Seconds between two refreshes of the bar, at least.
+MIN_SECONDS: Final = 0.1
+#: The metrics of the table, and the titles of their columns.
+COLUMNS: Final = {"cross_entropy": "loss", "mean_squared_error": "loss", "accuracy": "accuracy"}
+#: Characters of a metric's column.
+WIDTH: Final = 12
+CHANNELS: Final = ("train", "validation")
+
+
+class ConsoleHandler(logging.Handler):
+    """Writes each record to standard error as `object2vec: level: text`, above a progress bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        write(f"object2vec: {record.levelname.lower()}: {self.format(record)}", sys.stderr)
+
+
+def write(text: str, stream: TextIO) -> None:
+    """Write a line above a progress bar, and flush it; characters that the stream's encoding lacks are escaped."""
+    encoding = stream.encoding or "utf-8"
+    tqdm.write(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)
+    stream.flush()
+
+
+class ConsoleReport:
+    """The report of one job: a table on standard output unless `quiet`; with `bar` a bar on standard error.
+
+    Its methods are those of `SageMakerReport`.
+    """
+
+    def __init__(self, *, epochs: int, model_dir: Path, bar: bool = False, quiet: bool = False) -> None:
+        self.epochs = epochs
+        self.model_dir = model_dir
+        self.bar = bar
+        self.quiet = quiet
+        self.records = self.batches = 0  # the counts that checkpoints hold
+        self.latest: int | None = None
+        self._measured: dict[str, Mapping[str, float]] = {}  # the metrics of the epoch, by channel
+        self._seconds = 0.0
+        self._titled = False
+        self._begun = False
+
+    def batches_of(
+        self, epoch: int, batches: Iterable[Item], examples: int, metrics: Metrics, *, done: int = 0, before: float = 0
+    ) -> Iterator[Item]:
+        """Pass batches on while the bar moves; see `SageMakerReport.batches_of`."""
+        if not self._begun and (epoch or done):
+            self._print(f"Resuming at epoch {epoch}, batch {done}")
+        self._begun = True
+        with tqdm(
+            desc=f"epoch {epoch}/{self.epochs - 1}",
+            total=examples,
+            initial=metrics.rows,
+            unit=" pairs",
+            unit_scale=True,
+            bar_format=BAR,
+            dynamic_ncols=True,
+            mininterval=MIN_SECONDS,
+            leave=False,
+            disable=not self.bar,
+        ) as bar:
+            for batch in batches:
+                yield batch
+                if bar.update(metrics.rows - bar.n):
+                    bar.set_postfix_str(f"loss {metrics.loss:#.4g}", refresh=False)
+
+    def trained(self, epoch: int, metrics: Mapping[str, float], seconds: float) -> None:
+        """Note the metrics of an epoch's pass over the training data."""
+        self.latest = epoch
+        self._measured = {"train": metrics}
+        self._seconds = seconds
+
+    def validated(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Note the metrics of an epoch's validation."""
+        self._measured["validation"] = metrics
+
+    def epoch(
+        self, epoch: int, metrics: Metrics, started: float, judging: Iterable[str], *, best: bool = False
+    ) -> None:
+        """Print the row of an epoch, marked if it is the `best` so far."""
+        for _ in judging:  # early stopping judges as its lines are read
+            pass
+        self.records += metrics.rows
+        self.batches += metrics.batches
+        if not self._titled:
+            self._print_titles()
+        cells = [f"{value:>#{WIDTH}.4g}" for channel in CHANNELS for value in _shown(self._measured.get(channel, {}))]
+        rate = metrics.rows / max(self._seconds, 1e-9)
+        mark = "  *" if best else ""
+        self._print(f"{epoch:>5}{''.join(cells)}{time.time() - started:>10.1f}{rate:>12,.0f}{mark}")
+
+    def _print_titles(self) -> None:
+        self._titled = True
+        groups = titles = ""
+        for channel, metrics in self._measured.items():
+            names = [COLUMNS[name] for name in metrics if name in COLUMNS]
+            groups += f"{channel:>{WIDTH * len(names)}}"
+            titles += "".join(f"{name:>{WIDTH}}" for name in names)
+        self._print(f"     {groups}")
+        self._print(f"epoch{titles}{'seconds':>10}{'pairs/s':>12}  * best so far")
+
+    def stopped_early(self, epoch: int) -> None:
+        """Say that early stopping ended training after an epoch."""
+        self._print(f"Stopped early after epoch {epoch}: the loss no longer fell by early_stopping_tolerance")
+
+    def best(self, epoch: int | None, loss: float, metrics: Mapping[str, Mapping[str, float]]) -> None:
+        """Say which epoch's model is kept, and its metrics by channel."""
+        if epoch is None:
+            logger.warning("Stopped before the first epoch ended: the model has the weights of that moment")
+            return
+        texts = [f"{channel} {_described(values)}" for channel, values in metrics.items()]
+        self._print(f"Best epoch {epoch}: {'; '.join(texts)}")
+
+    def tested(self, metrics: Metrics, size: int) -> None:
+        """Print the metrics of the test channel."""
+        self._print(f"Test on {metrics.rows:,} pairs: {_described(metrics.values())}")
+
+    def finished(self, started: float, milliseconds: Mapping[str, float]) -> None:
+        """Print how long the job took, and where its model is."""
+        self._print(f"Finished in {time.time() - started:.1f} s; the model is in {self.model_dir}")
+
+    def _print(self, text: str) -> None:
+        if not self.quiet:
+            write(text, sys.stdout)
+
+
+def _shown(metrics: Mapping[str, float]) -> list[float]:
+    return [value for name, value in metrics.items() if name in COLUMNS]
+
+
+def _described(metrics: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:#.4g}" for name, value in metrics.items() if name in COLUMNS)

@@ -1,0 +1,294 @@
+"""What a person sees of a job: the table of epochs, the progress bar, warnings."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import logging
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from object2vec import cli
+from object2vec.training.console import ConsoleReport
+from object2vec.training.objective import Metrics, Objective
+from object2vec.training.report import LineHandler, SageMakerReport, log_as, make_report
+
+COMMAND = Path(sys.executable).with_name("object2vec")
+SMALL = ["enc0_network=pooled_embedding", "enc0_max_seq_len=4", "enc0_vocab_size=9", "enc0_token_embedding_dim=4"]
+
+NOW = 1_000_000.0
+
+
+def metrics_of(loss: float, *, regression: bool = False) -> Metrics:
+    """Metrics of 1,000 pairs, of which 750 have their class."""
+    metrics = Metrics(Objective(regression=regression))
+    metrics.add(loss, 1000, 0 if regression else 750)
+    return metrics
+
+
+def report_epoch(report: ConsoleReport, epoch: int, loss: float, *, best: bool, regression: bool = False) -> None:
+    """Report an epoch whose validation loss is twice its training loss."""
+    metrics = metrics_of(loss, regression=regression)
+    report.trained(epoch, metrics.values(), 0.5)
+    report.validated(epoch, metrics_of(2 * loss, regression=regression).values())
+    report.epoch(epoch, metrics, NOW - 2, [], best=best)
+
+
+@pytest.fixture
+def report(monkeypatch: pytest.MonkeyPatch) -> ConsoleReport:
+    monkeypatch.setattr("object2vec.training.console.time", SimpleNamespace(time=lambda: NOW))
+    return ConsoleReport(epochs=5, model_dir=Path("build/model"))
+
+
+# The table.
+
+
+def test_table_of_classification(report: ConsoleReport, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two lines of titles, a line for each epoch, and a mark at each epoch that is the best so far."""
+    report_epoch(report, 0, 0.5, best=True)
+    report_epoch(report, 1, 0.25, best=True)
+    report_epoch(report, 2, 1e19, best=False)
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.splitlines() == [
+        "                        train              validation",
+        "epoch        loss    accuracy        loss    accuracy   seconds     pairs/s  * best so far",
+        "    0      0.5000      0.7500       1.000      0.7500       2.0       2,000  *",
+        "    1      0.2500      0.7500      0.5000      0.7500       2.0       2,000  *",
+        "    2   1.000e+19      0.7500   2.000e+19      0.7500       2.0       2,000",
+    ]
+
+
+def test_table_of_regression_without_validation(report: ConsoleReport, capsys: pytest.CaptureFixture[str]) -> None:
+    """There are columns only for what is measured."""
+    metrics = metrics_of(0.125, regression=True)
+    report.trained(0, metrics.values(), 0.25)
+    report.epoch(0, metrics, NOW - 2, [], best=True)
+    assert capsys.readouterr().out.splitlines() == [
+        "            train",
+        "epoch        loss   seconds     pairs/s  * best so far",
+        "    0      0.1250       2.0       4,000  *",
+    ]
+
+
+def test_early_stopping_judges_though_its_lines_are_not_printed(report: ConsoleReport) -> None:
+    """Early stopping gives its lines one by one, and counts as they are read."""
+    read = []
+
+    def lines() -> Iterator[str]:
+        yield "line"
+        read.append("all")
+
+    metrics = metrics_of(0.5)
+    report.trained(0, metrics.values(), 1.0)
+    report.epoch(0, metrics, time.time(), lines())
+    assert read == ["all"]
+
+
+def test_the_end_of_a_job(report: ConsoleReport, capsys: pytest.CaptureFixture[str]) -> None:
+    """The kept epoch is named with its metrics, then come the test channel, the time and the model's directory."""
+    report.stopped_early(3)
+    report.best(1, 0.5, {"train": metrics_of(0.25).values(), "validation": metrics_of(0.5).values()})
+    report.tested(metrics_of(0.75), 512)
+    report.finished(NOW - 5, {})
+    assert capsys.readouterr().out.splitlines() == [
+        "Stopped early after epoch 3: the loss no longer fell by early_stopping_tolerance",
+        "Best epoch 1: train cross_entropy 0.2500, accuracy 0.7500; validation cross_entropy 0.5000, accuracy 0.7500",
+        "Test on 1,000 pairs: cross_entropy 0.7500, accuracy 0.7500",
+        "Finished in 5.0 s; the model is in build/model",
+    ]
+
+
+def test_quiet_prints_nothing_but_warnings(capsys: pytest.CaptureFixture[str], package_logger: logging.Logger) -> None:
+    """A job that is stopped before its first epoch ends warns of that; nothing else is printed."""
+    log_as("quiet")
+    report = make_report("quiet", host="algo-1", epochs=5, model_dir=Path("m"))
+    assert isinstance(report, ConsoleReport)
+    report_epoch(report, 0, 0.5, best=True)
+    package_logger.info("not printed")
+    report.best(None, 0.5, {})
+    assert capsys.readouterr() == (
+        "",
+        "object2vec: warning: Stopped before the first epoch ended: the model has the weights of that moment\n",
+    )
+
+
+def test_counts_of_checkpoints_are_those_of_the_other_report(report: ConsoleReport) -> None:
+    """A job may go on with another style: what checkpoints keep of a report is the same in both."""
+    other = SageMakerReport(host="algo-1", epochs=5)
+    for one in (report, other):
+        report_epoch(one, 0, 0.5, best=True)  # type: ignore[arg-type]
+        report_epoch(one, 1, 0.5, best=False)  # type: ignore[arg-type]
+    assert (report.records, report.batches, report.latest) == (other.records, other.batches, other.latest)
+    assert (report.records, report.latest) == (2000, 1)
+
+
+def test_a_resumed_job_says_where_it_goes_on(report: ConsoleReport, capsys: pytest.CaptureFixture[str]) -> None:
+    list(report.batches_of(2, [1], 1, metrics_of(0.5), done=7))
+    list(report.batches_of(3, [1], 1, metrics_of(0.5)))
+    assert capsys.readouterr().out == "Resuming at epoch 2, batch 7\n"
+
+
+def test_ranks_that_do_not_lead_print_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    report = make_report("plain", host="algo-2", epochs=1, model_dir=Path("m"), silent=True)
+    report.trained(0, metrics_of(0.5).values(), 1.0)
+    report.epoch(0, metrics_of(0.5), time.time(), [])
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_output_of_any_encoding_takes_every_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Characters that the encoding lacks are escaped."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    ConsoleReport(epochs=1, model_dir=Path("東京")).finished(time.time(), {})
+    assert stream.buffer.getvalue().endswith(b"the model is in \\u6771\\u4eac\n")
+
+
+def test_the_form_of_the_log_can_be_changed(package_logger: logging.Logger) -> None:
+    """A later choice replaces an earlier one, so that nothing is printed twice."""
+    for style in ("plain", "sagemaker", "quiet", "sagemaker"):
+        log_as(style)
+    assert sum(isinstance(handler, LineHandler) for handler in package_logger.handlers) == 1
+    assert package_logger.level == logging.INFO
+
+
+# The command, with and without a terminal.
+
+
+@pytest.fixture(scope="module")
+def train_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pairs of which some are longer than max_seq_len, which gives a warning."""
+    path = tmp_path_factory.mktemp("data") / "train.jsonl"
+    pairs = [{"in0": [n % 8 + 1] * 5, "in1": [n // 9 % 8 + 1], "label": n % 2} for n in range(60)]
+    path.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    return path
+
+
+def argv(train_file: Path, out: Path, *more: str) -> list[str]:
+    channels = ["--train", str(train_file), "--validation", str(train_file), "--test", str(train_file)]
+    return ["train", *channels, "--out", str(out), *more, "--hyperparameters", *SMALL, "epochs=2", "mini_batch_size=1"]
+
+
+def on_terminal(command: list[str], environment: dict[str, str] | None = None) -> str:
+    """What a command with a terminal of 100 columns for its outputs prints there."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    environment = os.environ | {"TERM": "xterm"} | (environment or {})
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        printed = b""
+        while True:
+            try:
+                part = os.read(ours, 65536)
+            except OSError:  # how Linux says that the other end is closed
+                break
+            if not part:
+                break
+            printed += part
+    os.close(ours)
+    assert process.returncode == 0, printed.decode()
+    return printed.decode().replace("\r\n", "\n")
+
+
+def lines_left(printed: str) -> list[str]:
+    """The lines that stay on a terminal: what follows the last carriage return of each."""
+    return [line.rpartition("\r")[2] for line in printed.split("\n")]
+
+
+ROW = r" +{} +[\d.e-]+ +[\d.]+ +[\d.e-]+ +[\d.]+ +\d+\.\d +[\d,]+(  \*)?"
+
+
+def test_terminal_shows_a_bar_and_a_table(train_file: Path, tmp_path: Path) -> None:
+    """The bar has a rate, a loss and the time left, and is gone in the end; the table and the warning stay."""
+    printed = on_terminal([str(COMMAND), *argv(train_file, tmp_path / "m")])
+    assert re.search(r"\repoch 0/1: +\d+%\|.*\| +[\d.?]+k? ?pairs/s, [\d:?]+ left", printed)
+    left = [line for line in lines_left(printed) if line]
+    assert left[0].startswith("object2vec: warning: One or more sequences have been truncated")
+    rows = [line for line in left if re.fullmatch(ROW.format("[01]"), line)]
+    assert len(rows) == 2
+    assert rows[0].endswith("  *")
+    assert any(re.fullmatch(r"Best epoch \d: train .*; validation .*", line) for line in left)
+    assert left[-1].endswith(f"; the model is in {tmp_path / 'm'}")
+    assert "%|" not in "".join(left)
+    assert "#metrics" not in printed
+
+
+def test_bar_shows_the_loss(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """At each refresh but the first; here there is one for each batch."""
+    monkeypatch.setattr("object2vec.training.console.MIN_SECONDS", 0.0)
+    metrics = Metrics(Objective(regression=False))
+    report = ConsoleReport(epochs=1, model_dir=Path("m"), bar=True)
+    for _ in report.batches_of(0, range(5), 50, metrics):
+        metrics.add(0.25, 10, 5)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.search(r"epoch 0/0: +80%\|.*pairs/s, [\d:]+ left, loss 0\.2500", err)
+
+
+def test_warnings_are_above_the_bar(capsys: pytest.CaptureFixture[str], package_logger: logging.Logger) -> None:
+    """A warning while the bar moves has a line of its own, and the bar is drawn anew under it."""
+    log_as("bar")
+    report = ConsoleReport(epochs=1, model_dir=Path("m"), bar=True)
+    for _ in report.batches_of(0, [1], 1000, metrics_of(0.5)):
+        package_logger.warning("look here")
+    err = capsys.readouterr().err
+    assert "\robject2vec: warning: look here\n" in err
+    assert err.index("look here") < err.rindex("epoch 0/0:")
+
+
+def test_plain_on_a_terminal(train_file: Path, tmp_path: Path) -> None:
+    """Nothing rewrites a line and there are no escape codes, though there is a terminal."""
+    printed = on_terminal([str(COMMAND), *argv(train_file, tmp_path / "m", "--log", "plain")])
+    assert "\r" not in printed
+    assert "\x1b" not in printed
+    assert len(re.findall(ROW.format("[01]"), printed)) == 2
+
+
+@pytest.mark.parametrize(
+    ("out", "err", "term", "style"),
+    [
+        (True, True, "xterm", "bar"),
+        (True, True, "dumb", "sagemaker"),
+        (True, False, "xterm", "sagemaker"),
+        (False, True, "xterm", "sagemaker"),
+        (False, False, "xterm", "sagemaker"),
+    ],
+)
+def test_default_style(monkeypatch: pytest.MonkeyPatch, out: bool, err: bool, term: str, style: str) -> None:
+    """The bar needs a terminal for both outputs: a log that goes to a file has the built-in's lines."""
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: out, raising=False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: err, raising=False)
+    monkeypatch.setenv("TERM", term)
+    assert cli._log_style() == style
+
+
+@pytest.mark.parametrize("style", ["plain", "quiet", "sagemaker", None])
+def test_log_without_a_terminal(
+    train_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], style: str | None
+) -> None:
+    """The default is the built-in's lines; a table goes to standard output, its warnings to standard error."""
+    assert cli.main(argv(train_file, tmp_path / "m", *(["--log", style] if style else []))) == 0
+    out, err = capsys.readouterr()
+    built_in = style in ("sagemaker", None)
+    assert ("#quality_metric: host=algo-1, epoch=1, train accuracy <score>=" in out) == built_in
+    assert len(re.findall(ROW.format("[01]"), out)) == (2 if style == "plain" else 0)
+    assert (out == "") == (style == "quiet")
+    assert "One or more sequences have been truncated" in (out if built_in else err)
+    assert all(line.startswith("object2vec: warning: ") for line in err.splitlines())
+    assert "\r" not in out + err
