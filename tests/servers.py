@@ -21,7 +21,7 @@ COMMAND = str(Path(sys.executable).with_name("object2vec"))
 class Server:
     """A running `object2vec serve`, ready when it is made."""
 
-    def __init__(self, model: Path, log: Path, **environment: str) -> None:
+    def __init__(self, model: Path, log: Path, cwd: Path | None = None, **environment: str) -> None:
         self.port = free_port()
         self.count = int(environment.get("SAGEMAKER_MODEL_SERVER_WORKERS", 2))
         self.log = log
@@ -30,6 +30,7 @@ class Server:
                 [COMMAND, "serve", "--model", str(model), "--port", str(self.port)],
                 stdout=file,
                 stderr=file,
+                cwd=cwd,
                 env=os.environ | {"SAGEMAKER_MODEL_SERVER_WORKERS": "2", "OMP_WAIT_POLICY": "PASSIVE"} | environment,
             )
         self._wait()

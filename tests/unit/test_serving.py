@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import gc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,14 @@ from object2vec.sagemaker.serving import (
     WORKER,
     Machine,
     Settings,
+    allocate,
     application,
     arguments,
+    child_environment,
     read_settings,
     serve,
     start,
+    weights_bytes,
 )
 from object2vec.serving.room import COLUMNS
 from small import configured, network_of
@@ -36,14 +40,18 @@ def settings(machine: Machine = FOUR, **environment: str) -> Settings:
     return read_settings(environment, machine)
 
 
+def words_of(of: Settings) -> list[str]:
+    return arguments(of, allocate(of), SCRATCH)
+
+
 def value_of(argument: str, of: Settings) -> str:
-    words = arguments(of, SCRATCH)
+    words = words_of(of)
     return words[words.index(argument) + 1]
 
 
 def call_of(of: Settings) -> dict[str, object]:
     """The arguments of the factory, as gunicorn reads them from its last word."""
-    module, _, call = arguments(of, SCRATCH)[-1].partition(":")
+    module, _, call = words_of(of)[-1].partition(":")
     assert module == "object2vec.sagemaker.serving"
     expression = ast.parse(call, mode="eval").body
     assert isinstance(expression, ast.Call)
@@ -63,8 +71,7 @@ def test_without_variables() -> None:
         mode="classification",
         host="0.0.0.0",
         port=8080,
-        workers=4,
-        bodies=FOUR.bodies(4, 0),
+        workers=None,
         timeout=480,
         max_payload=25 * 2**20,
         accept=None,
@@ -113,8 +120,10 @@ def test_a_multi_model_endpoint_takes_the_longest_body_too(memory: int) -> None:
     """Its models do not take the memory for it."""
     given = settings(Machine(cpus=2, memory=memory, gpu=False), SAGEMAKER_MULTI_MODEL="true")
     assert given.max_payload is not None
-    assert given.bodies >= COLUMNS * given.max_payload
-    assert given.machine.room(2) + 2 * given.bodies + SERVER == memory
+    resources = allocate(given)
+    assert resources.body_bytes >= COLUMNS * given.max_payload
+    assert resources.models_bytes is not None
+    assert resources.models_bytes + 2 * resources.body_bytes + SERVER == memory
 
 
 def test_empty_variables_are_not_set() -> None:
@@ -171,16 +180,81 @@ def test_multi_model(tmp_path: Path) -> None:
     assert not settings(SAGEMAKER_MULTI_MODEL="false").multi_model
 
 
+@pytest.mark.parametrize("workers", [None, 1, 3])
+def test_memory_is_divided_for_the_model_and_workers_that_are_served(tmp_path: Path, workers: int | None) -> None:
+    """Options of the command replace those of the environment before anything is computed from them."""
+    sizes = {"model-00001-of-00002.safetensors": 700 * MB, "model-00002-of-00002.safetensors": 300 * MB}
+    for name, size in sizes.items():
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(size)
+    given = replace(settings(SAGEMAKER_MODEL_SERVER_WORKERS="2"), model=tmp_path, workers=workers)
+    resources = allocate(given)
+    count = workers or FOUR.cpus
+    assert (resources.workers, resources.threads) == (count, FOUR.cpus // count)
+    assert resources.body_bytes == (FOUR.memory - SERVER - 1000 * MB) // count
+    assert resources.models_bytes is None
+    assert (call_of(given)["bodies"], call_of(given)["concurrency"]) == (resources.body_bytes, count)
+    assert value_of("--workers", given) == str(count)
+
+
+def test_a_large_model_leaves_memory_for_few_workers(tmp_path: Path) -> None:
+    """The weights are those of the given model, not those of SageMaker's folder; other files do not count."""
+    machine = Machine(cpus=4, memory=SERVER + 500 * MB, gpu=False)
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.truncate(250 * MB)
+    (tmp_path / "vocab.json").write_bytes(b"x" * MB)
+    assert allocate(replace(settings(machine), model=tmp_path)).workers == 2
+    assert allocate(settings(machine)).workers == 4
+
+
+def test_float16_weights_count_as_they_are(tmp_path: Path) -> None:
+    """A table in float16 takes half of the memory, on the disk and after it is loaded."""
+    sizes = {}
+    for kind in ("float32", "float16"):
+        hyperparameters = configured(enc0_vocab_size=5000, token_embedding_dtype=kind)
+        artifact.save(tmp_path / kind, network_of(hyperparameters), hyperparameters, training={}, vocabularies={})
+        sizes[kind] = weights_bytes(tmp_path / kind)
+    assert sizes["float16"] == pytest.approx(sizes["float32"] / 2, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({}, "3"),
+        ({"OMP_NUM_THREADS": "abc"}, "3"),
+        ({"OMP_NUM_THREADS": ""}, "3"),
+        ({"OMP_NUM_THREADS": "0"}, "3"),
+        ({"OMP_NUM_THREADS": "2"}, "2"),
+        ({"OMP_NUM_THREADS": "4,2"}, "4,2"),
+    ],
+)
+def test_number_of_threads(given: dict[str, str], wanted: str) -> None:
+    """The user's number is kept; a value that OpenMP would ignore is not."""
+    assert child_environment(given, 3, SCRATCH)["OMP_NUM_THREADS"] == wanted
+
+
+def test_environment_of_the_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Variables of other tools do not set it up; relative entries of PYTHONPATH stay those of the user's folder."""
+    monkeypatch.chdir(tmp_path)
+    others = dict.fromkeys(("GUNICORN_CMD_ARGS", "WEB_CONCURRENCY", "PORT", "SCRIPT_NAME", "SENDFILE"), "abc")
+    others |= {"PROMETHEUS_MULTIPROC_DIR": "/elsewhere", "PYTHONPATH": ":lib::/usr/lib/x:", "HOME": "/root"}
+    environment = child_environment(others, 1, Path("/scratch"))
+    assert not {"GUNICORN_CMD_ARGS", "WEB_CONCURRENCY", "PORT", "SCRIPT_NAME", "SENDFILE"} & set(environment)
+    assert environment["PROMETHEUS_MULTIPROC_DIR"] == "/scratch/metrics"
+    assert environment["PYTHONPATH"] == f"{tmp_path}/lib:/usr/lib/x"
+    assert environment["HOME"] == "/root"
+
+
 def test_gpu_has_one_worker_that_loads_for_itself() -> None:
     """CUDA does not survive the fork of a loaded master, and memory of a GPU is for one model."""
-    assert settings(GPU).workers == 1
-    assert settings(GPU, SAGEMAKER_MODEL_SERVER_WORKERS="2").workers == 2
-    assert "--preload" not in arguments(settings(GPU), SCRATCH)
+    assert allocate(settings(GPU)).workers == 1
+    assert allocate(settings(GPU, SAGEMAKER_MODEL_SERVER_WORKERS="2")).workers == 2
+    assert "--preload" not in words_of(settings(GPU))
     assert call_of(settings(GPU))["device"] is None
 
 
 def test_without_a_gpu_the_model_is_loaded_once() -> None:
-    assert "--preload" in arguments(settings(), SCRATCH)
+    assert "--preload" in words_of(settings())
     assert call_of(settings())["device"] == "cpu"
 
 
@@ -190,10 +264,10 @@ def test_without_a_gpu_the_model_is_loaded_once() -> None:
 def test_arguments() -> None:
     """Address, workers, threads enough that /ping has one beside requests, and less grace than the platform's 30 s."""
     given = settings(SAGEMAKER_BIND_TO_PORT="9000", SAGEMAKER_MODEL_SERVER_TIMEOUT="30")
-    assert arguments(given, SCRATCH)[:2] == ["-m", "gunicorn"]
+    assert words_of(given)[:3] == ["-P", "-m", "gunicorn"]
     assert value_of("--bind", given) == "0.0.0.0:9000"
     assert value_of("--workers", given) == "4"
-    assert value_of("--worker-class", given) == "gthread"
+    assert value_of("--worker-class", given) == "object2vec.serving.worker.Worker"
     assert int(value_of("--threads", given)) > 64
     assert value_of("--timeout", given) == "30"
     assert 10 < int(value_of("--graceful-timeout", given)) < 30
@@ -205,7 +279,7 @@ def test_arguments() -> None:
         "mode": "classification",
         "device": "cpu",
         "max_payload": 25 * 2**20,
-        "bodies": given.bodies,
+        "bodies": FOUR.bodies(4, 0),
         "concurrency": 4,
         "accept": None,
     }

@@ -46,6 +46,7 @@ def processes_beside(
 
     Gives a function that raises AlgorithmError if one of them has failed.
     """
+    os.environ["PYTHONSAFEPATH"] = "1"  # else a new process imports modules of the working directory
     context = multiprocessing.get_context("spawn")  # CUDA cannot be used after a fork
     others = [context.Process(target=work, args=(devices, number), daemon=True) for number in range(1, len(devices))]
 

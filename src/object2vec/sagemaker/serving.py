@@ -16,7 +16,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -47,6 +47,25 @@ MB: Final = 2**20
 #: Bytes of memory that the server takes before there is a model, and each worker beside it for its requests, about.
 SERVER: Final = 300 * MB
 WORKER: Final = 100 * MB
+#: Folders that workers share, and the server's empty working directory.
+WORKING_FOLDER: Final = "cwd"
+SCRATCH_FOLDERS: Final = ("metrics", "models", WORKING_FOLDER)
+#: Variables by which gunicorn, Flask or systemd would change the server's settings. Other tools set them for their own.
+FOREIGN_VARIABLES: Final = frozenset(
+    {
+        "FLASK_DEBUG",
+        "FORWARDED_ALLOW_IPS",
+        "GUNICORN_CMD_ARGS",
+        "GUNICORN_FD",
+        "GUNICORN_PID",
+        "LISTEN_FDS",
+        "LISTEN_PID",
+        "PORT",
+        "SCRIPT_NAME",
+        "SENDFILE",
+        "WEB_CONCURRENCY",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,22 +101,33 @@ class Machine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """A server. `max_payload` is in bytes, None for no limit; `accept` is None for replies in the request's type.
+    """A server as its user asked for it.
 
-    `bodies` are the bytes that a worker may take for requests under way.
+    `workers` is None for as many as fit; `max_payload` is in bytes, None for no limit; `accept` is None for replies in
+    the request's type.
     """
 
     model: Path
     multi_model: bool
     mode: Mode
     port: int
-    workers: int
-    bodies: int
+    workers: int | None
     timeout: int
     max_payload: int | None
     accept: str | None
     machine: Machine
     host: str = "0.0.0.0"  # noqa: S104 -- in a container; the command names its own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What a server uses of its machine. Each worker may take `body_bytes` for the requests in progress;
+    `models_bytes` is the memory for the models of a multi-model endpoint, None for a single model."""
+
+    workers: int
+    threads: int  # of each worker, for computing
+    body_bytes: int
+    models_bytes: int | None
 
 
 def serve() -> int:
@@ -115,27 +145,39 @@ def read_settings(environment: Mapping[str, str], machine: Machine | None = None
     Raises:
         UserError: a variable has no value that can be meant.
     """
-    machine = machine or Machine.here()
     given = {name: value for name, value in environment.items() if value}
     batch = given.get("SAGEMAKER_BATCH", "").lower() == "true"
     payload = _integer(given, "SAGEMAKER_MAX_PAYLOAD_IN_MB", 100 if batch else 25, least=0)
-    model = Directories.of(given).model
-    file = model / "model.safetensors"
-    weights = file.stat().st_size if file.is_file() else 0
-    multi_model = given.get("SAGEMAKER_MULTI_MODEL", "").lower() == "true"
-    workers = _integer(given, "SAGEMAKER_MODEL_SERVER_WORKERS", machine.workers(weights))
+    workers = "SAGEMAKER_MODEL_SERVER_WORKERS"
     return Settings(
-        model=model,
-        multi_model=multi_model,
+        model=Directories.of(given).model,
+        multi_model=given.get("SAGEMAKER_MULTI_MODEL", "").lower() == "true",
         mode=to_mode(given.get("INFERENCE_PREFERRED_MODE", "classification"), "INFERENCE_PREFERRED_MODE", UserError),
         port=_integer(given, "SAGEMAKER_BIND_TO_PORT", 8080, most=65_535),
-        workers=workers,
-        bodies=machine.bodies_beside_models(workers) if multi_model else machine.bodies(workers, weights),
+        workers=_integer(given, workers, 1) if workers in given else None,
         timeout=_integer(given, "SAGEMAKER_MODEL_SERVER_TIMEOUT", TIMEOUT),
         max_payload=payload * MB or None,  # batch transform's 0 means streamed, as long as there is memory for
         accept=_accept(given.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT")),
-        machine=machine,
+        machine=machine or Machine.here(),
     )
+
+
+def allocate(settings: Settings) -> Resources:
+    """Divide the machine between the workers, for the model and the options that were finally chosen."""
+    machine = settings.machine
+    weights = 0 if settings.multi_model else weights_bytes(settings.model)
+    workers = settings.workers or machine.workers(weights)
+    return Resources(
+        workers=workers,
+        threads=max(1, machine.cpus // workers),  # so that workers do not compete for the CPUs
+        body_bytes=machine.bodies_beside_models(workers) if settings.multi_model else machine.bodies(workers, weights),
+        models_bytes=machine.room(workers) if settings.multi_model else None,
+    )
+
+
+def weights_bytes(model: Path) -> int:
+    """Return the size of a model's weights in memory, which is that of its files; 0 if there are none."""
+    return sum(file.stat().st_size for file in model.glob("*.safetensors") if file.is_file())
 
 
 def start(settings: Settings) -> NoReturn:
@@ -146,27 +188,42 @@ def start(settings: Settings) -> NoReturn:
     """
     if not settings.multi_model and not (settings.model / "config.json").is_file():
         raise ArtifactError(f"{settings.model}: no model, wanted a directory with config.json and model.safetensors")
-    threads = str(max(1, settings.machine.cpus // settings.workers))  # so that workers do not fight for the CPUs
+    settings = replace(settings, model=settings.model.absolute())
     scratch = Path(tempfile.mkdtemp(prefix="object2vec-"))
-    for name in ("metrics", "models"):
+    for name in SCRATCH_FOLDERS:
         (scratch / name).mkdir()
-    environment = {
-        "OMP_NUM_THREADS": threads,
+    resources = allocate(settings)
+    command = [sys.executable, *arguments(settings, resources, scratch)]
+    environment = child_environment(os.environ, resources.threads, scratch)
+    # gunicorn puts its working directory on sys.path and reads gunicorn.conf.py there. This one is empty.
+    os.chdir(scratch / WORKING_FOLDER)
+    sys.stdout.flush()
+    os.execve(sys.executable, command, environment)  # noqa: S606
+
+
+def child_environment(environment: Mapping[str, str], threads: int, scratch: Path) -> dict[str, str]:
+    """Return gunicorn's environment: that of this process, without variables that change the server's settings."""
+    given = {name: value for name, value in environment.items() if name not in FOREIGN_VARIABLES}
+    if not re.fullmatch(r"\s*[1-9][0-9]{0,5}(\s*,\s*[1-9][0-9]{0,5})*\s*", given.get("OMP_NUM_THREADS", "")):
+        given["OMP_NUM_THREADS"] = str(threads)  # OpenMP would ignore it and take every CPU
+    if "PYTHONPATH" in given:  # relative to the user's working directory, which gunicorn leaves
+        entries = given["PYTHONPATH"].split(os.pathsep)
+        given["PYTHONPATH"] = os.pathsep.join(os.path.abspath(entry) for entry in entries if entry)  # noqa: PTH100
+    return {
         "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait leave the CPU to those that answer
         "MALLOC_ARENA_MAX": "1",  # not one for each of many threads, of which one works at a time
+        **given,
         "PROMETHEUS_MULTIPROC_DIR": str(scratch / "metrics"),
-        **os.environ,
     }
-    sys.stdout.flush()
-    os.execve(sys.executable, [sys.executable, *arguments(settings, scratch)], environment)  # noqa: S606
 
 
-def arguments(settings: Settings, scratch: Path) -> list[str]:
-    """What Python is told, to run gunicorn with `application` below; `scratch` is a folder for what workers share."""
+def arguments(settings: Settings, resources: Resources, scratch: Path) -> list[str]:
+    """Return Python's arguments, to run gunicorn with `application` below; workers share the folder `scratch`."""
     options = {
+        "--config": "python:object2vec.sagemaker.gunicorn_hooks",  # in place of a file of the working directory
         "--bind": f"{settings.host}:{settings.port}",
-        "--workers": settings.workers,
-        "--worker-class": "gthread",
+        "--workers": resources.workers,
+        "--worker-class": "object2vec.serving.worker.Worker",
         "--threads": THREADS,
         "--timeout": settings.timeout,
         "--graceful-timeout": GRACE,
@@ -178,16 +235,17 @@ def arguments(settings: Settings, scratch: Path) -> list[str]:
     call = {
         "directory": str(settings.model),
         "scratch": str(scratch),
-        "room": settings.machine.room(settings.workers) if settings.multi_model else None,
+        "room": resources.models_bytes,
         "mode": settings.mode,
         "device": None if settings.machine.gpu else "cpu",
         "max_payload": settings.max_payload,
-        "bodies": settings.bodies,
-        "concurrency": settings.workers,
+        "bodies": resources.body_bytes,
+        "concurrency": resources.workers,
         "accept": settings.accept,
     }
     factory = f"{__name__}:application({', '.join(f'{name}={value!r}' for name, value in call.items())})"
-    return ["-m", "gunicorn", *(str(word) for option in options.items() for word in option), *flags, factory]
+    # -P: modules of the working directory are not imported.
+    return ["-P", "-m", "gunicorn", *(str(word) for option in options.items() for word in option), *flags, factory]
 
 
 def application(
@@ -213,7 +271,7 @@ def application(
     from object2vec.serving.room import Room
 
     if device is not None:  # in the master, and not in each of the workers
-        atexit.register(_remove, scratch, os.getpid())
+        atexit.register(remove_scratch, scratch, os.getpid())
     load = partial(Predictor.load, mode=mode, device=device)
     models: Predictor | Models
     try:
@@ -243,8 +301,8 @@ def application(
     return app
 
 
-def _remove(scratch: str, owner: int) -> None:
-    """Remove what workers shared, when their master ends; they themselves end with the same functions registered."""
+def remove_scratch(scratch: str, owner: int) -> None:
+    """Remove the folder that workers shared when their master ends. Workers inherit this function and do nothing."""
     if os.getpid() == owner:
         shutil.rmtree(scratch, ignore_errors=True)
 
