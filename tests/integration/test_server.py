@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +160,43 @@ def test_ping_beside_many_invocations(server: Server) -> None:
     assert {connection.getresponse().status for connection in connections} == {200}
     for connection in connections:
         connection.close()
+
+
+def pending(server: Server) -> float:
+    """The number of pending requests that /metrics shows."""
+    lines = server.send("GET", "/metrics")[1].decode().splitlines()
+    [value] = [line.partition(" ")[2] for line in lines if line.startswith("object2vec_requests_pending ")]
+    return float(value)
+
+
+def becomes(server: Server, count: int) -> bool:
+    """Wait until so many requests are pending; the server begins with a request some time after it was sent."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        with suppress(OSError, http.client.HTTPException):  # the worker was killed
+            if pending(server) == count:
+                return True
+        time.sleep(0.02)
+    return False
+
+
+def test_pending_requests(model: Path, tmp_path: Path) -> None:
+    """Hanging requests count while they hang, in whichever worker, and not after they or their worker have ended."""
+    server = Server(model, tmp_path / "log")
+    try:
+        connections = [begin(server) for _ in range(8)]
+        assert becomes(server, 8)
+        for connection in connections[:5]:
+            connection.send(BODY[100:])
+            assert connection.getresponse().status == 200
+        assert becomes(server, 3)
+        for worker in server.workers():
+            os.kill(worker, signal.SIGKILL)
+        assert becomes(server, 0)
+        for connection in connections:
+            connection.close()
+    finally:
+        assert server.stop()[0] == 0
 
 
 @pytest.mark.slow

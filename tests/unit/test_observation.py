@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from object2vec.sagemaker import gunicorn_hooks
 from object2vec.serving import observation
 from object2vec.serving.application import create_app
 from object2vec.serving.observation import ECHOED, INSTANCES, Observation
@@ -129,22 +130,57 @@ def test_a_body_in_parts_is_told_when_it_has_left(log: io.BytesIO, monkeypatch: 
     assert [(line["sent"], line["instances"]) for line in lines(log)] == [(6, 9), (3, 9)]
 
 
-def test_workers_put_their_numbers_together(tmp_path: Path) -> None:
-    """Those of a process that has ended count, and what it had under way does not."""
+def test_metrics_of_workers_are_summed(tmp_path: Path) -> None:
+    """Requests of a process that has ended count, and those that it had pending do not."""
     code = (
         "import sys; from pathlib import Path; from object2vec.serving.observation import Observation\n"
         "shared = Path(sys.argv[1]); one = Observation(shared=shared)\n"
         "app = one.over(lambda environ, start: (start('200 OK', []), (b'x',))[1])\n"
         "app({'REQUEST_METHOD': 'GET', 'PATH_INFO': '/ping'}, lambda *_: None)\n"
-        "one._pending.set(5)\n"
-        "print(one.metrics().decode())"
+        "hanging = one.over(lambda environ, start: (start('200 OK', []), iter(()))[1])\n"
+        "bodies = [hanging({'REQUEST_METHOD': 'GET', 'PATH_INFO': '/ping'}, lambda *_: None) for _ in range(5)]\n"
+        "sys.stdout.write(one.metrics().decode())"
     )
     environment = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PYTHONPATH": ":".join(sys.path)}
     for times in (1, 2):
         command = [sys.executable, "-c", code, str(tmp_path)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        assert f'object2vec_request_seconds_count{{path="/ping",status="200"}} {times}.0' in done.stdout
-        assert "object2vec_requests_pending 5.0" in done.stdout
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        output, _ = process.communicate()
+        assert process.returncode == 0
+        assert f'object2vec_request_seconds_count{{path="/ping",status="200"}} {times}.0' in output
+        assert "object2vec_requests_pending 5.0" in output
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+            gunicorn_hooks.child_exit(None, process)
+
+
+def pending(of: Observation) -> str:
+    [line] = [line for line in of.metrics().decode().splitlines() if line.startswith("object2vec_requests_pending ")]
+    return line.partition(" ")[2]
+
+
+def test_pending_requests_are_counted_at_once() -> None:
+    """From the first moment until the reply has left, or the application has failed; /metrics is not counted."""
+    of = Observation()
+    seen = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        seen.append(pending(of))
+        if environ["PATH_INFO"] == "/fails":
+            raise SystemExit
+        start_response("200 OK", [])
+        return iter((b"part",))
+
+    observed = of.over(app)
+    bodies: list[Any] = [observed({"REQUEST_METHOD": "POST", "PATH_INFO": "/x"}, lambda *_: None) for _ in range(3)]
+    with pytest.raises(SystemExit):
+        observed({"REQUEST_METHOD": "POST", "PATH_INFO": "/fails"}, lambda *_: None)
+    observed({"REQUEST_METHOD": "GET", "PATH_INFO": "/metrics"}, lambda *_: None)
+    assert seen == ["1.0", "2.0", "3.0", "4.0", "3.0"]
+    for body in bodies:
+        body.close()
+        body.close()
+    assert pending(of) == "0.0"
 
 
 @pytest.fixture

@@ -71,9 +71,11 @@ class Observation:
             "object2vec_input_warnings", "Sides of instances that were cut or have no tokens", ["kind"], **own
         )
         self._pending = Gauge(
-            "object2vec_requests_pending", "Requests begun and not answered", multiprocess_mode="livesum", **own
+            "object2vec_requests_pending",
+            "Requests begun and not answered, without those to /metrics",
+            multiprocess_mode="livesum",
+            **own,
         )
-        self._under_way: set[int] = set()
         self._waiting: list[_Told] = []
         self._due, self._timed, self._lock = 0.0, False, Lock()
 
@@ -82,9 +84,6 @@ class Observation:
         self._hand_on()
         if self._shared is None:
             return generate_latest(self._registry)
-        for file in self._shared.glob("gauge_live*_*.db"):  # of workers that were killed
-            if not Path("/proc", file.stem.rpartition("_")[2]).exists():
-                file.unlink(missing_ok=True)
         together = CollectorRegistry()
         MultiProcessCollector(together, path=str(self._shared))  # type: ignore[no-untyped-call]
         return generate_latest(together)
@@ -95,7 +94,8 @@ class Observation:
         def wsgi(environ: Environ, start_response: Any) -> Iterable[bytes]:
             started = perf_counter()
             status = "500"
-            self._under_way.add(id(environ))
+            counted = 0 if environ["PATH_INFO"] == "/metrics" else 1
+            self._pending.inc(counted)
 
             def start(line: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
                 nonlocal status
@@ -104,10 +104,14 @@ class Observation:
                 return start_response(line, headers, exc_info) if exc_info else start_response(line, headers)
 
             def done(sent: int) -> None:
-                self._under_way.discard(id(environ))
+                self._pending.dec(counted)
                 self._tell(_told(environ, status, perf_counter() - started, sent))
 
-            body = app(environ, start)
+            try:
+                body = app(environ, start)
+            except BaseException:  # the server ends the connection
+                self._pending.dec(counted)
+                raise
             if isinstance(body, tuple):
                 done(sum(map(len, body)))
                 return body
@@ -124,14 +128,12 @@ class Observation:
             late = not alone and len(self._waiting) < TOGETHER
             timed, self._timed = self._timed, self._timed or late
         if not late:
-            self._pending.set(len(self._under_way))
             self._hand_on()
         elif not timed:
             Timer(WAIT, self._in_time).start()  # a process that ends waits for it
 
     def _in_time(self) -> None:
         self._timed = False
-        self._pending.set(len(self._under_way))
         self._hand_on()
 
     def _hand_on(self) -> None:
@@ -169,7 +171,8 @@ class _Observed:
             if close is not None:
                 close()
         finally:
-            self._done(self._sent)
+            done, self._done = self._done, lambda _: None  # it may be closed again
+            done(self._sent)
 
 
 def _route(path: str) -> str:
