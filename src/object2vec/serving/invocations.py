@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from io import BytesIO
 from itertools import chain
 from typing import Final
 
@@ -22,6 +23,7 @@ from object2vec.errors import (
     UnsupportedMediaTypeError,
 )
 from object2vec.serving import negotiation, wire
+from object2vec.serving.deadlines import DEADLINES, MIN_BYTES_PER_SECOND, Deadlines, Transfer
 from object2vec.serving.instances import Instances, count_warnings
 from object2vec.serving.negotiation import NPY, Content
 from object2vec.serving.observation import INSTANCES, WARNINGS, Environ
@@ -37,6 +39,8 @@ AT_ONCE: Final = 192
 #: Seconds without a byte from a client after which it is given up.
 SILENCE: Final = 60
 PATIENCE: Final = struct.pack("ll", SILENCE, 0)
+#: Bytes that are read at a time. A client at the least rate sends them in less than the time that any message gets.
+PIECE_BYTES: Final = 2**17
 #: How much of a body that is too long is read, and thrown away.
 DRAINED_MB: Final = 1024
 
@@ -151,46 +155,62 @@ def _freely(length: int) -> None:
     """There is memory for any length."""
 
 
-def read_body(environ: Environ, most: int, take: Callable[[int], None] = _freely) -> bytes:
+def read_body(
+    environ: Environ, most: int, take: Callable[[int], None] = _freely, deadlines: Deadlines = DEADLINES
+) -> bytes:
     """The request's body, however it is sent; `take` is told of bytes before they are read into memory.
 
     Raises:
         PayloadTooLargeError: it is longer than `most` bytes.
         OverloadedError: `take` has no memory for it.
-        RequestTimeoutError: it does not come.
+        RequestTimeoutError: it does not come, or too slowly.
         RequestError: it is not what its headers say.
         UnsupportedMediaTypeError: it is compressed.
     """
     if environ.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
         encoding = environ["HTTP_CONTENT_ENCODING"]
         raise UnsupportedMediaTypeError(f"Content-Encoding {encoding!r} is not supported, wanted none")
-    try:
-        declared = environ.get("CONTENT_LENGTH")
-        if declared:
-            return _read_length(environ, int(declared), most, take)
-        return _read_chunks(environ, most, take) if environ.get("wsgi.input_terminated") else b""
-    except (PayloadTooLargeError, OverloadedError):
-        _drain(environ)
-        raise
+    with deadlines.watch(environ.get("gunicorn.socket")) as transfer:
+        try:
+            declared = environ.get("CONTENT_LENGTH")
+            if declared:
+                return _read_length(environ, int(declared), most, take, transfer)
+            return _read_chunks(environ, most, take, transfer) if environ.get("wsgi.input_terminated") else b""
+        except (PayloadTooLargeError, OverloadedError):
+            _drain(environ, transfer)
+            raise
+        except RequestError:
+            if not transfer.expired:
+                raise
+            seconds = deadlines.clock() - transfer.started
+            raise RequestTimeoutError(
+                f"the body was not complete after {seconds:.0f} s, wanted at least {MIN_BYTES_PER_SECOND} bytes per "
+                f"second after the first {deadlines.grace_seconds:g} s"
+            ) from None
 
 
-def _read_length(environ: Environ, length: int, most: int, take: Callable[[int], None]) -> bytes:
+def _read_length(environ: Environ, length: int, most: int, take: Callable[[int], None], transfer: Transfer) -> bytes:
     if length > most:
         raise _too_long(most)
     take(length)
-    body = _read(environ, length)
+    if length <= PIECE_BYTES:
+        body = _read(environ, length)
+    else:
+        buffer = BytesIO()
+        while transfer.received < length and (part := _read(environ, min(PIECE_BYTES, length - transfer.received))):
+            transfer.received += buffer.write(part)
+        body = buffer.getvalue()
     if len(body) < length:
         raise RequestError(f"the body ended after {len(body)} of the {length} bytes that its Content-Length says")
     return body
 
 
-def _read_chunks(environ: Environ, most: int, take: Callable[[int], None]) -> bytes:
+def _read_chunks(environ: Environ, most: int, take: Callable[[int], None], transfer: Transfer) -> bytes:
     # A limit is not left to what stands in front of us, which may cut a chunked body off there and say nothing.
     parts: list[bytes] = []
-    length = 0
-    while part := _read(environ, 2 * SHORT):
-        length += len(part)
-        if length > most:
+    while part := _read(environ, PIECE_BYTES):
+        transfer.received += len(part)
+        if transfer.received > most:
             raise _too_long(most)
         take(len(part))
         parts.append(part)
@@ -211,12 +231,14 @@ def _read(environ: Environ, length: int, patience: int = SILENCE) -> bytes:
     return body
 
 
-def _drain(environ: Environ) -> None:
-    """Read on, so that a client which sends all before it reads anything gets to see why it is refused."""
+def _drain(environ: Environ, transfer: Transfer) -> None:
+    # A client that sends all before it reads anything gets to see why it is refused.
     with suppress(RequestError):
-        for _ in range(DRAINED_MB):
-            if not _read(environ, 2**20, patience=1):
+        for _ in range(DRAINED_MB * 2**20 // PIECE_BYTES):
+            part = _read(environ, PIECE_BYTES, patience=1)
+            if not part:
                 return
+            transfer.received += len(part)
 
 
 def _too_long(most: int) -> PayloadTooLargeError:
