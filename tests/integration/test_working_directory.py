@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -49,8 +50,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_serve(folder: Path, tmp_path: Path) -> None:
-    """A relative model path is still one of the working directory."""
-    server = Server(Path("model"), tmp_path / "log", cwd=folder, TMPDIR=str(tmp_path), **ENVIRONMENT)
+    """A relative model path is still one of the working directory; no folder is left, also after an archive."""
+    with tarfile.open(folder / "packed.tgz", "w:gz") as archive:
+        archive.add(folder / "model", "model")
+    server = Server(Path("packed.tgz"), tmp_path / "log", cwd=folder, TMPDIR=str(tmp_path), **ENVIRONMENT)
     assert server.send("POST", "/invocations", BODY, content_type="application/json")[0] == 200
     assert server.stop()[0] == 0, server.log.read_text()
     assert "Traceback" not in server.log.read_text()
@@ -66,6 +69,7 @@ def run(folder: Path, *words: str, **environment: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_train_and_predict(folder: Path) -> None:
     (folder / "pairs.jsonl").write_text('{"in0": [1], "in1": [2], "label": 1}\n{"in0": [3], "in1": [4], "label": 0}\n')
     values = ["enc0_max_seq_len=2", "enc0_vocab_size=9", "epochs=1", "enc0_network=pooled_embedding"]

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import ast
 import gc
+import gzip
+import signal
+import tarfile
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -328,8 +332,68 @@ def test_application_that_cannot_be_loaded(tmp_path: Path, caplog: pytest.LogCap
 
 def test_nothing_to_serve(tmp_path: Path) -> None:
     """Seen before gunicorn is started."""
-    with pytest.raises(ArtifactError, match=r"model: no model, wanted a directory with config\.json"):
+    with pytest.raises(ArtifactError, match=r"model: No such file or directory, wanted a directory with config\.json"):
         start(settings(SAGEMAKER_BASE_DIR=str(tmp_path)))
+
+
+class _Started(BaseException):
+    """What the server is started with, in place of the start."""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    hyperparameters = configured()
+    directory = tmp_path / "work" / "top" / "trained"
+    artifact.save(directory, network_of(hyperparameters), hyperparameters, training={}, vocabularies={})
+    with tarfile.open(tmp_path / "work" / "model.tgz", "w:gz") as archive:
+        archive.add(directory.parent, "top")
+    return directory
+
+
+@pytest.mark.parametrize("given", ["top/trained", "top", "model.tgz"])
+def test_model_in_a_folder_or_an_archive(
+    model: Path, given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path is one of the user's folder. The server itself runs in an empty one, and shares no file of it."""
+    seen: dict[str, object] = {}
+
+    def execve(path: str, command: list[str], environment: dict[str, str]) -> None:
+        call = ast.parse(command[-1].partition(":")[2], mode="eval").body
+        assert isinstance(call, ast.Call)
+        [directory] = [ast.literal_eval(word.value) for word in call.keywords if word.arg == "directory"]
+        seen.update(directory=Path(directory), cwd=Path.cwd(), files=list(Path.cwd().iterdir()))
+        seen.update(config=(Path(directory) / "config.json").read_bytes())
+        raise _Started
+
+    monkeypatch.setattr("object2vec.sagemaker.serving.os.execve", execve)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path / "work")
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(_Started):
+            start(replace(settings(), model=Path(given)))
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    scratch = Path(str(seen["cwd"])).parent
+    assert seen["files"] == []
+    assert seen["config"] == (model / "config.json").read_bytes()
+    assert (seen["directory"] == model) == given.startswith("top")
+    assert scratch.parent == tmp_path
+    assert not scratch.exists()
+
+
+def test_archive_that_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sentence, and no folder is left."""
+    (tmp_path / "x.tar.gz").write_bytes(gzip.compress(b"no archive"))
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(ArtifactError, match=r"x\.tar\.gz: cannot be unpacked"):
+            start(replace(settings(), model=tmp_path / "x.tar.gz"))
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    assert list((tmp_path / "scratch").iterdir()) == []
 
 
 def test_serve_tells_and_fails(
@@ -338,7 +402,7 @@ def test_serve_tells_and_fails(
     """What the image runs: the sentence on standard error and a status other than 0."""
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
     assert serve() == ArtifactError.exit_code == 2
-    assert capsys.readouterr().err.startswith(f"serve: error: {tmp_path}/model: no model")
+    assert capsys.readouterr().err.startswith(f"serve: error: {tmp_path}/model: No such file or directory")
     monkeypatch.setenv("INFERENCE_PREFERRED_MODE", "fast")
     assert serve() == UserError.exit_code
     assert capsys.readouterr().err.startswith("serve: error: INFERENCE_PREFERRED_MODE is 'fast'")

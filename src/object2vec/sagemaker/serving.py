@@ -21,8 +21,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from object2vec.archive import extract, find_model
 from object2vec.data.media_types import canonical
-from object2vec.errors import ArtifactError, Object2VecError, UserError
+from object2vec.errors import Object2VecError, UserError
 from object2vec.machine import cpus, memory_available
 from object2vec.sagemaker.environment import Directories
 from object2vec.serving.negotiation import TYPES, Mode, to_mode
@@ -47,9 +48,9 @@ MB: Final = 2**20
 #: Bytes of memory that the server takes before there is a model, and each worker beside it for its requests, about.
 SERVER: Final = 300 * MB
 WORKER: Final = 100 * MB
-#: Folders that workers share, and the server's empty working directory.
+#: Folders that workers share, one for a model from an archive, and the server's empty working directory.
 WORKING_FOLDER: Final = "cwd"
-SCRATCH_FOLDERS: Final = ("metrics", "models", WORKING_FOLDER)
+SCRATCH_FOLDERS: Final = ("metrics", "models", "archive", WORKING_FOLDER)
 #: Variables by which gunicorn, Flask or systemd would change the server's settings. Other tools set them for their own.
 FOREIGN_VARIABLES: Final = frozenset(
     {
@@ -186,19 +187,26 @@ def start(settings: Settings) -> NoReturn:
     Raises:
         ArtifactError: there is no model to serve; whether it can be loaded shows only then.
     """
-    if not settings.multi_model and not (settings.model / "config.json").is_file():
-        raise ArtifactError(f"{settings.model}: no model, wanted a directory with config.json and model.safetensors")
+    if not settings.multi_model:
+        settings = replace(settings, model=find_model(settings.model))
     settings = replace(settings, model=settings.model.absolute())
     scratch = Path(tempfile.mkdtemp(prefix="object2vec-"))
-    for name in SCRATCH_FOLDERS:
-        (scratch / name).mkdir()
-    resources = allocate(settings)
-    command = [sys.executable, *arguments(settings, resources, scratch)]
-    environment = child_environment(os.environ, resources.threads, scratch)
-    # gunicorn puts its working directory on sys.path and reads gunicorn.conf.py there. This one is empty.
-    os.chdir(scratch / WORKING_FOLDER)
-    sys.stdout.flush()
-    os.execve(sys.executable, command, environment)  # noqa: S606
+    try:
+        for name in SCRATCH_FOLDERS:
+            (scratch / name).mkdir()
+        if settings.model.is_file():
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that `scratch` is removed
+            settings = replace(settings, model=extract(settings.model, scratch / "archive"))
+        resources = allocate(settings)
+        command = [sys.executable, *arguments(settings, resources, scratch)]
+        environment = child_environment(os.environ, resources.threads, scratch)
+        # gunicorn puts its working directory on sys.path and reads gunicorn.conf.py there. This one is empty.
+        os.chdir(scratch / WORKING_FOLDER)
+        sys.stdout.flush()
+        os.execve(sys.executable, command, environment)  # noqa: S606
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
 
 
 def child_environment(environment: Mapping[str, str], threads: int, scratch: Path) -> dict[str, str]:
