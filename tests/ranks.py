@@ -246,6 +246,15 @@ def _run_out_of_memory(group: Group, folder: Path, rank: int) -> None:
     run(Job(hyperparameters=SMALL | {"epochs": 5}, channels=channels, model_dir=folder / "model"), group=group)
 
 
+def diverge_by_a_label_of_rank_1(group: Group, folder: Path) -> None:
+    """Run a job on shards, of which the second has a label whose square is no float32."""
+    rows = [([n % 8 + 1], [1], 1e25 if group.rank else 1.0) for n in range(20)]
+    channels = {"train": write_pairs(folder / f"train-{group.rank}", rows)}
+    values = {"output_layer": "mean_squared_error", "mini_batch_size": 32}
+    job = Job(hyperparameters=SMALL | values, channels=channels, model_dir=folder / "model", sharded=["train"])
+    run(job, group=group)
+
+
 #: Shares of a test channel: what each of two ranks holds, or the same on both.
 TEST_SHARES: Final[dict[str, tuple[list[float], list[float]] | list[float]]] = {
     "replicated": [1.0] * 12,

@@ -24,6 +24,13 @@ from object2vec.training import state
 from object2vec.training.averaging import WeightAverage
 from object2vec.training.checkpoints import Checkpoints
 from object2vec.training.distributed import ALONE, Group
+from object2vec.training.divergence import (
+    Evidence,
+    divergence_error,
+    largest,
+    largest_embeddings,
+    largest_labels,
+)
 from object2vec.training.early_stopping import EarlyStopping
 from object2vec.training.exchange import Exchange
 from object2vec.training.fused import FusedStep
@@ -112,6 +119,13 @@ def evaluate(
     return metrics.of_all(group)
 
 
+@torch.inference_mode()
+def largest_output(network: Network, pairs: Batches) -> float:
+    """Return the largest |number| that a network gives for this rank's pairs; NaN if there is one."""
+    ends = [torch.aminmax(output_of(network, batch)[0]) for batch in pairs.in_order() if len(batch)]
+    return float(torch.tensor([[-low, high] for low, high in ends]).max()) if ends else 0.0
+
+
 def scoring_batches(
     pairs: Pairs, hyperparameters: Hyperparameters, share: tuple[int, int] = (0, 1), *, train: Pairs | None = None
 ) -> Batches:
@@ -175,6 +189,7 @@ class Trainer:
         )
         self.average = WeightAverage(network, hyperparameters.ema_decay) if hyperparameters.ema_decay else None
         self.best = Best()
+        self._first_embeddings: Mapping[str, float] = {}
         self._ahead: Ahead | None = None
         self.epoch = self.batch = 0
         self.seconds = 0.0
@@ -194,8 +209,9 @@ class Trainer:
         Raises:
             AlgorithmError: the loss is no finite number.
         """
+        self._measure_embeddings()
         while self.epoch < self.hyperparameters.epochs and not self.early_stopping.stop:
-            whole = self._train(train, stop) and self._judge(validation, stop)
+            whole = self._train(train, stop) and self._judge(train, validation, stop)
             self._keep()
             if not whole:
                 break
@@ -208,12 +224,18 @@ class Trainer:
         """Let the optimizers remember gradients as if they had trained the weights, in an epoch in which none moves.
 
         Their first steps would be too large else, and undo what the last epochs before have learned.
+
+        Raises:
+            AlgorithmError: the loss is not finite.
         """
+        self._measure_embeddings()
         self.network.train()
         number = self.hyperparameters.epochs  # an order of its own
         with unmoved(self.optimizers):
-            for _ in self._steps(number, self.exchange.batches(train.epoch(number), stop)):
-                pass
+            steps = self._steps(number, self.exchange.batches(train.epoch(number), stop))
+            for batch, (_, loss, _) in enumerate(steps):
+                if not math.isfinite(loss):  # its gradients make weights NaN also at a rate of 0
+                    raise self._diverged(f"The loss is {loss} in the warm-up epoch, batch {batch}", {"train": train})
         for optimizer in self.optimizers:  # adagrad sums squares up over all steps
             for known in optimizer.state.values():
                 if "sum" in known:
@@ -227,7 +249,8 @@ class Trainer:
         for pairs, loss, correct in self.report.batches_of(
             self.epoch, steps, train.examples, self.metrics, done=self.batch, before=self.seconds
         ):
-            self._check_finite(loss, self.batch)
+            if not math.isfinite(loss):
+                raise self._diverged(f"The loss is {loss} in epoch {self.epoch}, batch {self.batch}", {"train": train})
             self.metrics.add(loss, pairs, correct)
             self.batch += 1
             self.seconds = time.time() - started
@@ -248,10 +271,11 @@ class Trainer:
             place = self.hyperparameters.seed, self.group.rank, epoch, batch
             torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
 
-    def _judge(self, validation: Batches | None, stop: Callable[[], bool]) -> bool:
+    def _judge(self, train: Batches, validation: Batches | None, stop: Callable[[], bool]) -> bool:
         """End the epoch: measure it, judge it, keep it if it is the best; whether that was done, and not stopped."""
         started = time.time() - self.seconds
         metrics = self.metrics.of_all(self.group)
+        channels = {"train": train}
         measured = {"train": metrics.values()}
         self.report.trained(self.epoch, measured["train"], self.seconds)
         loss = metrics.loss
@@ -261,10 +285,12 @@ class Trainer:
                 return False
             measured["validation"] = validated.values()
             self.report.validated(self.epoch, measured["validation"])
-            loss = validated.loss
-        self._check_finite(loss)
+            loss, channels = validated.loss, {"validation": validation, **channels}
+        if not math.isfinite(loss):
+            kind = "validation" if validation else "training"
+            raise self._diverged(f"The {kind} loss is {loss} in epoch {self.epoch}", channels, validation)
         if loss < self.best.loss:
-            self._check_weights()
+            self._check_weights(train)
         self.best.offer(self.epoch, loss, self.judged, measured)
         best = self.best.epoch == self.epoch
         self.report.epoch(self.epoch, metrics, started, self.early_stopping.judge(loss), best=best)
@@ -272,19 +298,32 @@ class Trainer:
         self.metrics = Metrics(self.objective)
         return True
 
-    def _check_finite(self, loss: float, batch: int | None = None) -> None:
-        if not math.isfinite(loss):
-            where = f"epoch {self.epoch}" if batch is None else f"epoch {self.epoch}, batch {batch}"
-            rate = self.hyperparameters.learning_rate
-            raise AlgorithmError(f"The loss is {loss} in {where}: try a learning_rate below {rate}")
+    def _measure_embeddings(self) -> None:
+        """Measure the token embeddings that were given, before a step changes them; new ones are small."""
+        given = any(encoder.pretrained_embedding_file for encoder in self.hyperparameters.encoders)
+        if (given or self.epochs_before) and not self._first_embeddings:
+            self._first_embeddings = largest_embeddings(self.network)
 
-    def _check_weights(self) -> None:
-        """What the epoch's last steps made of the weights no loss has shown."""
+    def _diverged(self, what: str, channels: Mapping[str, Batches], scored: Batches | None = None) -> AlgorithmError:
+        """Return the error for a loss that is not finite; all ranks call this."""
+        labels = largest_labels({name: batches.labels for name, batches in channels.items()}, self.group)
+        return divergence_error(what, self._evidence(labels, largest_output(self.judged, scored) if scored else None))
+
+    def _evidence(self, labels: Mapping[str, float], prediction: float | None = None) -> Evidence:
+        return Evidence(
+            hyperparameters=self.hyperparameters,
+            trained=(self.epoch, self.batch) > (0, 0),
+            labels=labels,
+            embeddings=self._first_embeddings,
+            prediction=prediction,
+        )
+
+    def _check_weights(self, train: Batches) -> None:
+        """Check the weights after the last steps of an epoch: no loss has shown what these did."""
         for name, weight in self.judged.moving.items():
             if not is_finite(weight):
-                rate = self.hyperparameters.learning_rate
                 what = f"{name} is no longer finite after epoch {self.epoch}, batch {self.batch - 1}"
-                raise AlgorithmError(f"{what}: try a learning_rate below {rate}")
+                raise divergence_error(what, self._evidence({"train": largest(train.labels)}))
 
     def _keep(self) -> None:
         """Write a checkpoint, if that is wished for; all ranks do this at once."""

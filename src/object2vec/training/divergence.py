@@ -1,0 +1,107 @@
+"""The error of a training that diverged: what is not finite, and its causes as far as they can be checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Final
+
+import numpy as np
+import torch
+
+from object2vec.arrays import Float32
+from object2vec.errors import AlgorithmError
+from object2vec.hyperparameters import TABLE, Hyperparameters, Real
+from object2vec.model.network import Network
+from object2vec.training.distributed import Group
+
+#: Labels, embeddings and predictions above this are named as a cause: those of a model that trains well are far below.
+LARGE: Final = 1e3
+#: Labels above this overflow float32 when they are squared, whatever the model predicts.
+OVERFLOW: Final = float(np.sqrt(np.finfo(np.float32).max))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What is known when a loss or a weight is not finite.
+
+    `labels` are the largest |label| of each channel, `embeddings` the largest |value| of each table before training.
+    `trained` says that a step has been made with a finite loss. `prediction` is the largest |prediction| of validation.
+    """
+
+    hyperparameters: Hyperparameters
+    trained: bool
+    labels: Mapping[str, float] = field(default_factory=dict)
+    embeddings: Mapping[str, float] = field(default_factory=dict)
+    prediction: float | None = None
+
+
+def divergence_error(what: str, evidence: Evidence) -> AlgorithmError:
+    """Return the error that says `what` is not finite, with each cause that is there, or with none."""
+    causes = list(_causes(evidence))
+    if not causes:
+        return AlgorithmError(f"{what}, and no cause was found: {', '.join(_values(evidence))}")
+    facts = " and ".join(fact for fact, _ in causes if fact)
+    advice = ", or ".join(advice for _, advice in causes)
+    return AlgorithmError(f"{what}: {facts}; {advice}" if facts else f"{what}: {advice}")
+
+
+def _causes(evidence: Evidence) -> Iterator[tuple[str, str]]:
+    """Yield each cause as the fact that was checked and what to do about it; the surest come first."""
+    hyperparameters = evidence.hyperparameters
+    sure = False
+    if hyperparameters.regression:
+        for channel, label in evidence.labels.items():
+            if label > LARGE:
+                sure |= label > OVERFLOW / math.sqrt(hyperparameters.mini_batch_size)
+                yield f"the largest |label| of channel {channel} is {label:.3g}", "scale the labels"
+                break
+    name, value = max(evidence.embeddings.items(), key=itemgetter(1), default=("", 0.0))
+    if value > LARGE:
+        sure = True
+        yield f"the largest |value| of {name}'s token embeddings was {value:.3g} at the start", "scale the embeddings"
+    rate, decay = hyperparameters.learning_rate, hyperparameters.weight_decay
+    if hyperparameters.optimizer == "sgd" and rate * decay > 1:
+        sure |= rate * decay > 2  # each step then makes the weights larger
+        fact = (
+            f"weight_decay alone multiplies the weights by {1 - rate * decay:g} in each step (1 - {rate:g} * {decay:g})"
+        )
+        yield fact, f"try a weight_decay below {1 / rate:g}"
+    least = TABLE["learning_rate"].kind
+    can_fall = isinstance(least, Real) and rate > least.low and hyperparameters.optimizer != "adadelta"
+    if evidence.trained and can_fall and not sure:
+        large = evidence.prediction is not None and evidence.prediction > LARGE
+        fact = f"the largest |prediction| is {evidence.prediction:.3g}" if large else ""
+        yield fact, f"try a learning_rate below {rate}"
+
+
+def _values(evidence: Evidence) -> Iterator[str]:
+    yield f"learning_rate is {evidence.hyperparameters.learning_rate}"
+    yield f"weight_decay is {evidence.hyperparameters.weight_decay}"
+    if evidence.hyperparameters.regression:
+        yield from (f"the largest |label| of channel {name} is {label:.3g}" for name, label in evidence.labels.items())
+    if evidence.prediction is not None:
+        yield f"the largest |prediction| is {evidence.prediction:.3g}"
+
+
+def largest(numbers: Float32) -> float:
+    """Return the largest absolute value, 0 of no numbers."""
+    return max(float(numbers.max(initial=0)), -float(numbers.min(initial=0)))
+
+
+def largest_labels(labels: Mapping[str, Float32], group: Group) -> dict[str, float]:
+    """Return the largest |label| of each channel on all ranks."""
+    by_rank = group.each([largest(of_channel) for of_channel in labels.values()])
+    return dict(zip(labels, map(max, zip(*by_rank, strict=True)), strict=True))
+
+
+def largest_embeddings(network: Network) -> dict[str, float]:
+    """Return the largest |value| of each table of token embeddings, by the encoder that has it."""
+    found: dict[str, float] = {}
+    for side in (0, 1):
+        table = network.encoder(side).embedding.weight
+        if side == 0 or table is not network.encoder(0).embedding.weight:
+            found[f"enc{side}"] = max(abs(float(end)) for end in torch.aminmax(table.detach()))
+    return found
