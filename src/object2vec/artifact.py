@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -117,6 +118,31 @@ def read_config(directory: Path) -> Hyperparameters:
         raise ArtifactError(f"{path}: its hyperparameters cannot be read ({what}), {wanted}") from error
 
 
+def check_model(directory: Path) -> Hyperparameters:
+    """Return the hyperparameters of a model directory whose weights are whole. It imports no torch.
+
+    Raises:
+        ArtifactError: see `read_config`; or the weights are missing or truncated.
+    """
+    hyperparameters = read_config(directory)
+    with _weights(directory / WEIGHTS, "numpy"):
+        return hyperparameters
+
+
+@contextmanager
+def _weights(path: Path, framework: str, device: str = "cpu") -> Iterator[Any]:
+    """Open the tensors of a file.
+
+    Raises:
+        ArtifactError: the file is missing or damaged; what is wrong inside shows within.
+    """
+    try:
+        with safe_open(path, framework=framework, device=device) as tensors:
+            yield tensors
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(f"{path}: truncated, damaged or missing ({error})") from error
+
+
 def read_epochs(directory: Path) -> int:
     """For how many epochs a model's weights were trained, at least 1; 1 where its directory does not say."""
     training = read_object(directory / CONFIG, "wanted a model directory", ArtifactError).get("training")
@@ -137,11 +163,8 @@ def load(
     hyperparameters = read_config(directory)
     path = directory / WEIGHTS
     network = network_of_shapes(hyperparameters, with_head=with_head)
-    try:
-        with safe_open(path, framework="pt", device=str(device or "cpu")) as tensors:
-            _fill(path, network, tensors)
-    except (OSError, SafetensorError) as error:
-        raise ArtifactError(f"{path}: truncated, damaged or missing ({error})") from error
+    with _weights(path, "pt", str(device or "cpu")) as tensors:
+        _fill(path, network, tensors)
     return hyperparameters, network
 
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Literal
 
@@ -25,7 +25,7 @@ from object2vec.signals import heeded
 from object2vec.training.stopping import Stop
 
 if TYPE_CHECKING:
-    from object2vec.serving.negotiation import Content
+    from object2vec.serving.negotiation import Content, Mode
     from object2vec.serving.predictor import Predictor
     from object2vec.training.report import Style
 
@@ -202,11 +202,16 @@ def _add_serve(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 
 def _serve(arguments: argparse.Namespace) -> None:
+    from object2vec.archive import find_model
+    from object2vec.artifact import check_model
     from object2vec.sagemaker.serving import read_settings, start
 
     names = ("model", "mode", "host", "port", "workers")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    start(replace(read_settings(os.environ), **given))
+    settings = replace(read_settings(os.environ), **given)
+    if not settings.multi_model and (model := find_model(settings.model)).is_dir():
+        check_model(model)
+    start(settings)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -234,38 +239,78 @@ def _add_predict(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from object2vec.data.media_types import canonical
+    from object2vec.archive import extracted
+    from object2vec.data.media_types import JSON_LINES, canonical
     from object2vec.serving.negotiation import to_content, to_reply_type, unsupported
-    from object2vec.serving.predictor import Predictor
 
     content = to_content(arguments.content_type)
     if not content.type:
         raise unsupported(content.name)
     kind = canonical(to_reply_type(arguments.accept, content.type))
-    predictor = Predictor.load(arguments.model, mode=arguments.mode or "classification")
-    with _reading(arguments.input) as source, _writing(arguments.output) as target:
-        target.writelines(_replies(predictor, source, content, kind))
+    mode: Mode = arguments.mode or "classification"
+    with (
+        extracted(arguments.model) as model,
+        _reading(arguments.input) as source,
+        _writing(arguments.output) as target,
+    ):
+        chunks = _chunks(source, whole=not content.type == kind == JSON_LINES)
+        head = next(chunks, b"")
+        _check_before_loading(model, head, content, kind, mode)
+
+        from object2vec.serving.predictor import Predictor  # takes seconds to import
+
+        predictor = Predictor.load(model, mode=mode)
+        target.writelines(_replies(predictor, chain([head], chunks), content, kind))
 
 
-def _replies(predictor: Predictor, source: IO[bytes], content: Content, kind: str) -> Iterator[bytes]:
-    """The output in pieces. JSON Lines to JSON Lines goes through in chunks, so that a file may have any length."""
+def _chunks(source: IO[bytes], *, whole: bool) -> Iterator[bytes]:
+    """Read the input in chunks of lines, so that it may have any length, or all of it at once."""
+    if whole:
+        yield source.read()
+    else:
+        while lines := list(islice(source, LINES)):
+            yield b"".join(lines)
+
+
+def _check_before_loading(model: Path, head: bytes, content: Content, kind: str, mode: str) -> None:
+    """Check that a model is complete and can answer the first instance; answering checks all of it again.
+
+    Raises:
+        UserError: it is not, or it cannot.
+    """
+    from object2vec.artifact import check_model
+    from object2vec.serving import wire
+    from object2vec.serving.instances import read_side
+    from object2vec.serving.negotiation import NPY
+
+    hyperparameters = check_model(model)
+    instances = wire.decode_first(head, content)
+    if instances is None:
+        return
+    if kind == NPY:
+        wire.check_one_array(instances, scored=mode != "embedding")
+    for side, encoder in enumerate(hyperparameters.encoders):
+        max_len = content.max_seq_lens[side] if content.max_seq_lens else encoder.max_seq_len
+        read_side(instances, side, encoder.vocab_size, max_len)
+
+
+def _replies(predictor: Predictor, chunks: Iterable[bytes], content: Content, kind: str) -> Iterator[bytes]:
+    """Yield the output in pieces: JSON Lines for each chunk of lines, else one reply to one chunk."""
     from object2vec.data.media_types import JSON_LINES
     from object2vec.serving import wire
     from object2vec.serving.negotiation import NPY
 
-    if content.type == kind == JSON_LINES:
-        first = 1
-        while lines := list(islice(source, LINES)):
-            instances = wire.decode(b"".join(lines), content, first)
-            answers = predictor.answer(instances, max_seq_lens=content.max_seq_lens)
-            yield from (wire.encode([part], kind) + b"\n" for part in answers if part.count)
-            first += len(lines)
-    else:
-        instances = wire.decode(source.read(), content)
+    first = 1
+    for chunk in chunks:
+        instances = wire.decode(chunk, content, first)
         if kind == NPY:
             wire.check_one_array(instances, scored=predictor.mode != "embedding")
         answers = predictor.answer(instances, max_seq_lens=content.max_seq_lens)
-        yield from (wire.encode(answers, kind), b"" if kind == NPY else b"\n")
+        if content.type == kind == JSON_LINES:
+            yield from (wire.encode([part], kind) + b"\n" for part in answers if part.count)
+            first += chunk.count(b"\n")
+        else:
+            yield from (wire.encode(answers, kind), b"" if kind == NPY else b"\n")
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from small import write_pairs
+from object2vec import artifact
+from small import configured, network_of, write_pairs
 
 SMALL = ["enc0_network=pooled_embedding", "enc0_max_seq_len=4", "enc0_vocab_size=9", "enc0_token_embedding_dim=4"]
 #: Runs the command; its last line of standard output says whether torch was imported.
@@ -67,14 +68,13 @@ def test_bad_hyperparameter(tmp_path: Path, value: str, sentence: str) -> None:
     assert sentence in refused(*train(tmp_path, hyperparameters=(value,)))
 
 
-@pytest.mark.parametrize("name", ["train", "validation", "test"])
 @pytest.mark.parametrize(
-    ("line", "sentence"),
+    ("name", "line", "sentence"),
     [
-        ('{"in0": [1], "in1": [2]}', "no label"),
-        ('{"in0": [9], "in1": [2], "label": 1}', "Inconsistent vocab for in0 found"),
-        ('{"in0": [1], "in1": [2], "label": 7}', "label is 7"),
-        ("user,film,stars", "not JSON"),
+        ("train", '{"in0": [1], "in1": [2]}', "no label"),
+        ("validation", '{"in0": [9], "in1": [2], "label": 1}', "Inconsistent vocab for in0 found"),
+        ("test", '{"in0": [1], "in1": [2], "label": 7}', "label is 7"),
+        ("train", "user,film,stars", "not JSON"),
     ],
 )
 def test_bad_first_line_of_a_channel(tmp_path: Path, name: str, line: str, sentence: str) -> None:
@@ -107,3 +107,128 @@ def test_model_directory_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_wrong_argument(tmp_path: Path) -> None:
     assert refused(*train(tmp_path, "--resum3")) == "unrecognized arguments: --resum3"
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        ("missing", "No such file or directory"),
+        ("empty", "no model"),
+        ("no-weights", "model.safetensors: truncated, damaged or missing"),
+        ("truncated", "model.safetensors: truncated, damaged or missing"),
+        ("other", "does not fit: enc0_token_embedding_dim is 5 there and 4 here; enc1_token_embedding_dim is 5 there"),
+    ],
+)
+def test_model_to_start_from(tmp_path: Path, models: Path, model: str, sentence: str) -> None:
+    found = refused(*train(tmp_path, "--model", models / model))
+    assert found.startswith("channel model: ")
+    assert sentence in found
+
+
+# predict and serve.
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models: one is `good`, the others cannot be used, or not for all."""
+    folder = tmp_path_factory.mktemp("models")
+    for name, dim in (("good", 4), ("other", 5), ("no-weights", 4), ("truncated", 4)):
+        hyperparameters = configured(enc0_token_embedding_dim=dim)
+        artifact.save(folder / name, network_of(hyperparameters), hyperparameters, training={}, vocabularies={})
+    (folder / "no-weights" / artifact.WEIGHTS).unlink()
+    weights = folder / "truncated" / artifact.WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:-8])
+    (folder / "empty").mkdir()
+    (folder / "damaged.tar.gz").write_bytes(b"\x1f\x8bnot gzip")
+    (folder / "text.jsonl").write_text('{"in0": [1]}\n')
+    return folder
+
+
+def test_answering_imports_torch(models: Path) -> None:
+    assert run("predict", "--model", models / "good", text=b'{"in0": [1]}') == (0, "", True)
+
+
+@pytest.mark.parametrize("verb", ["predict", "serve"])
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        ("missing", "No such file or directory"),
+        ("empty", "no model"),
+        ("no-weights", "model.safetensors: truncated, damaged or missing"),
+        ("truncated", "model.safetensors: truncated, damaged or missing"),
+    ],
+)
+def test_model_that_cannot_be_used(models: Path, verb: str, model: str, sentence: str) -> None:
+    assert sentence in refused(verb, "--model", models / model, text=b'{"in0": [1]}')
+
+
+@pytest.mark.parametrize("name", ["damaged.tar.gz", "text.jsonl"])
+def test_file_that_is_no_archive_of_a_model(models: Path, name: str) -> None:
+    assert "cannot be unpacked" in refused("predict", "--model", models / name, text=b'{"in0": [1]}')
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (b"in0,in1\n1,2\n", "line 1: "),
+        (b'\n\n{"in0": [1}\n', "line 3: "),
+        (b'{"in0": [1.5]}\n', "line 1: in0[0] is 1.5"),
+        (b'{"label": 1}\n{"in0": [1]}', "line 1 has neither in0 nor in1"),
+        (b'{"in0": [1, 9]}', 'line 1: Inconsistent vocab for in0 found. Vocab id "9" is not less than vocab_size=9'),
+        (b'{"in1": [-1]}', "line 1: in1 has the token -1"),
+        (b'\xef\xbb\xbf{"in1": [99]}', 'line 1: Inconsistent vocab for in1 found. Vocab id "99"'),
+    ],
+)
+def test_bad_first_line_of_the_input(models: Path, tmp_path: Path, text: bytes, sentence: str) -> None:
+    """The line is named, and no output is left."""
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(text)
+    argv = ("--model", models / "good", "--input", path, "--output", tmp_path / "out")
+    assert refused("predict", *argv).startswith(sentence)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_bad_first_line_of_standard_input(models: Path) -> None:
+    assert refused("predict", "--model", models / "good", text=b'{"in0": [9]}').startswith("line 1: Inconsistent vocab")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (b'{"instances": [{"in0": [1]}, {"in0": [9]}]}', "instances[1]: Inconsistent vocab for in0 found"),
+        (b'{"instances": [{"in0": [1]}', "unable to evaluate payload provided"),
+        (b'{"instances": {"in0": [1]}}', "unable to evaluate payload provided"),
+    ],
+)
+def test_bad_document(models: Path, text: bytes, sentence: str) -> None:
+    """A short document is read as a whole."""
+    argv = ("predict", "--model", models / "good", "--content-type", "application/json")
+    assert refused(*argv, text=text).startswith(sentence)
+
+
+def test_answers_that_make_no_array(models: Path) -> None:
+    argv = ("predict", "--model", models / "good", "--mode", "embedding", "--accept", "application/x-npy")
+    assert refused(*argv, text=b'{"in0": [1], "in1": [1]}').startswith("application/x-npy is one array")
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        (("--input", "/no/such/file"), "--input /no/such/file: No such file or directory"),
+        (("--output", "/no/such/folder/file"), "--output /no/such/folder/file: No such file or directory"),
+        (("--content-type", "text/csv"), "Content-Type 'text/csv' is not supported"),
+        (("--accept", "text/csv"), "Accept 'text/csv' allows no reply that can be sent"),
+        (("--mode", "fast"), "argument --mode: invalid choice: 'fast'"),
+    ],
+)
+def test_wrong_option_of_predict(models: Path, option: tuple[str, str], sentence: str) -> None:
+    assert refused("predict", "--model", models / "good", *option, text=b'{"in0": [1]}').startswith(sentence)
+
+
+def test_wrong_variable_of_serve(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGEMAKER_MODEL_SERVER_WORKERS", "many")
+    assert refused("serve", "--model", models / "good").startswith("SAGEMAKER_MODEL_SERVER_WORKERS is 'many'")
+
+
+def test_describe_imports_no_torch() -> None:
+    assert run("describe", "ranges")[2] is False

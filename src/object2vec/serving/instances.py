@@ -11,12 +11,15 @@ import numpy as np
 
 from object2vec.arrays import Float32, Int64
 from object2vec.data.sequences import Sequences
+from object2vec.errors import RequestError
 
 Side = Literal["in0", "in1"]
 #: {"scores": (C,)}, {"embeddings": (D,)}, or for a pair in embedding mode {"embeddings": {"in0": (D,), "in1": (D,)}}.
 Prediction = dict[str, Float32 | dict[str, Float32]]
 
 SIDES: Final[tuple[Side, ...]] = get_args(Side)
+#: So few tokens that numpy takes longer to begin than to look at them.
+FEW: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,30 @@ def count_warnings(warnings: Iterable[InputWarning]) -> dict[str, int]:
     for warning in warnings:
         counts[warning.kind] = counts.get(warning.kind, 0) + len(warning.rows)
     return counts
+
+
+def read_side(instances: Instances, side: int, vocab_size: int, max_len: int) -> Column:
+    """Return what instances have of a side, `max_len` tokens of each at most.
+
+    Raises:
+        RequestError: a token that is read is not below `vocab_size`.
+    """
+    column = instances.columns[side]
+    ids = column.sequences.values
+    few = len(ids) <= FEW
+    if not all(0 <= i < vocab_size for i in ids.tolist()) if few else ids.view(np.uint32).max() >= vocab_size:
+        wrong = (ids.view(np.uint32) >= vocab_size) & column.sequences.among_first(max_len)
+        if wrong.any():
+            row, token = column.at(int(wrong.argmax()))
+            raise RequestError(f"{instances.name(row)}: {_unknown(SIDES[side], token, vocab_size)}")
+    cut = column.sequences.cut(max_len)
+    return column if cut is column.sequences else Column(column.rows, cut)
+
+
+def _unknown(side: Side, token: int, vocab_size: int) -> str:
+    if token < 0:
+        return f"{side} has the token {token}, wanted an integer token id from 0"
+    return f'Inconsistent vocab for {side} found. Vocab id "{token}" is not less than vocab_size={vocab_size}'
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,12 +24,22 @@ from object2vec import artifact
 from object2vec.archive import extracted
 from object2vec.arrays import Float32, Int32, Int64
 from object2vec.data.sequences import Sequences
-from object2vec.errors import RequestError
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.convolution import laid_out
 from object2vec.model.network import Network
 from object2vec.model.tokens import Tokens
-from object2vec.serving.instances import NOTHING, SIDES, Answers, Column, InputWarning, Instances, Side, Vectors
+from object2vec.serving.instances import (
+    FEW,
+    NOTHING,
+    SIDES,
+    Answers,
+    Column,
+    InputWarning,
+    Instances,
+    Side,
+    Vectors,
+    read_side,
+)
 from object2vec.serving.lookup import Lookup, single_tokens
 from object2vec.serving.negotiation import Mode
 
@@ -39,8 +49,6 @@ TOKENS: Final = 32_768
 #: Pairs that go through the head at a time on a CPU: what they need there stays in a core's cache, and blocks of memory
 #: are small ones, that do not tear holes into the heap of a process that runs for weeks.
 PAIRS: Final = 64
-#: So few tokens that numpy takes longer to begin than to look at them.
-FEW: Final = 8
 
 
 class Predictor:
@@ -129,7 +137,8 @@ class Predictor:
         if scored and self.network.head is None:
             self._fetch_head()
         lengths = max_seq_lens or [encoder.max_seq_len for encoder in self.hyperparameters.encoders]
-        left, right = (self._checked(side, instances, lengths[side]) for side in (0, 1))
+        sizes = [encoder.vocab_size for encoder in self.hyperparameters.encoders]
+        left, right = (read_side(instances, side, sizes[side], lengths[side]) for side in (0, 1))
         found = (self._warnings(side, instances, column) for side, column in enumerate((left, right)))
         warnings = tuple(chain.from_iterable(found))
         return Question(self.network, (left, right), len(instances), scored, self._lookup if scored else None, warnings)
@@ -155,23 +164,6 @@ class Predictor:
                     self.network.head = whole.head.eval().to(self.network.device)
                 self._lookup = Lookup.of(self.network, self.hyperparameters.mlp_activation)
 
-    def _checked(self, side: int, instances: Instances, max_seq_len: int) -> Column:
-        """What the instances have of a side, cut; every id is known to the model."""
-        column = instances.columns[side]
-        size = self.hyperparameters.encoders[side].vocab_size
-        ids = column.sequences.values
-        if (
-            not all(0 <= token < size for token in ids.tolist())
-            if len(ids) <= FEW
-            else ids.view(np.uint32).max() >= size
-        ):
-            wrong = (ids.view(np.uint32) >= size) & column.sequences.among_first(max_seq_len)
-            if wrong.any():
-                row, token = column.at(int(wrong.argmax()))
-                raise RequestError(f"{instances.name(row)}: {_unknown(SIDES[side], token, size)}")
-        cut = column.sequences.cut(max_seq_len)
-        return column if cut is column.sequences else Column(column.rows, cut)
-
 
 def _without_tokens(sequences: Sequences, pooled: bool) -> Int64 | None:
     """Return which sequences are empty, or for a pooled encoder hold no id but 0; None if there is no such one."""
@@ -186,12 +178,6 @@ def _without_tokens(sequences: Sequences, pooled: bool) -> Int64 | None:
     tokens = np.concatenate([[0], np.cumsum(values != 0)]) if pooled else np.arange(len(values) + 1)
     found = np.flatnonzero(tokens[offsets[1:]] == tokens[offsets[:-1]])
     return found if len(found) else None
-
-
-def _unknown(side: Side, token: int, vocab_size: int) -> str:
-    if token < 0:
-        return f"{side} has the token {token}, wanted an integer token id from 0"
-    return f'Inconsistent vocab for {side} found. Vocab id "{token}" is not less than vocab_size={vocab_size}'
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ WHOLE_BELOW: Final = 2.0**53
 HEAD_BYTES: Final = 2**16
 DOCUMENT: Final = re.compile(rb'\{\s*"instances"\s*:')
 LINE: Final = re.compile(rb'\{\s*"(in0|in1|label)"\s*:')
+#: A document up to this size is read as a whole before it is known that its model can be loaded.
+SHORT_BYTES: Final = 2**20
 # What the built-in says to a body without `instances`; clients look for it.
 REFUSED: Final = "unable to evaluate payload provided"
 
@@ -119,6 +121,23 @@ def check_one_array(instances: Instances, *, scored: bool) -> None:
             f"{NPY} is one array, and a pair in embedding mode has two embeddings, wanted in0 and in1 in requests of"
             " their own, or another Accept"
         )
+
+
+def decode_first(body: bytes, content: Content) -> Instances | None:
+    """Read the first instance of JSON Lines, or a short document, without the kernels; None of another body.
+
+    Raises:
+        RequestError: see `decode`.
+    """
+    if content.charset != "utf-8":
+        return None
+    body = body.removeprefix(BOM_UTF8)
+    if content.type == JSON:
+        return decode_any(body, content) if len(body) <= SHORT_BYTES else None
+    for number, line in enumerate(io.BytesIO(body), start=1):
+        if line.strip():
+            return decode_any(line, content, number)
+    return None
 
 
 def encode(answers: Iterable[Answers], kind: str, warnings: Sequence[InputWarning] = ()) -> bytes:

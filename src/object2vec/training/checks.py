@@ -10,6 +10,7 @@ from object2vec import artifact
 from object2vec.data.jsonlines import check_first_record
 from object2vec.errors import DataError
 from object2vec.hyperparameters import Hyperparameters, parse
+from object2vec.training import warm_start
 
 #: The channels that hold pairs.
 PAIR_CHANNELS = ("train", "validation", "test")
@@ -46,6 +47,8 @@ def check_job(job: Job) -> None:
     hyperparameters = parse(job.hyperparameters).hyperparameters
     auxiliary_files(job, hyperparameters)
     artifact.check(job.model_dir)
+    if "model" in job.channels:
+        warm_start.check_model(job.channels["model"], hyperparameters, job.hyperparameters)
     for name in PAIR_CHANNELS:
         if name in job.channels and name not in job.sharded:
             check_first_record(name, job.channels[name], hyperparameters)

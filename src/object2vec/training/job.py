@@ -254,7 +254,7 @@ def _make_trainer(
         try:
             epochs = warm_start.go_on(job.channels["model"], network, hyperparameters)
         except ArtifactError as error:
-            raise ArtifactError(f"channel model: {typed(str(error), job.hyperparameters)}") from error
+            raise warm_start.channel_error(error, job.hyperparameters) from error
         logger.info(f"Going on with the model in {job.channels['model']}")
     epochs = int(group.sum([epochs])[0])
     network.to(group.device)

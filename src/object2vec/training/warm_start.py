@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from object2vec import artifact
-from object2vec.archive import extracted
+from object2vec.archive import extracted, find_model
 from object2vec.errors import ArtifactError
-from object2vec.hyperparameters import Hyperparameters
-from object2vec.model.network import Network
+from object2vec.hyperparameters import Hyperparameters, typed
+
+if TYPE_CHECKING:
+    from object2vec.model.network import Network
+
+
+def check_model(path: Path, hyperparameters: Hyperparameters, given: Mapping[str, object]) -> None:
+    """Check that training can start from the model at `path`, without torch; an archive is only looked for.
+
+    Raises:
+        ArtifactError: see `go_on`; its names count encoders as the `given` hyperparameters do.
+    """
+    try:
+        model = find_model(path)
+        if model.is_dir():
+            _check_differences(artifact.check_model(model), hyperparameters)
+    except ArtifactError as error:
+        raise channel_error(error, given) from error
+
+
+def channel_error(error: ArtifactError, given: Mapping[str, object]) -> ArtifactError:
+    """Return an error as one of the channel `model`; its names count encoders as the `given` hyperparameters do."""
+    return ArtifactError(f"channel model: {typed(str(error), given)}")
 
 
 def go_on(path: Path, network: Network, hyperparameters: Hyperparameters) -> int:
@@ -21,17 +42,23 @@ def go_on(path: Path, network: Network, hyperparameters: Hyperparameters) -> int
     Raises:
         ArtifactError: there is no model, or one whose hyperparameters do not go with these; all of them are named.
     """
+    import torch
+
     bytes_ = sum(4 * parameter.numel() for parameter in network.parameters())
     with extracted(path, bytes_) as directory:
         theirs, model = artifact.load(directory)
-        if faults := differences(theirs, hyperparameters):
-            wanted = "wanted the same, or a vocabulary that grows"
-            raise ArtifactError(f"the model to go on from does not fit: {'; '.join(faults)}, {wanted}")
+        _check_differences(theirs, hyperparameters)
         weights = dict(model.named_parameters())
         with torch.no_grad():
             for name, parameter in network.named_parameters():
                 parameter[: len(weights[name])] = weights[name]
         return artifact.read_epochs(directory)
+
+
+def _check_differences(theirs: Hyperparameters, ours: Hyperparameters) -> None:
+    if faults := differences(theirs, ours):
+        wanted = "wanted the same, or a vocabulary that grows"
+        raise ArtifactError(f"the model to go on from does not fit: {'; '.join(faults)}, {wanted}")
 
 
 def differences(theirs: Hyperparameters, ours: Hyperparameters) -> list[str]:
