@@ -157,6 +157,15 @@ def test_a_large_prediction_is_named() -> None:
     )
 
 
+def test_several_causes_are_named_together() -> None:
+    """Each of them must go."""
+    hyperparameters = configured(optimizer="sgd", weight_decay=10_000, output_layer="mean_squared_error")
+    evidence = Evidence(hyperparameters=hyperparameters, trained=True, labels={"train": 1e19})
+    said = str(divergence_error("The loss is inf in epoch 0, batch 5", evidence))
+    assert "the largest |label| of channel train is 1e+19 and weight_decay alone multiplies the weights by -3 " in said
+    assert said.endswith("; scale the labels and try a weight_decay below 2500")
+
+
 def test_the_largest_label_is_the_one_of_all_ranks(tmp_path: Path) -> None:
     """A label on another host is named on both."""
     with Ranks(diverge_by_a_label_of_rank_1, tmp_path) as ranks:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from object2vec import kernels
-from object2vec.data.sequences import Pairs, Sequences
+from object2vec.data.sequences import Pairs, Sequences, positives_among
 from small import pairs_of
 
 LISTS = st.lists(st.lists(st.integers(0, 2**31 - 1) | st.integers(0, 2), max_size=5), max_size=12)
@@ -106,3 +106,14 @@ def test_a_checksum_is_that_of_all_of_it() -> None:
 def test_single_tokens(lists: list[list[int]], single: bool) -> None:
     """One token each, none of them 0; as many tokens as sequences are not enough."""
     assert Sequences.of(lists).single is single
+
+
+@given(LISTS, LISTS, st.integers(0, 3))
+def test_positives_among_objects(lists: list[list[int]], others: list[list[int]], shift: int) -> None:
+    """Pairs of known objects, by their numbers; with a pair of other objects, or with label 0, it is left out."""
+    objects = [list(tokens) for tokens in dict.fromkeys(map(tuple, lists))]
+    count = min(len(lists), len(others))
+    rows = [(lists[n], others[(n + shift) % len(others)], float(n % 3)) for n in range(count)]
+    found = positives_among((Sequences.of(objects), Sequences.of(others[:1])), pairs_of(rows)) if rows else ([], [])
+    wanted = [(objects.index(a), 0) for a, b, label in rows if b == others[0] and label]
+    assert list(zip(*(numbers.tolist() if rows else [] for numbers in found), strict=True)) == wanted

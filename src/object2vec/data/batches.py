@@ -136,7 +136,10 @@ class Batches:
         size = max(1, self.size // (1 + self.sampler.rate)) if self.sampler else self.size
         for start in range(self.first_batch * size, len(self.labels), self.stride * size):
             rows = np.arange(start, min(start + size, len(self.labels)))
-            yield self._batch(self._beside(rows, np.random.default_rng((self.seed, SCORING, start))))
+            if self.sampler:
+                yield self._batch(self._beside(rows, np.random.default_rng((self.seed, SCORING, start))))
+            else:
+                yield self._batch(Examples(self._of_sides(rows), self.labels[rows]))
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
         """All pairs once in a new order, negatives beside them: for training. The first `skip` batches are left out."""

@@ -40,41 +40,47 @@ class Evidence:
 
 def divergence_error(what: str, evidence: Evidence) -> AlgorithmError:
     """Return the error that says `what` is not finite, with each cause that is there, or with none."""
-    causes = list(_causes(evidence))
-    if not causes:
+    facts, advice, sure = _causes(evidence)
+    alternatives = [" and ".join(advice)] if advice else []
+    if not sure and _can_lower_rate(evidence):
+        alternatives.append(f"try a learning_rate below {evidence.hyperparameters.learning_rate}")
+        if evidence.prediction is not None and evidence.prediction > LARGE:
+            facts.append(f"the largest |prediction| is {evidence.prediction:.3g}")
+    if not alternatives:
         return AlgorithmError(f"{what}, and no cause was found: {', '.join(_values(evidence))}")
-    facts = " and ".join(fact for fact, _ in causes if fact)
-    advice = ", or ".join(advice for _, advice in causes)
-    return AlgorithmError(f"{what}: {facts}; {advice}" if facts else f"{what}: {advice}")
+    return AlgorithmError(f"{what}: {'; '.join(filter(None, (' and '.join(facts), ', or '.join(alternatives))))}")
 
 
-def _causes(evidence: Evidence) -> Iterator[tuple[str, str]]:
-    """Yield each cause as the fact that was checked and what to do about it; the surest come first."""
+def _causes(evidence: Evidence) -> tuple[list[str], list[str], bool]:
+    """Return the facts that were checked, what to do about each, and whether they are sure to be the cause."""
     hyperparameters = evidence.hyperparameters
-    sure = False
+    facts, advice, sure = [], [], False
     if hyperparameters.regression:
         for channel, label in evidence.labels.items():
             if label > LARGE:
                 sure |= label > OVERFLOW / math.sqrt(hyperparameters.mini_batch_size)
-                yield f"the largest |label| of channel {channel} is {label:.3g}", "scale the labels"
+                facts.append(f"the largest |label| of channel {channel} is {label:.3g}")
+                advice.append("scale the labels")
                 break
     name, value = max(evidence.embeddings.items(), key=itemgetter(1), default=("", 0.0))
     if value > LARGE:
         sure = True
-        yield f"the largest |value| of {name}'s token embeddings was {value:.3g} at the start", "scale the embeddings"
+        facts.append(f"the largest |value| of {name}'s token embeddings was {value:.3g} at the start")
+        advice.append("scale the embeddings")
     rate, decay = hyperparameters.learning_rate, hyperparameters.weight_decay
     if hyperparameters.optimizer == "sgd" and rate * decay > 1:
         sure |= rate * decay > 2  # each step then makes the weights larger
-        fact = (
-            f"weight_decay alone multiplies the weights by {1 - rate * decay:g} in each step (1 - {rate:g} * {decay:g})"
-        )
-        yield fact, f"try a weight_decay below {1 / rate:g}"
-    least = TABLE["learning_rate"].kind
-    can_fall = isinstance(least, Real) and rate > least.low and hyperparameters.optimizer != "adadelta"
-    if evidence.trained and can_fall and not sure:
-        large = evidence.prediction is not None and evidence.prediction > LARGE
-        fact = f"the largest |prediction| is {evidence.prediction:.3g}" if large else ""
-        yield fact, f"try a learning_rate below {rate}"
+        factor = f"{1 - rate * decay:g} in each step (1 - {rate:g} * {decay:g})"
+        facts.append(f"weight_decay alone multiplies the weights by {factor}")
+        advice.append(f"try a weight_decay below {1 / rate:g}")
+    return facts, advice, sure
+
+
+def _can_lower_rate(evidence: Evidence) -> bool:
+    """Return whether the learning rate made a step, and may be lower than it is."""
+    rate = TABLE["learning_rate"].kind
+    is_least = isinstance(rate, Real) and evidence.hyperparameters.learning_rate <= rate.low
+    return evidence.trained and not is_least and evidence.hyperparameters.optimizer != "adadelta"
 
 
 def _values(evidence: Evidence) -> Iterator[str]:

@@ -18,7 +18,7 @@ class Stop:
     """Whether a job is to end: it is asked at each batch.
 
     `last_resort` writes the model when there is no time to wait for the batch; it is there from the moment on that
-    there is a model.
+    there is a model. `job.Writer` says what can be promised of a model that is written while a step runs.
     """
 
     def __init__(self) -> None:
