@@ -7,7 +7,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +35,7 @@ from object2vec.training.distributed import ALONE, Group, Place, connected
 from object2vec.training.job import Job, run
 from object2vec.training.loop import Trainer, scoring_batches, training_batches
 from object2vec.training.report import SageMakerReport, log_to_stdout
+from servers import free_port
 from small import SMALL, configured, network_of, pairs_of, weights_of, write_pairs
 
 #: Networks and storages: what travels, and by which way, depends on them.
@@ -305,12 +305,6 @@ def be_rank(work: Callable[[Group, Path], None], place: Place, folder: Path) -> 
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
-
-
 @cache
 def _server() -> ForkServerContext:
     """What processes are forked from: it has imported what they need, once for all of them."""
@@ -416,7 +410,7 @@ class Host:
         }.items():
             (self.config / f"{name}.json").write_text(json.dumps(document))
 
-    def ends(self, timeout: float = 60) -> int | None:
+    def ends(self, timeout: float = 300) -> int | None:
         """The exit status, once it has ended; none where it has not."""
         self.process.join(timeout)
         return self.process.exitcode
@@ -440,7 +434,7 @@ class Host:
         """What it has written as its model."""
         return sorted(path.name for path in (self.base / "model").glob("*"))
 
-    def until(self, words: str, timeout: float = 60) -> None:
+    def until(self, words: str, timeout: float = 300) -> None:
         end = time.monotonic() + timeout
         while words not in self.output:
             assert time.monotonic() < end, self.output
@@ -473,7 +467,7 @@ class Ranks:
     def _log(self, rank: int) -> Path:
         return self.folder / f"log-{self.size}-{rank}"
 
-    def ends(self, rank: int, timeout: float = 60) -> tuple[int | None, str]:
+    def ends(self, rank: int, timeout: float = 300) -> tuple[int | None, str]:
         """A rank's exit status and what it has printed, once it has ended; no status where it has not."""
         self.processes[rank].join(timeout)
         return self.processes[rank].exitcode, self._log(rank).read_text()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ class Server:
 
     def _wait(self) -> None:
         """Until all workers are there and /ping is answered, which must be with 200 from the first time on."""
-        for _ in range(600):
+        for _ in range(3000):
             assert self.process.poll() is None, self.log.read_text()
             try:
                 status, _ = self.send("GET", "/ping")
@@ -50,7 +52,7 @@ class Server:
         pytest.fail(self.log.read_text())
 
     def connection(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
 
     def send(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
         """Send one request; `content_type=` is Content-Type."""
@@ -76,11 +78,35 @@ class Server:
         """SIGTERM; the exit status, and the seconds it took."""
         started = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60), time.monotonic() - started
+        return self.process.wait(120), time.monotonic() - started
+
+
+def pending(server: Server) -> float:
+    """The number of pending requests that /metrics shows."""
+    lines = server.send("GET", "/metrics")[1].decode().splitlines()
+    [value] = [line.partition(" ")[2] for line in lines if line.startswith("object2vec_requests_pending ")]
+    return float(value)
+
+
+def becomes(server: Server, count: int) -> bool:
+    """Wait until so many requests are pending; the server begins with a request some time after it was sent."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        with suppress(OSError, http.client.HTTPException):  # the worker was killed
+            if pending(server) == count:
+                return True
+        time.sleep(0.02)
+    return False
 
 
 def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
+    """A port that no other program gets meanwhile: not one of those that the system gives to connections."""
+    first, most = 10_000, 32_000
+    with suppress(OSError):
+        most = min(most, int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]))
+    for port in random.SystemRandom().sample(range(first, most), 100):
+        with socket.socket() as free, suppress(OSError):
+            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            free.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port")

@@ -104,7 +104,7 @@ def test_a_file_of_a_limited_size(base: Path) -> None:
     """A limit on the size of files is met like a full disk, which needs no mount to be made."""
     with_files(base, train=lines_of(20_000))
     process = start_host(base, free_port(), partial(train_within, resource.RLIMIT_FSIZE, 2**16))
-    process.join(60)
+    process.join(300)
     sentence = (base / "output" / "failure").read_text()
     assert process.exitcode == 1, (base / "log").read_text()
     assert "File too large, where data and the best weights lie" in sentence
@@ -155,7 +155,7 @@ def out_of_memory(base: Path, hyperparameters: dict[str, str], train: bytes = li
     """The failure of a job that must have too little memory."""
     with_files(base, hyperparameters, train=train)
     process = start_host(base, free_port(), partial(train_within, resource.RLIMIT_AS, 2**29))
-    process.join(60)
+    process.join(300)
     log, failure = (base / "log").read_text(), (base / "output" / "failure").read_text()
     assert process.exitcode == 1, log
     assert failure.startswith("AlgorithmError: Out of memory ("), log
@@ -174,7 +174,7 @@ def test_a_job_that_the_system_kills(base: Path) -> None:
         time.sleep(0.05)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(children[0]), signal.SIGKILL)
-    process.join(30)
+    process.join(300)
     assert process.exitcode == 128 + signal.SIGKILL
     sentence = (base / "output" / "failure").read_text()
     assert sentence.startswith(
@@ -188,7 +188,7 @@ def test_a_job_that_the_system_kills(base: Path) -> None:
 def test_what_the_command_around_training_cannot_use(base: Path) -> None:
     """AWS's command fails by itself on some values, with a traceback for a reason; the reason takes its place."""
     process = start_host(with_files(base, {"sagemaker_container_log_level": "loud"}), free_port(), training.train)
-    process.join(60)
+    process.join(300)
     assert process.exitcode == 1, (base / "log").read_text()
     sentence = "AlgorithmError: AWS's command around training failed: Unknown level: 'loud'"
     assert (base / "output" / "failure").read_text() == sentence
@@ -198,7 +198,7 @@ def test_what_the_command_around_training_cannot_use(base: Path) -> None:
 def test_a_process_that_ends_before_it_is_connected(base: Path) -> None:
     """The others of its host would wait for it for minutes, and are told."""
     process = start_host(with_files(base), free_port(), train_with_a_device_that_fails)
-    process.join(60)
+    process.join(300)
     log = (base / "log").read_text()
     assert process.exitcode == 1, log
     assert (

@@ -52,7 +52,7 @@ def feeder() -> Iterator[Feeder]:
     feeder = Feeder()
     yield feeder
     for thread in feeder.threads:
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
 
@@ -102,7 +102,7 @@ def test_pipes_are_read_once_for_all_devices(base: Path, feeder: Feeder, in_file
     for name, parts in CONTENT.items():
         feeder.feed(data / f"{name}_0", parts)
     process = start_host(base, free_port(), train_on_two_devices)
-    process.join(120)
+    process.join(300)
     log = (base / "log").read_text()
     assert process.exitcode == 0, log
     found, wanted = ([float(line.partition(">=")[2]) for line in lines] for lines in (metrics(log), in_file_mode))

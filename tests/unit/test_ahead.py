@@ -57,10 +57,10 @@ def test_who_asks_no_more_leaves_no_thread_behind() -> None:
         used += 1
         if used == 100:
             break
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # those of other tests may have ended
     assert len(made) <= used + 2 * MOST
 
 
@@ -91,7 +91,7 @@ def test_the_first_batches_of_an_epoch_are_made_before_it_begins() -> None:
 
     ahead = Ahead(Watched(pairs_of([([1], [2], 1.0)] * 20), size=5))
     assert len(list(ahead.epoch(0))) == 4
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while 1 not in begun and time.monotonic() < deadline:
         time.sleep(0.01)
     assert 1 in begun

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -218,25 +217,31 @@ def test_bad_line_of_a_channel(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert error_of(capsys).startswith(f"{path}, line 2: in0[0] is the string")
 
 
-def interrupting(*signals: int) -> threading.Thread:
-    """A thread that sends this process signals as soon as the command listens to them."""
+class Interrupting(logging.Handler):
+    """Sends this process a signal in the first epoch of a training that would take 100."""
 
-    def send() -> None:
-        while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            time.sleep(0.01)
-        for number in signals:
-            time.sleep(0.2)
-            os.kill(os.getpid(), number)
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number: int | None = number
 
-    return threading.Thread(target=send)
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.number is not None and "Epoch: 0" in record.getMessage():
+            os.kill(os.getpid(), self.number)
+            self.number = None
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_training_with_the_model_so_far(train_file: Path, tmp_path: Path, number: int) -> None:
+def test_a_signal_ends_training_with_the_model_so_far(
+    train_file: Path,
+    tmp_path: Path,
+    number: int,
+    package_logger: logging.Logger,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """The batch is finished, the model saved, and all is well; the handlers from before are back."""
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    thread = interrupting(number)
-    thread.start()
+    handler = Interrupting(number)
+    package_logger.addHandler(handler)
     hyperparameters = [
         *SMALL,
         "epochs=100",
@@ -246,7 +251,8 @@ def test_a_signal_ends_training_with_the_model_so_far(train_file: Path, tmp_path
     ]
     argv = ["train", "--train", str(train_file), "--hyperparameters", *hyperparameters, "--out", str(tmp_path / "m")]
     assert main(argv) == 0
-    thread.join()
+    assert handler.number is None
+    assert "Completed Epoch: 99" not in capsys.readouterr().out
     assert object2vec.load(tmp_path / "m")
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 

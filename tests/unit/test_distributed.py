@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from functools import cache
@@ -89,19 +88,17 @@ def test_a_rank_that_is_silent_is_not_waited_for(
     tmp_path: Path, work: Callable[[Group, Path], None], silent: int
 ) -> None:
     """Past the limit a sentence names the other rank, also where it is the one that the ranks found each other by."""
-    with Ranks(work, tmp_path, limit=2) as ranks:
-        code, said = ranks.ends(1 - silent, timeout=30)
+    with Ranks(work, tmp_path, limit=10) as ranks:
+        code, said = ranks.ends(1 - silent, timeout=120)
     assert code == 3, said
     sentence = said.splitlines()[-1]  # torch may warn before
-    assert sentence.startswith(f"algo-{silent + 1} has ended, or did not answer within 2 s: the job ends (")
+    assert sentence.startswith(f"algo-{silent + 1} has ended, or did not answer within 10 s: the job ends (")
 
 
 def test_a_rank_that_fails_is_quoted(tmp_path: Path) -> None:
-    """What a rank said of its failure is what the others say, at once."""
-    with Ranks(fail, tmp_path, size=3) as ranks:
-        began = time.monotonic()
+    """What a rank said of its failure is what the others say, without waiting for the limit."""
+    with Ranks(fail, tmp_path, size=3, limit=600) as ranks:
         ended = [ranks.ends(rank) for rank in range(3)]
-        assert time.monotonic() - began < 20
     heard = (3, "algo-2 failed with AlgorithmError: the sky fell")
     assert ended == [heard, (3, "the sky fell"), heard]
 

@@ -81,7 +81,7 @@ def test_unloading_waits_for_requests(directory: Path, model: str) -> None:
     assert len(one._entries(leaving=True)) == 1
     assert used is not None
     del used
-    unloading.join(10)
+    unloading.join(60)
     assert not unloading.is_alive()
     assert one._entries(leaving=True) == []
 

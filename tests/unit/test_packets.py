@@ -21,7 +21,7 @@ def connection() -> Iterator[tuple[socket.socket, socket.socket]]:
         server, _ = listening.accept()
     with server, client:
         server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        client.settimeout(0.05)
+        client.settimeout(60)
         yield server, client
 
 
@@ -34,10 +34,11 @@ def test_head_and_body_come_together(connection: tuple[socket.socket, socket.soc
         server.sendall(b"head ")
         for part in body:
             server.sendall(part)
-        with pytest.raises(TimeoutError):
-            client.recv(100)
+        # Linux holds a corked packet back for 200 ms, so what has come tells nothing on a slow machine.
+        assert server.getsockopt(socket.IPPROTO_TCP, CORK) == 1
         body.close()
-        assert client.recv(100) == b"head body"
+        assert server.getsockopt(socket.IPPROTO_TCP, CORK) == 0
+        assert client.recv(9, socket.MSG_WAITALL) == b"head body"
 
 
 def test_what_is_no_short_reply_is_let_through(connection: tuple[socket.socket, socket.socket]) -> None:

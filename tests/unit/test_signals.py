@@ -56,7 +56,7 @@ def test_a_stop_does_not_wait_for_a_long_step(tmp_path: Path, number: int) -> No
         process.send_signal(number)
         time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     assert (tmp_path / "model").read_text() == "model"
 
 
@@ -64,7 +64,7 @@ def test_a_model_that_cannot_be_written_is_no_success(tmp_path: Path) -> None:
     """The status says so, and the log why."""
     with deep(tmp_path / "model", more="raise OSError('no room')") as process:
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "no room" in errors
 
@@ -72,7 +72,7 @@ def test_a_model_that_cannot_be_written_is_no_success(tmp_path: Path) -> None:
 def test_a_wish_of_before_is_enforced_too(tmp_path: Path) -> None:
     """One that came before anybody listened for it here."""
     with deep(tmp_path / "model", before="stop.wish()") as process:
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     assert (tmp_path / "model").read_text() == "model"
 
 
@@ -86,10 +86,10 @@ def test_a_job_that_ends_in_time_ends_by_itself() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop()
     assert (signal.getsignal(signal.SIGTERM), signal.set_wakeup_fd(-1)) == before
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while threading.active_count() > threads and time.monotonic() < end:
         time.sleep(0.01)
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads  # those of other tests may have ended
 
 
 def test_other_signals_are_left_alone() -> None:

@@ -17,7 +17,7 @@ from object2vec.sagemaker import witness
 def wait():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
     print("ready", os.getpid(), flush=True)
-    time.sleep(60)
+    time.sleep(600)
 
 WORK = {
     "end": lambda: None,
@@ -48,7 +48,7 @@ def start(work: str) -> subprocess.Popen[str]:
 def test_it_ends_as_its_child_does(work: str, status: int, said: str) -> None:
     """With the child's status, or 128 and the number of the signal that ended it; only a failure is told of, once."""
     with start(work) as process:
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=60)
     assert (process.returncode, output) == (status, said)
 
 
@@ -58,7 +58,7 @@ def test_sigterm_reaches_the_child() -> None:
         assert process.stdout
         assert process.stdout.readline().startswith("ready ")
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=60)
     assert (process.returncode, output) == (5, "failed 5\n")
 
 
@@ -69,7 +69,7 @@ def test_no_child_outlives_it() -> None:
         assert process.stdout
         child = int(process.stdout.readline().split()[1])
         process.kill()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while is_running(child):
         assert time.monotonic() < end
         time.sleep(0.01)
