@@ -82,10 +82,12 @@ def test_processes_of_further_devices(folder: Path, tmp_path: Path) -> None:
     """A process that Python's multiprocessing starts."""
     script = tmp_path / "script.py"
     script.write_text(
+        "import multiprocessing\n"
         "from object2vec.sagemaker.hosts import processes_beside\n"
         "if __name__ == '__main__':\n"
         "    with processes_beside(print, ['cpu', 'cpu']):\n"
-        "        pass\n"
+        "        [process] = multiprocessing.active_children()\n"
+        "        process.join()\n"
     )
     assert run(folder, sys.executable, str(script)) == "['cpu', 'cpu'] 1\n"
 
