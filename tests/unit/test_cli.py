@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import logging
@@ -157,6 +158,41 @@ def test_hyperparameters_as_other_tools_write_them(train_file: Path, tmp_path: P
     assert hyperparameters.encoders[1].vocab_size == 100_000
     assert hyperparameters.comparator_list == ("hadamard", "concat")
     assert (hyperparameters.optimizer, hyperparameters.mini_batch_size) == ("adam", 16)
+
+
+EMBEDDINGS = "the 0 1 2 3\ncat .1 1 2 3\n5 .2 1 2 3\nhouse .3 1 2 3\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (EMBEDDINGS.replace(" ", "\t").encode(), None),
+        (gzip.compress(EMBEDDINGS.encode()), None),
+        (b"4 4\n" + EMBEDDINGS.encode(), None),
+        (EMBEDDINGS.replace(" ", ",").encode(), "e.txt, line 1: values separated by commas, not by spaces or tabs, "),
+        (EMBEDDINGS.encode("utf-16"), "e.txt: UTF-16 text; save it as UTF-8"),
+        (EMBEDDINGS.upper().replace("5 ", "6 ").encode(), "none of the 6 words of the vocabulary is in it; 3 of them"),
+        (b"4 300\n" + EMBEDDINGS.encode(), "e.txt, line 1: a word2vec header for vectors of 300 numbers, wanted"),
+    ],
+)
+def test_pretrained_embeddings_are_read_or_refused(
+    content: bytes, sentence: str | None, train_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A frozen table is never random as a whole: either words of the file are found, or training does not start."""
+    auxiliary = tmp_path / "aux"
+    auxiliary.mkdir()
+    (auxiliary / "e.txt").write_bytes(content)
+    (auxiliary / "v.json").write_text('{"<pad>": 0, "<unk>": 1, "the": 2, "cat": 3, "5": 4, "house": 5}')
+    files = ["enc0_vocab_file=v.json", "enc0_pretrained_embedding_file=e.txt", "epochs=1"]
+    argv = ["train", "--train", str(train_file), "--auxiliary", str(auxiliary), "--out", str(tmp_path / "m")]
+    status = main([*argv, "--hyperparameters", *SMALL, *files])
+    if sentence:
+        assert status == 2
+        assert sentence in error_of(capsys)
+    else:
+        assert status == 0
+        table = object2vec.load(tmp_path / "m").network.enc0.embedding.weight
+        assert table[5].tolist() == pytest.approx([0.3, 1, 2, 3])
 
 
 @pytest.mark.parametrize("length", [250, 255, 256, 5000, 100_000])

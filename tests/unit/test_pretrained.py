@@ -1,94 +1,273 @@
-"""Pretrained token embeddings."""
+"""Pretrained token embeddings: forms of files that are read, and what is said about those that are not."""
 
 from __future__ import annotations
 
 import gzip
+import logging
+import struct
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from object2vec.data.files import open_file
 from object2vec.errors import DataError
-from object2vec.model.pretrained import load_pretrained
+from object2vec.model.pretrained import Coverage, load_pretrained
+
+VOCABULARY = {"the": 3, "cat": 0, "5": 1}
+PLAIN = "the 1 2\ncat -0.5 1e-3\n5 3 4\nzoo 5 6\n"
+TABLE = [[-0.5, pytest.approx(1e-3)], [3, 4], [9, 9], [1, 2], [9, 9]]
 
 
-def loaded(path: Path, vocabulary: dict[str, int]) -> tuple[int, torch.Tensor]:
+def loaded(
+    path: Path, content: str | bytes, vocabulary: dict[str, int] | None = None
+) -> tuple[Coverage, list[list[float]]]:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
     table = torch.full((5, 2), 9.0)
-    return load_pretrained(path, vocabulary, table), table
+    coverage = load_pretrained(path, VOCABULARY if vocabulary is None else vocabulary, table)
+    return coverage, table.tolist()
 
 
-def test_words_of_the_vocabulary_get_their_vectors(tmp_path: Path) -> None:
-    """Rows of words in the file take its vectors, the others stay; words of other vocabularies are passed over."""
-    path = tmp_path / "g.txt"
-    path.write_text("the 1 2\nother not a vector\nthe dog 5 5\ncat -0.5 1e-3\nthe 7 7\n", encoding="utf-8")
-    found, table = loaded(path, {"the": 3, "cat": 0, "dog": 1})
-    assert found == 2
-    assert table.tolist() == [[-0.5, pytest.approx(1e-3)], [9, 9], [9, 9], [1, 2], [9, 9]]
+def fault(path: Path, content: str | bytes, vocabulary: dict[str, int] | None = None) -> str:
+    """The sentence about a file, without its path."""
+    with pytest.raises(DataError) as caught:
+        loaded(path, content, vocabulary)
+    sentence = str(caught.value)
+    assert sentence.startswith(str(path))
+    return sentence.removeprefix(str(path))
 
 
-def test_words_with_spaces_and_other_alphabets(tmp_path: Path) -> None:
-    """The last numbers of a line are the vector, so that a word may hold spaces; words are UTF-8; a file may be .gz."""
-    path = tmp_path / "g.txt.gz"
-    path.write_bytes(gzip.compress(". . . 1 2\nnaïve 3 4\n. 5 6\r\n".encode()))
-    found, table = loaded(path, {". . .": 0, "naïve": 1, ".": 2})
-    assert found == 3
-    assert table[:3].tolist() == [[1, 2], [3, 4], [5, 6]]
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "e.txt"
 
 
-def test_two_words_may_share_an_id(tmp_path: Path) -> None:
-    """Of two words with one id, the first in the file gives the row, which counts once."""
-    path = tmp_path / "g.txt"
-    path.write_text("a 1 2\nb 3 4\n")
-    found, table = loaded(path, {"a": 0, "b": 0})
-    assert found == 1
-    assert table[0].tolist() == [1, 2]
+# ----------------------------------------------------------------------------------------------------------------------
+# What is read.
+# ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_nothing_found_is_no_fault(tmp_path: Path) -> None:
-    """A file without a word of the vocabulary leaves the table as it is."""
-    path = tmp_path / "g.txt"
-    path.write_text("x 1 2\n")
-    found, table = loaded(path, {"the": 3})
-    assert found == 0
-    assert (table == 9).all()
+def zipped_twice(text: str) -> bytes:
+    """Two members of gzip, as parallel compressors write them."""
+    middle = text.index("\n") + 1
+    return gzip.compress(text[:middle].encode()) + gzip.compress(text[middle:].encode())
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        str.encode,
+        lambda text: text.replace(" ", "\t").encode(),
+        lambda text: text.replace(" ", "  ").encode(),
+        lambda text: text.replace(" ", " \t ").encode(),
+        lambda text: text.replace(" ", "\t", 3).encode(),
+        lambda text: text.replace("\n", " \n").encode(),
+        lambda text: text.replace("\n", "\r\n").encode(),
+        lambda text: "".join(f"  {line}\n" for line in text.splitlines()).encode(),
+        lambda text: "".join(f"\t{line}\n\n" for line in text.splitlines()).encode(),
+        lambda text: text.rstrip("\n").encode(),
+        lambda text: b"\xef\xbb\xbf" + text.encode(),
+        lambda text: gzip.compress(text.encode()),
+        lambda text: gzip.compress(b"\xef\xbb\xbf" + text.encode()),
+        zipped_twice,
+        lambda text: b"4 2\n" + text.encode(),
+        lambda text: b"4  2 \r\n" + text.encode(),
+        lambda text: b"4\t2\n" + text.encode(),
+        lambda text: b"\xef\xbb\xbf4 2\n" + text.encode(),
+    ],
+)
+def test_forms_of_a_file_give_the_same_table(path: Path, write: Callable[[str], bytes]) -> None:
+    """Separators, white space, line ends, compression, a byte order mark and a header change nothing."""
+    assert loaded(path, write(PLAIN)) == (Coverage(3, 3, 0), TABLE)
+
+
+@pytest.mark.parametrize("name", ["e.txt.gz", "e.zip", "e.GZ", "e"])
+@pytest.mark.parametrize("write", [str.encode, lambda text: gzip.compress(text.encode())])
+def test_the_name_of_a_file_does_not_matter(tmp_path: Path, name: str, write: Callable[[str], bytes]) -> None:
+    """Its first bytes say whether it is compressed."""
+    assert loaded(tmp_path / name, write(PLAIN)) == (Coverage(3, 3, 0), TABLE)
+
+
+def test_words_with_spaces_and_other_alphabets(path: Path) -> None:
+    """The last numbers of a line are the vector, so that a word may hold spaces, numbers too; words are UTF-8."""
+    text = "a 0 0\n. . . 1 2\nnaïve 3 4\n. 5 6\nat 7 7 8\n東京 7 8\n"
+    coverage, table = loaded(path, text, {". . .": 0, "naïve": 1, ".": 2, "at 7": 3, "東京": 4})
+    assert coverage == Coverage(5, 5, 0)
+    assert table == [[1, 2], [3, 4], [5, 6], [7, 8], [7, 8]]
+
+
+def test_a_word_of_white_space(path: Path) -> None:
+    """A line that begins with a space and has only numbers is that of an empty word, as some word2vec files have it."""
+    assert loaded(path, "the 1 2\n 3 4\n", {"the": 0, "": 1})[1][:2] == [[1, 2], [3, 4]]
+
+
+def test_the_first_line_of_a_word_and_the_first_word_of_an_id_count(path: Path) -> None:
+    """Later ones are left out, and a row counts once."""
+    coverage, table = loaded(path, "a 1 2\nb 3 4\na 5 6\n", {"a": 0, "b": 0})
+    assert coverage == Coverage(1, 1, 0)
+    assert table[0] == [1, 2]
+
+
+def test_a_header_is_one_whatever_the_vocabulary_holds(path: Path) -> None:
+    """Its count may be a word of the vocabulary; a word that is a number is read in later lines."""
+    assert loaded(path, "5 2\n" + PLAIN + "x 1 1\n") == (Coverage(3, 3, 0), TABLE)
+    assert loaded(path, "2 2\n2 1 1\nb 4 4\n", {"2": 0})[1][0] == [1, 1]
+
+
+@pytest.mark.parametrize(("count", "lines"), [(7, 4), (3, 4), (0, 4)])
+def test_a_header_with_another_count_is_a_warning(
+    path: Path, count: int, lines: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file that was cut off, or trimmed without its header."""
+    assert loaded(path, f"{count} 2\n{PLAIN}")[1] == TABLE
+    assert caplog.messages == [f"{path}: its header says {count} words, and it has {lines}"]
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# What is refused.
+# ----------------------------------------------------------------------------------------------------------------------
+
+WANTED = ", wanted a word and 2 numbers, as token_embedding_dim says"
 
 
 @pytest.mark.parametrize(
     ("line", "what"),
     [
-        ("the 1", "a word and 1 numbers, wanted a word and 2 numbers, as token_embedding_dim says"),
-        ("the 1 x", "could not convert string to float: b'x', wanted a word and 2 numbers"),
-        ("the 1 nan", "a number that float32 cannot hold, wanted a word and 2 numbers"),
-        ("the inf 1", "a number that float32 cannot hold, wanted a word and 2 numbers"),
-        ("the 1 1e39", "a number that float32 cannot hold, wanted a word and 2 numbers"),
-        ("the 1 2 3", "a word and 3 numbers, wanted a word and 2 numbers, as token_embedding_dim says"),
+        ("the 1", "a word and 1 numbers"),
+        ("zoo 1", "a word and 1 numbers"),
+        ("zoo", "a word and 0 numbers"),
+        ("the 1 x", "'x' is not a number"),
+        ("zoo 1 x", "'x' is not a number"),
+        ("zoo not a vector", "'a' is not a number"),
+        ("the 1 1_0", "'1_0' is not a number"),
+        ("the 0x1 1", "'0x1' is not a number"),
+        ("the 0,1 0.2", "'0,1' is not a number"),
+        ("the 1 nan", "the number nan is not finite in float32"),
+        ("the inf 1", "the number inf is not finite in float32"),
+        ("the 1 -1e39", "the number -1e+39 is not finite in float32"),
+        ("the 1 2 3", "a word and 3 numbers"),
+        ("the,1,2", "values separated by commas, not by spaces or tabs"),
+        ("zoo, 1, 2", "values separated by commas, not by spaces or tabs"),
+        ("zoo;1;2", "values separated by semicolons, not by spaces or tabs"),
+        ("zoo|1|2", "values separated by bars, not by spaces or tabs"),
+        ("\0\1\2 \3", "binary data"),
     ],
 )
-def test_a_line_of_another_form_is_named(tmp_path: Path, line: str, what: str) -> None:
-    """A line of a wanted word that has not as many numbers as an embedding is named with its number."""
-    path = tmp_path / "g.txt"
-    path.write_text(f"cat 1 2\n{line}\n")
-    with pytest.raises(DataError) as caught:
-        loaded(path, {"the": 3, "cat": 0})
-    assert str(caught.value).startswith(f"{path}, line 2: {what}")
+def test_an_unreadable_line_is_named(path: Path, line: str, what: str) -> None:
+    """A line that is not a word and its numbers is named, whether or not its word is in the vocabulary."""
+    assert fault(path, f"cat 1 2\n{line}\n") == f", line 2: {what}{WANTED}"
 
 
-def test_a_line_without_end_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("5 300\nthe 1 2\n", ", line 1: a word2vec header for vectors of 300 numbers"),
+        ("2 5\nthe 1 2\n", ", line 1: a word2vec header for vectors of 5 numbers"),
+        ("zoo 1 2 3 4\n", ", line 1: a word and 4 numbers"),
+        ("word,d0,d1\nthe,1,2\n", ", line 1: values separated by commas"),
+        ('"the","1","2"\n', ", line 1: values separated by commas"),
+        (b"2 2\nthe " + struct.pack("<2f", 0.1, 2), ", line 2: binary word2vec data; save it as text, in gensim with"),
+        (b"\xba\x16\x4f\x2f\x0c\0\0\0" + bytes(50), ""),
+        (PLAIN.encode("utf-16"), ": UTF-16 text; save it as UTF-8"),
+        (PLAIN.encode("utf-16-le"), ": UTF-16 text; save it as UTF-8"),
+        (gzip.compress(PLAIN.encode("utf-16")), ": UTF-16 text; save it as UTF-8"),
+        ("", ": the file is empty"),
+        ("\n \n", ": the file is empty"),
+        (gzip.compress(b""), ": the file is empty"),
+        ("3 2\n", ": the file is empty"),
+    ],
+)
+def test_another_kind_of_file_is_named(path: Path, content: str | bytes, sentence: str) -> None:
+    """CSV, binary files, other encodings and dimensions, and files without a line."""
+    assert fault(path, content).startswith(sentence)
+
+
+def test_a_zip_archive_is_named(path: Path) -> None:
+    """Whatever the file is called."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("e.txt", PLAIN)
+    assert fault(path, path.read_bytes()).startswith(": a zip archive; ")
+
+
+def test_no_word_found_is_an_error(path: Path) -> None:
+    """With the first words of both, so that the difference can be seen."""
+    assert fault(path, "a 1 2\nb 1 2\nc 1 2\nd 1 2\n", {"w": 0, "x": 1, "y": 2, "z": 3}) == (
+        ": none of the 4 words of the vocabulary is in it; its first words are 'a', 'b', 'c', "
+        "the vocabulary's 'w', 'x', 'y'"
+    )
+    assert fault(path, "a 1 2\n", {}).endswith("its first words are 'a', the vocabulary's none")
+
+
+def test_another_letter_case_is_named(path: Path) -> None:
+    """It is checked, and not guessed."""
+    sentence = fault(path, "THE 1 2\nCat 1 2\nx 1 1\n")
+    assert sentence.startswith(
+        ": none of the 3 words of the vocabulary is in it; 2 of them are in it in another letter"
+    )
+    assert loaded(path, "THE 1 2\ncat 1 2\nCAT 1 2\n")[0] == Coverage(1, 3, 1)
+
+
+def test_windows_1252_is_named(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A word that the vocabulary has in that encoding is an error; other bytes that are not UTF-8 are a warning."""
+    text = "the 1 2\nx 1 2\ncafé 1 2\n".encode("cp1252")
+    assert fault(path, text, {"the": 0, "café": 1}) == (
+        ", line 3: not UTF-8 text: its word is 'café' of the vocabulary in Windows-1252; save the file as UTF-8"
+    )
+    loaded(path, text + b"\xff 3 3\n", {"the": 0})
+    assert caplog.messages == [f"{path}: 2 words are not UTF-8 text and match nothing, the first in line 3"]
+
+
+@pytest.mark.parametrize(
+    ("coverage", "level", "sentence"),
+    [
+        (Coverage(3, 6, 0), logging.INFO, "enc0: 3 of 6 words have a vector in e.txt, the rest start like new"),
+        (Coverage(2, 6, 0), logging.WARNING, "enc0: 2 of 6 words have a vector in e.txt (33.3%), the rest {rest}"),
+        (
+            Coverage(1, 1000, 9),
+            logging.WARNING,
+            "enc0: 1 of 1000 words have a vector in e.txt (0.1%), the rest {rest}; "
+            "9 more have one in another letter case",
+        ),
+    ],
+)
+@pytest.mark.parametrize("frozen", [True, False])
+def test_few_words_found_are_a_warning(
+    coverage: Coverage, level: int, sentence: str, frozen: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Under a half, with the share; a frozen table keeps random rows, which is said."""
+    caplog.set_level(logging.INFO)
+    coverage.log("enc0", "e.txt", frozen=frozen)
+    rest = "keep their random values, since freeze_pretrained_embedding is True" if frozen else "start like new"
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [(level, sentence.format(rest=rest))]
+
+
+def test_a_line_without_end_is_refused(path: Path) -> None:
     """A line that is no word and its numbers is not read into memory to its end, wherever that is."""
-    path = tmp_path / "g.txt"
-    path.write_bytes(b"cat 1 2\n" + b"x" * 2**22)
-    with pytest.raises(DataError, match=r"line 2: the line is longer than 1 MiB, wanted a word and numbers$"):
-        loaded(path, {"the": 3, "cat": 0})
+    assert fault(path, b"cat 1 2\n" + b"x" * 2**22) == f", line 2: the line is longer than 1 MiB{WANTED}"
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     """A missing file and a truncated compressed one are named."""
     with pytest.raises(DataError, match=r"none.txt: cannot be read \(.*No such file"):
-        loaded(tmp_path / "none.txt", {})
-    path = tmp_path / "g.txt.gz"
-    path.write_bytes(gzip.compress(b"the 1 2\n" * 1000)[:-12])
-    with pytest.raises(DataError, match=r"g.txt.gz: cannot be read \(Compressed file ended"):
-        loaded(path, {"cat": 0})
-    with open_file(tmp_path / "g.txt.gz") as stream, pytest.raises(EOFError):
-        stream.read()
+        load_pretrained(tmp_path / "none.txt", VOCABULARY, torch.zeros(5, 2))
+    truncated = gzip.compress(b"the 1 2\n" * 1000)[:-12]
+    assert fault(tmp_path / "g", truncated).startswith(": cannot be read (Compressed file ended")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_files_equal_a_plain_reader(path: Path, seed: int) -> None:
+    """Words of one or more parts, in random order, against a reader that splits every line."""
+    rng = np.random.default_rng(seed)
+    parts = ["a", "b", "-", ".", "é"]
+    words = {" ".join(rng.choice(parts, rng.integers(1, 4))) for _ in range(40)}
+    lines = [(word, rng.normal(size=2).astype(np.float32)) for word in sorted(words)]
+    lines.sort(key=lambda line: line[0] in parts, reverse=True)  # the first line has no spaces in its word
+    vocabulary = {word: n for n, (word, _) in enumerate(lines[:5])}
+    text = "".join(f"{word} {vector[0]!s} {vector[1]!s}\n" for word, vector in lines)
+    wanted = np.full((5, 2), 9, np.float32)
+    for word, vector in lines:
+        if word in vocabulary:
+            wanted[vocabulary[word]] = vector
+    np.testing.assert_array_equal(loaded(path, text, vocabulary)[1], wanted)

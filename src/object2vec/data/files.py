@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
-from object2vec.errors import DataError, UserError
+from object2vec.errors import DataError, UserError, shortened
 
 #: Seconds that whoever writes into a pipe may take to open it, or to send more.
 PATIENCE: Final = 900.0
@@ -196,15 +196,24 @@ def read_object(path: Path, wanted: str, error: type[UserError] = UserError) -> 
     `wanted` ends the sentence of each error.
 
     Raises:
-        UserError: the file cannot be read, or is no JSON object; of the class `error`.
+        UserError: the file cannot be read, is no JSON object, or gives one name two values; of the class `error`.
     """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        document = dict(pairs)
+        if len(document) < len(pairs):
+            for name, value in pairs:
+                if value != document[name]:
+                    raise error(f"{path}: {shortened(repr(name))} is there twice with different values, {wanted}")
+        return document
+
     try:
         text = _read_limited(path)
         if fault := format_fault(text[:HEAD_BYTES]):
             raise error(f"{path}: {fault}; {wanted}")
         if len(text) > LARGEST:
             raise error(f"{path}: larger than {LARGEST >> 20} MiB, {wanted}")
-        document = json.loads(text)
+        document = json.loads(text, object_pairs_hook=unique)
     except READ_ERRORS as problem:
         raise error(f"{path}: {getattr(problem, 'strerror', None) or problem}, {wanted}") from problem
     except (ValueError, RecursionError) as problem:

@@ -1,87 +1,216 @@
-"""Pretrained token embeddings in GloVe's text form: `word v1 … vD` a line, single spaces, no header."""
+"""Pretrained token embeddings in a text file: a word and its numbers a line, separated by spaces or tabs.
+
+GloVe writes such files, and word2vec and fastText with a first line of two integers: how many words and numbers.
+"""
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterator, Mapping
+import logging
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple, NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from object2vec.arrays import Float32
-from object2vec.data.files import open_file
+from object2vec.data.files import READ_ERRORS, open_file
 from object2vec.errors import DataError, shortened
 
-#: Bytes of the longest line that is read: tens of times what a thousand numbers take.
-LONGEST: Final = 2**20
+logger = logging.getLogger(__name__)
+
+#: Tens of times what a thousand numbers take.
+MAX_LINE_BYTES: Final = 2**20
+NUMERIC: Final = b"0123456789+-.eE "
+CONTROL: Final = re.compile(rb"[\0-\x08\x0e-\x1f\x7f]")
+SEPARATORS: Final = {b",": "commas", b";": "semicolons", b"|": "bars"}
+#: Words that an error shows as examples.
+EXAMPLES: Final = 3
 
 
-def load_pretrained(path: Path, vocabulary: Mapping[str, int], table: Tensor) -> int:
-    """Put the vectors of the vocabulary's words into their rows of `table` (V, E); other rows stay as they are.
+class Coverage(NamedTuple):
+    """How many words of a vocabulary have a vector, of how many, and how many would have one in another letter case."""
 
-    Returns how many words were found.
+    found: int
+    words: int
+    other_case: int
+
+    def log(self, encoder: str, name: str, *, frozen: bool) -> None:
+        """Log the share of words with a vector, as a warning where it is under a half."""
+        sentence = f"{encoder}: {self.found} of {self.words} words have a vector in {name}"
+        if 2 * self.found >= self.words:
+            logger.info(f"{sentence}, the rest start like new")
+            return
+        rest = "start like new"
+        if frozen:
+            rest = "keep their random values, since freeze_pretrained_embedding is True"
+        case = f"; {self.other_case} more have one in another letter case" if self.other_case else ""
+        logger.warning(f"{sentence} ({self.found / self.words:.1%}), the rest {rest}{case}")
+
+
+def load_pretrained(path: Path, vocabulary: Mapping[str, int], table: Tensor) -> Coverage:
+    """Copy the vectors of the vocabulary's words into their rows of `table` (V, E); other rows stay as they are.
+
+    Of several lines with the same word, or words with the same id, the first one counts.
 
     Raises:
-        DataError: the file cannot be read, or a line of it has not E numbers.
+        DataError: the file cannot be read, a line is not a word and E numbers, or no word is in the vocabulary.
     """
+    reader = _Reader(path, vocabulary, table.shape[1])
     found: dict[int, Float32] = {}
     try:
-        for word, vector in _vectors(path, vocabulary, table.shape[1]):
-            found.setdefault(vocabulary[word], vector)
-    except (EOFError, OSError, zlib.error) as error:
+        for token, vector in reader.vectors():
+            found.setdefault(token, vector)
+    except READ_ERRORS as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
-    if found:
-        rows = torch.tensor(list(found), device=table.device)
-        with torch.no_grad():
-            table[rows] = torch.from_numpy(np.stack(list(found.values()))).to(table.device)
-    return len(found)
+    other_case = reader.finish()
+    rows = torch.tensor(list(found), device=table.device)
+    with torch.no_grad():
+        table[rows] = torch.from_numpy(np.stack(list(found.values()))).to(table.device)
+    return Coverage(len(found), len(set(vocabulary.values())), other_case)
 
 
-def _vectors(path: Path, vocabulary: Mapping[str, int], dim: int) -> Iterator[tuple[str, Float32]]:
-    """The words of the file that are in the vocabulary, with their vectors.
+class _Reader:
+    """Reads a file once. Lines of other words are only checked for their characters and number of fields."""
 
-    A word may hold spaces (GloVe's 840B has some): the last `dim` fields are the vector. Most lines of a large file
-    are of no use, and are passed over by the word's first part.
-    """
-    words = {word.encode(errors="replace"): word for word in vocabulary}
-    openings = {word.partition(b" ")[0] for word in words}
-    with open_file(path) as stream:
-        for line, text in enumerate(iter(partial(stream.readline, LONGEST), b""), start=1):
-            if len(text) == LONGEST:
-                raise DataError.at(
-                    path, line, f"the line is longer than {LONGEST >> 20} MiB, wanted a word and numbers"
-                )
-            if text.partition(b" ")[0] not in openings:
-                continue
-            word, *numbers = text.rstrip().rsplit(b" ", dim)
-            if word in words:
-                yield words[word], _vector(path, line, numbers, dim)
-                continue
-            word, *numbers = text.rstrip().split(b" ")
-            if word in words and all(map(_is_number, numbers)):  # a vector of another length, and no longer word
-                _vector(path, line, numbers, dim)
+    def __init__(self, path: Path, vocabulary: Mapping[str, int], dim: int) -> None:
+        self.path = path
+        self.vocabulary = vocabulary
+        self.dim = dim
+        self.wanted = f"wanted a word and {dim} numbers, as token_embedding_dim says"
+        self.ids = {word.encode(errors="surrogatepass"): token for word, token in vocabulary.items()}
+        self.first_parts = {word.partition(b" ")[0] for word in self.ids}
+        self.folded = {word.casefold() for word in vocabulary}
+        self.header: int | None = None  # the count of words that it gives
+        self.lines = 0
+        self.matched: set[bytes] = set()
+        self.other_case: set[str] = set()
+        self.examples: list[bytes] = []
+        self.not_utf8: list[int] = []  # the first such line, and their number
+
+    def vectors(self) -> Iterator[tuple[int, Float32]]:
+        """Yield the id and the vector of each line whose word is in the vocabulary."""
+        with open_file(self.path) as stream:
+            for line, raw in enumerate(iter(partial(stream.readline, MAX_LINE_BYTES), b""), start=1):
+                text = raw.replace(b"\t", b" ").strip(b" \r\n")
+                if len(raw) == MAX_LINE_BYTES:
+                    self._fail(line, text, f"the line is longer than {MAX_LINE_BYTES >> 20} MiB")
+                if not text or (line == 1 and self._is_header(text)):
+                    continue
+                self.lines += 1
+                part, _, rest = text.partition(b" ")
+                plain = rest.count(b" ") == self.dim - 1 and not rest.translate(None, NUMERIC)
+                if plain and part not in self.first_parts:  # most lines of a large file
+                    self._add_unmatched(line, part)
+                    continue
+                word, numbers = self._split(line, text, spaced=raw[:1] in b" \t")
+                if word in self.ids:
+                    self.matched.add(word)
+                    yield self.ids[word], self._vector(line, text, numbers)
+                else:
+                    self._add_unmatched(line, word)
+
+    def _is_header(self, text: bytes) -> bool:
+        header = re.fullmatch(rb"([0-9]{1,18}) +([0-9]{1,18})", text)
+        if header is None:
+            return False
+        if int(header[2]) != self.dim:
+            raise DataError.at(
+                self.path, 1, f"a word2vec header for vectors of {int(header[2])} numbers, {self.wanted}"
+            )
+        self.header = int(header[1])
+        return True
+
+    def _split(self, line: int, text: bytes, *, spaced: bool) -> tuple[bytes, list[float]]:
+        """Split a line into its word, which may hold spaces, and its numbers; `spaced` lines begin with a space."""
+        fields = [field for field in text.split(b" ") if field]
+        count = len(fields) - 1
+        if count == self.dim - 1 and spaced and (numbers := _floats(fields)):  # the word is a space, or empty
+            return b"", numbers
+        if count < self.dim:
+            self._fail(line, text, f"a word and {count} numbers")
+        numbers = _floats(fields[-self.dim :])
+        if numbers is None:
+            wrong = next(field for field in fields[-self.dim :] if not _floats([field]))
+            self._fail(line, text, f"{_quoted(wrong)} is not a number")
+        word = b" ".join(fields[: -self.dim])
+        # More numbers than wanted could be a word with spaces; in the first line, or after a known word, they are not.
+        spaces_expected = word in self.ids or (fields[0] not in self.ids and self.lines > 1)
+        if count > self.dim and not spaces_expected and _floats(fields[1:]):
+            self._fail(line, text, f"a word and {count} numbers")
+        return word, numbers
+
+    def _fail(self, line: int, text: bytes, what: str) -> NoReturn:
+        if CONTROL.search(text):
+            what = "binary data"
+            if self.header is not None:
+                what = "binary word2vec data; save it as text, in gensim with binary=False"
+        else:
+            for separator, name in SEPARATORS.items():
+                if text.count(separator) >= self.dim:
+                    what = f"values separated by {name}, not by spaces or tabs"
+        raise DataError.at(self.path, line, f"{what}, {self.wanted}")
+
+    def _vector(self, line: int, text: bytes, numbers: list[float]) -> Float32:
+        vector = np.array(numbers)
+        wrong = ~(np.abs(vector) <= np.finfo(np.float32).max)
+        if wrong.any():
+            self._fail(line, text, f"the number {vector[wrong][0]:g} is not finite in float32")
+        return vector.astype(np.float32)
+
+    def _add_unmatched(self, line: int, word: bytes) -> None:
+        """Remember what may explain that a word is not in the vocabulary."""
+        if len(self.examples) < EXAMPLES:
+            self.examples.append(word)
+        try:
+            folded = word.decode().casefold()
+        except UnicodeDecodeError:
+            other = word.decode("cp1252", errors="replace")
+            if other in self.vocabulary:
+                what = f"not UTF-8 text: its word is {_quoted(other)} of the vocabulary in Windows-1252"
+                raise DataError.at(self.path, line, f"{what}; save the file as UTF-8") from None
+            self.not_utf8 = [self.not_utf8[0], self.not_utf8[1] + 1] if self.not_utf8 else [line, 1]
+            return
+        if folded in self.folded:
+            self.other_case.add(folded)
+
+    def finish(self) -> int:
+        """Check what only the whole file shows; return how many words match in another letter case only."""
+        if not self.lines:
+            raise DataError(f"{self.path}: the file is empty, {self.wanted} a line")
+        found = {word.decode(errors="surrogatepass").casefold() for word in self.matched}
+        other_case = len(self.other_case - found)
+        if not self.matched:
+            case = f"; {other_case} of them are in it in another letter case" if other_case else ""
+            raise DataError(
+                f"{self.path}: none of the {len(self.vocabulary)} words of the vocabulary is in it{case}; "
+                f"its first words are {_listed(self.examples)}, the vocabulary's {_listed(self.vocabulary)}"
+            )
+        if self.header not in (None, self.lines):
+            logger.warning(f"{self.path}: its header says {self.header} words, and it has {self.lines}")
+        if self.not_utf8:
+            line, count = self.not_utf8
+            logger.warning(f"{self.path}: {count} words are not UTF-8 text and match nothing, the first in line {line}")
+        return other_case
 
 
-def _is_number(text: bytes) -> bool:
+def _floats(fields: list[bytes]) -> list[float] | None:
+    """Return the numbers that fields are, or None if one is not a number."""
     try:
-        float(text)
+        numbers = [float(field) for field in fields]
     except ValueError:
-        return False
-    return True
+        return None
+    return None if b"_" in b"".join(fields) else numbers  # float() takes 1_0
 
 
-def _vector(path: Path, line: int, numbers: list[bytes], dim: int) -> Float32:
-    wanted = f"wanted a word and {dim} numbers, as token_embedding_dim says"
-    if len(numbers) != dim:
-        raise DataError.at(path, line, f"a word and {len(numbers)} numbers, {wanted}")
-    try:
-        vector = np.array([float(number) for number in numbers])
-    except ValueError as error:
-        raise DataError.at(path, line, f"{shortened(str(error), 80)}, {wanted}") from None
-    if not (np.abs(vector) <= np.finfo(np.float32).max).all():
-        raise DataError.at(path, line, f"a number that float32 cannot hold, {wanted}")
-    return vector.astype(np.float32)
+def _quoted(word: bytes | str) -> str:
+    text = word.decode(errors="backslashreplace") if isinstance(word, bytes) else word
+    return f"'{shortened(text)}'"
+
+
+def _listed(words: Iterable[bytes | str]) -> str:
+    return ", ".join(_quoted(word) for word in islice(words, EXAMPLES)) or "none"

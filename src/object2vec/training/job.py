@@ -276,10 +276,8 @@ def _make_network(files: Mapping[str, Path], hyperparameters: Hyperparameters) -
         name = encoder.pretrained_embedding_file
         if name and not (side and hyperparameters.tied_token_embedding_weight):
             vocabulary = read_vocabulary(files[encoder.vocab_file], encoder.vocab_size)
-            found = load_pretrained(files[name], vocabulary, network.encoder(side).embedding.weight)
-            logger.info(
-                f"enc{side}: {found} of {len(vocabulary)} words have a vector in {name}, the rest start like new"
-            )
+            coverage = load_pretrained(files[name], vocabulary, network.encoder(side).embedding.weight)
+            coverage.log(f"enc{side}", name, frozen=encoder.frozen)
     return network
 
 
