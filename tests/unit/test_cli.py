@@ -167,7 +167,7 @@ EMBEDDINGS = "the 0 1 2 3\ncat .1 1 2 3\n5 .2 1 2 3\nhouse .3 1 2 3\n"
     ("content", "sentence"),
     [
         (EMBEDDINGS.replace(" ", "\t").encode(), None),
-        (gzip.compress(EMBEDDINGS.encode()), None),
+        (gzip.compress(EMBEDDINGS.encode(), mtime=0), None),
         (b"4 4\n" + EMBEDDINGS.encode(), None),
         (EMBEDDINGS.replace(" ", ",").encode(), "e.txt, line 1: values separated by commas, not by spaces or tabs, "),
         (EMBEDDINGS.encode("utf-16"), "e.txt: UTF-16 text; save it as UTF-8"),
