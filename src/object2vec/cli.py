@@ -22,6 +22,7 @@ from object2vec.data.files import read_object
 from object2vec.errors import Object2VecError, UserError, shortened
 from object2vec.serving.negotiation import MODES
 from object2vec.signals import heeded
+from object2vec.threads import set_thread_defaults
 from object2vec.training.stopping import Stop
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ def _train(arguments: argparse.Namespace) -> None:
     stop = Stop()
     with heeded(stop, signal.SIGTERM, signal.SIGINT):
         hyperparameters = _hyperparameters(arguments.hyperparameters)
+        set_thread_defaults(repeatable=True)
 
         from object2vec.training.checks import Job, check_job
 
@@ -239,6 +241,7 @@ def _add_predict(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _predict(arguments: argparse.Namespace) -> None:
+    set_thread_defaults()
     from object2vec.archive import extracted
     from object2vec.data.media_types import JSON_LINES, canonical
     from object2vec.serving.negotiation import to_content, to_reply_type, unsupported

@@ -76,6 +76,8 @@ TYPES = {"v": None, "p": c_void_p, "n": c_int64, "f": c_float, "u": c_uint64, "w
 TOGETHER = 16
 #: At so many rows, or sequences, and below, `linear` and `lstm_run` are faster than torch's products.
 FEW = 16
+#: Parts in which `score_pairs_backward` sums the gradient of the weight, whatever the number of threads.
+BACKWARD_PARTS = 16
 #: In the order in which head.c numbers them.
 COMPARATORS = ("hadamard", "concat", "abs_diff")
 ACTIVATIONS = ("tanh", "relu", "linear")
@@ -328,7 +330,7 @@ def score_pairs_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of `u`, `v` and the weight from that of the scores, `slope` (P, C)."""
     weight, _, at = output
-    parts, pairs = torch.get_num_threads(), len(left)
+    parts, pairs = BACKWARD_PARTS, len(left)
     sums, d_weight = u.new_empty(parts, u.shape[1]), u.new_zeros(parts, *weight.shape)
     layer = weight, len(weight), u.shape[1], weight.shape[1], at
     places, gradients = left.new_empty(pairs), []

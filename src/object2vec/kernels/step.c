@@ -1,6 +1,7 @@
 /* A whole step of training, where a network is two tables and an output layer, objects are single tokens, and each pair
  * has one number: matrix factorisation, or skip-gram. Rows are read and moved where they lie. */
 #include "kernels.h"
+#include <omp.h>
 
 /* The number of a pair of rows u and v is  bias + sum over k of  h u v + l u + r v + d |u - v|;  terms that there are not
  * are NULL. */
@@ -309,7 +310,8 @@ static void step_batch(const Way *way, const Moved *moved, int64_t before, Batch
     memset(sums, 0, (size_t)(parts * (width + 1)) * sizeof *sums);
     double losses = 0;
     int64_t correct = 0;
-#pragma omp parallel num_threads((int)parts) if (parts > 1)
+    const int threads = omp_get_max_threads(); /* fewer than parts, while training adapts to the machine's load */
+#pragma omp parallel num_threads(parts < threads ? (int)parts : threads) if (parts > 1 && threads > 1)
     {
 #pragma omp for schedule(static) reduction(+ : losses, correct)
         for (int64_t part = 0; part < parts; part++) {

@@ -15,6 +15,7 @@ from object2vec.hyperparameters import parse
 from object2vec.sagemaker import pipes, witness
 from object2vec.sagemaker.environment import Directories, TrainingEnvironment
 from object2vec.signals import heeded
+from object2vec.threads import set_thread_defaults
 from object2vec.training.stopping import Stop
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ def train() -> None:
     Exits with a status other than 0 and one sentence first in the failure file where the job cannot be done, also where
     the system kills it.
     """
+    set_thread_defaults(repeatable=True)
     with heeded(_stop, signal.SIGTERM):  # as process 1 it would be ignored without a handler, also while torch loads
         from object2vec.training.report import log_to_stdout
 

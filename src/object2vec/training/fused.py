@@ -31,6 +31,7 @@ class FusedStep:
     def __init__(self, optimizer: RowOptimizer, at: Tensor) -> None:
         self._optimizer = optimizer
         self._at = at
+        self._most_threads = torch.get_num_threads()  # results depend on this number, and on no later one
         self._weights = [*(table.weight for table in optimizer.tables), *optimizer.layer]
         classes, width = optimizer.layer[0].shape
         self._shape = classes, width, optimizer.tables[0].dim
@@ -67,4 +68,4 @@ class FusedStep:
 
     def threads(self, pairs: int) -> int:
         """How many threads a step of so many pairs is worth."""
-        return min(torch.get_num_threads(), max(1, pairs * self._shape[-1] // WORK))
+        return min(self._most_threads, max(1, pairs * self._shape[-1] // WORK))

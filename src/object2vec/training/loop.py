@@ -38,6 +38,7 @@ from object2vec.training.gradients import leave_gradients, output_of
 from object2vec.training.objective import Metrics, Objective
 from object2vec.training.optimizers import make_optimizers, unmoved
 from object2vec.training.report import Report
+from object2vec.training.thread_tuner import ThreadTuner
 
 #: Pairs in a scoring batch, and how many tokens they may have at most: how many makes no difference to the scores, and
 #: a job that trains in small batches because its sequences are long has no room for large ones here.
@@ -183,6 +184,7 @@ class Trainer:
         self.objective = Objective(regression=hyperparameters.regression)
         self.optimizers: Sequence[torch.optim.Optimizer] = make_optimizers(network, hyperparameters)
         self.exchange = Exchange(group, network)
+        self._threads = ThreadTuner(torch.get_num_threads() if group.device.type == "cpu" else 1)
         self._fused = FusedStep.of(network, self.optimizers) if group.size == 1 else None
         self.early_stopping = EarlyStopping(
             patience=hyperparameters.early_stopping_patience, tolerance=hyperparameters.early_stopping_tolerance
@@ -210,11 +212,14 @@ class Trainer:
             AlgorithmError: the loss is no finite number.
         """
         self._measure_embeddings()
-        while self.epoch < self.hyperparameters.epochs and not self.early_stopping.stop:
-            whole = self._train(train, stop) and self._judge(train, validation, stop)
-            self._keep()
-            if not whole:
-                break
+        try:
+            while self.epoch < self.hyperparameters.epochs and not self.early_stopping.stop:
+                whole = self._train(train, stop) and self._judge(train, validation, stop)
+                self._keep()
+                if not whole:
+                    break
+        finally:
+            self._threads.restore()
         if self.early_stopping.stop:
             self.report.stopped_early(self.epoch - 1)
         self.best.restore(self.network)
@@ -260,7 +265,7 @@ class Trainer:
 
     def _made(self, train: Batches) -> Iterator[Batch]:
         """The batches that are left of the epoch: made ahead, where steps leave a thread idle."""
-        idle = self._fused is not None and self._fused.threads(train.size) < torch.get_num_threads()
+        idle = self._fused is not None and self._fused.threads(train.size) < self._threads.most
         if idle:
             self._ahead = self._ahead or Ahead(train)
         return (self._ahead or train).epoch(self.epoch, skip=self.batch)
@@ -340,7 +345,7 @@ class Trainer:
         fusing = self._fused is not None and not self.average
         at_once = FusedStep.together(self.hyperparameters.mini_batch_size) if fusing else 1
         while some := list(islice(batches, at_once)):
-            fused = self._fused(some) if self._fused else None
+            fused = self._step_fused(some)
             for place, batch in enumerate(some, start=1):
                 at_rest = not fused or place == len(some)  # weights are those after this step
                 self.exchange.asking = at_rest and self.checkpoints is not None and self.checkpoints.due
@@ -351,10 +356,26 @@ class Trainer:
                 done += 1
                 yield len(batch), loss, correct
 
+    def _step_fused(self, batches: Sequence[Batch]) -> list[tuple[float, int]] | None:
+        if not self._fused:
+            return None
+        self._threads.start()
+        steps = self._fused(batches)
+        self._threads.stop()
+        if steps:
+            self._threads.finish_step(sum(map(len, batches)))
+        return steps
+
     def _step_by_gradients(self, batch: Batch) -> tuple[float, int]:
+        threads = self._threads
+        threads.start()
         loss, output, labels = leave_gradients(self.network, self.objective, batch, self.exchange.share)
         correct = self.objective.correct(output, labels)
-        total = self.exchange.sum(loss).item()
+        threads.stop()
+        total = self.exchange.sum(loss).item()  # in which a rank waits for the others
+        threads.start()
         for optimizer in self.optimizers:
             optimizer.step()
+        threads.stop()
+        threads.finish_step(len(batch) + sum(len(side.values) for side in batch.objects))
         return total, correct

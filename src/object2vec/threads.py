@@ -1,0 +1,50 @@
+"""Set how the threads of OpenMP and MKL work, before torch loads these libraries.
+
+Both read the environment once, when they are loaded. This module must not import torch.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from typing import Final
+
+from object2vec.machine import cpus
+
+#: Variables by which a user decides how long a waiting thread spins.
+SPIN_VARIABLES: Final = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")
+#: Variables by which a user decides how many threads there are.
+COUNT_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+#: How often a waiting thread of GNU OpenMP looks again before it sleeps. By default it is 300,000 times, several
+#: milliseconds: if other processes use the cores, the thread that the others wait for gets no core for so long.
+SPIN_COUNT: Final = "1000"
+#: Matrix products then do not depend on the number of threads. They take about 3 % longer.
+STRICT: Final = "AUTO,STRICT"
+
+
+def set_thread_defaults(environment: MutableMapping[str, str] = os.environ, *, repeatable: bool = False) -> None:
+    """Bound how long waiting threads spin, and use no more threads than CPUs are allowed; what the user set stays.
+
+    With `repeatable`, matrix products give the same bits for any number of threads.
+    """
+    if not any(name in environment for name in SPIN_VARIABLES):
+        environment["GOMP_SPINCOUNT"] = SPIN_COUNT
+    if not any(name in environment for name in COUNT_VARIABLES):
+        environment["OMP_NUM_THREADS"] = str(cpus())  # within the quota of a container, which OpenMP does not know
+    if repeatable:
+        environment.setdefault("MKL_CBWR", STRICT)
+
+
+@contextmanager
+def bounded_spinning() -> Iterator[None]:
+    """Bound how long waiting threads spin if torch is imported within; the environment is the same afterwards."""
+    if "torch" in sys.modules or any(name in os.environ for name in SPIN_VARIABLES):
+        yield
+        return
+    os.environ["GOMP_SPINCOUNT"] = SPIN_COUNT
+    try:
+        yield
+    finally:
+        os.environ.pop("GOMP_SPINCOUNT", None)
