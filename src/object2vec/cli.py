@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -221,6 +222,13 @@ def _serve(arguments: argparse.Namespace) -> None:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
+#: What `predict` says of inputs that it answers, after how many sides of instances that are.
+INPUT_WARNINGS: Final = {
+    "no_tokens": "sides have no tokens: they are empty, or for pooled_embedding hold only id 0",
+    "truncated": "sides are longer than max_seq_len: the tokens after it are not read",
+}
+
+
 def _add_predict(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = verbs.add_parser(
         "predict",
@@ -263,7 +271,11 @@ def _predict(arguments: argparse.Namespace) -> None:
         from object2vec.serving.predictor import Predictor  # takes seconds to import
 
         predictor = Predictor.load(model, mode=mode)
-        target.writelines(_replies(predictor, chain([head], chunks), content, kind))
+        warned: Counter[str] = Counter()
+        target.writelines(_replies(predictor, chain([head], chunks), content, kind, warned))
+    for kind_of_warning, text in INPUT_WARNINGS.items():
+        if count := warned[kind_of_warning]:
+            sys.stderr.write(f"object2vec: warning: {count} {text}\n")
 
 
 def _chunks(source: IO[bytes], *, whole: bool) -> Iterator[bytes]:
@@ -297,10 +309,16 @@ def _check_before_loading(model: Path, head: bytes, content: Content, kind: str,
         read_side(instances, side, encoder.vocab_size, max_len)
 
 
-def _replies(predictor: Predictor, chunks: Iterable[bytes], content: Content, kind: str) -> Iterator[bytes]:
-    """Yield the output in pieces: JSON Lines for each chunk of lines, else one reply to one chunk."""
+def _replies(
+    predictor: Predictor, chunks: Iterable[bytes], content: Content, kind: str, warned: Counter[str]
+) -> Iterator[bytes]:
+    """Yield the output in pieces: JSON Lines for each chunk of lines, else one reply to one chunk.
+
+    `warned` counts the warnings of its inputs.
+    """
     from object2vec.data.media_types import JSON_LINES
     from object2vec.serving import wire
+    from object2vec.serving.instances import count_warnings
     from object2vec.serving.negotiation import NPY
 
     first = 1
@@ -308,7 +326,9 @@ def _replies(predictor: Predictor, chunks: Iterable[bytes], content: Content, ki
         instances = wire.decode(chunk, content, first)
         if kind == NPY:
             wire.check_one_array(instances, scored=predictor.mode != "embedding")
-        answers = predictor.answer(instances, max_seq_lens=content.max_seq_lens)
+        question = predictor.ask(instances, max_seq_lens=content.max_seq_lens)
+        warned.update(count_warnings(question.warnings))
+        answers = question.answers()
         if content.type == kind == JSON_LINES:
             yield from (wire.encode([part], kind) + b"\n" for part in answers if part.count)
             first += chunk.count(b"\n")

@@ -380,6 +380,27 @@ def test_predict_an_array_of_pairs_in_embedding_mode(
     np.testing.assert_array_equal(np.load(target), Predictor.load(model).encode([[1], [2]], "in0"))
 
 
+@pytest.mark.parametrize("content_type", ["application/jsonlines", "application/json"])
+def test_predict_warns_of_doubtful_inputs(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content_type: str
+) -> None:
+    """Once each kind, with a count, where there are any; the answers are as without."""
+    source, target = tmp_path / "in", tmp_path / "out"
+    argv = ["predict", "--model", str(model), "--input", str(source), "--output", str(target)]
+
+    def predict(*lines: str) -> str:
+        whole = f'{{"instances": [{",".join(lines)}]}}' if content_type.endswith("json") else "\n".join(lines)
+        source.write_text(whole)
+        assert main([*argv, "--content-type", content_type]) == 0
+        return capsys.readouterr().err
+
+    assert predict('{"in0": [1], "in1": [2]}', '{"in0": [1, 0]}') == ""
+    assert predict('{"in0": [0], "in1": []}', '{"in0": [1, 2, 3, 4, 5, 6, 7, 8, 1, 2]}', '{"in0": [0, 0]}') == (
+        "object2vec: warning: 3 sides have no tokens: they are empty, or for pooled_embedding hold only id 0\n"
+        "object2vec: warning: 1 sides are longer than max_seq_len: the tokens after it are not read\n"
+    )
+
+
 def test_predict_types_by_their_aliases(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As in requests; a type that says nothing is refused, as there is a default."""
     source, target = tmp_path / "in", tmp_path / "out"

@@ -122,8 +122,7 @@ class Predictor:
         Raises:
             RequestError: an id that the model does not know.
         """
-        parts = self.ask(instances, mode=mode, max_seq_lens=max_seq_lens).parts()
-        return (part.looked_up() or _pass(part) for part in parts)
+        return self.ask(instances, mode=mode, max_seq_lens=max_seq_lens).answers()
 
     def ask(
         self, instances: Instances, *, mode: Mode | None = None, max_seq_lens: tuple[int, int] | None = None
@@ -205,6 +204,10 @@ class Question:
     def _part(self, start: int, stop: int) -> Question:
         left, right = (column.between(start, stop) for column in self.columns)
         return replace(self, columns=(left, right), count=stop - start)
+
+    def answers(self) -> Iterator[Answers]:
+        """The answers in parts, each when it is asked for."""
+        return (part.looked_up() or _pass(part) for part in self.parts())
 
     def looked_up(self) -> Answers | None:
         """The answers where they can be looked up, which takes no time to speak of."""
