@@ -134,7 +134,7 @@ class Container:
 
     id: str
 
-    def wait(self, timeout: float = 120) -> int:
+    def wait(self, timeout: float = 300) -> int:
         """Its exit status, once it has ended."""
         return int(docker("wait", self.id, timeout=timeout).stdout)
 
@@ -177,7 +177,7 @@ class Container:
             with error:
                 return Reply(status=error.code, body=error.read(), content_type=error.headers["Content-Type"] or "")
 
-    def until(self, ready: Callable[[], bool], timeout: float = 60) -> Container:
+    def until(self, ready: Callable[[], bool], timeout: float = 300) -> Container:
         """Wait for `ready`; a container that ends before, or a time that runs out, fails the test with the log."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:

@@ -69,7 +69,7 @@ def test_stops_at_once_and_well(start: Start, model: str) -> None:
     container = start("--volume", model, "--publish", "127.0.0.1::8080", command=("serve",)).until_ping()
     code, seconds = container.stop()
     assert code == 0, container.log()
-    assert seconds < 5
+    assert seconds < 25  # it does not wait for a request, for which it has this time
 
 
 def test_preferred_mode_embeds_pairs(start: Start, model: str) -> None:
@@ -84,7 +84,7 @@ def test_preferred_mode_embeds_pairs(start: Start, model: str) -> None:
 
 def test_unknown_preferred_mode_does_not_start(start: Start, model: str) -> None:
     container = start("--volume", model, "--env", "INFERENCE_PREFERRED_MODE=fast", command=("serve",))
-    assert container.wait(60) != 0
+    assert container.wait(300) != 0
     assert "INFERENCE_PREFERRED_MODE" in container.log()
     assert "Traceback" not in container.log()
 
@@ -114,7 +114,7 @@ def test_serves_without_a_network(start: Start, model: str) -> None:
 def test_no_model_is_a_plain_failure(start: Start, tmp_path: Path) -> None:
     empty = OptMl(tmp_path / "ml").model
     container = start("--volume", f"{empty}:/opt/ml/model:ro", command=("serve",))
-    assert container.wait(60) != 0
+    assert container.wait(300) != 0
     assert "/opt/ml/model" in container.log()
     assert "Traceback" not in container.log()
 

@@ -87,7 +87,7 @@ def test_a_stopped_job_keeps_its_model(start: Start, tmp_path: Path) -> None:
     container.until(lambda: "epoch=0, train" in container.log())
     code, seconds = container.stop()
     assert code == 0, container.log()
-    assert seconds < 20
+    assert seconds < 30  # Docker kills it then
     assert "epoch=99" not in container.log()
     assert (opt_ml.model / "model.safetensors").exists()
     assert opt_ml.failure == ""
