@@ -5,6 +5,7 @@ FLAVOR ?= cpu
 SECONDS ?= 20
 BIN := .venv/bin
 READY := .venv/.ready
+export MAKE_STARTED := $(shell date +%s)
 # Plugins are named since pytest rewrites every module of those that it finds by itself.
 QUICK := $(BIN)/python -m pytest --disable-plugin-autoload -p xdist -p hypothesispytest --numprocesses 2 --dist loadfile
 

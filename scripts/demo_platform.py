@@ -50,10 +50,14 @@ def run_job(base: Path) -> None:
         (base / "train.log").open("w") as log,
         subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as job,
     ):
+        label = ""
         for line in job.stdout or ():
             log.write(line)
+            if re.search(r"Best model based on epoch \d+", line):
+                label = "best: "  # its metrics are printed again unless it is the last epoch
             if metric := re.search(r"#quality_metric: host=\S+, (.+) <\w+>=(\S+)", line):
-                print(f"  {metric[1]:<40}{float(metric[2]):.4f}", flush=True)
+                name = metric[1] if metric[1].startswith("test") else f"{label}{metric[1]}"
+                print(f"  {name:<46}{float(metric[2]):.4f}", flush=True)
     if job.returncode:
         failure = base / "output" / "failure"
         sys.exit(f"{failure.read_text() if failure.exists() else 'training failed'}\n(see {log.name})")

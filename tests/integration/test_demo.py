@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -49,3 +50,20 @@ def test_every_rating_is_in_one_part(demo: ModuleType) -> None:
     parts = demo.split(table(*((user, 1, 3.0) for user in range(100))))
     assert [len(part) for part in parts] == [80, 10, 10]
     assert sorted(user for part in parts for user in part.user) == list(range(100))
+
+
+def test_the_set_up_counts_if_the_same_make_ran_it(
+    demo: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Make started at 1000, the set-up ended at 1400, the demo began then and ends at 1430."""
+    monkeypatch.setattr(demo, "ROOT", tmp_path)
+    monkeypatch.setattr(demo, "time", SimpleNamespace(time=lambda: 1430.0))
+    monkeypatch.setenv("MAKE_STARTED", "1000")
+    assert demo.duration(1400.0) == "30 s in all"
+    ready = tmp_path / ".venv" / ".ready"
+    ready.parent.mkdir()
+    ready.touch()
+    os.utime(ready, (1400, 1400))
+    assert demo.duration(1400.0) == "430 s in all, 400 s of it for the set-up"
+    os.utime(ready, (900, 900))
+    assert demo.duration(1400.0) == "30 s in all"
