@@ -21,9 +21,10 @@ def load(directory: str | Path) -> Predictor:
     Raises:
         ArtifactError: the directory holds no model, a damaged one, or one of a newer format.
     """
+    from object2vec.data.files import local_path
     from object2vec.threads import bounded_spinning
 
     with bounded_spinning():
         from object2vec.serving.predictor import Predictor  # torch is slow to import: only when a model is wanted
 
-    return Predictor.load(Path(directory))
+    return Predictor.load(local_path(directory))

@@ -6,20 +6,22 @@ Thin: it reads its arguments and calls what the image calls. What is slow to imp
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import os
 import signal
 import sys
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final, Literal
+from typing import IO, TYPE_CHECKING, Any, Final, Literal
 
 from object2vec import __version__
-from object2vec.data.files import read_object
+from object2vec.data.files import local_path, read_object, text_of
 from object2vec.errors import Object2VecError, UserError, shortened
 from object2vec.serving.negotiation import MODES
 from object2vec.signals import heeded
@@ -74,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
 # ----------------------------------------------------------------------------------------------------------------------
 
 CHANNELS: Final = {
-    "train": "pairs to learn from: a JSON Lines file, or a folder of them, plain or .gz",
+    "train": "pairs to learn from: a JSON Lines file, or a folder of them, plain or gzip",
     "validation": "pairs that decide which epoch is best and when to stop",
     "test": "pairs that the best model is scored on at the end",
     "auxiliary": "folder with pretrained embeddings and vocabularies",
@@ -98,7 +100,7 @@ def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     for name, text in CHANNELS.items():
         kind = "DIR" if name == "auxiliary" else "PATH"
-        parser.add_argument(f"--{name}", type=Path, metavar=kind, required=name == "train", help=text)
+        parser.add_argument(f"--{name}", type=_input_path, metavar=kind, required=name == "train", help=text)
     parser.add_argument(
         "--hyperparameters",
         nargs="+",
@@ -107,10 +109,10 @@ def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         help="JSON files of an object each, and single values; what comes later counts. "
         "Required: enc0_max_seq_len and enc0_vocab_size",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the model goes")
+    parser.add_argument("--out", type=_output_path, required=True, metavar="DIR", help="where the model goes")
     parser.add_argument(
         "--resume",
-        type=Path,
+        type=_output_path,
         nargs="?",
         const=Path(),
         metavar="DIR",
@@ -174,7 +176,7 @@ def _hyperparameters(words: Iterable[str]) -> dict[str, object]:
         elif len(word) > MAX_PATH_CHARACTERS:
             raise UserError(f"{shortened(word)}: too long for the name of a file, {wanted}")
         else:
-            values |= read_object(Path(word), wanted)
+            values |= read_object(local_path(word), wanted)
     return values
 
 
@@ -341,8 +343,11 @@ def _reading(name: str) -> Iterator[IO[bytes]]:
     if name == "-":
         yield sys.stdin.buffer
     else:
-        with _open(f"--input {name}", Path(name), "rb") as file:
-            yield file
+        with _open(f"--input {name}", local_path(name), "rb") as file, text_of(file, f"--input {name}") as text:
+            try:
+                yield text
+            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+                raise UserError(f"--input {name}: damaged gzip data ({error})") from error
 
 
 @contextmanager
@@ -352,7 +357,7 @@ def _writing(name: str) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    path = Path(name)
+    path = local_path(name, output=True)
     aside = path.with_name(f".{path.name}.part")
     try:
         with _open(f"--output {name}", aside, "wb") as file:
@@ -363,7 +368,7 @@ def _writing(name: str) -> Iterator[IO[bytes]]:
         aside.unlink(missing_ok=True)
 
 
-def _open(argument: str, path: Path, mode: Literal["rb", "wb"]) -> IO[bytes]:
+def _open(argument: str, path: Path, mode: Literal["rb", "wb"]) -> Any:
     with _blaming(argument):
         return path.open(mode)
 
@@ -421,10 +426,24 @@ def _describe(arguments: argparse.Namespace) -> None:
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     text = "model directory that `train` wrote, a folder that holds it, or a .tar.gz of it"
-    parser.add_argument("--model", type=Path, required=True, metavar="PATH", help=text)
+    parser.add_argument("--model", type=_input_path, required=True, metavar="PATH", help=text)
     parser.add_argument(
         "--mode", choices=MODES, help="what a pair is answered with: its scores (default), or embeddings"
     )
+
+
+def _input_path(text: str) -> Path:
+    try:
+        return local_path(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _output_path(text: str) -> Path:
+    try:
+        return local_path(text, output=True)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _positive(text: str) -> int:

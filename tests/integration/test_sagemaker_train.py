@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -161,13 +162,21 @@ def failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             {"channels": {"train": '{"in0": [1], "in1": [5], "label": 1}\n'}},
             'Vocab id "5" is not less than vocab_size=5',
         ),
+        (
+            {
+                "channels": {"train": GOOD, "val": GOOD},
+                "hyperparameters": HYPERPARAMETERS | {"_tuning_objective_metric": "validation:accuracy"},
+            },
+            "ClientError: _tuning_objective_metric is validation:accuracy, wanted a validation channel; the channels "
+            "are: train, val",
+        ),
         ({"hyperparameters": HYPERPARAMETERS | {"epochs": "3.7"}}, "ClientError: epochs: got '3.7', wanted an integer"),
         (
             {"inputdataconfig": '{"train": {"ContentType": "text/csv"}}'},
             "ClientError: No iterator has been registered for ContentType ('text/csv', '1.0')",
         ),
     ],
-    ids=["no channel", "no train channel", "bad line", "unknown id", "bad hyperparameter", "content type"],
+    ids=["no channel", "no train channel", "bad line", "unknown id", "objective", "bad hyperparameter", "content type"],
 )
 def test_what_fails_says_why(failure: Path, tmp_path: Path, changes: dict, sentence: str) -> None:
     """The sentence is first in the failure file and the only thing in it; sagemaker-training gets its ClientError."""
@@ -217,13 +226,81 @@ def test_broken_files_of_the_platform(failure: Path, tmp_path: Path, changes: di
     assert what in failure.read_text()
 
 
-def test_a_missing_file_of_the_platform(failure: Path, tmp_path: Path) -> None:
+def test_missing_hyperparameters(failure: Path, tmp_path: Path) -> None:
     """The file is named."""
     tree(tmp_path)
-    (tmp_path / "input" / "config" / "resourceconfig.json").unlink()
+    (tmp_path / "input" / "config" / "hyperparameters.json").unlink()
     with pytest.raises(SystemExit):
         training.train()
-    assert failure.read_text().startswith(f"ClientError: {tmp_path}/input/config/resourceconfig.json: No such file")
+    assert failure.read_text().startswith(f"ClientError: {tmp_path}/input/config/hyperparameters.json: No such file")
+
+
+def run_by_the_toolkit(base: Path) -> str:
+    """Run the whole `train` command on a tree, and return its log."""
+    with start(base) as job:
+        output, _ = job.communicate(timeout=300)
+    assert job.returncode == 0, output
+    assert (base / "output" / "success").exists()
+    return output
+
+
+@pytest.mark.parametrize("left", ["resourceConfig.json", "neither"])
+def test_a_job_without_the_files_of_the_platform(tmp_path: Path, left: str) -> None:
+    """Channels are the folders of the data, and there is one host: AWS's own local test ships one misspelt file."""
+    base = tree(tmp_path, channels={"train": GOOD, "validation": GOOD})
+    (base / "input" / "data" / ".cache").mkdir()
+    (base / "input" / "data" / "train-manifest").write_text("not a channel")
+    config = base / "input" / "config"
+    (config / "inputdataconfig.json").unlink()
+    (config / "resourceconfig.json").rename(config / "resourceConfig.json")
+    if left == "neither":
+        (config / "resourceConfig.json").unlink()
+    output = run_by_the_toolkit(base)
+    folders = f"the channels are the folders in {base}/input/data: train, validation"
+    assert output.count(f"{config}/inputdataconfig.json: No such file or directory; {folders}") == 1
+    if left == "neither":
+        assert output.count(f"{config}/resourceconfig.json: No such file or directory; one host is assumed") == 1
+    else:
+        assert output.count(f"{config}/resourceConfig.json is read in place of resourceconfig.json") == 1
+    assert "#quality_metric: host=algo-1, epoch=1, validation cross_entropy <loss>=" in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_hyperparameters_in_other_encodings(tmp_path: Path, encoding: str) -> None:
+    """A byte order mark and UTF-16, as editors and shells of Windows write, are read by the whole command."""
+    base = tree(tmp_path)
+    (base / "input" / "config" / "hyperparameters.json").write_text(json.dumps(HYPERPARAMETERS), encoding=encoding)
+    run_by_the_toolkit(base)
+
+
+def test_an_unknown_channel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """The job warns about it once and goes on."""
+    tree(tmp_path, channels={"train": GOOD, "val": GOOD})
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
+    monkeypatch.setattr("object2vec.training.report.log_to_stdout", lambda: None)
+    training.main()
+    known = "train, validation, test, auxiliary, model"
+    sentence = f"channel val: not known and not read, the nearest is validation; channels are {known}"
+    assert caplog.messages.count(sentence) == 1
+
+
+def test_a_channel_of_empty_and_packed_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Part files as Spark writes them: gzip without a suffix is read, empty parts are skipped with a warning."""
+    tree(tmp_path, channels={"train": GOOD, "validation": GOOD})
+    for name in ("train", "validation"):
+        (tmp_path / "input" / "data" / name / "part-1").write_bytes(gzip.compress(GOOD.encode()))
+        (tmp_path / "input" / "data" / name / "part-2.jsonl.gz").write_bytes(gzip.compress(b""))
+        (tmp_path / "input" / "data" / name / "part-3.jsonl").write_bytes(b"")
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
+    monkeypatch.setattr("object2vec.training.report.log_to_stdout", lambda: None)
+    training.main()
+    assert caplog.messages.count("Total: 4 samples") == 2
+    for name in ("train", "validation"):
+        which = f"2 of 4 files, the first is {tmp_path}/input/data/{name}/part-2.jsonl.gz"
+        assert f"channel {name}: files without records are skipped: {which}" in caplog.messages
 
 
 def test_a_failure_file_that_is_there_stays(failure: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from object2vec import artifact
+from object2vec.cli import main
 from small import configured, network_of, write_pairs
 
 SMALL = ["enc0_network=pooled_embedding", "enc0_max_seq_len=4", "enc0_vocab_size=9", "enc0_token_embedding_dim=4"]
@@ -232,3 +233,54 @@ def test_wrong_variable_of_serve(models: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_describe_imports_no_torch() -> None:
     assert run("describe", "ranges")[2] is False
+
+
+# Paths.
+
+
+ADDRESSES = ["s3://bucket/train", "S3://bucket/train", "gs://bucket/train", "https://host/train"]
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+@pytest.mark.parametrize("argument", ["--train", "--validation", "--test", "--auxiliary", "--model"])
+def test_an_address_for_a_channel(tmp_path: Path, argument: str, address: str, capsys: pytest.CaptureFixture) -> None:
+    """An address is shown whole, and the sentence says what to do."""
+    with pytest.raises(SystemExit) as raised:
+        main([str(each) for each in train(tmp_path, argument, address)])
+    assert raised.value.code == 2
+    scheme = address.partition(":")[0]
+    sentence = f"argument {argument}: {address}: {scheme}:// is not read yet; copy it to a folder first"
+    assert capsys.readouterr().err.splitlines()[-1] == f"object2vec train: error: {sentence}"
+
+
+@pytest.mark.parametrize("argument", ["--out", "--resume"])
+def test_an_address_to_write_to(tmp_path: Path, argument: str, capsys: pytest.CaptureFixture) -> None:
+    """The sentence says to copy the result."""
+    with pytest.raises(SystemExit):
+        main([str(each) for each in train(tmp_path, argument, "s3://bucket/x")])
+    sentence = "s3://bucket/x: s3:// is not written yet; write to a folder and copy it from there"
+    assert capsys.readouterr().err.splitlines()[-1] == f"object2vec train: error: argument {argument}: {sentence}"
+
+
+def test_an_address_of_hyperparameters(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """A file of hyperparameters is not read from an address."""
+    arguments = [str(each) for each in train(tmp_path, hyperparameters=("s3://bucket/a=b.json",))]
+    assert main(arguments) == 2
+    sentence = "s3://bucket/a=b.json: s3:// is not read yet; copy it to a folder first"
+    assert capsys.readouterr().err == f"object2vec: error: {sentence}\n"
+
+
+@pytest.mark.parametrize("verb", ["predict", "serve"])
+def test_an_address_of_a_model(verb: str, capsys: pytest.CaptureFixture) -> None:
+    """No verb reads a model from an address."""
+    with pytest.raises(SystemExit):
+        main([verb, "--model", "s3://bucket/model.tar.gz"])
+    sentence = "s3://bucket/model.tar.gz: s3:// is not read yet; copy it to a folder first"
+    assert capsys.readouterr().err.splitlines()[-1] == f"object2vec {verb}: error: argument --model: {sentence}"
+
+
+def test_a_missing_channel(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """A path that is missing is not an empty folder."""
+    assert main([str(each) for each in train(tmp_path, "--validation", "/nope/validation")]) == 2
+    sentence = "channel validation: /nope/validation: No such file or directory"
+    assert capsys.readouterr().err == f"object2vec: error: {sentence}\n"

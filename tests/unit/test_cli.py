@@ -349,6 +349,47 @@ def test_predict_json_lines(model: Path, tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == [source, target]
 
 
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"], ids=["", "byte order mark"])
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+def test_predict_recognizes_the_input(model: Path, tmp_path: Path, start: bytes, packed: bool) -> None:
+    """Gzip and a byte order mark are read, whatever the name."""
+    source, target = tmp_path / "pairs", tmp_path / "scores"
+    content = start + lines_of([([1], [2]), ([3], [4])]).encode()
+    source.write_bytes(gzip.compress(content) if packed else content)
+    assert main(["predict", "--model", str(model), "--input", str(source), "--output", str(target)]) == 0
+    assert len(target.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("{}\n".encode("utf-16"), "UTF-16 text; save it as UTF-8"),
+        (b"PAR1\x15\x04", "a Parquet file; save it as JSON Lines"),
+        (
+            gzip.compress(b"{}\n")[:-9],
+            "damaged gzip data (Compressed file ended before the end-of-stream marker was reached)",
+        ),
+    ],
+    ids=["utf-16", "parquet", "half of gzip"],
+)
+def test_predict_names_the_format_of_its_input(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, sentence: str
+) -> None:
+    """A format that is not read is named, and the output is not written."""
+    source, target = tmp_path / "pairs", tmp_path / "scores"
+    source.write_bytes(content)
+    assert main(["predict", "--model", str(model), "--input", str(source), "--output", str(target)]) == 2
+    assert error_of(capsys) == f"--input {source}: {sentence}"
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("argument", ["--input", "--output"])
+def test_predict_refuses_addresses(model: Path, capsys: pytest.CaptureFixture[str], argument: str) -> None:
+    """No file is read from an address or written to one."""
+    assert main(["predict", "--model", str(model), argument, "s3://bucket/x"]) == 2
+    assert error_of(capsys).startswith(f"s3://bucket/x: s3:// is not {'read' if argument == '--input' else 'written'} ")
+
+
 def test_predict_json(model: Path, tmp_path: Path) -> None:
     """The other type, in and out, or chosen by --accept."""
     source, target = tmp_path / "in.json", tmp_path / "out"

@@ -45,8 +45,8 @@ FORMATS: Final = (
 )
 
 
-def local_path(text: str | Path) -> Path:
-    """Return a path on this machine.
+def local_path(text: str | Path, *, output: bool = False) -> Path:
+    """Return a path on this machine, to be read or for `output`.
 
     Raises:
         UserError: it is an address like `s3://bucket/key`, of which a `Path` has lost a slash.
@@ -57,6 +57,8 @@ def local_path(text: str | Path) -> Path:
     whole = f"{address[1]}://{str(text)[address.end() :]}"
     if address[1].lower() == "file":
         raise UserError(f"{whole}: not a path; leave out file://")
+    if output:
+        raise UserError(f"{whole}: {address[1]}:// is not written yet; write to a folder and copy it from there")
     raise UserError(f"{whole}: {address[1]}:// is not read yet; copy it to a folder first")
 
 

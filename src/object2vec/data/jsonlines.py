@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 
 from object2vec.data.columns import Column
-from object2vec.data.files import READ_ERRORS, files_of, open_file
+from object2vec.data.files import READ_ERRORS, files_of, local_path, open_file
 from object2vec.data.records import SIDES, WANTED, Chunk, RecordReader
 from object2vec.data.sequences import Pairs, Sequences
 from object2vec.errors import DataError
@@ -85,7 +85,7 @@ def check_first_record(name: str, path: Path, hyperparameters: Hyperparameters) 
 
 
 def _files_of_channel(name: str, path: Path) -> list[Path]:
-    if not path.exists():
+    if not local_path(path).exists():
         raise DataError(f"channel {name}: {path}: No such file or directory")
     return list(files_of(path))
 

@@ -13,6 +13,10 @@ from object2vec.errors import UserError
 
 #: The platform's ways to give a channel: a folder that it has filled, one that it fills as files are opened, or pipes.
 INPUT_MODES: Final = ("File", "FastFile", "Pipe")
+HYPERPARAMETERS: Final = "hyperparameters.json"
+INPUTS: Final = "inputdataconfig.json"
+RESOURCES: Final = "resourceconfig.json"
+CONFIG_FILES: Final = (HYPERPARAMETERS, INPUTS, RESOURCES)
 #: Channels whose files are told apart by their names, which a pipe does not have.
 NEVER_PIPES: Final = ("auxiliary", "model")
 
@@ -54,7 +58,7 @@ class TrainingEnvironment:
 
     The channels in `pipes` are in Pipe mode. Of those in `sharded` each host has a part of the files; `hosts` are in
     the order that all of them use. `interface` connects them; it need not exist. There are `checkpoints` where the job
-    is to have them.
+    is to have them. `warnings` say which files are missing and what is assumed instead.
     """
 
     hyperparameters: Mapping[str, object]
@@ -66,19 +70,21 @@ class TrainingEnvironment:
     hosts: Sequence[str]
     interface: str
     checkpoints: Path | None
+    warnings: Sequence[str] = ()
 
     @classmethod
     def read(cls, directories: Directories) -> TrainingEnvironment:
         """Read the configuration files.
 
-        Channels are those that `inputdataconfig.json` names: other files lie beside them in the data folder.
+        Channels are those that `inputdataconfig.json` names: the data folder has other files next to them.
 
         Raises:
-            UserError: a file is missing, or not what the platform writes.
+            UserError: `hyperparameters.json` is missing, or a file is not what the platform writes.
         """
-        hyperparameters = read_object(directories.config / "hyperparameters.json", "wanted a JSON object")
-        inputs = _inputs(directories.config / "inputdataconfig.json")
-        resources = read_object(directories.config / "resourceconfig.json", "wanted a JSON object")
+        (hyperparameters, *first), (inputs, *second), (resources, *third) = (
+            read_config(directories, name) for name in CONFIG_FILES
+        )
+        _check_inputs(directories.config / INPUTS, inputs)
         pipes = frozenset(name for name, channel in inputs.items() if channel.get("TrainingInputMode") == "Pipe")
         return cls(
             hyperparameters=hyperparameters,
@@ -90,16 +96,40 @@ class TrainingEnvironment:
             sharded=frozenset(
                 n for n, channel in inputs.items() if channel.get("S3DistributionType") == "ShardedByS3Key"
             ),
-            host=_host(directories.config / "resourceconfig.json", resources),
+            host=_host(directories.config / RESOURCES, resources),
             hosts=sorted(resources["hosts"]),
             interface=str(resources.get("network_interface_name", "")),
             checkpoints=_checkpoints(directories),
+            warnings=tuple(warning for warning in (*first, *second, *third) if warning),
         )
 
 
-def _inputs(path: Path) -> dict[str, dict[str, Any]]:
-    """What the platform says of each channel."""
-    inputs = read_object(path, "wanted a JSON object")
+def read_config(directories: Directories, name: str) -> tuple[dict[str, Any], str]:
+    """Return the object in a configuration file, and a warning if the file is missing or spelt in another way.
+
+    Tests on a laptop, such as AWS's own sample, often lack the files but the hyperparameters.
+
+    Raises:
+        UserError: the file is no JSON object, or `hyperparameters.json` is missing.
+    """
+    path = directories.config / name
+    if path.exists() or name == HYPERPARAMETERS:
+        return read_object(path, "wanted a JSON object"), ""
+    for other in sorted(directories.config.glob("*")):
+        if other.name.lower() == name:
+            return read_object(other, "wanted a JSON object"), f"{other} is read in place of {name}"
+    if name == RESOURCES:
+        return {
+            "current_host": "algo-1",
+            "hosts": ["algo-1"],
+        }, f"{path}: No such file or directory; one host is assumed"
+    folders = sorted(entry.name for entry in directories.data.glob("[!._]*") if entry.is_dir())
+    what = f"the channels are the folders in {directories.data}: {', '.join(folders) or 'none'}"
+    return {folder: {"TrainingInputMode": "File"} for folder in folders}, f"{path}: No such file or directory; {what}"
+
+
+def _check_inputs(path: Path, inputs: Mapping[str, Any]) -> None:
+    """Check what the platform says of each channel."""
     for name, channel in inputs.items():
         if not isinstance(channel, dict):
             raise UserError(f'{path}: channel {name}: wanted an object like {{"TrainingInputMode": "File"}}')
@@ -112,7 +142,6 @@ def _inputs(path: Path) -> dict[str, dict[str, Any]]:
             raise UserError(
                 f"{path}: channel {name}: RecordWrapperType is {wrapper}, wanted None: lines are no records"
             )
-    return inputs
 
 
 def _checkpoints(directories: Directories) -> Path | None:

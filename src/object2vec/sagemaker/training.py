@@ -13,7 +13,7 @@ from typing import Final, Never
 from object2vec.errors import AlgorithmError, Object2VecError, UserError, printable
 from object2vec.hyperparameters import parse
 from object2vec.sagemaker import pipes, witness
-from object2vec.sagemaker.environment import Directories, TrainingEnvironment
+from object2vec.sagemaker.environment import Directories, TrainingEnvironment, read_config
 from object2vec.signals import heeded
 from object2vec.threads import set_thread_defaults
 from object2vec.training.stopping import Stop
@@ -47,8 +47,10 @@ def train() -> None:
 
 
 def _hand_over() -> None:
-    from sagemaker_training import trainer  # creates folders when it is imported
+    from sagemaker_training import environment, trainer  # creates folders when it is imported
 
+    # It must take missing and unusual files as `TrainingEnvironment.read` does.
+    environment._read_json = lambda path: read_config(Directories.of(), Path(path).name)[0]
     trainer.train()
 
 
@@ -74,6 +76,8 @@ def main() -> None:
 def _run() -> None:
     """Run the job on this host."""
     environment = TrainingEnvironment.read(Directories.of())
+    for warning in environment.warnings:
+        logger.warning(warning)
     gpus = parse(environment.hyperparameters).num_gpus
 
     from object2vec.sagemaker import hosts  # takes seconds to import

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+import difflib
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from object2vec import artifact
 from object2vec.data.jsonlines import check_first_record
-from object2vec.errors import DataError
+from object2vec.errors import DataError, shortened
 from object2vec.hyperparameters import Hyperparameters, parse
 from object2vec.training import warm_start
 
 #: The channels that hold pairs.
-PAIR_CHANNELS = ("train", "validation", "test")
+PAIR_CHANNELS: Final = ("train", "validation", "test")
+CHANNELS: Final = (*PAIR_CHANNELS, "auxiliary", "model")
+#: Channels that SageMaker's SDK adds for its own use.
+SDK_CHANNELS: Final = ("code", "sm_drivers")
+#: Beginnings of names that people give a validation channel.
+VALIDATION_NAMES: Final = ("dev", "eval")
+#: Metrics of each channel by output layer, and those of any training.
+METRICS: Final = {True: ("mean_squared_error",), False: ("accuracy", "cross_entropy")}
+TRAIN_METRICS: Final = ("train:progress", "train:throughput")
+OBJECTIVE: Final = "_tuning_objective_metric"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +56,7 @@ def check_job(job: Job) -> None:
         UserError: the configuration or the data cannot be used.
     """
     hyperparameters = parse(job.hyperparameters).hyperparameters
+    check_channels(job, hyperparameters)
     auxiliary_files(job, hyperparameters)
     artifact.check(job.model_dir)
     if "model" in job.channels:
@@ -52,6 +64,58 @@ def check_job(job: Job) -> None:
     for name in PAIR_CHANNELS:
         if name in job.channels and name not in job.sharded:
             check_first_record(name, job.channels[name], hyperparameters)
+
+
+def check_channels(job: Job, hyperparameters: Hyperparameters) -> None:
+    """Check that the channels that a job needs are there.
+
+    Raises:
+        DataError: the train channel is missing, or the tuning objective is a metric that the job does not have.
+    """
+    given = ", ".join(job.channels) or "none"
+    if "train" not in job.channels:
+        raise DataError(f"There is no train channel, wanted one; the channels are: {given}")
+    objective = _objective(job)
+    channel, _, metric = objective.partition(":")
+    if channel not in PAIR_CHANNELS or not metric:
+        return
+    if channel not in job.channels:
+        raise DataError(f"{OBJECTIVE} is {objective}, wanted a {channel} channel; the channels are: {given}")
+    wanted = METRICS[hyperparameters.regression]
+    if metric in METRICS[not hyperparameters.regression]:
+        names = " or ".join(f"{channel}:{name}" for name in wanted)
+        raise DataError(f"{OBJECTIVE} is {objective}, wanted for this output_layer {names}")
+
+
+def channel_warnings(job: Job) -> Iterator[str]:
+    """Yield a warning for each channel that is not read, and one for an unknown tuning objective."""
+    for name in job.channels:
+        if name not in (*CHANNELS, *SDK_CHANNELS):
+            nearest = _nearest_channel(name)
+            hint = f", the nearest is {nearest}" if nearest else ""
+            yield f"channel {name}: not known and not read{hint}; channels are {', '.join(CHANNELS)}"
+    metrics = [f"{channel}:{name}" for channel in PAIR_CHANNELS for names in METRICS.values() for name in names]
+    metrics += TRAIN_METRICS
+    if (objective := _objective(job)) and objective not in metrics:
+        (nearest,) = difflib.get_close_matches(objective, metrics, n=1, cutoff=0.0)
+        yield f"{OBJECTIVE} is {shortened(objective)}: no such metric, the nearest is {nearest}"
+
+
+def _objective(job: Job) -> str:
+    """Return the tuning objective, as some clients quote it and some write an absent one."""
+    text = str(job.hyperparameters.get(OBJECTIVE) or "").strip().strip('"')
+    return "" if text.lower() in ("none", "null") else text
+
+
+def _nearest_channel(name: str) -> str:
+    """Return the known channel that a name probably means, or nothing."""
+    lower = name.lower()
+    if lower.startswith(VALIDATION_NAMES):
+        return "validation"
+    for known in CHANNELS:
+        if known.startswith(lower) or lower.startswith(known):
+            return known
+    return next(iter(difflib.get_close_matches(lower, CHANNELS, n=1, cutoff=0.5)), "")
 
 
 def auxiliary_files(job: Job, hyperparameters: Hyperparameters) -> dict[str, Path]:

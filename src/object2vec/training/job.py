@@ -29,7 +29,7 @@ from object2vec.model.network import Network
 from object2vec.model.pretrained import load_pretrained
 from object2vec.training import state, warm_start
 from object2vec.training.checkpoints import Checkpoints
-from object2vec.training.checks import Job, auxiliary_files
+from object2vec.training.checks import Job, auxiliary_files, channel_warnings, check_channels
 from object2vec.training.distributed import ALONE, Group
 from object2vec.training.loop import Trainer, buffer_for, evaluate, is_finite, scoring_batches, training_batches
 from object2vec.training.needs import check_memory, explained
@@ -55,6 +55,7 @@ def run(job: Job, *, group: Group = ALONE, stop: Stop | None = None, style: Styl
     hyperparameters = _configure(job)
     epochs, silent = hyperparameters.epochs, not group.leads
     report = make_report(style, host=job.host, epochs=epochs, model_dir=job.model_dir, silent=silent)
+    check_channels(job, hyperparameters)
     files = auxiliary_files(job, hyperparameters)
     check_memory(hyperparameters, group.device)
     if group.leads:
@@ -137,7 +138,7 @@ class Clock:
 def _configure(job: Job) -> Hyperparameters:
     logger.info(f"Provided configuration: {json.dumps(dict(job.hyperparameters), default=str)}")
     parsed = parse(job.hyperparameters)
-    for notice in parsed.notices:
+    for notice in (*parsed.notices, *channel_warnings(job)):
         logger.warning(notice)
     hyperparameters = parsed.hyperparameters
     logger.info(f"Final configuration: {json.dumps(hyperparameters.to_dict())}")
@@ -173,8 +174,6 @@ def _read_channels(
     job: Job, hyperparameters: Hyperparameters, group: Group, checkpoints: Checkpoints | None
 ) -> tuple[Batches, Batches | None, Batches | None]:
     """The train, validation and test channels, cut into batches; the latter two need not be there."""
-    if "train" not in job.channels:
-        raise DataError(f"There is no train channel, wanted one; the channels are: {', '.join(job.channels) or 'none'}")
     share = group.share(sharded="train" in job.sharded)
     pairs = _read(job, "train", hyperparameters, group, checkpoints)
     train = training_batches(pairs, hyperparameters, share, processes=group.processes)
