@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 import object2vec
@@ -31,6 +34,35 @@ def instances(*pairs: tuple[Side, Side]) -> Instances:
 def answered(predictor: Predictor, *pairs: tuple[Side, Side], **settings: Any) -> list[Any]:
     """What each of the instances is answered."""
     return [answer for part in predictor.answer(instances(*pairs), **settings) for answer in part]
+
+
+sides = st.lists(st.integers(0, 8).filter(lambda token: token != 3) | st.just(0), max_size=9)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+@given(st.lists(st.tuples(st.none() | sides, st.none() | sides), max_size=20))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors])
+def test_warnings_are_those_of_each_instance(kind: str, pairs: list[tuple[Side, Side]]) -> None:
+    """However many instances and tokens there are, each is judged by its own tokens, those within max_seq_len."""
+    found = {
+        (row, warning.side, warning.kind)
+        for warning in of_kind(kind).ask(instances(*pairs)).warnings
+        for row in warning.rows.tolist()
+    }
+    wanted = set()
+    for row, pair in enumerate(pairs):
+        for side, tokens in zip(("in0", "in1"), pair, strict=True):
+            if tokens is not None and len(tokens) > 6:
+                wanted.add((row, side, "truncated"))
+            if tokens is not None and not (any(tokens[:6]) if kind == "pooled_embedding" else tokens):
+                wanted.add((row, side, "no_tokens"))
+    assert found == wanted
+
+
+@cache
+def of_kind(network: str) -> Predictor:
+    hyperparameters = configured(network=network)
+    return Predictor(network_of(hyperparameters), hyperparameters, directory=Path("nowhere"))
 
 
 @pytest.fixture

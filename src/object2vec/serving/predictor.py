@@ -174,9 +174,12 @@ def _without_tokens(sequences: Sequences, pooled: bool) -> Int64 | None:
         possible = (pooled and not values.all()) or not (offsets[1:] > offsets[:-1]).all()
     if not possible:
         return None
-    tokens = np.concatenate([[0], np.cumsum(values != 0)]) if pooled else np.arange(len(values) + 1)
-    found = np.flatnonzero(tokens[offsets[1:]] == tokens[offsets[:-1]])
-    return found if len(found) else None
+    lacking = offsets[1:] == offsets[:-1]
+    if pooled:
+        filled = np.flatnonzero(~lacking)
+        if len(filled):
+            lacking[filled] = ~np.logical_or.reduceat(values != 0, offsets[filled])
+    return np.flatnonzero(lacking) if lacking.any() else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,21 +154,23 @@ def encode_parts(answers: Iterable[Answers], kind: str, warnings: Sequence[Input
     The answer to an instance with `warnings` names them.
     """
     before, between, end = FRAMES[kind]
-    of_rows = _by_row(warnings)
     start = 0
     for part in answers:
         if part.count:
-            yield before + (_join_with(of_rows, start, between, part) if of_rows else _join(between, part))
+            of_rows = _by_row(warnings, start, start + part.count)
+            yield before + (_join_with(of_rows, between, part) if of_rows else _join(between, part))
             before = between
         start += part.count
     if end:
         yield end if before is between else before + end
 
 
-def _by_row(warnings: Sequence[InputWarning]) -> Mapping[int, list[dict[str, str]]]:
+def _by_row(warnings: Sequence[InputWarning], start: int, stop: int) -> Mapping[int, list[dict[str, str]]]:
+    """Return the warnings of the instances from `start` up to `stop`, counted from `start`."""
     of_rows: dict[int, list[dict[str, str]]] = {}
     for warning in warnings:
-        for row in warning.rows.tolist():
+        first, last = np.searchsorted(warning.rows, (start, stop))
+        for row in (warning.rows[first:last] - start).tolist():
             of_rows.setdefault(row, []).append({"side": warning.side, "kind": warning.kind})
     return of_rows
 
@@ -207,11 +209,10 @@ def _join(between: bytes, answers: Answers) -> bytes:
     return start + _dump(vectors)[1:-1].replace(b"],[", b"]" + end + between + start + b"[") + end
 
 
-def _join_with(of_rows: Mapping[int, object], start: int, between: bytes, answers: Answers) -> bytes:
-    """Return the answers as `_join` does, each with its warnings; the first is of instance `start`."""
+def _join_with(of_rows: Mapping[int, object], between: bytes, answers: Answers) -> bytes:
+    """Return the answers as `_join` does, each with its warnings."""
     return between.join(
-        _dump(answer | {"warnings": of_rows[row]} if row in of_rows else answer)
-        for row, answer in enumerate(answers, start)
+        _dump(answer | {"warnings": of_rows[row]} if row in of_rows else answer) for row, answer in enumerate(answers)
     )
 
 
