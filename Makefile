@@ -10,7 +10,7 @@ export MAKE_STARTED := $(shell date +%s)
 QUICK := $(BIN)/python -m pytest --disable-plugin-autoload -p xdist -p hypothesispytest --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench bench-serve quality test coverage test-slow fuzz check fmt image image-test lock clean
+.PHONY: help setup demo bench bench-busy bench-serve quality test coverage test-slow fuzz check fmt image image-test lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ demo: $(READY) ## train on real film ratings, serve the model, ask it things, dr
 
 bench: $(READY) ## measure loading and training beside peers and the machine; scripts/bench says how to shorten it
 	scripts/bench
+
+bench-busy: $(READY) ## measure training and serving with other processes busy, compared with an idle machine; about ten minutes
+	$(BIN)/python benchmarks/busy.py
 
 bench-serve: $(READY) ## measure the server beside an endpoint that does nothing and the plain pattern
 	scripts/bench-serve

@@ -27,20 +27,22 @@ STRICT: Final = "AUTO,STRICT"
 def set_thread_defaults(environment: MutableMapping[str, str] = os.environ, *, repeatable: bool = False) -> None:
     """Bound how long waiting threads spin, and use no more threads than CPUs are allowed; what the user set stays.
 
+    An empty value counts as not set.
+
     With `repeatable`, matrix products give the same bits for any number of threads.
     """
-    if not any(name in environment for name in SPIN_VARIABLES):
+    if not any(environment.get(name) for name in SPIN_VARIABLES):
         environment["GOMP_SPINCOUNT"] = SPIN_COUNT
-    if not any(name in environment for name in COUNT_VARIABLES):
+    if not any(environment.get(name) for name in COUNT_VARIABLES):
         environment["OMP_NUM_THREADS"] = str(cpus())  # within the quota of a container, which OpenMP does not know
     if repeatable:
-        environment.setdefault("MKL_CBWR", STRICT)
+        environment["MKL_CBWR"] = environment.get("MKL_CBWR") or STRICT
 
 
 @contextmanager
 def bounded_spinning() -> Iterator[None]:
     """Bound how long waiting threads spin if torch is imported within; the environment is the same afterwards."""
-    if "torch" in sys.modules or any(name in os.environ for name in SPIN_VARIABLES):
+    if "torch" in sys.modules or any(os.environ.get(name) for name in SPIN_VARIABLES):
         yield
         return
     os.environ["GOMP_SPINCOUNT"] = SPIN_COUNT

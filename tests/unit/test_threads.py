@@ -22,7 +22,7 @@ from small import configured, network_of, pairs_of
 
 def test_waiting_threads_sleep_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "cpus", lambda: 3)
-    environment: dict[str, str] = {}
+    environment = {"GOMP_SPINCOUNT": "", "OMP_NUM_THREADS": ""}  # empty is not set
     threads.set_thread_defaults(environment)
     assert environment == {"GOMP_SPINCOUNT": threads.SPIN_COUNT, "OMP_NUM_THREADS": "3"}
 
