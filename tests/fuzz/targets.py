@@ -147,10 +147,10 @@ def asked(instances: Instances) -> list[object]:
 def written(data: bytes, most: tuple[int, int]) -> Iterator[tuple[list[int], list[int], float]]:
     """What the standard library reads; a line may hold several records, each behind a byte order mark or none."""
     for line in data.split(b"\n"):
-        text = line.decode().removeprefix("\ufeff").strip()
+        text = line.decode().lstrip("\ufeff").strip().rstrip("\ufeff").strip()
         while text:
             record, end = json.JSONDecoder().raw_decode(text)
-            text = text[end:].removeprefix("\ufeff").strip()
+            text = text[end:].lstrip("\ufeff").strip()
             yield record["in0"][: most[0]], record["in1"][: most[1]], float(record["label"])
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from object2vec.data import files
 from object2vec.sagemaker import pipes, training
+from object2vec.sagemaker.environment import Directories, TrainingEnvironment
 from ranks import free_port, start_host, train_on_two_devices
 from trees import failure_of, lines_of, tree
 
@@ -107,6 +108,29 @@ def test_pipes_are_read_once_for_all_devices(base: Path, feeder: Feeder, in_file
     assert process.exitcode == 0, log
     found, wanted = ([float(line.partition(">=")[2]) for line in lines] for lines in (metrics(log), in_file_mode))
     assert found == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize("cut", [0, 20], ids=["whole", "cut off"])
+def test_a_pipe_for_several_processes_is_copied_as_it_is(base: Path, feeder: Feeder, cut: int) -> None:
+    """Damaged gzip is found where the copy is read, and is no fault of the disk."""
+    packed = gzip.compress(lines_of(300, 0))
+    feeder.feed(tree(base, piped("train")) / "train_0", [packed[: len(packed) - cut]])
+    with pipes.opened(TrainingEnvironment.read(Directories(base)), readers=2) as channels:
+        assert channels["train"].read_bytes() == packed[: len(packed) - cut]
+
+
+def test_parts_of_a_pipe_without_a_last_line_break(base: Path, feeder: Feeder, capfd: pytest.CaptureFixture) -> None:
+    """The platform joins files without a line break: records, empty files and byte order marks between are read."""
+    parts = [lines_of(30, 0).rstrip(), b"", b"\xef\xbb\xbf" + lines_of(10, 30).rstrip(), b"\xef\xbb\xbf"]
+    feeder.feed(tree(base, piped("train")) / "train_0", parts)
+    training.main()
+    assert "Total: 40 samples" in capfd.readouterr().out
+
+
+def test_a_pipe_of_another_format(base: Path, feeder: Feeder) -> None:
+    """The format is named as it is of a file."""
+    feeder.feed(tree(base, piped("train")) / "train_0", [lines_of(3, 0).decode().encode("utf-16")])
+    assert failure_of(base) == f"ClientError: {base}/input/data/train_0: UTF-16 text; save it as UTF-8"
 
 
 def test_a_feeder_that_dies_within_a_line(base: Path, feeder: Feeder) -> None:

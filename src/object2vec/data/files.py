@@ -95,7 +95,12 @@ def open_file(file: Path) -> BinaryIO:
         DataError: the first bytes are those of a format that is not read.
         OSError, EOFError, zlib.error: the file is missing or damaged, see `READ_ERRORS`.
     """
-    return text_of(io.BufferedReader(_Pipe(file)) if file.is_fifo() else file.open("rb"), str(file))
+    return text_of(open_pipe(file) if file.is_fifo() else file.open("rb"), str(file))
+
+
+def open_pipe(pipe: Path) -> io.BufferedReader:
+    """Open a named pipe and return the bytes that its writer sends; `TimeoutError` comes where there is no writer."""
+    return io.BufferedReader(_Pipe(pipe))
 
 
 def text_of(stream: io.BufferedReader, name: str) -> BinaryIO:

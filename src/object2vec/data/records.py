@@ -21,7 +21,9 @@ from object2vec.kernels import Lines
 
 SIDES: Final = ("in0", "in1")
 #: Between two records without a line break: the end of one file and the start of the next.
-JOINED: Final = re.compile(rb"(?<=\})(?:%b)?(?=\{)" % UTF8_BOM)
+JOINED: Final = re.compile(rb"(?<=\})(?:%b)*(?=\{)" % UTF8_BOM)
+#: Byte order marks at either end of a line: the files that they begin may be empty.
+BOMS_AROUND: Final = re.compile(rb"^(?:%b)+|(?:%b)+\s*$" % (UTF8_BOM, UTF8_BOM))
 WANTED: Final = 'wanted an object like {"in0": [1, 2], "in1": [3], "label": 1}'
 
 
@@ -177,11 +179,12 @@ def _is_whole(token: Any) -> bool:
 def _records(chunk: Chunk) -> Iterator[tuple[int, bytes]]:
     """Yield the text of each record and the number of its line; blank lines are left out.
 
-    Files that were joined end to end, as Pipe mode joins them, leave byte order marks at the start of lines, and two
+    Files that were joined end to end, as Pipe mode joins them, leave byte order marks at the ends of lines, and two
     records on a line where a file has no last line break.
     """
     for line, text in enumerate(chunk.text.split(b"\n"), start=chunk.first):
-        text = text.removeprefix(UTF8_BOM)
+        if UTF8_BOM in text:
+            text = BOMS_AROUND.sub(b"", text)
         if b"}{" in text or b"}" + UTF8_BOM in text:
             yield from ((line, record) for record in _split_joined(text))
         elif text and not text.isspace():

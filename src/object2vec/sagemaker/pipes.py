@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from object2vec.data.files import PATIENCE, open_file
+from object2vec.data.files import PATIENCE, open_pipe
 from object2vec.errors import AlgorithmError, DataError
 from object2vec.sagemaker.environment import TrainingEnvironment
 
@@ -48,7 +48,7 @@ def _await(path: Path) -> None:
 
 def _copy(pipe: Path, file: Path) -> Path:
     try:
-        with open_file(pipe) as source, file.open("wb") as target:
+        with open_pipe(pipe) as source, file.open("wb") as target:
             shutil.copyfileobj(source, target, 2**20)
     except TimeoutError as error:
         raise DataError(f"{pipe}: {error}") from error
