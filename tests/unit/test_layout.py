@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "object2vec"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 #: The modules that may read the environment, the arguments and signals.
-SHELLS = [PACKAGE / "cli.py", PACKAGE / "signals.py", PACKAGE / "sagemaker"]
+SHELLS = [PACKAGE / "cli.py", PACKAGE / "signals.py", PACKAGE / "threads.py", PACKAGE / "sagemaker"]
 
 
 def test_imports_go_one_way() -> None:
@@ -60,7 +60,7 @@ def uses(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_only_the_shells_look_outside(path: Path) -> None:
-    """The environment, arguments, signals and /opt/ml are for cli.py and sagemaker/ alone."""
+    """Only cli.py and sagemaker/ use the environment, arguments, signals and /opt/ml; threads.py sets OpenMP's variables."""
     if not any(path.is_relative_to(shell) for shell in SHELLS):
         assert list(uses(path)) == []
 
