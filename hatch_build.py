@@ -1,33 +1,48 @@
-"""Compiles the kernels into the package where there is a compiler; without one the package works, slower."""
+"""Compile the kernels into a wheel or an editable install; without a C compiler the package works, but slower."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import sys
 import sysconfig
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-FOLDER = Path("src/object2vec/kernels")
-LIBRARY = FOLDER / "kernels.so"
-FLAGS = ["-std=c11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC", "-shared"]
-
 
 class Kernels(BuildHookInterface):
-    """Builds kernels.so beside its sources, for a wheel and for an editable install alike."""
+    """Build kernels.so next to its sources, and pack it."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 -- the interface's
-        compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
-        if sys.platform != "linux" or compiler is None:
-            self.app.display_warning("object2vec: no C compiler (Linux only), so no kernels: training will be slower")
+        """Compile; a failure is a warning, and the package has no kernels."""
+        builder = _builder(Path(self.root))
+        builder.LIBRARY.unlink(missing_ok=True)
+        if sys.platform != "linux":
+            self._warn(f"they need Linux, not {sys.platform}")
             return
-        root = Path(self.root)
-        sources = sorted(str(path) for path in (root / FOLDER).glob("*.c"))
-        subprocess.run([compiler, *FLAGS, "-o", str(root / LIBRARY), *sources, "-lm"], check=True)  # noqa: S603
+        try:
+            threads = builder.build(builder.find_compiler(os.environ))
+        except (builder.BuildError, OSError) as error:
+            self._warn(str(error))
+            return
+        if not threads:
+            self.app.display_warning("object2vec: the C compiler has no OpenMP, so the kernels use one thread")
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
-        build_data["artifacts"].append(str(LIBRARY))
+        build_data["artifacts"].append(str(builder.LIBRARY.relative_to(self.root)))
+
+    def _warn(self, reason: str) -> None:
+        self.app.display_warning(f"object2vec: no C kernels, so training on a CPU will be slower: {reason}")
+
+
+def _builder(root: Path) -> ModuleType:
+    """Load build_kernels.py by its path: the package cannot be imported before its dependencies are installed."""
+    spec = spec_from_file_location("build_kernels", root / "src/object2vec/build_kernels.py")
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{root}: no src/object2vec/build_kernels.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -8,9 +8,9 @@
 #include <string.h>
 #include <time.h>
 
-int64_t read_lines(const uint8_t *bytes, int64_t size, const int64_t *most, int32_t *const *values,
+int64_t o2v_read_lines(const uint8_t *bytes, int64_t size, const int64_t *most, int32_t *const *values,
                    int64_t *const *lengths, double *labels, int64_t *cut, int64_t *lines, int64_t *consumed);
-int64_t read_instances(const uint8_t *bytes, int64_t size, int64_t document, int64_t *places, int64_t most,
+int64_t o2v_read_instances(const uint8_t *bytes, int64_t size, int64_t document, int64_t *places, int64_t most,
                        int64_t tokens);
 
 enum { LONGEST = 1 << 12, KEPT = 1 << 12, BRANCHES = 1 << 12 };
@@ -93,7 +93,7 @@ static void call(const uint8_t *bytes, size_t size)
     int64_t cut[2] = {0, 0}, lines, consumed, found;
     double *labels = malloc(rows * 8);
     uint8_t *text = memcpy(malloc(size), bytes, size);
-    found = read_lines(text, (int64_t)size, most, values, lengths, labels, cut, &lines, &consumed);
+    found = o2v_read_lines(text, (int64_t)size, most, values, lengths, labels, cut, &lines, &consumed);
     if (found < 0 || (size_t)found > rows || consumed < 0 || (size_t)consumed > size || lines < found)
         abort();
     for (int side = 0; side < 2; side++)
@@ -117,7 +117,7 @@ static void call_for_request(const uint8_t *bytes, size_t size, int64_t document
     const int64_t most = occurrences(bytes, size, '{') + 2, tokens = occurrences(bytes, size, ',') + 2 * most;
     int64_t *places = malloc((size_t)(4 + 5 * most + tokens) * 8), *columns = places + 4;
     uint8_t *text = memcpy(malloc(size), bytes, size);
-    int64_t found = read_instances(text, (int64_t)size, document, places, most, tokens);
+    int64_t found = o2v_read_instances(text, (int64_t)size, document, places, most, tokens);
     for (int side = 0; found >= 0 && side < 2; side++) {
         const int64_t sequences = places[side], *offsets = columns + side * most, *rows = offsets + 2 * most;
         if (sequences > found || found >= most || offsets[0] || offsets[sequences] > tokens ||

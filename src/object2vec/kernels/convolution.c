@@ -7,7 +7,7 @@ typedef struct {
     const float *weights, *bias;
 } Level;
 
-CLONES void gather_one(const Table *table, const int64_t *ids, int64_t n, float *line)
+static void gather_one(const Table *table, const int64_t *ids, int64_t n, float *line)
 {
     const int64_t dim = table->dim;
     for (int64_t j = 0; j < n; j++, line += dim) {
@@ -20,7 +20,7 @@ CLONES void gather_one(const Table *table, const int64_t *ids, int64_t n, float 
 }
 
 /* ReLU of n rows of y, and the maximum of each column into highest (dim): 0 without rows, NaN if one is NaN. */
-CLONES void relu_maximum(int64_t n, int64_t dim, float *restrict y, float *restrict highest)
+static void relu_maximum(int64_t n, int64_t dim, float *restrict y, float *restrict highest)
 {
     for (int64_t k = 0; k < dim; k++)
         highest[k] = 0;
@@ -40,14 +40,14 @@ static void convolve_one(const Level *level, int64_t n, const float *x, float *y
     memset(inner + n * out, 0, (size_t)(behind * out) * sizeof *y);
     for (int64_t j = 0; j < n; j++)
         memcpy(inner + j * out, level->bias, (size_t)out * sizeof *y);
-    add_convolved(n, level->taps, level->in, out, level->weights, x, inner);
+    NAME(add_convolved)(n, level->taps, level->in, out, level->weights, x, inner);
     relu_maximum(n, out, inner, highest);
 }
 
 /* Encodes n sequences of ids values[offsets[i]:offsets[i + 1]] into encodings (n, dim): the maxima over a sequence of each
  * level, side by side. The levels have `taps` weights a place in weights[level] (taps, widths[level + 1], widths[level]) and
  * biases[level]; widths[0] is the table's. Scratch: two lines, of (tokens + n * (taps - 1)) rows of the widest level. */
-void encode_convolved(const Table *table, const int64_t *values, const int64_t *offsets, int64_t n, int64_t taps,
+KERNEL(void, encode_convolved)(const Table *table, const int64_t *values, const int64_t *offsets, int64_t n, int64_t taps,
                       int64_t levels, const float *const *weights, const float *const *biases, const int64_t *widths,
                       float *line, float *next, int64_t dim, float *encodings)
 {

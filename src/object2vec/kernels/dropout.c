@@ -1,7 +1,7 @@
 /* Dropout: out = x / (1 - p), or 0 where a number drawn from seed and place falls below p, as threshold = p * 2^32. */
 #include "kernels.h"
 
-CLONES void dropout_part(const float *restrict x, float *restrict out, int64_t from, int64_t to, uint64_t seed,
+static void dropout_part(const float *restrict x, float *restrict out, int64_t from, int64_t to, uint64_t seed,
                          uint32_t threshold, float scale)
 {
     const uint32_t low = (uint32_t)seed, high = (uint32_t)(seed >> 32);
@@ -16,7 +16,7 @@ CLONES void dropout_part(const float *restrict x, float *restrict out, int64_t f
     }
 }
 
-void dropout(const float *x, float *out, int64_t n, uint64_t seed, uint32_t threshold, float scale)
+KERNEL(void, dropout)(const float *x, float *out, int64_t n, uint64_t seed, uint32_t threshold, float scale)
 {
     const int64_t part = 1 << 15;
 #pragma omp parallel for schedule(static) if (n > part)

@@ -5,7 +5,7 @@ enum { HADAMARD, CONCAT, ABS_DIFF };
 enum { TANH, RELU, LINEAR };
 
 /* What the comparators make of u and v, in their order, into out; returns where it ends. */
-CLONES float *compare(const int64_t *comparators, int64_t n, const float *restrict u, const float *restrict v, int64_t dim,
+static float *compare(const int64_t *comparators, int64_t n, const float *restrict u, const float *restrict v, int64_t dim,
                       float *restrict out)
 {
     for (int64_t i = 0; i < n; i++) {
@@ -26,7 +26,7 @@ enum { ROWS = 8 }; /* of a weight at a time, so that sums are loaded and stored 
 
 /* Adds to y (pairs, outputs) the products of x (pairs, n), `width` apart, with weights (n, outputs), which are read once
  * and as they lie. */
-CLONES void multiply(const float *restrict weights, int64_t n, int64_t outputs, const float *restrict x, int64_t width,
+static void multiply(const float *restrict weights, int64_t n, int64_t outputs, const float *restrict x, int64_t width,
                      int64_t pairs, float *restrict y)
 {
     int64_t k = 0;
@@ -58,7 +58,7 @@ static inline float tanh_of(float x)
     return p / q;
 }
 
-CLONES void activate(float *x, int64_t n, int64_t activation)
+static void activate(float *x, int64_t n, int64_t activation)
 {
     if (activation == TANH)
         for (int64_t i = 0; i < n; i++)
@@ -73,7 +73,7 @@ CLONES void activate(float *x, int64_t n, int64_t activation)
  * from `joined`, -1 where it is not among them. What the first layer makes of a row there does not depend on the other
  * row, and is kept: that of token t of a side in parts[side] (slots[side], widths[1]), at t % slots[side], if
  * whose[side] (slots[side],) has t there. Token 0 is none. hidden is scratch: (2, `together` * the largest of widths). */
-struct head {
+typedef struct {
     Table tables[2];
     const int64_t *comparators;
     int64_t n;
@@ -84,10 +84,11 @@ struct head {
     float *parts[2];
     int64_t softmax, together;
     float *hidden;
-};
+} Head;
+EXPORT_SIZE(Head)
 
 /* Adds to y (widths[1],) what the first layer makes of a row of table `side`. */
-static void add_part(const struct head *head, int64_t side, int32_t token, float *restrict y)
+static void add_part(const Head *head, int64_t side, int32_t token, float *restrict y)
 {
     const int64_t slot = token % head->slots[side], outputs = head->widths[1];
     float *part = head->parts[side] + slot * outputs;
@@ -117,7 +118,7 @@ static void to_probabilities(float *x, int64_t n)
 }
 
 /* As score_tokens, of `together` pairs at most. Weights are read once for all of them. */
-static void score_together(const struct head *head, const int32_t *tokens0, const int32_t *tokens1, int64_t pairs,
+static void score_together(const Head *head, const int32_t *tokens0, const int32_t *tokens1, int64_t pairs,
                            float *out)
 {
     const int64_t *widths = head->widths, dim = head->tables[0].dim;
@@ -154,7 +155,7 @@ static void score_together(const struct head *head, const int32_t *tokens0, cons
 
 /* The scores of the head into out (pairs, widths[layers]): pair p is row tokens0[p] of one table with row tokens1[p] of
  * the other. One call at a time: it writes into what the head keeps. */
-void score_tokens(const struct head *head, const int32_t *tokens0, const int32_t *tokens1, int64_t pairs, float *out)
+KERNEL(void, score_tokens)(const Head *head, const int32_t *tokens0, const int32_t *tokens1, int64_t pairs, float *out)
 {
     for (int64_t p = 0; p < pairs; p += head->together) {
         const int64_t left = pairs - p;

@@ -1,8 +1,8 @@
 /* What all kernels share.
  *
- * Plain C over flat arrays: no Python, no torch, no allocation, and no state but the caller's. Built by hatch_build.py
- * where there is a compiler; __init__.py declares the signatures, and each kernel has a plain torch or numpy form beside
- * it in Python. Threads are OpenMP's, those that torch itself uses on a CPU. */
+ * Plain C over flat arrays: no Python, no torch, no allocation, and no state but the caller's. build_kernels.py compiles
+ * them; __init__.py declares the signatures and checks arguments, and each kernel has an equal torch or numpy form in
+ * Python. Threads are OpenMP's, those that torch itself uses on a CPU. */
 #ifndef OBJECT2VEC_KERNELS_H
 #define OBJECT2VEC_KERNELS_H
 
@@ -10,15 +10,23 @@
 #include <stdint.h>
 #include <string.h>
 
-/* A function is compiled for several generations of processors, and the one that fits is chosen when the library is
- * loaded. Not for one that opens an OpenMP region: what is inside it becomes a function of its own, for the oldest. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+/* Sources are compiled once for each level of processors, see build_kernels.py, and O2V_LEVEL names it. The exported
+ * function `pool` is then o2v_avx2_pool. Functions that are shared by files have such names too, and stay hidden. */
+#define O2V_JOIN(level, name) o2v_##level##_##name
+#define O2V_EXPAND(level, name) O2V_JOIN(level, name)
+#ifdef O2V_LEVEL
+#define NAME(name) O2V_EXPAND(O2V_LEVEL, name)
 #else
-#define CLONES
+#define NAME(name) o2v_##name
 #endif
+#define EXPORT __attribute__((visibility("default")))
+#define KERNEL(result, name) EXPORT result NAME(name)
 
-/* A part of functions that are compiled so: it is compiled as they are. */
+/* Exports the size of a struct that kernels/__init__.py declares too. */
+#define EXPORT_SIZE(type)                                                                                                \
+    EXPORT int64_t NAME(sizeof_##type)(void);                                                                            \
+    KERNEL(int64_t, sizeof_##type)(void) { return (int64_t)sizeof(type); }
+
 #define INLINED static inline __attribute__((always_inline))
 
 /* Rows of a table lie far apart: memory is asked for them some turns ahead. */
@@ -73,11 +81,11 @@ INLINED float dot(const float *a, const float *b, int64_t n)
 }
 
 /* Adds to y (rows, out) the products of x (rows, in) with w (out, in). In products.c. */
-void add_products(int64_t rows, int64_t in, int64_t out, const float *w, const float *x, float *y);
+void NAME(add_products)(int64_t rows, int64_t in, int64_t out, const float *w, const float *x, float *y);
 
 /* The same of a convolution: adds to y (rows, out) the products of x (rows + taps - 1, in) with w (taps, out, in), of row r
  * those of rows r to r + taps - 1 of x. */
-void add_convolved(int64_t rows, int64_t taps, int64_t in, int64_t out, const float *w, const float *x, float *y);
+void NAME(add_convolved)(int64_t rows, int64_t taps, int64_t in, int64_t out, const float *w, const float *x, float *y);
 
 enum { MOST_DIM = 1000 }; /* of token_embedding_dim */
 

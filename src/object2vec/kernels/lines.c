@@ -106,7 +106,7 @@ static int take_key(Text *text)
  * For record r: label into labels[r]; of side s the first most[s] tokens into values[s], where lengths[s][r] says how
  * many that were. cut[s] counts the records that had more. Blank lines hold no record; the number of lines read is
  * left in *lines. Returns the number of records; *consumed is where reading stopped, which is the end if all was plain. */
-int64_t read_lines(const uint8_t *bytes, int64_t size, const int64_t *most, int32_t *const *values,
+KERNEL(int64_t, read_lines)(const uint8_t *bytes, int64_t size, const int64_t *most, int32_t *const *values,
                    int64_t *const *lengths, double *labels, int64_t *cut, int64_t *lines, int64_t *consumed)
 {
     int32_t *next[2] = {values[0], values[1]};
@@ -237,7 +237,7 @@ static int64_t read_rows(const uint8_t *bytes, int64_t size, Sides *sides, int64
  * then, `most` each, the offsets of both sides, whose each sequence is, of both, and for lines the number of the line of
  * each instance; then the values of both sides, int32 and `tokens` each. Returns how many instances there are, or -1
  * where anything is not in the plain form of take_instance. */
-int64_t read_instances(const uint8_t *bytes, int64_t size, int64_t document, int64_t *places, int64_t most,
+KERNEL(int64_t, read_instances)(const uint8_t *bytes, int64_t size, int64_t document, int64_t *places, int64_t most,
                        int64_t tokens)
 {
     int64_t *columns = places + 4, *numbers = columns + 4 * most;

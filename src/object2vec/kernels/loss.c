@@ -11,7 +11,7 @@ static int64_t best_of(const float *scores, int64_t classes)
 }
 
 /* The loss of each pair into losses (pairs), and the gradient of their mean into slope (pairs, classes). */
-void cross_entropy(const float *scores, const float *labels, int64_t pairs, int64_t classes, float *losses, float *slope)
+KERNEL(void, cross_entropy)(const float *scores, const float *labels, int64_t pairs, int64_t classes, float *losses, float *slope)
 {
     const float part = 1 / (float)pairs;
 #pragma omp parallel for schedule(static) if (pairs * classes > 4096)
@@ -28,7 +28,7 @@ void cross_entropy(const float *scores, const float *labels, int64_t pairs, int6
 }
 
 /* How many pairs have the highest score for their class. */
-int64_t correct(const float *scores, const float *labels, int64_t pairs, int64_t classes)
+KERNEL(int64_t, correct)(const float *scores, const float *labels, int64_t pairs, int64_t classes)
 {
     int64_t found = 0;
     for (int64_t p = 0; p < pairs; p++)

@@ -12,7 +12,7 @@ INLINED float hyperbolic(float x)
     return 2.0f / (1.0f + exponential(-2.0f * x)) - 1.0f;
 }
 
-CLONES void forward_one(int64_t units, float *restrict i, const float *restrict b, float *restrict c, float *restrict h)
+static void forward_one(int64_t units, float *restrict i, const float *restrict b, float *restrict c, float *restrict h)
 {
     float *restrict f = i + units, *restrict g = f + units, *restrict o = g + units;
     for (int64_t k = 0; k < units; k++) {
@@ -27,7 +27,7 @@ CLONES void forward_one(int64_t units, float *restrict i, const float *restrict 
 
 /* gates (n, 4 * units) hold what goes into the gates, and then the gates themselves; before (going_on, units) is the cell
  * before the step, of the first rows, the others begin; cell and hidden (n, units) are what comes of it. */
-void lstm_forward(int64_t n, int64_t going_on, int64_t units, float *gates, const float *before, float *cell,
+KERNEL(void, lstm_forward)(int64_t n, int64_t going_on, int64_t units, float *gates, const float *before, float *cell,
                   float *hidden)
 {
 #pragma omp parallel for schedule(static) if (n * units > 8192)
@@ -39,7 +39,7 @@ void lstm_forward(int64_t n, int64_t going_on, int64_t units, float *gates, cons
 /* A layer over rows that are ordered by step, one way: step t has those from starts[t] up to starts[t + 1], of which the
  * first are those of its neighbours. gates (n, 4 * units) hold what the inputs add, and then the gates; w (4 * units, units)
  * are the weights of hidden; cell and hidden (n, units) are what comes of it. */
-void lstm_run(int64_t steps, const int64_t *starts, int64_t backward, int64_t units, float *gates, const float *w,
+KERNEL(void, lstm_run)(int64_t steps, const int64_t *starts, int64_t backward, int64_t units, float *gates, const float *w,
               float *cell, float *hidden)
 {
     const float *cell_before = 0, *hidden_before = 0;
@@ -48,13 +48,13 @@ void lstm_run(int64_t steps, const int64_t *starts, int64_t backward, int64_t un
         const int64_t step = backward ? steps - 1 - gone : gone;
         const int64_t start = starts[step], rows = starts[step + 1] - start, going_on = before < rows ? before : rows;
         float *now = gates + start * 4 * units;
-        add_products(going_on, units, 4 * units, w, hidden_before, now);
-        lstm_forward(rows, going_on, units, now, cell_before, cell + start * units, hidden + start * units);
+        NAME(add_products)(going_on, units, 4 * units, w, hidden_before, now);
+        NAME(lstm_forward)(rows, going_on, units, now, cell_before, cell + start * units, hidden + start * units);
         cell_before = cell + start * units, hidden_before = hidden + start * units, before = rows;
     }
 }
 
-CLONES void backward_one(int64_t units, float *restrict i, const float *restrict b, const float *restrict c,
+static void backward_one(int64_t units, float *restrict i, const float *restrict b, const float *restrict c,
                          const float *restrict dh, float *restrict dc)
 {
     float *restrict f = i + units, *restrict g = f + units, *restrict o = g + units;
@@ -72,7 +72,7 @@ CLONES void backward_one(int64_t units, float *restrict i, const float *restrict
 
 /* The gradient of that step. gates hold the gates, and then the gradient of what went into them; d_hidden is the
  * gradient of hidden; d_cell that of cell from later steps, and then that of before. */
-void lstm_backward(int64_t n, int64_t going_on, int64_t units, float *gates, const float *before, const float *cell,
+KERNEL(void, lstm_backward)(int64_t n, int64_t going_on, int64_t units, float *gates, const float *before, const float *cell,
                    const float *d_hidden, float *d_cell)
 {
 #pragma omp parallel for schedule(static) if (n * units > 8192)

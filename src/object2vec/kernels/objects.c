@@ -21,7 +21,7 @@ typedef struct {
 /* Goes on from sequence `from`: the number of each sequence's object into which (n), the first sequence that holds it
  * into first. `found` objects are known. slots is a hash table of them, mask + 1 (a power of two) long; returns where it
  * got to, n or the sequence for which the table, seven eighths full by then, has no more room. */
-int64_t distinct(const int32_t *values, const int64_t *offsets, int64_t from, int64_t n, Slot *slots, int64_t mask,
+KERNEL(int64_t, distinct)(const int32_t *values, const int64_t *offsets, int64_t from, int64_t n, Slot *slots, int64_t mask,
                  int32_t *which, int32_t *first, int64_t *found)
 {
     for (int64_t i = from; i < n; i++) {
@@ -51,7 +51,7 @@ int64_t distinct(const int32_t *values, const int64_t *offsets, int64_t from, in
 }
 
 /* Puts `found` objects, that stand in the sequences `first`, into an empty hash table. */
-void place_objects(const int32_t *values, const int64_t *offsets, const int32_t *first, int64_t found, Slot *slots,
+KERNEL(void, place_objects)(const int32_t *values, const int64_t *offsets, const int32_t *first, int64_t found, Slot *slots,
                    int64_t mask)
 {
     for (int64_t object = 0; object < found; object++) {
@@ -88,7 +88,7 @@ static int64_t number_side(const int64_t *rows, int64_t n, const int32_t *which,
 
 /* The same for both sides of pairs of rows, into first and place (2, n); how many different ones there are of side s goes
  * into found[s]. */
-void number(const int64_t *rows0, const int64_t *rows1, int64_t n, const int32_t *which0, const int32_t *which1, int32_t *lut0,
+KERNEL(void, number)(const int64_t *rows0, const int64_t *rows1, int64_t n, const int32_t *which0, const int32_t *which1, int32_t *lut0,
             int32_t *lut1, int64_t *first, int64_t *place, int64_t *found)
 {
 #pragma omp parallel for schedule(static) if (n > 1024)
@@ -98,17 +98,17 @@ void number(const int64_t *rows0, const int64_t *rows1, int64_t n, const int32_t
 
 /* The same where rows are objects of one token each, those of tokens0 and tokens1: the tokens of the different ones of
  * side s into tokens + s * n. */
-void number_tokens(const int64_t *rows0, const int64_t *rows1, int64_t n, const int32_t *tokens0, const int32_t *tokens1,
+KERNEL(void, number_tokens)(const int64_t *rows0, const int64_t *rows1, int64_t n, const int32_t *tokens0, const int32_t *tokens1,
                    int32_t *lut0, int32_t *lut1, int64_t *first, int64_t *place, int64_t *found, int32_t *tokens)
 {
-    number(rows0, rows1, n, NULL, NULL, lut0, lut1, first, place, found);
+    NAME(number)(rows0, rows1, n, NULL, NULL, lut0, lut1, first, place, found);
     for (int s = 0; s < 2; s++)
         for (int64_t r = 0; r < found[s]; r++)
             tokens[s * n + r] = (s ? tokens1 : tokens0)[first[s * n + r]];
 }
 
 /* Where the sequences that `index` (n) names are to begin, one behind the other, into out (n + 1). */
-void starts_of(const int64_t *offsets, const int64_t *index, int64_t n, int64_t *out)
+KERNEL(void, starts_of)(const int64_t *offsets, const int64_t *index, int64_t n, int64_t *out)
 {
     out[0] = 0;
     for (int64_t j = 0; j < n; j++)
@@ -116,7 +116,7 @@ void starts_of(const int64_t *offsets, const int64_t *index, int64_t n, int64_t 
 }
 
 /* Copies the sequences that `index` (n) names to where out_offsets (n + 1) says, one behind the other. */
-void take(const int32_t *values, const int64_t *offsets, const int64_t *index, int64_t n, const int64_t *out_offsets,
+KERNEL(void, take)(const int32_t *values, const int64_t *offsets, const int64_t *index, int64_t n, const int64_t *out_offsets,
           int32_t *out)
 {
     for (int64_t j = 0; j < n; j++) {
@@ -140,7 +140,7 @@ static uint64_t bit_of(int32_t object0, int32_t object1, int64_t each, int64_t c
 }
 
 /* Sets the bits of the pairs of objects object0[j] and object1[j], n of them. */
-void mark_pairs(const int32_t *object0, const int32_t *object1, int64_t n, uint8_t *bits, int64_t each, int64_t count)
+KERNEL(void, mark_pairs)(const int32_t *object0, const int32_t *object1, int64_t n, uint8_t *bits, int64_t each, int64_t count)
 {
     for (int64_t j = 0; j < n; j++) {
         const uint64_t bit = bit_of(object0[j], object1[j], each, count);
@@ -184,7 +184,7 @@ static uint64_t random_at(uint64_t seed, uint64_t place)
 /* Draws `rate` rows for each of n rows that is positive, any of `count` alike, or of sources (count) where that is not
  * NULL, until its object1 is no partner of the row's object0, `rounds` times at most. Into out (n, 1 + rate) go each row
  * and what was drawn for it, -1 for none; of each its object1, where give_objects is 1. Returns how many were drawn. */
-int64_t draw_negatives(const int64_t *rows, int64_t n, const uint8_t *positive, int64_t rate, uint64_t seed, int64_t rounds,
+KERNEL(int64_t, draw_negatives)(const int64_t *rows, int64_t n, const uint8_t *positive, int64_t rate, uint64_t seed, int64_t rounds,
                        const int64_t *sources, int64_t count, const int32_t *which0, const int32_t *which1,
                        const int64_t *starts, const int32_t *partners, const uint8_t *bits, int64_t each, int64_t size,
                        int64_t give_objects, int64_t *out)
@@ -215,7 +215,7 @@ int64_t draw_negatives(const int64_t *rows, int64_t n, const uint8_t *positive, 
 /* Puts n rows and what was drawn for each, drawn (n, 1 + rate), into columns: row0 has which0[rows[i]], or rows[i] where
  * that is NULL, and row1 what is drawn; the first of each row has its label, of `labels`, and the others 0. What is -1 is
  * left out. Returns how many there are. */
-int64_t beside(const int64_t *rows, int64_t n, int64_t rate, const int32_t *which0, const float *labels, const int64_t *drawn,
+KERNEL(int64_t, beside)(const int64_t *rows, int64_t n, int64_t rate, const int32_t *which0, const float *labels, const int64_t *drawn,
                int64_t *row0, int64_t *row1, float *label)
 {
     int64_t found = 0;

@@ -13,7 +13,7 @@ typedef struct {
 #define of_term(weights, output, c, term)                                                                               \
     ((output)->at[term] < 0 ? NULL : (weights) + (c) * (output)->width + (output)->at[term])
 
-CLONES void score_one(const Output *output, const float *restrict u, const float *restrict v,
+static void score_one(const Output *output, const float *restrict u, const float *restrict v,
                       const float *restrict bias, float *restrict out)
 {
     const int64_t dim = output->dim;
@@ -39,7 +39,7 @@ CLONES void score_one(const Output *output, const float *restrict u, const float
     }
 }
 
-void score_pairs(const float *u, const float *v, const int64_t *left, const int64_t *right, int64_t pairs,
+KERNEL(void, score_pairs)(const float *u, const float *v, const int64_t *left, const int64_t *right, int64_t pairs,
                  const float *weight, int64_t classes, int64_t dim, int64_t width, const int64_t *at, const float *bias,
                  float *out)
 {
@@ -51,7 +51,7 @@ void score_pairs(const float *u, const float *v, const int64_t *left, const int6
 
 /* What one object u gets from its n pairs, added to d_u and, if it is the left one of them, to d_weight. All that is
  * linear in its partners v goes by their sum, weighted with the slopes; sums (dim) is scratch. */
-CLONES void gradient_one(const Output *output, int left, const float *restrict u, const float *others,
+static void gradient_one(const Output *output, int left, const float *restrict u, const float *others,
                          const int64_t *partner, const int64_t *places, int64_t n, const float *slope,
                          float *restrict sums, float *restrict d_u, float *restrict d_weight)
 {
@@ -113,7 +113,7 @@ static void by_object(const int64_t *mine, int64_t pairs, int64_t n, int64_t *st
  * sums d_weight (parts, classes, width), both zeros before. Pair p has object mine[p] of u, and partner[p] of the other
  * side's `others`; slope (pairs, classes) is the gradient of the scores. sums (parts, dim), starts (n + 1) and places
  * (pairs) are scratch. */
-void score_pairs_backward(int64_t left, const float *u, int64_t n, const float *others, const int64_t *mine,
+KERNEL(void, score_pairs_backward)(int64_t left, const float *u, int64_t n, const float *others, const int64_t *mine,
                           const int64_t *partner, int64_t pairs, const float *slope, const float *weight,
                           int64_t classes, int64_t dim, int64_t width, const int64_t *at, int64_t parts, float *sums,
                           int64_t *starts, int64_t *places, float *d_u, float *d_weight)

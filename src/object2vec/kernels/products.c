@@ -1,16 +1,13 @@
 /* Products of a few rows with a matrix of weights, which is read once for all of them: libraries, which lay out what they
  * multiply first, are slower at it. */
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("fp-contract=fast") /* a product and its sum in one instruction */
+#if defined(__clang__)
+#pragma clang fp contract(fast) /* a product and its sum in one instruction */
+#elif defined(__GNUC__)
+#pragma GCC optimize("fp-contract=fast")
 #endif
 #include "kernels.h"
 
-/* Twelve sums, three of x and one of the weights fill the sixteen registers of AVX2. Code for more and wider ones was slower
- * by a tenth where both run. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#undef CLONES
-#define CLONES __attribute__((target_clones("arch=x86-64-v3", "default")))
-#endif
+/* Twelve sums, three of x and one of the weights fill the sixteen registers of AVX2. */
 enum { WEIGHTS = 4, ROWS = 3, CHUNK = 64 }; /* rows of weights and of x at a time; of weights a thread, of x a convolution */
 
 typedef int32_t Marks __attribute__((vector_size(32), aligned(4), may_alias));
@@ -53,7 +50,7 @@ INLINED void column(int64_t rows, const int64_t weights, int64_t taps, int64_t i
 }
 
 /* The same for the rows of w from `first` up to `end`. */
-CLONES void add_some(int64_t rows, int64_t taps, int64_t in, int64_t out, int64_t first, int64_t end, const float *w,
+static void add_some(int64_t rows, int64_t taps, int64_t in, int64_t out, int64_t first, int64_t end, const float *w,
                      const float *x, float *y)
 {
     if (in < 8) {
@@ -70,23 +67,23 @@ CLONES void add_some(int64_t rows, int64_t taps, int64_t in, int64_t out, int64_
         column(rows, 1, taps, in, out, w + j * in, x, y + j);
 }
 
-void add_products(int64_t rows, int64_t in, int64_t out, const float *w, const float *x, float *y)
+void NAME(add_products)(int64_t rows, int64_t in, int64_t out, const float *w, const float *x, float *y)
 {
 #pragma omp parallel for schedule(static) if (rows * in * out > 262144)
     for (int64_t first = 0; first < out; first += CHUNK)
         add_some(rows, 1, in, out, first, first + CHUNK < out ? first + CHUNK : out, w, x, y);
 }
 
-void add_convolved(int64_t rows, int64_t taps, int64_t in, int64_t out, const float *w, const float *x, float *y)
+void NAME(add_convolved)(int64_t rows, int64_t taps, int64_t in, int64_t out, const float *w, const float *x, float *y)
 {
     for (int64_t row = 0; row < rows; row += CHUNK)
         add_some(row + CHUNK < rows ? CHUNK : rows - row, taps, in, out, 0, out, w, x + row * in, y + row * out);
 }
 
 /* A linear layer: into y (rows, out) the bias (out) and the products of x (rows, in) with w (out, in). */
-void linear(int64_t rows, int64_t in, int64_t out, const float *w, const float *bias, const float *x, float *y)
+KERNEL(void, linear)(int64_t rows, int64_t in, int64_t out, const float *w, const float *bias, const float *x, float *y)
 {
     for (int64_t row = 0; row < rows; row++)
         memcpy(y + row * out, bias, (size_t)out * sizeof *y);
-    add_products(rows, in, out, w, x, y);
+    NAME(add_products)(rows, in, out, w, x, y);
 }

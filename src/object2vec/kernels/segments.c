@@ -2,7 +2,7 @@
  * rows[starts[s]:starts[s + 1]]. */
 #include "kernels.h"
 
-CLONES void maximum_one(const float *restrict x, int64_t dim, const int64_t *rows, int64_t n, float *restrict highest,
+static void maximum_one(const float *restrict x, int64_t dim, const int64_t *rows, int64_t n, float *restrict highest,
                         int32_t *restrict where)
 {
     for (int64_t k = 0; k < dim; k++) {
@@ -31,7 +31,7 @@ void segment_maximum(const float *x, int64_t dim, const int64_t *rows, const int
 }
 
 /* The gradient of that: adds gradient (n, dim) to d_x (m, dim), where the maxima were. No row is in two segments. */
-void segment_maximum_backward(const float *gradient, int64_t dim, const int32_t *where, int64_t n, float *d_x)
+KERNEL(void, segment_maximum_backward)(const float *gradient, int64_t dim, const int32_t *where, int64_t n, float *d_x)
 {
 #pragma omp parallel for schedule(static)
     for (int64_t s = 0; s < n; s++)

@@ -17,6 +17,7 @@ typedef struct {
     float *weight, *first, *second;
     int64_t steps;
 } Moved;
+EXPORT_SIZE(Moved)
 
 /* P pairs over different tokens (n) of each side, none of them 0: pair p has number index[p] of them, and they are numbered
  * as they come, so that a number that was not there before is one above all that were. Of a step on them come the mean
@@ -30,6 +31,7 @@ typedef struct {
     double loss;
     int64_t correct;
 } Batch;
+EXPORT_SIZE(Batch)
 
 /* How steps are made, and scratch for the largest batch: slope (pairs), sums (parts, width + 1), slopes (n0 + n1, dim). */
 typedef struct {
@@ -40,6 +42,7 @@ typedef struct {
     int64_t parts;
     float *slope, *sums, *slopes;
 } Way;
+EXPORT_SIZE(Way)
 
 /* A side of a batch: its tokens, rows of `table` (., dim), and the number of each pair's own. `slope` (n, dim) is for their
  * gradients. */
@@ -227,7 +230,7 @@ INLINED void learn_left_of(int64_t dim, const Number *number, const Side *left, 
     total->loss += log(product);
 }
 
-CLONES void learn_left(const Number *number, const Side *left, const Side *right, const Share *share, const float *labels,
+static void learn_left(const Number *number, const Side *left, const Side *right, const Share *share, const float *labels,
                        float *slope, Sums *total)
 {
     for_width(number->dim, learn_left_of, number, left, right, share, labels, slope, total);
@@ -261,7 +264,7 @@ INLINED void learn_right_of(int64_t dim, const Number *number, const Side *left,
     }
 }
 
-CLONES void learn_right(const Number *number, const Side *left, const Side *right, const Share *share, const float *slope)
+static void learn_right(const Number *number, const Side *left, const Side *right, const Share *share, const float *slope)
 {
     for_width(number->dim, learn_right_of, number, left, right, share, slope);
 }
@@ -278,7 +281,7 @@ INLINED void move_tokens_of(int64_t dim, const Side *side, const Moved *moved, c
     }
 }
 
-CLONES void move_tokens(int64_t dim, const Side *side, const Moved *moved, const Move *move, int64_t from, int64_t to)
+static void move_tokens(int64_t dim, const Side *side, const Moved *moved, const Move *move, int64_t from, int64_t to)
 {
     for_width(dim, move_tokens_of, side, moved, move, from, to);
 }
@@ -354,7 +357,7 @@ static void step_batch(const Way *way, const Moved *moved, int64_t before, Batch
  *
  * moved are the tables of either side, the layer's weight (classes, width), whose terms begin at `at`, and its bias. A
  * layer of one class gives a number; of two classes only what is between them counts. */
-void step_pairs(const Way *way, const Moved *moved, Batch *batches, int64_t count)
+KERNEL(void, step_pairs)(const Way *way, const Moved *moved, Batch *batches, int64_t count)
 {
     for (int64_t i = 0; i < count; i++)
         step_batch(way, moved, i, &batches[i]);

@@ -1,7 +1,9 @@
 /* Token embeddings. A table is (V, dim); n bags of ids lie in values[offsets[i]:offsets[i + 1]]. */
 #include "kernels.h"
 
-CLONES void pool_one(const Table *table, const int64_t *values, int64_t n, float *restrict mean, float *restrict scale)
+EXPORT_SIZE(Table)
+
+static void pool_one(const Table *table, const int64_t *values, int64_t n, float *restrict mean, float *restrict scale)
 {
     float room[MOST_DIM];
     const int64_t dim = table->dim;
@@ -28,7 +30,7 @@ CLONES void pool_one(const Table *table, const int64_t *values, int64_t n, float
 }
 
 /* The mean row of each bag into out (n, dim), and 1 / tokens into scale (n). Id 0 counts as no token. */
-void pool(const Table *table, const int64_t *values, const int64_t *offsets, int64_t n, float *out, float *scale)
+KERNEL(void, pool)(const Table *table, const int64_t *values, const int64_t *offsets, int64_t n, float *out, float *scale)
 {
     const int64_t dim = table->dim;
 #pragma omp parallel for schedule(dynamic, 16)
@@ -41,7 +43,7 @@ void pool(const Table *table, const int64_t *values, const int64_t *offsets, int
 
 /* The ids other than 0 of n bags into out (as many as the ids), and which bag each is of into origin. Returns how many
  * there are. */
-int64_t spread(const int64_t *values, const int64_t *offsets, int64_t n, int64_t *out, int64_t *origin)
+KERNEL(int64_t, spread)(const int64_t *values, const int64_t *offsets, int64_t n, int64_t *out, int64_t *origin)
 {
     int64_t found = 0;
     for (int64_t i = 0; i < n; i++)
@@ -56,7 +58,7 @@ int64_t spread(const int64_t *values, const int64_t *offsets, int64_t n, int64_t
 /* Sorts n ids, with what each comes from: the different ids into rows (n), the origins of id rows[r] into
  * origins[starts[r]:starts[r + 1]], in the order of the ids. `lut` is scratch, V of -1, and is left so. Returns how
  * many different ids there are. */
-int64_t group(const int64_t *values, const int64_t *origin, int64_t n, int32_t *lut, int64_t *rows, int64_t *starts,
+KERNEL(int64_t, group)(const int64_t *values, const int64_t *origin, int64_t n, int32_t *lut, int64_t *rows, int64_t *starts,
               int64_t *origins)
 {
     int64_t found = 0;
@@ -89,7 +91,7 @@ typedef struct {
     const float *scale, *gradient;
 } Step;
 
-CLONES void step_one(const Step *step, float *restrict w, float *restrict first, float *restrict second, int64_t from,
+static void step_one(const Step *step, float *restrict w, float *restrict first, float *restrict second, int64_t from,
                      int64_t to)
 {
     float slope[MOST_DIM];
@@ -106,7 +108,7 @@ CLONES void step_one(const Step *step, float *restrict w, float *restrict first,
 
 /* step_rows below, and all V - n other rows of the table move as if their gradient were zeros. `lut` is scratch, V of -1,
  * and is left so. */
-void step_table(int64_t kind, float *table, float *first, float *second, int64_t dim, int64_t size, int32_t *lut,
+KERNEL(void, step_table)(int64_t kind, float *table, float *first, float *second, int64_t dim, int64_t size, int32_t *lut,
                 const int64_t *rows, int64_t n, const int64_t *starts, const int64_t *origins, const float *scale,
                 const float *gradient, float rate, float decay, float c1, float c2)
 {
@@ -127,7 +129,7 @@ void step_table(int64_t kind, float *table, float *first, float *second, int64_t
  * The gradient of table row rows[r] is the sum of scale[o] * gradient[o] over o in origins[starts[r]:starts[r + 1]];
  * gradient is (m, dim). first and second are the optimizer's state, (V, dim) each.
  * c1 and c2 are Adam's bias corrections, 1 - beta^step. */
-void step_rows(int64_t kind, float *table, float *first, float *second, int64_t dim, const int64_t *rows, int64_t n,
+KERNEL(void, step_rows)(int64_t kind, float *table, float *first, float *second, int64_t dim, const int64_t *rows, int64_t n,
                const int64_t *starts, const int64_t *origins, const float *scale, const float *gradient, float rate, float decay, float c1, float c2)
 {
     const Step step = {{kind, rate, decay, c1, c2}, dim, origins, scale, gradient};

@@ -1,0 +1,33 @@
+/* What the library says about itself. Compiled once, for any processor; see build_kernels.py. */
+#include "kernels.h"
+
+/* A hash of the sources and flags. */
+EXPORT const char *o2v_build_id(void)
+{
+    return O2V_BUILD_ID;
+}
+
+/* The level of kernels that this processor and its system can run. */
+EXPORT const char *o2v_level(void)
+{
+#ifdef __x86_64__
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+        __builtin_cpu_supports("bmi2"))
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                       __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+                       __builtin_cpu_supports("avx512vl")
+                   ? "avx512"
+                   : "avx2";
+#endif
+    return "baseline";
+}
+
+EXPORT int64_t o2v_has_threads(void)
+{
+#ifdef _OPENMP
+    return 1;
+#else
+    return 0;
+#endif
+}
