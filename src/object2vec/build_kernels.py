@@ -1,18 +1,21 @@
 """Compile the C kernels; `python -m object2vec.build_kernels` compiles them again.
 
-The build of the package runs this file too, before its dependencies are installed: it imports the standard library only.
+The build of the package runs this file too, before its dependencies are installed. So it imports nothing but the
+standard library.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -24,9 +27,9 @@ FLAGS: Final = (
 )
 THREADS: Final = "-fopenmp"
 NO_THREADS: Final = "-fopenmp-simd"
-#: Sources are compiled once for each level of x86-64 processors. build.c chooses a level when the library is loaded, and
-#: must check each of these features. GCC 9 and clang take these flags; `arch=` in GCC's target_clones means one processor
-#: model exactly before GCC 12, not that model and later ones.
+#: Sources are compiled once for each level of x86-64 processors. build.c chooses a level when the library is loaded,
+#: and must check each of these features. GCC 9 and clang take these flags. GCC's target_clones would not do: before
+#: GCC 12 `arch=haswell` means that model of processor alone, and later models get the slowest code.
 AVX2: Final = ("-mavx2", "-mfma", "-mbmi", "-mbmi2")
 AVX512: Final = (*AVX2, "-mavx512f", "-mavx512bw", "-mavx512cd", "-mavx512dq", "-mavx512vl")
 LEVELS: Final[Mapping[str, tuple[str, ...]]] = {"baseline": (), "avx2": AVX2, "avx512": AVX512}
@@ -62,7 +65,7 @@ def source_id() -> str:
     return digest.hexdigest()[:16]
 
 
-def build(compiler: Sequence[str], machine: str = os.uname().machine) -> bool:
+def build(compiler: Sequence[str]) -> bool:
     """Compile the library; return whether its kernels use threads.
 
     The old library is gone if this fails: a library is never older than its sources.
@@ -71,7 +74,7 @@ def build(compiler: Sequence[str], machine: str = os.uname().machine) -> bool:
         BuildError: the compiler cannot be run, or fails with and without OpenMP.
     """
     LIBRARY.unlink(missing_ok=True)
-    levels = LEVELS if machine in ("x86_64", "AMD64") else {"baseline": ()}
+    levels = LEVELS if platform.machine() == "x86_64" else {"baseline": ()}
     try:
         _compile(compiler, levels, THREADS)
     except BuildError as error:
@@ -88,12 +91,18 @@ def _compile(compiler: Sequence[str], levels: Mapping[str, Sequence[str]], openm
     sources = sorted(path for path in FOLDER.glob("*.c") if path.name != COMMON)
     with tempfile.TemporaryDirectory(dir=FOLDER, prefix=".build-") as scratch:
         folder = Path(scratch)
-        for level, flags in levels.items():
-            (folder / level).mkdir()
-            _run([*command, *flags, f"-DO2V_LEVEL={level}", "-c", *map(str, sources)], folder / level)
-        _run([*command, "-c", str(FOLDER / COMMON)], folder)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            runs = [pool.submit(_run, [*command, "-c", str(FOLDER / COMMON)], folder)]
+            for level, flags in levels.items():
+                (folder / level).mkdir()
+                options = [*flags, f"-DO2V_LEVEL={level}", "-c", *map(str, sources)]
+                runs.append(pool.submit(_run, [*command, *options], folder / level))
+            for run in runs:
+                run.result()
+        (folder / "exports").write_text("{global: o2v_*; local: *;};")  # clang exports more, in spite of -fvisibility
         objects = sorted(str(path) for path in folder.rglob("*.o"))
-        _run([*compiler, openmp, "-shared", "-o", LIBRARY.name, *objects, "-lm"], folder)
+        options = [openmp, "-shared", "-Wl,--version-script=exports", "-o", LIBRARY.name]
+        _run([*compiler, *options, *objects, "-lm"], folder)
         (folder / LIBRARY.name).replace(LIBRARY)
 
 

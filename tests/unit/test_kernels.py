@@ -11,9 +11,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from object2vec import kernels
+from object2vec import build_kernels, kernels
 from object2vec.data.sequences import Sequences
 from object2vec.hyperparameters import NETWORKS
+from object2vec.kernels import calls
 from object2vec.model.network import Network
 from object2vec.training.objective import Objective
 from small import configured, gradients_of, network_of, tokens_of
@@ -230,15 +231,26 @@ def test_halves_are_read_as_torch_reads_them() -> None:
     assert torch.equal(scale, floats_scale)
 
 
+def c_signature(result: str, parameters: str) -> str:
+    """Return a C prototype as `SIGNATURES` has it, without the marks of what may be None."""
+    scalars = {"void": "v", "int64_t": "n", "float": "f", "uint64_t": "u", "uint32_t": "w"}
+    arrays = {"float": "F", "double": "D", "int64_t": "L", "Slot": "L", "int32_t": "I", "uint8_t": "B"}
+    words = [scalars[result]]
+    for parameter in parameters.split(","):
+        type_, name = re.fullmatch(r"(.*?)(\w+)", " ".join(parameter.split())).groups()  # type: ignore[union-attr]
+        base, stars = type_.replace("const", "").replace("*", "").strip(), type_.count("*")
+        letter = scalars[base] if not stars else arrays.get(base, "P") if stars == 1 else "P"
+        words.append(f"{name}:{letter}{'+' if letter.isupper() and letter != 'P' and 'const' not in type_ else ''}")
+    return " ".join(words)
+
+
 def test_signatures_are_those_of_the_sources() -> None:
-    """What Python says that a kernel takes and returns is what its C does: nothing else would notice."""
-    letters = {"void": "v", "int64_t": "n", "float": "f", "uint64_t": "u", "uint32_t": "w"}
-    sources = "\n".join(path.read_text() for path in kernels.LIBRARY.parent.glob("*.c"))
-    for name, signature in kernels.SIGNATURES.items():
-        (found,) = re.findall(rf"^(void|int64_t) {name}\(([^)]*)\)\s*{{", sources, re.MULTILINE)
-        result, arguments = found
-        taken = ("p" if "*" in argument else letters[argument.split()[0]] for argument in arguments.split(","))
-        assert signature == f"{letters[result]} {''.join(taken)}", name
+    """Python declares the types, names and written arrays of each kernel as its C does: nothing else would notice."""
+    sources = "\n".join(path.read_text() for path in build_kernels.FOLDER.glob("*.c"))
+    found = re.findall(r"^KERNEL\((\w+), (\w+)\)\(([^)]*)\)\s*{", sources, re.MULTILINE)
+    assert {name: c_signature(result, parameters) for result, name, parameters in found} == {
+        name: signature.replace("?", "") for name, signature in calls.SIGNATURES.items()
+    }
 
 
 @pytest.mark.parametrize("count", [0, 3, 16, 21])

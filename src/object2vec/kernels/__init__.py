@@ -1,23 +1,42 @@
 """Kernels in C for what torch and numpy are slow at on a CPU.
 
-`available()` says whether they were built and can be loaded. Whoever calls one has a plain form beside it, for GPUs and
-for machines without a compiler. Arguments must be contiguous, on the CPU, and of the types that a function names.
+`available()` says whether they were built and can be loaded. Each caller has an equal form without kernels, for GPUs
+and for machines without a compiler. Arguments must be contiguous, on the CPU, and of the types that a function names.
+Another type is a TypeError; another layout or shape, or an id out of range, is a ValueError.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterable, Sequence
-from ctypes import addressof, byref, c_double, c_float, c_int64, c_uint32, c_uint64, c_void_p
+from collections.abc import Sequence
+from ctypes import byref, c_double, c_float, c_int64, c_void_p
 from functools import cache
 from importlib import import_module
-from pathlib import Path
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from object2vec.arrays import Float32, Float64, Int32, Int64
+from object2vec import native
+from object2vec.arrays import Float32, Int32, Int64
+from object2vec.kernels.calls import (
+    MAX_DIM,
+    Table,
+    address,
+    addresses,
+    check_classes,
+    check_library,
+    check_offsets,
+    check_range,
+    check_shapes,
+    functions,
+)
+from object2vec.kernels.calls import call as _call
+from object2vec.kernels.text import Lines as Lines  # all kernels are found here
+from object2vec.kernels.text import Sides as Sides
+from object2vec.kernels.text import read_instances as read_instances
+from object2vec.kernels.text import read_lines as read_lines
 
 if TYPE_CHECKING:
     import torch
@@ -34,44 +53,7 @@ else:
 
     torch = _Torch()
 
-LIBRARY = Path(__file__).with_name("kernels.so")
 KINDS = {"sgd": 0, "adagrad": 1, "adam": 2}
-#: A text that is shorter, in bytes, is read in less time than another thread needs to begin.
-BRIEF = 2**14
-#: What each kernel returns and takes: v nothing, p a pointer, n an int64, f a float, u a uint64, w a uint32.
-SIGNATURES = {
-    "correct": "n ppnn",
-    "beside": "n pnnpppppp",
-    "cross_entropy": "v ppnnpp",
-    "distinct": "n ppnnpnppp",
-    "draw_negatives": "n pnpnunpnpppppnnnp",
-    "dropout": "v ppnuwf",
-    "encode_convolved": "v pppnnnpppppnp",
-    "group": "n ppnpppp",
-    "linear": "v nnnpppp",
-    "lstm_backward": "v nnnppppp",
-    "lstm_forward": "v nnnpppp",
-    "lstm_run": "v npnnpppp",
-    "mark_pairs": "v ppnpnn",
-    "number": "v ppnppppppp",
-    "number_tokens": "v ppnpppppppp",
-    "place_objects": "v pppnpn",
-    "pool": "v pppnpp",
-    "read_instances": "n pnnpnn",
-    "read_lines": "n pnppppppp",
-    "score_pairs": "v ppppnpnnnppp",
-    "score_pairs_backward": "v npnpppnppnnnpnppppp",
-    "score_tokens": "v pppnp",
-    "segment_maximum": "v pnppnpp",
-    "segment_maximum_backward": "v pnpnp",
-    "spread": "n ppnpp",
-    "starts_of": "v ppnp",
-    "step_pairs": "v pppn",
-    "step_rows": "v npppnpnppppffff",
-    "step_table": "v npppnnppnppppffff",
-    "take": "v pppnpp",
-}
-TYPES = {"v": None, "p": c_void_p, "n": c_int64, "f": c_float, "u": c_uint64, "w": c_uint32}
 #: Pairs of tokens for which weights are read once: what is computed of so many fits a core's own cache.
 TOGETHER = 16
 #: At so many rows, or sequences, and below, `linear` and `lstm_run` are faster than torch's products.
@@ -84,29 +66,21 @@ ACTIVATIONS = ("tanh", "relu", "linear")
 
 
 @cache
-def _library(kind: type[ctypes.CDLL] = ctypes.CDLL) -> ctypes.CDLL | None:
-    import_module("torch")  # first, so that the kernels use the OpenMP runtime that torch brings
-    try:
-        kernels = kind(str(LIBRARY))
-    except OSError:
-        return None
-    for name, signature in SIGNATURES.items():
-        result, arguments = signature.split()
-        function = getattr(kernels, name)
-        function.restype = TYPES[result]
-        function.argtypes = [TYPES[letter] for letter in arguments]
-    return kernels
+def status() -> native.Native:
+    """Return the loaded library, or the reason why there is none."""
+    return check_library(native.load(), (Table, Moved, PairBatch, Way, Head))
 
 
 def available() -> bool:
     """Whether the kernels can be called."""
-    return _library() is not None
+    return status().library is not None
 
 
 def stay_alone() -> None:
-    """Let kernels that this thread calls have no other threads."""
-    if library := _library():
-        library.omp_set_num_threads(1)  # OpenMP's own, which they are linked with
+    """Make kernels that this thread calls use one thread."""
+    library = status().library
+    if library and status().threads:
+        library.omp_set_num_threads(1)  # OpenMP's own, which the library is linked with
 
 
 def usable(tensor: Tensor) -> bool:
@@ -119,62 +93,25 @@ def readable(table: Tensor) -> bool:
     return table.device.type == "cpu" and table.dtype in (torch.float32, torch.float16) and available()
 
 
-def _call(name: str, *arguments: object) -> int:
-    """Call a kernel, with tensors and arrays for pointers."""
-    given = [
-        address(value) if (address := _address_of(type(value))) else value  # type: ignore[arg-type]  # it is hashable
-        for value in arguments
-    ]
-    result: int = getattr(_library(), name)(*given)
-    return result
-
-
-def _at(array: npt.NDArray[Any]) -> int:
-    """The address of an array: in less time than numpy takes to say it, where that can be."""
-    if array.flags.writeable:
-        return addressof(_ANY.from_buffer(array))  # type: ignore[arg-type]  # a buffer since Python 3.12, for mypy
-    return array.ctypes.data
-
-
-_ANY = ctypes.c_char * 0
-
-
-@cache
-def _address_of(kind: type) -> Callable[[Any], int] | None:
-    """Return the function that gives the address of an array or a tensor of a type, None for other types."""
-    return _at if issubclass(kind, np.ndarray) else getattr(kind, "data_ptr", None)
-
-
-def _addresses(values: Iterable[Tensor | npt.NDArray[Any]]) -> ctypes.Array[c_void_p]:
-    addresses = [_at(value) if isinstance(value, np.ndarray) else value.data_ptr() for value in values]
-    return (c_void_p * len(addresses))(*addresses)
-
-
-class Table(ctypes.Structure):
-    """A table (V, E) of token embeddings, float32 or float16: `Table` of kernels.h."""
-
-    _fields_: ClassVar = [("rows", c_void_p), ("dim", c_int64), ("half", c_int64)]
-
-    def __init__(self, table: Tensor) -> None:
-        super().__init__(table.data_ptr(), table.shape[1], table.dtype == torch.float16)
-
-
 def pool(table: Tensor, values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
     """The mean row of each bag of ids, (N, E), and 1 / tokens of each, (N,); id 0 counts as no token.
 
     `table` is (V, E) float32 or float16, `values` (n,) and `offsets` (N + 1,) are int64, and bag i is
     values[offsets[i]:offsets[i + 1]].
     """
-    count, dim = len(offsets) - 1, table.shape[1]
+    rows = Table(table)
+    count, dim = check_offsets("pool", "offsets", offsets, len(values)), table.shape[1]
+    check_range("pool", "values", values, len(table))
     out, scale = torch.empty(count, dim), torch.empty(count)
-    _call("pool", byref(Table(table)), values, offsets, count, out, scale)
+    _call("pool", byref(rows), values, offsets, count, out, scale)
     return out, scale
 
 
 def spread(values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
     """The ids other than 0 of N bags, and which bag each is of; all int64, the bags as in `pool`."""
+    count = check_offsets("spread", "offsets", offsets, len(values))
     out, origin = torch.empty_like(values), torch.empty_like(values)
-    found = _call("spread", values, offsets, len(offsets) - 1, out, origin)
+    found = _call("spread", values, offsets, count, out, origin)
     return out[:found], origin[:found]
 
 
@@ -192,6 +129,8 @@ def group(values: Tensor, origin: Tensor, lut: Tensor) -> Groups:
     `lut` is scratch: one int32 an id of the vocabulary, all -1 before and after.
     """
     count = len(values)
+    check_shapes("group", origin=(origin, (count,)))
+    check_range("group", "values", values, len(lut))
     rows, starts, origins = values.new_empty(count), values.new_empty(count + 1), values.new_empty(count)
     found = _call("group", values, origin, count, lut, rows, starts, origins)
     return Groups(rows[:found], starts[: found + 1], origins)
@@ -220,6 +159,17 @@ def step_rows(
     rows, starts, origins = groups
     given = table, first, second, table.shape[1], *(() if lut is None else (len(table), lut))
     name = "step_rows" if lut is None else "step_table"
+    check_shapes(name, first=(first, table.shape), second=(second, table.shape), scale=(scale, (len(gradient),)))
+    check_shapes(
+        name,
+        gradient=(gradient, (len(scale), table.shape[1])),
+        **({} if lut is None else {"lut": (lut, (len(table),))}),
+    )
+    check_shapes(name, starts=(starts, (len(rows) + 1,)))
+    check_range(name, "rows", rows, len(table))
+    check_offsets(name, "starts", starts, len(origins))
+    check_range(name, "origins", origins, len(scale))
+    _check_dim(name, table.shape[1])
     _call(name, KINDS[kind], *given, rows, len(rows), starts, origins, scale, gradient, rate, decay, *corrections)
 
 
@@ -228,8 +178,15 @@ def add_rows(table: Tensor, groups: Groups, scale: Tensor, gradient: Tensor) -> 
     step_rows("sgd", table, (), groups, scale, gradient, rate=-1.0)
 
 
+def _check_dim(kernel: str, dim: int) -> None:
+    if dim > MAX_DIM:
+        raise ValueError(f"{kernel}: a row has {dim} numbers, wanted {MAX_DIM} at most")
+
+
 def dropout(x: Tensor, p: float, seed: int) -> Tensor:
     """`x` (float32) with a share `p` of it set to 0 and the rest scaled to keep the mean; `seed` decides which."""
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout: p is {p}, wanted a number from 0 to 1")
     out = torch.empty_like(x)
     threshold = min(int(p * 2**32), 2**32 - 1)
     _call("dropout", x, out, x.numel(), seed, threshold, 1 / (1 - p) if p < 1 else 0.0)
@@ -238,9 +195,17 @@ def dropout(x: Tensor, p: float, seed: int) -> Tensor:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """A linear layer of `weight` (O, I) and `bias` (O,) over `x` (n, I), (n, O); at most `FEW` rows, to be fast."""
+    check_shapes("linear", x=(x, (len(x), weight.shape[1])), bias=(bias, (len(weight),)))
     y = x.new_empty(len(x), len(weight))
     _call("linear", len(x), *weight.shape[::-1], weight, bias, x.contiguous(), y)
     return y
+
+
+def _check_step(kernel: str, gates: Tensor, before: Tensor, **others: Tensor) -> None:
+    units = before.shape[-1]
+    wanted = len(gates), units
+    check_shapes(kernel, gates=(gates, (len(gates), 4 * units)), before=(before, (min(len(before), len(gates)), units)))
+    check_shapes(kernel, **{name: (value, wanted) for name, value in others.items()})
 
 
 def lstm_forward(gates: Tensor, before: Tensor, cell: Tensor, hidden: Tensor) -> None:
@@ -249,11 +214,13 @@ def lstm_forward(gates: Tensor, before: Tensor, cell: Tensor, hidden: Tensor) ->
     `cell` and `hidden` (n, U) are what comes of it. `before` are the cells before the step of the first rows, as many
     as it has; the other rows begin.
     """
+    _check_step("lstm_forward", gates, before, cell=cell, hidden=hidden)
     _call("lstm_forward", len(gates), len(before), cell.shape[1], gates, before, cell, hidden)
 
 
 def lstm_backward(gates: Tensor, before: Tensor, cell: Tensor, d_hidden: Tensor, d_cell: Tensor) -> None:
     """The gradient of `lstm_forward`: in `gates` of what went into them; `d_cell` becomes that of `before`."""
+    _check_step("lstm_backward", gates, before, cell=cell, d_hidden=d_hidden, d_cell=d_cell)
     _call("lstm_backward", len(gates), len(before), cell.shape[1], gates, before, cell, d_hidden, d_cell)
 
 
@@ -265,6 +232,8 @@ def lstm_run(starts: npt.NDArray[np.int64], backward: bool, gates: Tensor, weigh
     At most `FEW` sequences, to be fast.
     """
     units = weight.shape[1]
+    check_offsets("lstm_run", "starts", starts, len(gates))
+    check_shapes("lstm_run", w=(weight, (4 * units, units)), gates=(gates, (len(gates), 4 * units)))
     cell, hidden = gates.new_empty(len(gates), units), gates.new_empty(len(gates), units)
     _call("lstm_run", len(starts) - 1, starts, int(backward), units, gates, weight, cell, hidden)
     return hidden
@@ -276,14 +245,18 @@ def encode_convolved(table: Tensor, values: Tensor, offsets: Tensor, levels: Seq
     Table and sequences are as in `pool`, but that id 0 is a token. A level is its weights (w, O, I), of each place that
     a filter sees, and its bias (O,).
     """
-    taps, count = len(levels[0][0]), len(offsets) - 1
+    name = "encode_convolved"
+    rows, taps, count = Table(table), len(levels[0][0]), check_offsets(name, "offsets", offsets, len(values))
+    check_range(name, "values", values, len(table))
     widths = [table.shape[1], *(len(bias) for _, bias in levels)]
+    for (weights, bias), (inputs, outputs) in zip(levels, pairwise(widths), strict=True):
+        check_shapes(name, weights=(weights, (taps, outputs, inputs)), biases=(bias, (outputs,)))
     lines = torch.empty(2, len(values) + count * (taps - 1), max(widths))
     encodings = torch.empty(count, sum(widths[1:]))
-    places = [_addresses(part) for part in zip(*levels, strict=True)]
+    places = [addresses(name, part) for part in zip(*levels, strict=True)]
     sizes = count, taps, len(levels)
     given = *places, np.array(widths, np.int64), *lines
-    _call("encode_convolved", byref(Table(table)), values, offsets, *sizes, *given, encodings.shape[1], encodings)
+    _call(name, byref(rows), values, offsets, *sizes, *given, encodings.shape[1], encodings)
     return encodings
 
 
@@ -292,7 +265,8 @@ def segment_maximum(x: Tensor, rows: Tensor, starts: Tensor) -> tuple[Tensor, Te
 
     Segment s has rows[starts[s]:starts[s + 1]], int64; without rows its maximum is 0 and its row -1.
     """
-    count, dim = len(starts) - 1, x.shape[1]
+    count, dim = check_offsets("segment_maximum", "starts", starts, len(rows)), x.shape[1]
+    check_range("segment_maximum", "rows", rows, len(x))
     highest, where = x.new_empty(count, dim), torch.empty(count, dim, dtype=torch.int32)
     _call("segment_maximum", x, dim, rows, starts, count, highest, where)
     return highest, where
@@ -300,6 +274,8 @@ def segment_maximum(x: Tensor, rows: Tensor, starts: Tensor) -> tuple[Tensor, Te
 
 def segment_maximum_backward(gradient: Tensor, where: Tensor, rows: int) -> Tensor:
     """The gradient (m, D) of `x`, which has `rows` rows, from that of the maxima (N, D)."""
+    check_shapes("segment_maximum_backward", where=(where, tuple(gradient.shape)))
+    check_range("segment_maximum_backward", "where", where, rows, low=-1)
     d_x = gradient.new_zeros(rows, gradient.shape[1])
     _call("segment_maximum_backward", gradient, gradient.shape[1], where, len(gradient), d_x)
     return d_x
@@ -316,9 +292,20 @@ class Output(NamedTuple):
     at: Tensor
 
 
+def _check_pairs(kernel: str, u: Tensor, v: Tensor, output: Output) -> None:
+    weight, bias, at = output
+    dim = u.shape[1]
+    check_shapes(kernel, v=(v, (len(v), dim)), bias=(bias, (len(weight),)), at=(at, (4,)))
+    check_range(kernel, "at", at, weight.shape[1] - dim + 1, low=-1)
+
+
 def score_pairs(u: Tensor, v: Tensor, left: Tensor, right: Tensor, output: Output) -> Tensor:
     """The scores (P, C) of pairs of objects left[p] of `u` (N, D) and right[p] of `v` (M, D), int64."""
     weight, bias, at = output
+    _check_pairs("score_pairs", u, v, output)
+    check_shapes("score_pairs", right=(right, tuple(left.shape)))
+    check_range("score_pairs", "left", left, len(u))
+    check_range("score_pairs", "right", right, len(v))
     out = u.new_empty(len(left), len(bias))
     sizes = len(bias), u.shape[1], weight.shape[1]
     _call("score_pairs", u, v, left, right, len(left), weight, *sizes, at, bias, out)
@@ -330,6 +317,10 @@ def score_pairs_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of `u`, `v` and the weight from that of the scores, `slope` (P, C)."""
     weight, _, at = output
+    _check_pairs("score_pairs_backward", u, v, output)
+    check_shapes("score_pairs_backward", slope=(slope, (len(left), len(weight))), right=(right, tuple(left.shape)))
+    check_range("score_pairs_backward", "mine", left, len(u))
+    check_range("score_pairs_backward", "partner", right, len(v))
     parts, pairs = BACKWARD_PARTS, len(left)
     sums, d_weight = u.new_empty(parts, u.shape[1]), u.new_zeros(parts, *weight.shape)
     layer = weight, len(weight), u.shape[1], weight.shape[1], at
@@ -349,12 +340,14 @@ class Moved(ctypes.Structure):
 
     def __init__(self, weight: Tensor, state: Sequence[Tensor], steps: int) -> None:
         """A weight, the optimizer's state, tensors like it, and how many steps it took before."""
-        first, second = [*map(torch.Tensor.data_ptr, state), None, None][:2]
-        super().__init__(weight.data_ptr(), first, second, steps)
+        check_shapes("step_pairs", **{f"state{i}": (part, tuple(weight.shape)) for i, part in enumerate(state)})
+        at, first, second = [*addresses("step_pairs", (weight, *state)), None, None][:3]
+        super().__init__(at, first, second, steps)
+        self.shape = tuple(weight.shape)
 
 
 class PairBatch(ctypes.Structure):
-    """A batch of P pairs, and what a step on them comes to: `Batch` of step.c."""
+    """A batch of P pairs, and what a step on them comes to: `PairBatch` of step.c."""
 
     _fields_: ClassVar = [
         *((name, c_void_p) for name in ("tokens0", "tokens1", "index0", "index1")),
@@ -373,8 +366,10 @@ class PairBatch(ctypes.Structure):
         one above all that they have.
         """
         (left, right), (own, partner) = tokens, index
-        places = _at(left), _at(right), _at(own), _at(partner)
-        super().__init__(*places, len(left), len(right), _at(labels), len(labels))
+        self.tokens = tokens
+        check_shapes("step_pairs", index0=(own, labels.shape), index1=(partner, labels.shape))
+        places = *addresses("step_pairs", tokens, "I"), *addresses("step_pairs", index, "L")
+        super().__init__(*places, len(left), len(right), *addresses("step_pairs", [labels]), len(labels))
 
 
 class Way(ctypes.Structure):
@@ -456,7 +451,9 @@ class Head(ctypes.Structure):
         dim, outputs = tables[0].shape[1], len(biases[0])
         widths = np.array([len(weights[0]), *map(len, biases)], np.int64)
         codes = np.array([COMPARATORS.index(name) for name in comparators], np.int64)
-        places = [np.array([part.data_ptr() for part in parts], np.uint64) for parts in (weights, biases)]
+        places = [np.array(list(addresses("Head", parts)), np.uint64) for parts in (weights, biases)]
+        for i, (inputs, outputs) in enumerate(pairwise(widths.tolist())):
+            check_shapes("Head", **{f"weights{i}": (weights[i], (inputs, outputs))})
         joined = dim * comparators.index("concat") if "concat" in comparators else -1
         slots = _shares(max(2, room // (4 * outputs)), len(tables[0]), len(tables[1]))
         whose = [np.zeros(count, np.int32) for count in slots]
@@ -467,9 +464,10 @@ class Head(ctypes.Structure):
             *(codes.ctypes.data, len(codes)),
             *(part.ctypes.data for part in (*places, widths)),
             *(len(layers), ACTIVATIONS.index(activation), joined, (c_int64 * 2)(*slots)),
-            *(_addresses(whose), _addresses(parts), int(softmax), TOGETHER, hidden.ctypes.data),
+            *(addresses("Head", whose, "I"), addresses("Head", parts), int(softmax), TOGETHER, hidden.ctypes.data),
         )
         self.scores = int(widths[-1])
+        self.sizes = len(tables[0]), len(tables[1])
         self._kept = (tables, layers, widths, codes, places, whose, parts, hidden)
 
 
@@ -482,14 +480,18 @@ def _shares(size: int, left: int, right: int) -> tuple[int, int]:
 def score_tokens(head: Head, tokens: tuple[Int32, Int32]) -> Float32:
     """The outputs (P, C) of pairs of tokens other than 0, (P,) each."""
     left, right = tokens
+    check_shapes("score_tokens", tokens1=(right, left.shape))
+    check_range("score_tokens", "tokens0", left, head.sizes[0], low=1)
+    check_range("score_tokens", "tokens1", right, head.sizes[1], low=1)
     out = np.empty((len(left), head.scores), np.float32)
-    library: Any = _library(ctypes.PyDLL)
-    library.score_tokens(byref(head), _at(left), _at(right), len(left), _at(out))
+    functions(ctypes.PyDLL)["score_tokens"](byref(head), address(left), address(right), len(left), address(out))
     return out
 
 
 def cross_entropy(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """The mean loss () of P pairs with scores (P, C) for their classes, labels (P,) float32; its gradient (P, C)."""
+    check_shapes("cross_entropy", labels=(labels, (len(scores),)))
+    check_classes("cross_entropy", labels, scores.shape[1])
     losses, slope = torch.empty_like(labels), torch.empty_like(scores)
     _call("cross_entropy", scores, labels, *scores.shape, losses, slope)
     return losses.mean(), slope
@@ -497,6 +499,7 @@ def cross_entropy(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 def correct(scores: Tensor, labels: Tensor) -> int:
     """How many of P pairs have the highest of their scores (P, C) for their class, `labels` (P,) float32."""
+    check_shapes("correct", labels=(labels, (len(scores),)))
     return _call("correct", scores, labels, *scores.shape)
 
 
@@ -506,6 +509,8 @@ def distinct(values: Int32, offsets: Int64, which: Int32, first: Int32) -> int:
     Sequence i is values[offsets[i]:offsets[i + 1]]. Into `first` (N,) goes the first sequence of each object; returns
     how many there are.
     """
+    check_offsets("distinct", "offsets", offsets, len(values))
+    check_shapes("distinct", which=(which, (len(offsets) - 1,)), first=(first, (len(offsets) - 1,)))
     at, size, found = 0, 1 << 10, np.zeros(1, np.int64)
     while at < len(which):
         slots = np.full(size, -1, np.int64)
@@ -516,6 +521,13 @@ def distinct(values: Int32, offsets: Int64, which: Int32, first: Int32) -> int:
     return int(found[0])
 
 
+def _check_rows(kernel: str, rows: tuple[Int64, Int64], of: tuple[Int32, Int32]) -> int:
+    check_shapes(kernel, rows1=(rows[1], rows[0].shape))
+    for side in range(2):
+        check_range(kernel, f"rows{side}", rows[side], len(of[side]))
+    return len(rows[0])
+
+
 def number(
     rows: tuple[Int64, Int64], which: tuple[Int32, Int32], luts: tuple[Int32, Int32]
 ) -> tuple[tuple[Int64, Int64], Int64]:
@@ -524,7 +536,7 @@ def number(
     Returns the first row of each object a side, and the number of each row's object (2, n). `luts` are scratch: one
     int32 an object, all -1 before and after.
     """
-    count = len(rows[0])
+    count = _check_rows("number", rows, which)
     first, place, found = np.empty((2, count), np.int64), np.empty((2, count), np.int64), np.empty(2, np.int64)
     _call("number", *rows, count, *which, *luts, first, place, found)
     left, right = found.tolist()
@@ -535,7 +547,8 @@ def number_tokens(
     rows: tuple[Int64, Int64], tokens: tuple[Int32, Int32], luts: tuple[Int32, Int32]
 ) -> tuple[tuple[Int32, Int32], Int64]:
     """As `number`, where rows are objects of one of `tokens` each: the different tokens of a side, and the numbers."""
-    count = len(rows[0])
+    count = _check_rows("number_tokens", rows, luts)
+    _check_rows("number_tokens", rows, tokens)
     first, place, found = np.empty((2, count), np.int64), np.empty((2, count), np.int64), np.empty(2, np.int64)
     out = np.empty((2, count), np.int32)
     _call("number_tokens", *rows, count, *tokens, *luts, first, place, found, out)
@@ -545,6 +558,7 @@ def number_tokens(
 
 def starts_of(offsets: Int64, index: Int64) -> Int64:
     """Where the n sequences that `index` names, of those with `offsets`, begin one behind the other, (n + 1,)."""
+    check_range("starts_of", "index", index, len(offsets) - 1)
     starts = np.empty(len(index) + 1, np.int64)
     _call("starts_of", offsets, index, len(index), starts)
     return starts
@@ -552,8 +566,12 @@ def starts_of(offsets: Int64, index: Int64) -> Int64:
 
 def take(values: Int32, offsets: Int64, index: Int64, starts: Int64) -> Int32:
     """The tokens of the sequences that `index` (n,) names, which are to begin at `starts` (n + 1,)."""
+    check_range("take", "index", index, len(offsets) - 1)
+    check_shapes("take", out_offsets=(starts, (len(index) + 1,)))
     out = np.empty(int(starts[-1]), np.int32)
-    _call("take", values, offsets, index, len(index), starts, out)
+    done = _call("take", values, offsets, len(values), index, len(index), starts, out)
+    if done < len(index):
+        raise ValueError(f"take: sequence {index[done]} is not within the {len(values)} values")
     return out
 
 
@@ -572,6 +590,10 @@ class Partners(NamedTuple):
 
 def mark_pairs(objects: tuple[Int32, Int32], bits: npt.NDArray[np.uint8], each: int) -> None:
     """Set the bits of n pairs of objects, (n,) each, as `Partners` has them."""
+    check_shapes("mark_pairs", object1=(objects[1], objects[0].shape))
+    if each:
+        check_range("mark_pairs", "object0", objects[0], 8 * len(bits) // each)
+        check_range("mark_pairs", "object1", objects[1], each)
     _call("mark_pairs", *objects, len(objects[0]), bits, each, 8 * len(bits))
 
 
@@ -592,6 +614,10 @@ def draw_negatives(
     Any of so many rows is drawn, or of `sources`, until object which[1] of it is no partner of object which[0] of the
     row, `rounds` times at most. Returns how many were drawn, too. For rows their objects are given where so told.
     """
+    check_range("draw_negatives", "rows", rows, len(which[0]))
+    check_shapes("draw_negatives", positive=(positive, which[0].shape), which1=(which[1], which[0].shape))
+    if isinstance(sources, int) and sources > len(which[1]):
+        raise ValueError(f"draw_negatives: sources is {sources}, wanted {len(which[1])} at most")
     out = np.empty((len(rows), 1 + rate), np.int64)
     among = (None, sources) if isinstance(sources, int) else (sources, len(sources))
     given = rows, len(rows), positive, rate, seed, rounds
@@ -604,69 +630,9 @@ def beside(rows: Int64, which0: Int32 | None, labels: Float32, drawn: Int64) -> 
 
     They are which0[rows], or rows, what was drawn, and the labels: of each row the first has its own, the others 0.
     """
+    check_shapes("beside", drawn=(drawn, (len(rows), drawn.shape[-1])))
+    check_range("beside", "rows", rows, min(len(labels), len(labels if which0 is None else which0)))
     row0, row1, label = np.empty(drawn.size, np.int64), np.empty(drawn.size, np.int64), np.empty(drawn.size, np.float32)
     given = rows, len(rows), drawn.shape[1] - 1, which0, labels, drawn
     found = _call("beside", *given, row0, row1, label)
     return row0[:found], row1[:found], label[:found]
-
-
-class Lines(NamedTuple):
-    """What `read_lines` made of a text: columns of its records, and where it stopped."""
-
-    values: tuple[Int32, Int32]  # the tokens of all records, a side each
-    lengths: tuple[Int64, Int64]  # tokens of each record
-    labels: Float64
-    cut: Int64  # records with more than the most tokens, a side each
-    lines: int
-    consumed: int
-
-
-def read_lines(text: bytes, most: tuple[int, int]) -> Lines:
-    """Read records in the plain form from whole lines, as far as they are plain; `most` tokens a side are kept.
-
-    Plain is `{"in0": [1, 2], "in1": [3], "label": 1.5}` with its keys in any order and nothing else, spaces anywhere.
-    """
-    size = len(text)
-    values = np.empty(size // 2 + 1, np.int32), np.empty(size // 2 + 1, np.int32)
-    rows = size // len('{"in0":[],"in1":[],"label":1}') + 1
-    lengths = np.empty(rows, np.int64), np.empty(rows, np.int64)
-    labels, cut, stop = np.empty(rows, np.float64), np.zeros(2, np.int64), np.zeros(2, np.int64)
-    bounds = np.array(most, np.int64)
-    columns = _addresses(values), _addresses(lengths)
-    found = _call("read_lines", text, size, bounds, *columns, labels, cut, stop[:1], stop[1:])
-    kept = tuple(column[:found] for column in lengths)
-    tokens = tuple(column[: int(length.sum())] for column, length in zip(values, kept, strict=True))
-    return Lines((tokens[0], tokens[1]), (kept[0], kept[1]), labels[:found], cut, int(stop[0]), int(stop[1]))
-
-
-class Sides(NamedTuple):
-    """What `read_instances` made of a request: for each side the tokens, where each sequence begins, whose it is."""
-
-    values: tuple[Int32, Int32]
-    offsets: tuple[Int64, Int64]  # one more than sequences, from 0
-    rows: tuple[Int64, Int64]  # which instance has a sequence
-    numbers: Int64  # of the line of each instance, from 1, where the request is lines
-
-
-def read_instances(text: bytes, *, document: bool) -> Sides | None:
-    """Read a request in the plain form: lines of instances, or a document `{"instances": [...]}`. None if it is not.
-
-    Plain is `{"in0": [1, 2], "in1": [3]}`, one side at least, perhaps a label, and nothing else, spaces anywhere.
-    """
-    # An instance begins with a brace and has two lists at most; every token in a list but the first follows a comma.
-    most = text.count(b"{") + 2
-    tokens = text.count(b",") + 2 * most
-    places = np.empty(4 + 5 * most + tokens, np.int64)
-    library: Any = _library(ctypes.PyDLL if len(text) < BRIEF else ctypes.CDLL)
-    found = library.read_instances(text, len(text), document, _at(places), most, tokens)
-    if found < 0:
-        return None
-    left, right, left_tokens, right_tokens = places[:4].tolist()
-    a, b, c, d, numbers, end = range(4, 5 + 5 * most, most)
-    values = places[end:].view(np.int32)
-    return Sides(
-        (values[:left_tokens], values[tokens : tokens + right_tokens]),
-        (places[a : a + left + 1], places[b : b + right + 1]),
-        (places[c : c + left], places[d : d + right]),
-        places[numbers : numbers + found],
-    )

@@ -115,18 +115,21 @@ KERNEL(void, starts_of)(const int64_t *offsets, const int64_t *index, int64_t n,
         out[j + 1] = out[j] + offsets[index[j] + 1] - offsets[index[j]];
 }
 
-/* Copies the sequences that `index` (n) names to where out_offsets (n + 1) says, one behind the other. */
-KERNEL(void, take)(const int32_t *values, const int64_t *offsets, const int64_t *index, int64_t n, const int64_t *out_offsets,
-          int32_t *out)
+/* Copies the sequences that `index` (n) names to where out_offsets (n + 1) says, one behind the other. Returns n, or the
+ * number of the first one that is not within the `size` values. */
+KERNEL(int64_t, take)(const int32_t *values, const int64_t *offsets, int64_t size, const int64_t *index, int64_t n,
+                      const int64_t *out_offsets, int32_t *out)
 {
     for (int64_t j = 0; j < n; j++) {
-        const int32_t *from = values + offsets[index[j]];
-        const int64_t length = out_offsets[j + 1] - out_offsets[j];
+        const int64_t start = offsets[index[j]], length = out_offsets[j + 1] - out_offsets[j];
+        if (start < 0 || length < 0 || start > size - length)
+            return j;
         if (length == 1)
-            out[out_offsets[j]] = *from;
+            out[out_offsets[j]] = values[start];
         else
-            memcpy(out + out_offsets[j], from, (size_t)length * sizeof *out);
+            memcpy(out + out_offsets[j], values + start, (size_t)length * sizeof *out);
     }
+    return n;
 }
 
 /* Which of `count` bits stands for a pair of objects: its own where there are `each` for every object0; else one by chance,

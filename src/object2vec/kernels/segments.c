@@ -22,8 +22,8 @@ static void maximum_one(const float *restrict x, int64_t dim, const int64_t *row
 
 /* The maxima of n segments into highest (n, dim), and the rows that have them into where (n, dim), the first of equals;
  * 0 and -1 for a segment without rows. The maximum of a column with a NaN is NaN. */
-void segment_maximum(const float *x, int64_t dim, const int64_t *rows, const int64_t *starts, int64_t n, float *highest,
-                     int32_t *where)
+KERNEL(void, segment_maximum)(const float *x, int64_t dim, const int64_t *rows, const int64_t *starts, int64_t n,
+                              float *highest, int32_t *where)
 {
 #pragma omp parallel for schedule(dynamic, 8)
     for (int64_t s = 0; s < n; s++)

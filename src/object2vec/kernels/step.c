@@ -30,8 +30,8 @@ typedef struct {
     int64_t pairs;
     double loss;
     int64_t correct;
-} Batch;
-EXPORT_SIZE(Batch)
+} PairBatch;
+EXPORT_SIZE(PairBatch)
 
 /* How steps are made, and scratch for the largest batch: slope (pairs), sums (parts, width + 1), slopes (n0 + n1, dim). */
 typedef struct {
@@ -287,7 +287,7 @@ static void move_tokens(int64_t dim, const Side *side, const Moved *moved, const
 }
 
 /* A step on what a batch touches. */
-static void step_batch(const Way *way, const Moved *moved, int64_t before, Batch *batch)
+static void step_batch(const Way *way, const Moved *moved, int64_t before, PairBatch *batch)
 {
     enum { WEIGHT = 2, BIAS };
     const int64_t classes = way->classes, width = way->width, dim = way->dim, parts = way->parts, *const at = way->at;
@@ -357,7 +357,7 @@ static void step_batch(const Way *way, const Moved *moved, int64_t before, Batch
  *
  * moved are the tables of either side, the layer's weight (classes, width), whose terms begin at `at`, and its bias. A
  * layer of one class gives a number; of two classes only what is between them counts. */
-KERNEL(void, step_pairs)(const Way *way, const Moved *moved, Batch *batches, int64_t count)
+KERNEL(void, step_pairs)(const Way *way, const Moved *moved, PairBatch *batches, int64_t count)
 {
     for (int64_t i = 0; i < count; i++)
         step_batch(way, moved, i, &batches[i]);
