@@ -1,6 +1,6 @@
 # object2vec on a mounted /opt/ml: `docker run IMAGE train`, `docker run IMAGE serve`; no word is `train`.
 #
-# Build it with `make image`, or by hand: docker build --build-arg FLAVOR=cpu|cuda -t object2vec .
+# Build it with `make image`, or by hand: docker build --build-arg FLAVOR=cpu|cuda [--build-arg LOCK=FILE] -t object2vec .
 # Optional build secrets: id=ca_bundle (certificates that pip trusts), id=pip_conf (a pip.conf naming an index). Wheels in
 # wheels/ are found beside the index; the CPU flavour needs torch's CPU wheel there or on that index.
 
@@ -26,8 +26,10 @@ RUN --mount=type=secret,id=ca_bundle --mount=type=secret,id=pip_conf \
 # The dependencies, in a layer that only a change of the lock makes again. First every wheel into one folder, each checked
 # against its hash (and the one source package built there with the locked setuptools), then from that folder alone.
 # What only compiles or tests (headers, programs, test suites: a sixth of it all) is left out; numpy imports its own tests.
+# LOCK names another lock file under container/, for example one with a torch for an older CUDA; see README.md.
 ARG FLAVOR=cpu
-COPY container/requirements-${FLAVOR}.txt /lock/requirements.txt
+ARG LOCK=requirements-${FLAVOR}.txt
+COPY container/${LOCK} /lock/requirements.txt
 RUN --mount=type=secret,id=ca_bundle --mount=type=secret,id=pip_conf --mount=type=bind,source=wheels,target=/wheels \
     export PIP_CERT=$(ls /run/secrets/ca_bundle 2>/dev/null) \
  && /opt/build/bin/pip wheel --no-deps --no-build-isolation --require-hashes \

@@ -20,7 +20,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Literal
 
-from object2vec import __version__
+from object2vec import __version__, native
 from object2vec.data.files import local_path, read_object, text_of
 from object2vec.errors import Object2VecError, UserError, shortened
 from object2vec.serving.negotiation import MODES
@@ -58,11 +58,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+class _Version(argparse.Action):
+    """Print the version, and which kernels run; without them, also the reason and the command that compiles them."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        kernels = native.load()
+        sys.stdout.write(f"object2vec {__version__} (kernels: {kernels.build})\n")
+        if kernels.warning:
+            sys.stderr.write(f"object2vec: warning: {kernels.warning}\n")
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="object2vec", description="Embeddings of objects, learned from pairs of them."
     )
-    parser.add_argument("--version", action="version", version=f"object2vec {__version__}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and the kernels, and end")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
     _add_train(verbs)
     _add_serve(verbs)

@@ -36,7 +36,7 @@ class Native(NamedTuple):
         """Say that there are no kernels, what it costs, and how to compile them; empty if there are."""
         if self.library:
             return ""
-        cost = "training takes up to 40 times longer on a CPU"
+        cost = "work on a CPU takes up to 40 times longer"
         return f"The C kernels are not used ({self.reason}), so {cost}; compile them with: {rebuild_command()}"
 
 

@@ -72,6 +72,14 @@ def test_dependencies_are_whole() -> None:
     assert in_image("pip", "check") == (0, "No broken requirements found.")
 
 
+def test_kernels_are_available() -> None:
+    """The version names the kernels that run, and they can be loaded together with torch."""
+    code, out = in_image("object2vec", "--version")
+    assert (code, out.startswith("object2vec "), "(kernels: none)" in out) == (0, True, False)
+    code = "import torch; from object2vec import kernels; print(kernels.available(), kernels.status().reason)"
+    assert in_image("python", "-c", code) == (0, "True")
+
+
 def test_command_helps() -> None:
     code, out = in_image("object2vec", "--help")
     assert code == 0

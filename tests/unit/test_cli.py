@@ -76,7 +76,7 @@ def test_help_is_quick(argv: list[str]) -> None:
     code = f"import sys, object2vec.cli as cli\ntry: cli.main({argv})\nfinally: assert not {slow} & set(sys.modules)"
     done = python(code)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("usage: " if "--help" in argv else f"object2vec {object2vec.__version__}\n")
+    assert done.stdout.startswith("usage: " if "--help" in argv else f"object2vec {object2vec.__version__} (kernels: ")
 
 
 def test_no_verb(capsys: pytest.CaptureFixture[str]) -> None:

@@ -481,8 +481,8 @@ def score_tokens(head: Head, tokens: tuple[Int32, Int32]) -> Float32:
     """The outputs (P, C) of pairs of tokens other than 0, (P,) each."""
     left, right = tokens
     check_shapes("score_tokens", tokens1=(right, left.shape))
-    check_range("score_tokens", "tokens0", left, head.sizes[0], low=1)
-    check_range("score_tokens", "tokens1", right, head.sizes[1], low=1)
+    check_range("score_tokens", "tokens0", left, head.sizes[0])
+    check_range("score_tokens", "tokens1", right, head.sizes[1])
     out = np.empty((len(left), head.scores), np.float32)
     functions(ctypes.PyDLL)["score_tokens"](byref(head), address(left), address(right), len(left), address(out))
     return out

@@ -45,10 +45,8 @@ FILES: Final = {
 }
 LINES: Final = "application/jsonlines"
 SIZES: Final = ("xlarge", "2xlarge", "4xlarge")
-TRAINING_TYPES: Final = [
-    *(f"ml.{family}.{size}" for family in ("m4", "m5", "c5", "g4dn", "g5") for size in SIZES),
-    *("ml.p3.2xlarge", "ml.p3.8xlarge", "ml.p3.16xlarge"),
-]
+#: CUDA 13 supports no Volta GPU and nothing older: not ml.p2 (Kepler), not ml.p3 (Volta).
+TRAINING_TYPES: Final = [f"ml.{family}.{size}" for family in ("m4", "m5", "c5", "g4dn", "g5") for size in SIZES]
 SERVING_TYPES: Final = [f"ml.{family}.{size}" for family in ("m4", "m5", "c5", "g4dn") for size in SIZES]
 
 

@@ -17,6 +17,8 @@ import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from object2vec import kernels
+
 Environ = dict[str, Any]
 Wsgi = Callable[[Environ, Any], Iterable[bytes]]
 
@@ -76,6 +78,10 @@ class Observation:
             multiprocess_mode="livesum",
             **own,
         )
+        found = kernels.status()
+        Gauge(
+            "object2vec_kernels", "1 if C kernels run: those of this build", ["build"], multiprocess_mode="max", **own
+        ).labels(found.build).set(found.library is not None)
         self._waiting: list[_Told] = []
         self._due, self._timed, self._lock = 0.0, False, Lock()
 

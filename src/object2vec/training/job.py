@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from object2vec import artifact, memory
+from object2vec import artifact, kernels, memory
 from object2vec.archive import find_model
 from object2vec.data.batches import Batches
 from object2vec.data.jsonlines import read_channel
@@ -52,6 +52,7 @@ def run(job: Job, *, group: Group = ALONE, stop: Stop | None = None, style: Styl
     clock = Clock()
     stop = stop or Stop()
     memory.keep_freed()
+    _log_kernels()
     hyperparameters = _configure(job)
     epochs, silent = hyperparameters.epochs, not group.leads
     report = make_report(style, host=job.host, epochs=epochs, model_dir=job.model_dir, silent=silent)
@@ -133,6 +134,14 @@ class Clock:
     @property
     def since_start(self) -> float:
         return 1000 * (time.time() - self.started)
+
+
+def _log_kernels() -> None:
+    found = kernels.status()
+    if found.library:
+        logger.info(f"Kernels: {found.build}")
+    else:
+        logger.warning(found.warning)
 
 
 def _configure(job: Job) -> Hyperparameters:

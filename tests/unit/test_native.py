@@ -1,0 +1,116 @@
+"""Loading the kernels: a library that does not fit counts as missing, and the reason is said."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from object2vec import build_kernels, cli, kernels, native
+from object2vec.kernels import calls
+from object2vec.serving.observation import Observation
+from object2vec.training import job
+
+GONE = native.Native(None, reason="it is missing")
+
+
+def library(path: Path, **texts: str) -> Path:
+    """Compile a library whose `o2v_` functions return texts; a thread count stands for one without OpenMP."""
+    lines = [f'const char *o2v_{name}(void) {{ return "{text}"; }}' for name, text in texts.items()]
+    path.with_suffix(".c").write_text("\n".join([*lines, "long o2v_has_threads(void) { return 1; }"]))
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", path, path.with_suffix(".c")], check=True, timeout=60)
+    return path
+
+
+@pytest.mark.parametrize("content", [b"", b"no library", b"\x7fELF\x02\x01\x01"])
+def test_a_file_that_is_no_library(tmp_path: Path, content: bytes) -> None:
+    """An empty, foreign or cut file cannot be loaded, and counts as missing."""
+    path = tmp_path / "kernels.so"
+    path.write_bytes(content)
+    found = native.load(path)
+    assert found.library is None
+    assert f"{path} cannot be loaded" in found.reason
+
+
+def test_no_file(tmp_path: Path) -> None:
+    """The warning has the reason, the cost and the command."""
+    found = native.load(tmp_path / "kernels.so")
+    assert (found.library, found.build) == (None, "none")
+    assert "kernels.so is missing" in found.warning
+    assert "40 times" in found.warning
+    assert found.warning.endswith("-m object2vec.build_kernels")
+
+
+def test_a_library_from_other_sources(tmp_path: Path) -> None:
+    """Another build id counts as missing; so does a library of before there were ids."""
+    other = native.load(library(tmp_path / "other.so", build_id="0123", level="avx2"))
+    assert "has the build id 0123, wanted " in other.reason
+    old = native.load(library(tmp_path / "old.so"))
+    assert "has the build id of an older version" in old.reason
+
+
+def test_a_library_without_a_kernel(tmp_path: Path) -> None:
+    """The right id without the kernels counts as missing, and names the first that is not there."""
+    made = library(tmp_path / "few.so", build_id=build_kernels.source_id(), level="avx2")
+    found = calls.check_library(native.load(made), ())
+    assert found.library is None
+    assert "has no o2v_avx2_" in found.reason
+
+
+def test_a_struct_of_another_size() -> None:
+    """A struct that Python declares otherwise than C makes the library count as missing."""
+
+    class Way(ctypes.Structure):
+        _fields_ = [("kind", ctypes.c_int64)]
+
+    found = calls.check_library(native.load(), (Way,))
+    assert found.library is None
+    assert "sizeof_Way, wanted 8" in found.reason
+    assert kernels.status().library is not None
+
+
+@pytest.fixture
+def missing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine without kernels."""
+    monkeypatch.setattr(kernels, "status", lambda: GONE)
+    monkeypatch.setattr(native, "load", lambda: GONE)
+    yield
+
+
+@pytest.mark.usefixtures("missing")
+def test_the_version_says_that_there_are_none(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--version` succeeds, and a warning goes to standard error."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    out, err = capsys.readouterr()
+    assert ended.value.code == 0
+    assert out.endswith(" (kernels: none)\n")
+    assert "it is missing" in err
+
+
+def test_the_version_names_the_kernels(capsys: pytest.CaptureFixture[str]) -> None:
+    """The build is named as in the log and in the metrics."""
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    out, err = capsys.readouterr()
+    assert out.endswith(f" (kernels: {kernels.status().build})\n")
+    assert err == ""
+
+
+def test_metrics_name_the_kernels() -> None:
+    """The gauge is 1, with the build as its label."""
+    assert f'object2vec_kernels{{build="{kernels.status().build}"}} 1.0' in Observation().metrics().decode()
+
+
+@pytest.mark.usefixtures("missing")
+def test_metrics_and_log_say_that_there_are_none(caplog: pytest.LogCaptureFixture) -> None:
+    """The gauge is 0, and the training log has one warning."""
+    assert 'object2vec_kernels{build="none"} 0.0' in Observation().metrics().decode()
+    with caplog.at_level(logging.INFO):
+        job._log_kernels()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "it is missing" in caplog.text
