@@ -11,7 +11,7 @@ import pytest
 
 from object2vec import build_kernels, native
 
-HEADER = "#define EXPORT __attribute__((visibility(\"default\")))\n"
+HEADER = '#define EXPORT __attribute__((visibility("default")))\n'
 
 
 @pytest.fixture

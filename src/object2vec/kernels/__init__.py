@@ -452,8 +452,8 @@ class Head(ctypes.Structure):
         widths = np.array([len(weights[0]), *map(len, biases)], np.int64)
         codes = np.array([COMPARATORS.index(name) for name in comparators], np.int64)
         places = [np.array(list(addresses("Head", parts)), np.uint64) for parts in (weights, biases)]
-        for i, (inputs, outputs) in enumerate(pairwise(widths.tolist())):
-            check_shapes("Head", **{f"weights{i}": (weights[i], (inputs, outputs))})
+        for i, shape in enumerate(pairwise(widths.tolist())):
+            check_shapes("Head", **{f"weights{i}": (weights[i], shape)})
         joined = dim * comparators.index("concat") if "concat" in comparators else -1
         slots = _shares(max(2, room // (4 * outputs)), len(tables[0]), len(tables[1]))
         whose = [np.zeros(count, np.int32) for count in slots]
