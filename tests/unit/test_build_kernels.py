@@ -129,7 +129,7 @@ def test_compiles_for_arm64(package: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_command_says_why_it_fails() -> None:
-    """`python -m object2vec.build_kernels` with a broken compiler ends with one line; the library is in another copy."""
+    """`python -m object2vec.build_kernels` with a broken compiler ends with one line."""
     code = (
         "import tempfile, shutil, pathlib, object2vec.build_kernels as b\n"
         "b.FOLDER = pathlib.Path(tempfile.mkdtemp()); b.LIBRARY = b.FOLDER / 'kernels.so'\n"

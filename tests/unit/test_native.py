@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import logging
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -74,11 +73,10 @@ def test_a_struct_of_another_size() -> None:
 
 
 @pytest.fixture
-def missing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without kernels."""
     monkeypatch.setattr(kernels, "status", lambda: GONE)
     monkeypatch.setattr(native, "load", lambda: GONE)
-    yield
 
 
 @pytest.mark.usefixtures("missing")
