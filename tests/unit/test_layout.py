@@ -60,7 +60,7 @@ def uses(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_only_the_shells_look_outside(path: Path) -> None:
-    """Only cli.py and sagemaker/ use the environment, arguments, signals and /opt/ml; threads.py sets OpenMP's variables."""
+    """Only cli.py and sagemaker/ use the environment, arguments, signals and /opt/ml; threads.py sets OpenMP up."""
     if not any(path.is_relative_to(shell) for shell in SHELLS):
         assert list(uses(path)) == []
 
