@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -265,3 +266,113 @@ def test_a_linear_layer_is_torch_s(count: int, threads: int) -> None:
     finally:
         torch.set_num_threads(before)
     torch.testing.assert_close(found, layer(x).detach(), atol=1e-5, rtol=1e-5)
+
+
+TABLE, IDS, OFFSETS = torch.randn(8, 4), torch.tensor([1, 2, 7]), torch.tensor([0, 2, 3])
+LEFT, RIGHT = torch.tensor([0, 1]), torch.tensor([1, 1])
+LAYER = kernels.Output(torch.randn(2, 4), torch.zeros(2), torch.tensor([0, -1, -1, -1]))
+GROUPS = kernels.Groups(torch.tensor([1, 2]), torch.tensor([0, 1, 2]), torch.tensor([0, 1]))
+SCALE, GRADIENT = torch.ones(2), torch.randn(2, 4)
+LUT = torch.full((8,), -1, dtype=torch.int32)
+STEP = torch.randn(2, 16), torch.randn(1, 4), torch.randn(2, 4), torch.randn(2, 4)
+TOKENS, STARTS = np.array([1, 2, 3], np.int32), np.array([0, 2, 3])
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: kernels.pool(TABLE, IDS.int(), OFFSETS), "pool: values is int32, wanted int64"),
+        (lambda: kernels.pool(TABLE.double(), IDS, OFFSETS), "table is float64, wanted float32"),
+        (lambda: kernels.pool(TABLE, IDS, OFFSETS.int()), "pool: offsets is int32, wanted int64"),
+        (lambda: kernels.pool(TABLE, [1, 2, 7], OFFSETS), "pool: values is a list, wanted an array or tensor of int64"),
+        (lambda: kernels.spread(IDS.float(), OFFSETS), "spread: values is float32"),
+        (lambda: kernels.group(IDS, IDS, LUT.long()), "group: lut is int64, wanted int32"),
+        (lambda: kernels.add_rows(TABLE, GROUPS, SCALE.double(), GRADIENT), "scale is float64"),
+        (lambda: kernels.dropout(TABLE.half(), 0.5, 1), "dropout: x is float16"),
+        (lambda: kernels.linear(TABLE.double(), TABLE, torch.zeros(8)), "linear: x is float64"),
+        (lambda: kernels.lstm_forward(STEP[0].double(), *STEP[1:]), "lstm_forward: gates is float64"),
+        (lambda: kernels.segment_maximum(TABLE, IDS.int(), OFFSETS), "rows is int32"),
+        (lambda: kernels.score_pairs(TABLE, TABLE, LEFT.int(), RIGHT, LAYER), "left is int32"),
+        (lambda: kernels.cross_entropy(TABLE, torch.zeros(8, dtype=torch.int64)), "labels is int64"),
+        (lambda: kernels.starts_of(STARTS.astype(np.int32), STARTS[:1]), "offsets is int32"),
+        (lambda: kernels.take(TOKENS.astype(np.int64), STARTS, STARTS[:1], STARTS[:2]), "values is int64"),
+        (lambda: kernels.read_lines("text", (1, 1)), "read_lines: bytes is a str"),
+    ],
+)
+def test_another_type_is_refused(call: Callable[[], object], message: str) -> None:
+    """A TypeError says what was given and what is wanted."""
+    with pytest.raises(TypeError, match=re.escape(message)):
+        call()
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: kernels.pool(torch.randn(8, 8)[:, ::2], IDS, OFFSETS), "strides (8, 2), wanted a contiguous one"),
+        (lambda: kernels.pool(torch.randn(4, 8).t(), IDS, OFFSETS), "wanted a contiguous one"),
+        (lambda: kernels.pool(TABLE, torch.arange(6)[::2], OFFSETS), "pool: values has shape (3,) and strides (2,)"),
+        (lambda: kernels.pool(TABLE[0], IDS, OFFSETS), "table has shape (4,), wanted (V, E)"),
+        (lambda: kernels.pool(torch.randn(2, 1001), LEFT, OFFSETS), "E up to 1000"),
+        (
+            lambda: kernels.pool(TABLE, torch.tensor([1, 8, 2]), OFFSETS),
+            "values[1] is 8, wanted an integer from 0 to 7",
+        ),
+        (lambda: kernels.pool(TABLE, torch.tensor([1, 2, -1]), OFFSETS), "values[2] is -1"),
+        (lambda: kernels.pool(TABLE, IDS, torch.tensor([0, 3, 2])), "offsets[2] is 2, wanted ascending numbers"),
+        (
+            lambda: kernels.pool(TABLE, IDS, torch.tensor([0, 4])),
+            "offsets[1] is 4, wanted ascending numbers from 0 to 3",
+        ),
+        (lambda: kernels.pool(TABLE, IDS, OFFSETS[:0]), "offsets has shape (0,), wanted (n + 1,)"),
+        (lambda: kernels.spread(IDS, torch.tensor([0, 9])), "offsets[1] is 9"),
+        (lambda: kernels.group(torch.tensor([8]), LEFT[:1], LUT), "group: values[0] is 8"),
+        (lambda: kernels.group(IDS, LEFT, LUT), "origin has shape (2,), wanted (3,)"),
+        (lambda: kernels.add_rows(TABLE, GROUPS._replace(rows=torch.tensor([1, 8])), SCALE, GRADIENT), "rows[1] is 8"),
+        (lambda: kernels.add_rows(TABLE, GROUPS, SCALE, torch.randn(2, 3)), "gradient has shape (2, 3)"),
+        (lambda: kernels.add_rows(TABLE.t(), GROUPS, SCALE, torch.randn(2, 8)), "table has shape (4, 8) and strides"),
+        (lambda: kernels.dropout(TABLE, 1.5, 1), "p is 1.5, wanted a number from 0 to 1"),
+        (lambda: kernels.linear(TABLE, torch.randn(3, 5), torch.zeros(3)), "x has shape (8, 4), wanted (8, 5)"),
+        (lambda: kernels.lstm_forward(STEP[0], torch.randn(3, 4), *STEP[2:]), "before has shape (3, 4)"),
+        (lambda: kernels.lstm_backward(*STEP, torch.randn(2, 5)), "d_cell has shape (2, 5)"),
+        (lambda: kernels.lstm_run(np.array([0, 9]), False, STEP[0], torch.randn(16, 4)), "starts[1] is 9"),
+        (lambda: kernels.segment_maximum(TABLE, torch.tensor([1, 8, 2]), OFFSETS), "rows[1] is 8"),
+        (lambda: kernels.segment_maximum_backward(TABLE[:1], torch.tensor([[0, 3, 9, 1]]).int(), 8), "where[2] is 9"),
+        (lambda: kernels.score_pairs(TABLE, TABLE[:1], LEFT, RIGHT, LAYER), "right[0] is 1"),
+        (lambda: kernels.score_pairs(TABLE, TABLE, LEFT, RIGHT[:1], LAYER), "right has shape (1,), wanted (2,)"),
+        (lambda: kernels.score_pairs_backward(TABLE, TABLE, LEFT, RIGHT, LAYER, SCALE), "slope has shape (2,)"),
+        (lambda: kernels.cross_entropy(torch.randn(2, 3), torch.tensor([0.0, 3.0])), "labels[1] is 3, wanted a class"),
+        (lambda: kernels.cross_entropy(torch.randn(2, 3), torch.tensor([math.nan, 1.0])), "labels[0] is nan"),
+        (lambda: kernels.starts_of(STARTS, np.array([2])), "index[0] is 2, wanted an integer from 0 to 1"),
+        (
+            lambda: kernels.take(TOKENS, STARTS, np.array([1]), np.array([0, 2])),
+            "sequence 1 is not within the 3 values",
+        ),
+        (lambda: kernels.take(TOKENS, STARTS, np.array([-1]), np.array([0, 2])), "index[0] is -1"),
+        (lambda: kernels.distinct(TOKENS, np.array([0, 4]), TOKENS[:1], TOKENS[1:2]), "offsets[1] is 4"),
+        (lambda: kernels.number((STARTS, STARTS), (TOKENS, TOKENS), (TOKENS, TOKENS)), "rows0[2] is 3"),
+    ],
+)
+def test_another_layout_shape_or_range_is_refused(call: Callable[[], object], message: str) -> None:
+    """A ValueError says what was given and what is wanted; nothing beyond an array is read or written."""
+    with pytest.raises(ValueError, match=re.escape(message)):
+        call()
+
+
+def test_an_array_that_cannot_be_written_is_refused() -> None:
+    """Outputs that are mapped read-only would end the process."""
+    which = np.zeros(2, np.int32)
+    which.flags.writeable = False
+    with pytest.raises(ValueError, match="which is read-only, wanted one that can be written"):
+        kernels.distinct(TOKENS, STARTS, which, np.zeros(2, np.int32))
+
+
+def test_tokens_that_a_head_does_not_know_are_refused() -> None:
+    """`score_tokens` keeps the interpreter's lock and its own buffers, and checks ids of both sides."""
+    layers = [(torch.ones(4, 1), torch.zeros(1))]
+    head = kernels.Head([TABLE, TABLE[:2].contiguous()], ["hadamard"], layers, "tanh", softmax=False, room=0)
+    one, two = np.array([1], np.int32), np.array([2], np.int32)
+    assert kernels.score_tokens(head, (two, one)).shape == (1, 1)
+    with pytest.raises(ValueError, match=re.escape("tokens1[0] is 2")):
+        kernels.score_tokens(head, (one, two))
+    with pytest.raises(TypeError, match="tokens0 is int64, wanted int32"):
+        kernels.score_tokens(head, (one.astype(np.int64), one))

@@ -1,0 +1,76 @@
+"""Wheels of the package, built from a clean copy by different compilers, and by none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+#: A compiler and, where it is not the command itself, the program that must be installed for it.
+COMPILERS = ["gcc", "gcc-11", "clang", "ccache gcc"]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A copy of the sources, with nothing that was built, but an old library that must not be packed."""
+    copy = tmp_path / "source"
+    shutil.copytree(ROOT / "src", copy / "src", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE", ".gitignore"):
+        shutil.copy(ROOT / name, copy)
+    (copy / "src/object2vec/kernels/kernels.so").write_bytes(b"old")
+    return copy
+
+
+def pip_wheel(source: Path, compiler: str) -> tuple[Path, str]:
+    """Build a wheel, unpack it, and return the folder and what pip said."""
+    out = source.with_name("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--verbose", "--no-deps", "--wheel-dir", str(out), str(source)]
+    done = subprocess.run(
+        command, env=os.environ | {"CC": compiler}, capture_output=True, text=True, check=False, timeout=900
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = out.glob("*.whl")
+    with zipfile.ZipFile(wheel) as file:
+        file.extractall(out / "package")
+    return out / "package", done.stdout + done.stderr
+
+
+def python(package: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with the unpacked package in place of this checkout."""
+    environment = os.environ | {"PYTHONPATH": str(package)}
+    return subprocess.run(
+        [sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=900
+    )
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_the_kernels_pass_their_tests(compiler: str, source: Path) -> None:
+    """A wheel has kernels that pass the tests of the kernels."""
+    if shutil.which(compiler.split()[0]) is None:
+        pytest.skip(f"needs {compiler.split()[0]}")
+    package, _ = pip_wheel(source, compiler)
+    where = python(package, "-c", "from object2vec import kernels; print(kernels.__file__, kernels.available())")
+    assert where.stdout.startswith(str(package)), where.stderr
+    assert where.stdout.endswith(" True\n"), where.stdout + where.stderr
+    options = ["--disable-plugin-autoload", "-p", "hypothesispytest", "-p", "no:cacheprovider"]
+    tests = python(package, "-m", "pytest", *options, "tests/unit/test_kernels.py")
+    assert tests.returncode == 0, tests.stdout
+
+
+@pytest.mark.parametrize("compiler", ["false", "nonesuch --version"])
+def test_a_compiler_that_fails_gives_a_package_without_kernels(compiler: str, source: Path) -> None:
+    """The build warns and goes on, no old library is packed, and the package says what is missing."""
+    package, said = pip_wheel(source, compiler)
+    assert "no C kernels, so training on a CPU will be slower" in said
+    assert not list(package.rglob("*.so"))
+    done = python(package, "-c", "import sys; from object2vec.cli import main; main(sys.argv[1:])", "--version")
+    assert done.returncode == 0
+    assert "(kernels: none)" in done.stdout
+    assert "kernels.so is missing" in done.stderr
