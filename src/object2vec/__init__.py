@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from object2vec.serving.predictor import Predictor
 
 __all__ = ["__version__", "load"]
@@ -16,15 +17,15 @@ __version__ = "0.1.0"
 
 
 def load(directory: str | Path) -> Predictor:
-    """Open a model directory (`config.json` and `model.safetensors`) for `encode` and `score`.
+    """Open a model for `encode` and `score`: its directory, a folder that holds it, or a .tar.gz of it.
 
     Raises:
-        ArtifactError: the directory holds no model, a damaged one, or one of a newer format.
+        UserError: `directory` is not a path on this machine.
+        ArtifactError: there is no model, a damaged one, or one of a newer format.
     """
-    from object2vec.data.files import local_path
     from object2vec.threads import bounded_spinning
 
     with bounded_spinning():
         from object2vec.serving.predictor import Predictor  # torch is slow to import: only when a model is wanted
 
-    return Predictor.load(local_path(directory))
+    return Predictor.load(directory)

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import pickle
+import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -16,7 +22,7 @@ from torch import nn
 
 import object2vec
 from object2vec import artifact
-from object2vec.errors import ArtifactError, RequestError
+from object2vec.errors import ArtifactError, RequestError, UserError
 from object2vec.model.convolution import taps_of
 from object2vec.serving.instances import Column, Instances
 from object2vec.serving.predictor import ROWS, Predictor
@@ -254,15 +260,11 @@ def test_matrices(predictor: Predictor) -> None:
 
 
 def test_library_names_what_it_was_given(predictor: Predictor) -> None:
-    """The words of messages are those of the call; a float is no token, not even a whole one."""
+    """The words of messages are those of the call."""
     with pytest.raises(RequestError, match=r"^tokens\[1\]: Inconsistent vocab for in1"):
         predictor.encode([[1], [9]], "in1")
     with pytest.raises(RequestError, match=r"^pairs\[0\]: Inconsistent vocab for in0"):
         predictor.score([([9], [1])])
-    with pytest.raises(TypeError):
-        predictor.encode([[1.0]], "in0")  # type: ignore[list-item]
-    with pytest.raises(TypeError):
-        predictor.score([([1.0], [2])])  # type: ignore[list-item]
 
 
 def test_instances_to_load_are_checked(tmp_path: Path) -> None:
@@ -270,3 +272,161 @@ def test_instances_to_load_are_checked(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ArtifactError, match="format_version"):
         Predictor.load(tmp_path)
+
+
+IDS = "wanted a list of integer token ids"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "sentence"),
+    [
+        ("abc", "tokens is 'abc', wanted a list of them"),
+        (7, "tokens is 7, wanted a list of them"),
+        (None, "tokens is None, wanted a list of them"),
+        ({1: 2}, "tokens is {1: 2}, wanted a list of them"),
+        (np.array(3), "tokens is array(3), wanted a list of them"),
+        ([1, 2], f"tokens[0] is 1, {IDS}"),
+        (["12"], f"tokens[0] is '12', {IDS}"),
+        ([[1], None], f"tokens[1] is None, {IDS}"),
+        ([b"1"], f"tokens[0] is b'1', {IDS}"),
+        ([[1], [2, 1.5]], "tokens[1][1] is 1.5, wanted an integer token id"),
+        ([[1.0]], "tokens[0][0] is 1.0, wanted an integer token id"),
+        ([["1"]], "tokens[0][0] is '1', wanted an integer token id"),
+        ([[[1]]], "tokens[0][0] is [1], wanted an integer token id"),
+        ([[1, None]], "tokens[0][1] is None, wanted an integer token id"),
+        ([[-1]], "tokens[0]: in0 has the token -1, wanted an integer token id from 0"),
+        ([[2**70]], f'tokens[0]: Inconsistent vocab for in0 found. Vocab id "{2**70}" is not less than vocab_size=9'),
+    ],
+)
+def test_wrong_tokens_are_one_sentence(predictor: Predictor, tokens: Any, sentence: str) -> None:
+    """What was given, where, and what was wanted."""
+    with pytest.raises(RequestError) as caught:
+        predictor.encode(tokens, "in0")
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize("tokens", [np.array([1, 2]), np.array([[1.0]]), np.zeros((1, 1, 1), int), torch.ones(1, 1)])
+def test_wrong_arrays_are_one_sentence(predictor: Predictor, tokens: Any) -> None:
+    """An array of one or three dimensions, or of floats."""
+    with pytest.raises(RequestError, match=r"^tokens\[0\].* is .*, wanted an? .*integer token id"):
+        predictor.encode(tokens, "in0")
+
+
+@pytest.mark.parametrize(
+    ("pairs", "sentence"),
+    [
+        ("ab", "pairs is 'ab', wanted a list of them"),
+        ([1], "pairs[0] is 1, wanted a list of them"),
+        ([([1], [2]), ([1],)], "pairs[1] has 1 parts, wanted 2: the token ids of in0, and those of in1"),
+        ([([1], [2], 1)], "pairs[0] has 3 parts, wanted 2: the token ids of in0, and those of in1"),
+        ([(1, 2)], f"pairs[0][0] is 1, {IDS}"),
+        ([([1], "2")], f"pairs[0][1] is '2', {IDS}"),
+        ([([1.0], [2])], "pairs[0][0][0] is 1.0, wanted an integer token id"),
+        ([{"in0": [1], "in1": [2]}], "pairs[0] is {'in0': [1], 'in1': [2]}, wanted a list of them"),
+    ],
+)
+def test_wrong_pairs_are_one_sentence(predictor: Predictor, pairs: Any, sentence: str) -> None:
+    """What was given, where, and what was wanted."""
+    with pytest.raises(RequestError) as caught:
+        predictor.score(pairs)
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize("side", ["in2", "IN0", "", 0, None, ["in0"]])
+def test_a_wrong_side_is_one_sentence(predictor: Predictor, side: Any) -> None:
+    """Also for no objects at all."""
+    for tokens in ([[1]], []):
+        with pytest.raises(RequestError) as caught:
+            predictor.encode(tokens, side)
+        assert str(caught.value) == f"side is {side!r}, wanted in0 or in1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"directory": None}, "directory is None, wanted the path of a model"),
+        ({"directory": ""}, "directory is '', wanted the path of a model"),
+        ({"directory": 3}, "directory is 3, wanted the path of a model"),
+        ({"directory": "s3://bucket/model.tar.gz"}, "s3://bucket/model.tar.gz: s3:// is not read yet"),
+        ({"mode": "scores"}, "mode"),
+        ({"device": "gpu"}, "device is 'gpu', wanted cpu or cuda"),
+    ],
+)
+def test_wrong_arguments_of_load_are_one_sentence(tmp_path: Path, arguments: dict[str, Any], sentence: str) -> None:
+    """Before anything is read."""
+    with pytest.raises(UserError) as caught:
+        Predictor.load(**({"directory": saved(tmp_path)} | arguments))
+    assert str(caught.value).startswith(sentence)
+
+
+PICKLED = [pickle.dumps, lambda model: pickle.dumps(model, protocol=2)]
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, copy.copy, *(lambda m, d=d: pickle.loads(d(m)) for d in PICKLED)])
+@pytest.mark.parametrize("mode", ["classification", "embedding"])
+def test_a_model_is_pickled_and_copied_by_its_path(
+    tmp_path: Path, again: Any, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy has the same mode and answers, also when the working directory has changed since."""
+    saved(tmp_path / "m")
+    monkeypatch.chdir(tmp_path)
+    predictor = Predictor.load("m", mode=mode)  # type: ignore[arg-type]
+    monkeypatch.chdir("/")
+    other = again(predictor)
+    assert other is not predictor
+    assert other.mode == mode
+    np.testing.assert_array_equal(other.encode([[1, 2]], "in1"), predictor.encode([[1, 2]], "in1"))
+    np.testing.assert_array_equal(other.score([([1], [2])]), predictor.score([([1], [2])]))
+
+
+def test_a_pickled_model_that_is_gone_is_named(tmp_path: Path) -> None:
+    """A pickle holds the path only."""
+    pickled = pickle.dumps(Predictor.load(saved(tmp_path / "m")))
+    shutil.rmtree(tmp_path / "m")
+    with pytest.raises(ArtifactError, match=r"m: No such file or directory, wanted a directory with config\.json"):
+        pickle.loads(pickled)
+
+
+def test_a_pickled_model_opens_in_another_process(tmp_path: Path) -> None:
+    """As joblib, Spark and spawned workers get it."""
+    predictor = Predictor.load(saved(tmp_path / "m"))
+    (tmp_path / "pickle").write_bytes(pickle.dumps(predictor))
+    code = "import pickle, sys; print(pickle.load(open(sys.argv[1], 'rb')).score([([1], [2])]).tolist())"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "pickle")], capture_output=True, text=True, check=True
+    )
+    np.testing.assert_allclose(json.loads(done.stdout), predictor.score([([1], [2])]), atol=1e-6)
+
+
+FORK = """
+import os, sys, threading
+import numpy as np, torch, object2vec
+
+torch.set_num_threads(2)
+model = object2vec.load(sys.argv[1])
+pairs = [([n % 9, 1, 2, 3, 4, 5], [n // 9 % 9, 3, 4]) for n in range(600)]
+scores = model.score(pairs)
+reader, writer = os.pipe()
+if not os.fork():
+    child = model.score(pairs)
+    threads = []
+    threading.Thread(target=lambda: threads.append(model.score(pairs))).start()
+    [thread.join() for thread in threading.enumerate() if thread is not threading.current_thread()]
+    fine = all(np.allclose(found, scores, atol=1e-3) for found in (child, threads[0]))
+    os.write(writer, b"fine" if fine else b"wrong")
+    os._exit(0)
+os.close(writer)
+print(os.read(reader, 9).decode())
+os.wait()
+"""
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_a_forked_child_computes_what_its_parent_does(tmp_path: Path, kind: str) -> None:
+    """After the parent has used several threads; in a new thread of the child too."""
+    sizes = {"enc_dim": 512, "mlp_dim": 512, "enc0_token_embedding_dim": 512, "enc0_max_seq_len": 6}
+    model = saved(tmp_path, network=kind, **sizes)
+    done = subprocess.run(
+        [sys.executable, "-c", FORK, str(model)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.stdout == "fine\n", done.stderr

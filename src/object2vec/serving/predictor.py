@@ -8,22 +8,26 @@ Shapes: N objects or instances, P pairs, D numbers an embedding, C scores a pair
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import chain
 from operator import eq, index
 from pathlib import Path
 from threading import Lock
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from object2vec import artifact
+from object2vec import artifact, kernels
 from object2vec.archive import extracted
 from object2vec.arrays import Float32, Int32, Int64
+from object2vec.data.files import local_path
 from object2vec.data.sequences import Sequences
+from object2vec.errors import RequestError, UserError, shortened
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.convolution import laid_out
 from object2vec.model.network import Network
@@ -41,7 +45,7 @@ from object2vec.serving.instances import (
     read_side,
 )
 from object2vec.serving.lookup import Lookup, single_tokens
-from object2vec.serving.negotiation import Mode
+from object2vec.serving.negotiation import Mode, to_mode
 
 #: What bounds the memory of a request of any size: instances worked on at a time, and tokens in one pass.
 ROWS: Final = 512
@@ -51,8 +55,26 @@ TOKENS: Final = 32_768
 PAIRS: Final = 64
 
 
+@cache
+def _handle_forks() -> None:
+    """Let forked children compute with one thread.
+
+    OpenMP's other threads do not exist in a child, and waiting for them would never end. The server has no such limit:
+    its main process computes nothing before it forks.
+    """
+    os.register_at_fork(after_in_child=_use_one_thread)
+
+
+def _use_one_thread() -> None:
+    torch.set_num_threads(1)  # MKL's threads too
+    kernels.stay_alone()
+
+
 class Predictor:
-    """A model in memory. In embedding mode without its head, until a request asks for scores."""
+    """A model in memory. In embedding mode without its head, until a request asks for scores.
+
+    Pickling and copying keep the path of the model, and open it again: it must still be there.
+    """
 
     def __init__(
         self, network: Network, hyperparameters: Hyperparameters, *, directory: Path, mode: Mode = "classification"
@@ -63,7 +85,7 @@ class Predictor:
         for module in network.modules():
             if isinstance(module, nn.Conv1d):
                 module.weight.data = laid_out(module.weight.data)
-        self._directory = directory
+        self._directory = directory.absolute()
         self._lock = Lock()
         self._lookup = Lookup.of(self.network, hyperparameters.mlp_activation)
 
@@ -76,32 +98,47 @@ class Predictor:
         The model goes to the GPU if there is one and no other `device` is named.
 
         Raises:
+            UserError: an argument cannot be used.
             ArtifactError: there is no model, a damaged one, or one of a newer format.
         """
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        with extracted(Path(directory)) as found:
+        if not isinstance(directory, str | os.PathLike) or not str(directory):
+            raise UserError(f"directory is {_shown(directory)}, wanted the path of a model")
+        path = local_path(directory)
+        to_mode(mode, "mode", UserError)
+        try:
+            device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        except (RuntimeError, TypeError):
+            raise UserError(f"device is {_shown(device)}, wanted cpu or cuda") from None
+        with extracted(path) as found:
             hyperparameters, network = artifact.load(found, with_head=mode != "embedding", device=device)
-        return cls(network, hyperparameters, directory=Path(directory), mode=mode)
+        return cls(network, hyperparameters, directory=path, mode=mode)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self._directory, self.mode, "cpu" if self.network.device.type == "cpu" else None)
 
     def encode(self, tokens: Iterable[Sequence[int]], side: Side) -> Float32:
-        """The embeddings (N, D) of N objects of a side.
+        """Return the embeddings (N, D) of N objects of a side.
 
         Raises:
-            RequestError: an id that the model does not know, at `tokens[i]`.
+            RequestError: an argument cannot be used, or the model does not know an id, at `tokens[i]`.
         """
-        given = Column.of([list(map(index, sequence)) for sequence in tokens])
+        _handle_forks()
+        if not isinstance(side, str) or side not in SIDES:
+            raise RequestError(f"side is {_shown(side)}, wanted in0 or in1")
+        given = Column.of([_ids(sequence, f"tokens[{n}]") for n, sequence in enumerate(_each(tokens, "tokens"))])
         columns = (given, Column.of([])) if side == "in0" else (Column.of([]), given)
         instances = Instances(columns=columns, label="tokens[{}]", numbers=range(len(given.rows)))
         parts = [answers.embeddings[SIDES.index(side)].values for answers in self.answer(instances)]
         return np.concatenate([self._none(self.hyperparameters.encoding_dim(SIDES.index(side))), *parts])
 
     def score(self, pairs: Iterable[tuple[Sequence[int], Sequence[int]]]) -> Float32:
-        """The scores (P, C) of P pairs: a probability for each class in their order, or one number.
+        """Return the scores (P, C) of P pairs: a probability for each class in their order, or one number.
 
         Raises:
-            RequestError: an id that the model does not know, at `pairs[i]`.
+            RequestError: an argument cannot be used, or the model does not know an id, at `pairs[i]`.
         """
-        given = [(list(map(index, first)), list(map(index, second))) for first, second in pairs]
+        _handle_forks()
+        given = [_pair(pair, f"pairs[{n}]") for n, pair in enumerate(_each(pairs, "pairs"))]
         columns = Column.of([first for first, _ in given]), Column.of([second for _, second in given])
         instances = Instances(columns=columns, label="pairs[{}]", numbers=range(len(given)))
         parts = [answers.scores.values for answers in self.answer(instances, mode="classification")]
@@ -303,3 +340,47 @@ def _pairs(sides: Sequence[_Encoded], count: int) -> tuple[Int64, Int64]:
         return np.arange(count), np.arange(count)
     _, left, right = np.intersect1d(in0, in1, assume_unique=True, return_indices=True)
     return left.astype(np.int64), right.astype(np.int64)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Arguments of the Python API.
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def _reopen(directory: Path, mode: Mode, device: str | None) -> Predictor:
+    """Open the model of a pickled predictor again."""
+    return Predictor.load(directory, mode=mode, device=device)
+
+
+def _each(values: Any, name: str) -> Iterable[Any]:
+    """Return what there is one of for each object or pair, if it is a list, an array or another iterable."""
+    iterable = hasattr(values, "__iter__") and getattr(values, "ndim", None) != 0
+    if not iterable or isinstance(values, str | bytes | Mapping):
+        raise RequestError(f"{name} is {_shown(values)}, wanted a list of them")
+    return values  # type: ignore[no-any-return]
+
+
+def _pair(pair: Any, name: str) -> tuple[list[int], list[int]]:
+    sides = list(_each(pair, name))
+    if len(sides) != 2:
+        raise RequestError(f"{name} has {len(sides)} parts, wanted 2: the token ids of in0, and those of in1")
+    return _ids(sides[0], f"{name}[0]"), _ids(sides[1], f"{name}[1]")
+
+
+def _ids(sequence: Any, name: str) -> list[int]:
+    if isinstance(sequence, str | bytes | Mapping):
+        raise RequestError(f"{name} is {_shown(sequence)}, wanted a list of integer token ids")
+    try:
+        return list(map(index, sequence))
+    except TypeError:
+        pass
+    if not hasattr(sequence, "__iter__") or getattr(sequence, "ndim", None) == 0:
+        raise RequestError(f"{name} is {_shown(sequence)}, wanted a list of integer token ids")
+    for n, token in enumerate(sequence):
+        if not hasattr(token, "__index__") or getattr(token, "ndim", None):
+            raise RequestError(f"{name}[{n}] is {_shown(token)}, wanted an integer token id")
+    raise RequestError(f"{name} is {_shown(sequence)}, wanted a list of integer token ids")
+
+
+def _shown(value: object) -> str:
+    return shortened(repr(value))
