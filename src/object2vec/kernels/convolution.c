@@ -7,7 +7,7 @@ typedef struct {
     const float *weights, *bias;
 } Level;
 
-static void gather_one(const Table *table, const int64_t *ids, int64_t n, float *line)
+ALONE void gather_one(const Table *table, const int64_t *ids, int64_t n, float *line)
 {
     const int64_t dim = table->dim;
     for (int64_t j = 0; j < n; j++, line += dim) {
@@ -20,14 +20,15 @@ static void gather_one(const Table *table, const int64_t *ids, int64_t n, float 
 }
 
 /* ReLU of n rows of y, and the maximum of each column into highest (dim): 0 without rows, NaN if one is NaN. */
-static void relu_maximum(int64_t n, int64_t dim, float *restrict y, float *restrict highest)
+ALONE void relu_maximum(int64_t n, int64_t dim, float *restrict y, float *restrict highest)
 {
     for (int64_t k = 0; k < dim; k++)
         highest[k] = 0;
     for (int64_t j = 0; j < n; j++, y += dim)
         for (int64_t k = 0; k < dim; k++) {
             y[k] = y[k] < 0 ? 0 : y[k];
-            highest[k] = (y[k] > highest[k]) | (y[k] != y[k]) ? y[k] : highest[k];
+            const float larger = highest[k] >= y[k] ? highest[k] : y[k];   /* NaN if y is */
+            highest[k] = highest[k] == highest[k] ? larger : highest[k]; /* a maximum of NaN stays */
         }
 }
 

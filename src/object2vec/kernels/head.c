@@ -5,7 +5,7 @@ enum { HADAMARD, CONCAT, ABS_DIFF };
 enum { TANH, RELU, LINEAR };
 
 /* What the comparators make of u and v, in their order, into out; returns where it ends. */
-static float *compare(const int64_t *comparators, int64_t n, const float *restrict u, const float *restrict v, int64_t dim,
+ALONE float *compare(const int64_t *comparators, int64_t n, const float *restrict u, const float *restrict v, int64_t dim,
                       float *restrict out)
 {
     for (int64_t i = 0; i < n; i++) {
@@ -26,7 +26,7 @@ enum { ROWS = 8 }; /* of a weight at a time, so that sums are loaded and stored 
 
 /* Adds to y (pairs, outputs) the products of x (pairs, n), `width` apart, with weights (n, outputs), which are read once
  * and as they lie. */
-static void multiply(const float *restrict weights, int64_t n, int64_t outputs, const float *restrict x, int64_t width,
+ALONE void multiply(const float *restrict weights, int64_t n, int64_t outputs, const float *restrict x, int64_t width,
                      int64_t pairs, float *restrict y)
 {
     int64_t k = 0;
@@ -58,7 +58,7 @@ static inline float tanh_of(float x)
     return p / q;
 }
 
-static void activate(float *x, int64_t n, int64_t activation)
+ALONE void activate(float *x, int64_t n, int64_t activation)
 {
     if (activation == TANH)
         for (int64_t i = 0; i < n; i++)

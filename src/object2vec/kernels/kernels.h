@@ -27,6 +27,9 @@
     EXPORT int64_t NAME(sizeof_##type)(void);                                                                            \
     KERNEL(int64_t, sizeof_##type)(void) { return (int64_t)sizeof(type); }
 
+/* A function of its own: within the region of a loop that threads share, compilers make no vector code of it. */
+#define ALONE static __attribute__((noinline))
+
 #define INLINED static inline __attribute__((always_inline))
 
 /* Rows of a table lie far apart: memory is asked for them some turns ahead. */

@@ -12,7 +12,7 @@ INLINED float hyperbolic(float x)
     return 2.0f / (1.0f + exponential(-2.0f * x)) - 1.0f;
 }
 
-static void forward_one(int64_t units, float *restrict i, const float *restrict b, float *restrict c, float *restrict h)
+ALONE void forward_one(int64_t units, float *restrict i, const float *restrict b, float *restrict c, float *restrict h)
 {
     float *restrict f = i + units, *restrict g = f + units, *restrict o = g + units;
     for (int64_t k = 0; k < units; k++) {
@@ -54,7 +54,7 @@ KERNEL(void, lstm_run)(int64_t steps, const int64_t *starts, int64_t backward, i
     }
 }
 
-static void backward_one(int64_t units, float *restrict i, const float *restrict b, const float *restrict c,
+ALONE void backward_one(int64_t units, float *restrict i, const float *restrict b, const float *restrict c,
                          const float *restrict dh, float *restrict dc)
 {
     float *restrict f = i + units, *restrict g = f + units, *restrict o = g + units;

@@ -13,7 +13,7 @@ typedef struct {
 #define of_term(weights, output, c, term)                                                                               \
     ((output)->at[term] < 0 ? NULL : (weights) + (c) * (output)->width + (output)->at[term])
 
-static void score_one(const Output *output, const float *restrict u, const float *restrict v,
+ALONE void score_one(const Output *output, const float *restrict u, const float *restrict v,
                       const float *restrict bias, float *restrict out)
 {
     const int64_t dim = output->dim;
@@ -51,7 +51,7 @@ KERNEL(void, score_pairs)(const float *u, const float *v, const int64_t *left, c
 
 /* What one object u gets from its n pairs, added to d_u and, if it is the left one of them, to d_weight. All that is
  * linear in its partners v goes by their sum, weighted with the slopes; sums (dim) is scratch. */
-static void gradient_one(const Output *output, int left, const float *restrict u, const float *others,
+ALONE void gradient_one(const Output *output, int left, const float *restrict u, const float *others,
                          const int64_t *partner, const int64_t *places, int64_t n, const float *slope,
                          float *restrict sums, float *restrict d_u, float *restrict d_weight)
 {

@@ -4,6 +4,9 @@
 #pragma clang fp contract(fast) /* a product and its sum in one instruction */
 #elif defined(__GNUC__)
 #pragma GCC optimize("fp-contract=fast")
+#ifdef __AVX512F__
+#pragma GCC target("no-avx512f") /* code for wider registers is slower here */
+#endif
 #endif
 #include "kernels.h"
 
@@ -50,7 +53,7 @@ INLINED void column(int64_t rows, const int64_t weights, int64_t taps, int64_t i
 }
 
 /* The same for the rows of w from `first` up to `end`. */
-static void add_some(int64_t rows, int64_t taps, int64_t in, int64_t out, int64_t first, int64_t end, const float *w,
+ALONE void add_some(int64_t rows, int64_t taps, int64_t in, int64_t out, int64_t first, int64_t end, const float *w,
                      const float *x, float *y)
 {
     if (in < 8) {

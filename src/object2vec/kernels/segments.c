@@ -2,7 +2,7 @@
  * rows[starts[s]:starts[s + 1]]. */
 #include "kernels.h"
 
-static void maximum_one(const float *restrict x, int64_t dim, const int64_t *rows, int64_t n, float *restrict highest,
+ALONE void maximum_one(const float *restrict x, int64_t dim, const int64_t *rows, int64_t n, float *restrict highest,
                         int32_t *restrict where)
 {
     for (int64_t k = 0; k < dim; k++) {

@@ -230,7 +230,7 @@ INLINED void learn_left_of(int64_t dim, const Number *number, const Side *left, 
     total->loss += log(product);
 }
 
-static void learn_left(const Number *number, const Side *left, const Side *right, const Share *share, const float *labels,
+ALONE void learn_left(const Number *number, const Side *left, const Side *right, const Share *share, const float *labels,
                        float *slope, Sums *total)
 {
     for_width(number->dim, learn_left_of, number, left, right, share, labels, slope, total);
@@ -264,7 +264,7 @@ INLINED void learn_right_of(int64_t dim, const Number *number, const Side *left,
     }
 }
 
-static void learn_right(const Number *number, const Side *left, const Side *right, const Share *share, const float *slope)
+ALONE void learn_right(const Number *number, const Side *left, const Side *right, const Share *share, const float *slope)
 {
     for_width(number->dim, learn_right_of, number, left, right, share, slope);
 }
@@ -281,7 +281,7 @@ INLINED void move_tokens_of(int64_t dim, const Side *side, const Moved *moved, c
     }
 }
 
-static void move_tokens(int64_t dim, const Side *side, const Moved *moved, const Move *move, int64_t from, int64_t to)
+ALONE void move_tokens(int64_t dim, const Side *side, const Moved *moved, const Move *move, int64_t from, int64_t to)
 {
     for_width(dim, move_tokens_of, side, moved, move, from, to);
 }

@@ -3,7 +3,7 @@
 
 EXPORT_SIZE(Table)
 
-static void pool_one(const Table *table, const int64_t *values, int64_t n, float *restrict mean, float *restrict scale)
+ALONE void pool_one(const Table *table, const int64_t *values, int64_t n, float *restrict mean, float *restrict scale)
 {
     float room[MOST_DIM];
     const int64_t dim = table->dim;
@@ -91,7 +91,7 @@ typedef struct {
     const float *scale, *gradient;
 } Step;
 
-static void step_one(const Step *step, float *restrict w, float *restrict first, float *restrict second, int64_t from,
+ALONE void step_one(const Step *step, float *restrict w, float *restrict first, float *restrict second, int64_t from,
                      int64_t to)
 {
     float slope[MOST_DIM];
