@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,8 +29,8 @@ from workloads import Workload, workloads
 from object2vec import artifact
 from object2vec.data.sequences import Pairs
 from object2vec.model.network import Network
+from object2vec.sagemaker.serving import allocate, read_settings
 from object2vec.sagemaker.serving import arguments as gunicorn_arguments
-from object2vec.sagemaker.serving import read_settings
 
 HERE = Path(__file__).parent
 #: Different requests in turn, or fewer where there are no more.
@@ -133,11 +133,13 @@ def serving(name: str, model: Path) -> Iterator[int]:
     """A server, ready; its port."""
     port = free_port()
     settings = read_settings({"SAGEMAKER_BASE_DIR": str(model), "SAGEMAKER_BIND_TO_PORT": str(port)})
-    plainly = ["-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", str(settings.workers), "--timeout", "60"]
+    settings = replace(settings, model=model)
+    resources = allocate(settings)
+    plainly = ["-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", str(resources.workers), "--timeout", "60"]
     command = str(Path(sys.executable).with_name("object2vec"))
     words = {
         "object2vec": [command, "serve", "--model", str(model), "--port", str(port)],
-        "empty": [*gunicorn_arguments(settings, Path("unused"))[:-1], "plain_server:empty()"],
+        "empty": [*gunicorn_arguments(settings, resources, Path("unused"))[:-1], "plain_server:empty()"],
         "plain": [*plainly, f"plain_server:predictor({str(model)!r}, batched=False)"],
         "plain, batched": [*plainly, f"plain_server:predictor({str(model)!r}, batched=True)"],
     }[name]
