@@ -17,7 +17,7 @@ help: ## list these targets
 
 setup: $(READY) ## make .venv with the package and every tool; nothing to do if what it installs has not changed since
 
-$(READY): pyproject.toml scripts/setup hatch_build.py src/object2vec/build_kernels.py $(wildcard src/object2vec/kernels/*.[ch])
+$(READY): pyproject.toml scripts/setup hatch_build.py src/object2vec/ops/build.py $(wildcard src/object2vec/ops/csrc/*.[ch])
 	PYTHON=$(PYTHON) scripts/setup
 
 demo: $(READY) ## train on real film ratings, serve the model, ask it things, draw the films

@@ -40,9 +40,9 @@ class Kernels(BuildHookInterface):
 
 def _builder(root: Path) -> ModuleType:
     """Load build_kernels.py by its path: the package cannot be imported before its dependencies are installed."""
-    spec = spec_from_file_location("build_kernels", root / "src/object2vec/build_kernels.py")
+    spec = spec_from_file_location("build_kernels", root / "src/object2vec/ops/build.py")
     if spec is None or spec.loader is None:
-        raise ImportError(f"{root}: no src/object2vec/build_kernels.py")
+        raise ImportError(f"{root}: no src/object2vec/ops/build.py")
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -13,7 +13,8 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from training import Ours
 from workloads import workloads
 
-from object2vec import kernels, memory
+from object2vec import allocator
+from object2vec.ops import library
 
 PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::mkldnn_linear", "aten::addmm_", "aten::matmul")
 #: A part that takes less is not named.
@@ -27,7 +28,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    memory.keep_freed()
+    allocator.keep_freed()
     for workload in workloads():
         if workload.name in arguments.only:
             ours = Ours(workload.make(), workload.hyperparameters)
@@ -56,18 +57,22 @@ def part_of(operation: str) -> str:
 
 @contextmanager
 def named_kernels() -> Iterator[None]:
-    """Within, a profile has our kernels under their names."""
-    call = kernels._call
+    """Give each of our kernels its name in a profile."""
+    functions = library.functions
 
-    def named(name: str, *arguments: object) -> int:
-        with record_function(f"kernel {name}"):
-            return call(name, *arguments)
+    def named(name: str, function: Callable[..., int]) -> Callable[..., int]:
+        def call(*arguments: object) -> int:
+            with record_function(f"kernel {name}"):
+                return function(*arguments)
 
-    kernels._call = named
+        return call
+
+    wrapped = {name: named(name, function) for name, function in functions().items()}
+    library.functions = lambda: wrapped
     try:
         yield
     finally:
-        kernels._call = call
+        library.functions = functions
 
 
 if __name__ == "__main__":

@@ -35,13 +35,13 @@ import scipy.sparse
 import torch
 from workloads import movielens
 
-from object2vec.arrays import Float32, Int64
+from object2vec.array_types import Float32, Int64
 from object2vec.data.sequences import Pairs, Sequences
 from object2vec.hyperparameters import Hyperparameters, parse
 from object2vec.model.network import Network
 from object2vec.model.tokens import Tokens
-from object2vec.training.loop import Trainer, training_batches
 from object2vec.training.report import SageMakerReport
+from object2vec.training.trainer import Trainer, training_batches
 
 Settings = Mapping[str, Any]
 Metrics = dict[str, float]

@@ -26,16 +26,16 @@ from machine import Demand, Machine, demand_of, measure_machine, median_machine
 from workloads import Workload, workloads
 
 import object2vec
-from object2vec import memory
+from object2vec import allocator
 from object2vec.data.batches import Batch, Batches
 from object2vec.data.sequences import Pairs
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 from object2vec.training.distributed import ALONE, Group
 from object2vec.training.gradients import output_of
-from object2vec.training.loop import Trainer, training_batches
 from object2vec.training.objective import Metrics
 from object2vec.training.report import SageMakerReport
+from object2vec.training.trainer import Trainer, training_batches
 
 #: Trains for about so many seconds and returns how many examples it did.
 Train = Callable[[float], int]
@@ -170,10 +170,10 @@ def make_train(workload: Workload, implementation: str, threads: int) -> Train:
     dim, negatives = hyperparameters.encoders[0].token_embedding_dim, hyperparameters.negative_sampling_rate
     match implementation:
         case "object2vec":
-            memory.keep_freed()
+            allocator.keep_freed()
             return Ours(pairs, hyperparameters).train
         case "object2vec, adagrad":
-            memory.keep_freed()
+            allocator.keep_freed()
             return Ours(pairs, replace(hyperparameters, optimizer="adagrad")).train
         case "LightFM, WARP":
             return lightfm_warp(pairs, dim, negatives, threads)

@@ -19,7 +19,7 @@ from contenders import Contender, Turn
 from training import Ours
 from workloads import workloads
 
-from object2vec import memory
+from object2vec import allocator
 from object2vec.data.sequences import Pairs, Sequences
 from object2vec.hyperparameters import Hyperparameters, parse
 
@@ -57,7 +57,7 @@ def contender(size: int) -> Turn:
     """A turn with a vocabulary of this size: its core seconds an example, and bytes of memory at most."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    memory.keep_freed()
+    allocator.keep_freed()
     ours = Ours(*job(size))
 
     def turn(seconds: float) -> tuple[float, int]:

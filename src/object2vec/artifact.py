@@ -19,9 +19,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 import object2vec
-from object2vec.data.columns import empty
+from object2vec.atomic_files import write_whole
+from object2vec.data.disk_arrays import empty
 from object2vec.data.files import read_object
-from object2vec.disk import write_whole
 from object2vec.errors import AlgorithmError, ArtifactError, HyperparameterError, UserError
 from object2vec.hyperparameters import MODEL_FILES, Hyperparameters, parse
 

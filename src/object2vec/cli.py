@@ -20,16 +20,17 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Literal
 
-from object2vec import __version__, native
+from object2vec import __version__
 from object2vec.data.files import local_path, read_object, text_of
 from object2vec.errors import Object2VecError, UserError, shortened
-from object2vec.serving.negotiation import MODES
+from object2vec.ops import native
+from object2vec.serving.headers import MODES
 from object2vec.signals import heeded
 from object2vec.threads import set_thread_defaults
 from object2vec.training.stopping import Stop
 
 if TYPE_CHECKING:
-    from object2vec.serving.negotiation import Content, Mode
+    from object2vec.serving.headers import Content, Mode
     from object2vec.serving.predictor import Predictor
     from object2vec.training.report import Style
 
@@ -265,7 +266,7 @@ def _predict(arguments: argparse.Namespace) -> None:
     set_thread_defaults()
     from object2vec.archive import extracted
     from object2vec.data.media_types import JSON_LINES, canonical
-    from object2vec.serving.negotiation import to_content, to_reply_type, unsupported
+    from object2vec.serving.headers import to_content, to_reply_type, unsupported
 
     content = to_content(arguments.content_type)
     if not content.type:
@@ -307,16 +308,16 @@ def _check_before_loading(model: Path, head: bytes, content: Content, kind: str,
         UserError: it is not, or it cannot.
     """
     from object2vec.artifact import check_model
-    from object2vec.serving import wire
+    from object2vec.serving import codec
+    from object2vec.serving.headers import NPY
     from object2vec.serving.instances import read_side
-    from object2vec.serving.negotiation import NPY
 
     hyperparameters = check_model(model)
-    instances = wire.decode_first(head, content)
+    instances = codec.decode_first(head, content)
     if instances is None:
         return
     if kind == NPY:
-        wire.check_one_array(instances, scored=mode != "embedding")
+        codec.check_one_array(instances, scored=mode != "embedding")
     for side, encoder in enumerate(hyperparameters.encoders):
         max_len = content.max_seq_lens[side] if content.max_seq_lens else encoder.max_seq_len
         read_side(instances, side, encoder.vocab_size, max_len)
@@ -330,23 +331,23 @@ def _replies(
     `warned` counts the warnings of its inputs.
     """
     from object2vec.data.media_types import JSON_LINES
-    from object2vec.serving import wire
+    from object2vec.serving import codec
+    from object2vec.serving.headers import NPY
     from object2vec.serving.instances import count_warnings
-    from object2vec.serving.negotiation import NPY
 
     first = 1
     for chunk in chunks:
-        instances = wire.decode(chunk, content, first)
+        instances = codec.decode(chunk, content, first)
         if kind == NPY:
-            wire.check_one_array(instances, scored=predictor.mode != "embedding")
+            codec.check_one_array(instances, scored=predictor.mode != "embedding")
         question = predictor.ask(instances, max_seq_lens=content.max_seq_lens)
         warned.update(count_warnings(question.warnings))
         answers = question.answers()
         if content.type == kind == JSON_LINES:
-            yield from (wire.encode([part], kind) + b"\n" for part in answers if part.count)
+            yield from (codec.encode([part], kind) + b"\n" for part in answers if part.count)
             first += chunk.count(b"\n")
         else:
-            yield from (wire.encode(answers, kind), b"" if kind == NPY else b"\n")
+            yield from (codec.encode(answers, kind), b"" if kind == NPY else b"\n")
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Final
 
-from object2vec.machine import cpus
+from object2vec.resources import cpus
 
 #: Variables by which a user decides how long a waiting thread spins.
 SPIN_VARIABLES: Final = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")

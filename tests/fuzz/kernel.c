@@ -83,7 +83,7 @@ static size_t change(uint8_t *bytes, size_t size)
     return size - gone + times * length;
 }
 
-/* One call, with buffers as kernels/__init__.py makes them. */
+/* One call, with buffers as ops/jsonl.py makes them. */
 static void call(const uint8_t *bytes, size_t size)
 {
     size_t rows = size / strlen("{\"in0\":[],\"in1\":[],\"label\":1}") + 1;

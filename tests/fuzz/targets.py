@@ -19,7 +19,6 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from object2vec import kernels
 from object2vec.data import records
 from object2vec.data.jsonlines import read_channel
 from object2vec.data.media_types import JSON_LINES
@@ -28,9 +27,10 @@ from object2vec.data.vocabulary import read_vocabulary
 from object2vec.errors import UserError
 from object2vec.hyperparameters import parse
 from object2vec.model.pretrained import load_pretrained
-from object2vec.serving import wire
+from object2vec.ops import jsonl as jsonl_ops
+from object2vec.serving import codec
+from object2vec.serving.headers import Content, to_content, to_options
 from object2vec.serving.instances import Instances
-from object2vec.serving.negotiation import Content, to_content, to_options
 
 #: Seconds of the processor that one input may take.
 LIMIT = 1.0
@@ -71,12 +71,12 @@ def requests(data: bytes) -> None:
 
     Without a Content-Type its format is found.
     """
-    content = wire.identify(data, to_content(None))
-    value_or_none(lambda: wire.decode(data, content))
+    content = codec.identify(data, to_content(None))
+    value_or_none(lambda: codec.decode(data, content))
     value_or_none(lambda: to_options(data[:200].decode("latin-1")))
     for content in (Content(), Content(type=JSON_LINES)):
-        plain = value_or_none(lambda content=content: wire.decode_plain(data, content))
-        other = value_or_none(lambda content=content: wire.decode_any(data, content))
+        plain = value_or_none(lambda content=content: codec.decode_plain(data, content))
+        other = value_or_none(lambda content=content: codec.decode_any(data, content))
         if plain is None:
             continue
         expect(other is not None, "the kernel takes what the plain form refuses")
@@ -120,14 +120,14 @@ def run(target: Callable[[bytes], None], data: bytes) -> None:
     expect(taken < LIMIT, f"it took {taken:.1f} s")
 
 
-def checked(reader: RecordReader, chunk: Chunk) -> kernels.Lines:
+def checked(reader: RecordReader, chunk: Chunk) -> jsonl_ops.Lines:
     """What the plain form reads."""
     plain = records._read_any(chunk, reader)
     reader._check(plain, chunk)
     return plain
 
 
-def rows(parts: list[kernels.Lines]) -> Rows:
+def rows(parts: list[jsonl_ops.Lines]) -> Rows:
     found: Rows = []
     for part in parts:
         sides = [np.split(part.values[side], np.cumsum(part.lengths[side]))[:-1] for side in (0, 1)]

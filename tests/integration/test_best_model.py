@@ -18,11 +18,11 @@ from object2vec import cli
 from object2vec.data.batches import Batch
 from object2vec.errors import AlgorithmError
 from object2vec.sagemaker.training import _sentence
-from object2vec.training import loop
+from object2vec.training import trainer
 from object2vec.training.checkpoints import Checkpoints
 from object2vec.training.job import Job, run
-from object2vec.training.loop import Best, Trainer
 from object2vec.training.stopping import Stop
+from object2vec.training.trainer import Best, Trainer
 from ranks import Ranks, run_out_of_memory_on_rank_0, run_out_of_memory_on_rank_1
 from small import SMALL, weights_of, write_pairs
 
@@ -126,7 +126,7 @@ def test_an_error_outside_a_step_keeps_the_best_model(
 
     values: dict[str, object] = {}
     if where == "evaluate":
-        monkeypatch.setattr(loop, "evaluate", after_two(loop.evaluate))
+        monkeypatch.setattr(trainer, "evaluate", after_two(trainer.evaluate))
     elif where == "checkpoint":
         monkeypatch.setattr(Checkpoints, "_write", after_two(Checkpoints._write))
     else:

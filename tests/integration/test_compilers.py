@@ -24,7 +24,7 @@ def source(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "src", copy / "src", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE", ".gitignore"):
         shutil.copy(ROOT / name, copy)
-    (copy / "src/object2vec/kernels/kernels.so").write_bytes(b"old")
+    (copy / "src/object2vec/ops/kernels.so").write_bytes(b"old")
     return copy
 
 

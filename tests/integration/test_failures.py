@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from object2vec import cli
-from object2vec.data import columns
+from object2vec.data import disk_arrays
 from object2vec.errors import AlgorithmError
 from object2vec.sagemaker import training
 from ranks import free_port, start_host, train_with_a_device_that_fails
@@ -96,7 +96,7 @@ def test_a_full_disk_for_what_is_mapped(
     mount(tmp_path / "temporary", "size=1m")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     with pytest.raises(AlgorithmError, match="temporary: No space left on device, where data and the best weights lie"):
-        columns.empty(columns.LARGE, "float32")
+        disk_arrays.empty(disk_arrays.LARGE, "float32")
 
 
 @pytest.mark.slow

@@ -83,7 +83,7 @@ def test_processes_of_further_devices(folder: Path, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "import multiprocessing\n"
-        "from object2vec.sagemaker.hosts import processes_beside\n"
+        "from object2vec.sagemaker.launch import processes_beside\n"
         "if __name__ == '__main__':\n"
         "    with processes_beside(print, ['cpu', 'cpu']):\n"
         "        [process] = multiprocessing.active_children()\n"

@@ -21,11 +21,11 @@ from object2vec.errors import AlgorithmError, ArtifactError, Object2VecError
 from object2vec.model.network import Network
 from object2vec.serving import spool
 from object2vec.serving.application import create_app
+from object2vec.serving.headers import ATTRIBUTES
 from object2vec.serving.instances import Instances
 from object2vec.serving.invocations import AT_ONCE
-from object2vec.serving.negotiation import ATTRIBUTES
+from object2vec.serving.memory_budget import COLUMNS, Room
 from object2vec.serving.predictor import ROWS, Predictor, Question
-from object2vec.serving.room import COLUMNS, Room
 from small import configured, network_of
 
 JSON, JSON_LINES, NPY = "application/json", "application/jsonlines", "application/x-npy"

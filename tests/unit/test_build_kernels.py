@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from object2vec import build_kernels, native
+from object2vec.ops import build as build_kernels
+from object2vec.ops import native
 
 HEADER = '#define EXPORT __attribute__((visibility("default")))\n'
 
@@ -129,9 +130,9 @@ def test_compiles_for_arm64(package: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_command_says_why_it_fails() -> None:
-    """`python -m object2vec.build_kernels` with a broken compiler ends with one line."""
+    """`python -m object2vec.ops.build` with a broken compiler ends with one line."""
     code = (
-        "import tempfile, shutil, pathlib, object2vec.build_kernels as b\n"
+        "import tempfile, shutil, pathlib, object2vec.ops.build as b\n"
         "b.FOLDER = pathlib.Path(tempfile.mkdtemp()); b.LIBRARY = b.FOLDER / 'kernels.so'\n"
         "status = b.main(); shutil.rmtree(b.FOLDER); raise SystemExit(status)"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from object2vec.disk import ASIDE
+from object2vec.atomic_files import ASIDE
 from object2vec.errors import UserError
 from object2vec.training.checkpoints import Checkpoints, State
 from object2vec.training.distributed import ALONE

@@ -17,10 +17,10 @@ import torch
 from object2vec.data.batches import Batch
 from object2vec.errors import AlgorithmError
 from object2vec.training.distributed import ALONE, Group, Place, connected
-from object2vec.training.exchange import NO_PAIRS, Exchange
+from object2vec.training.gradient_sync import NO_PAIRS, Exchange
 from object2vec.training.gradients import leave_gradients
-from object2vec.training.loop import training_batches
 from object2vec.training.objective import Metrics, Objective
+from object2vec.training.trainer import training_batches
 from ranks import (
     SHARDS,
     TRAININGS,

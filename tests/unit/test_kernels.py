@@ -12,11 +12,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from object2vec import build_kernels, kernels
 from object2vec.data.sequences import Sequences
 from object2vec.hyperparameters import NETWORKS
-from object2vec.kernels import calls
 from object2vec.model.network import Network
+from object2vec.ops import build as build_kernels
+from object2vec.ops import dropout as dropout_ops
+from object2vec.ops import embedding as embedding_ops
+from object2vec.ops import jsonl as jsonl_ops
+from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import library as calls
+from object2vec.ops import recurrent as recurrent_ops
+from object2vec.ops import scoring as scoring_ops
+from object2vec.ops import segments as segments_ops
+from object2vec.ops import sequences as sequences_ops
 from object2vec.training.objective import Objective
 from small import configured, gradients_of, network_of, tokens_of
 
@@ -25,7 +33,7 @@ OBJECTS = [[3], [1, 2, 3, 4, 5, 6], [], [0], [8, 0, 8], [2, 5, 0, 0], [7, 7, 7, 
 
 def test_they_are_built() -> None:
     """The kernels are there: a machine that runs these tests has a compiler."""
-    assert kernels.available()
+    assert kernels_ops.available()
 
 
 def outcome(network: Network) -> tuple[torch.Tensor, dict[str, torch.Tensor | None]]:
@@ -44,7 +52,7 @@ def test_training_is_the_same_with_and_without(
     """The output and the gradient of every weight are those of the plain form, for each encoder."""
     hyperparameters = configured(network=network, enc0_layers=layers, token_embedding_storage_type=storage)
     output, gradients = outcome(network_of(hyperparameters))
-    monkeypatch.setattr(kernels, "available", lambda: False)
+    monkeypatch.setattr(kernels_ops, "available", lambda: False)
     plain_output, plain_gradients = outcome(network_of(hyperparameters))
     torch.testing.assert_close(output, plain_output, atol=1e-5, rtol=1e-5)
     for name, gradient in plain_gradients.items():
@@ -64,19 +72,19 @@ def test_cross_entropy_is_the_same_with_and_without(pairs: int, classes: int, mo
         loss = objective.loss(scores, labels)
         (3 * loss).backward()
         of_both.append((loss, scores.grad, objective.correct(scores, labels)))
-        monkeypatch.setattr(kernels, "available", lambda: False)
+        monkeypatch.setattr(kernels_ops, "available", lambda: False)
     torch.testing.assert_close(*of_both)
 
 
 def test_cross_entropy_of_no_number_is_none() -> None:
     """A score that is no number is no loss."""
-    loss, _ = kernels.cross_entropy(torch.tensor([[0.0, math.nan], [1.0, 0.0]]), torch.zeros(2))
+    loss, _ = scoring_ops.cross_entropy(torch.tensor([[0.0, math.nan], [1.0, 0.0]]), torch.zeros(2))
     assert math.isnan(loss)
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
     """A million ones at p = 0.3: 30 % become 0 and the others 1 / 0.7, within five standard deviations."""
-    dropped = kernels.dropout(torch.ones(1_000_000), 0.3, 12345)
+    dropped = dropout_ops.dropout(torch.ones(1_000_000), 0.3, 12345)
     assert dropped.unique().tolist() == [0, pytest.approx(1 / 0.7)]
     assert abs((dropped == 0).double().mean().item() - 0.3) < 5 * (0.3 * 0.7 / 1e6) ** 0.5
 
@@ -84,10 +92,10 @@ def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
 def test_dropout_is_decided_by_its_seed() -> None:
     """One seed drops the same units each time, whatever they hold; other seeds, near or far, drop others."""
     ones = torch.ones(4096)
-    first = kernels.dropout(ones, 0.5, 1)
-    assert torch.equal(first, kernels.dropout(ones * 3, 0.5, 1) / 3)
+    first = dropout_ops.dropout(ones, 0.5, 1)
+    assert torch.equal(first, dropout_ops.dropout(ones * 3, 0.5, 1) / 3)
     for seed in (2, 1 + 2**32, 2**61):
-        agreement = ((first == 0) == (kernels.dropout(ones, 0.5, seed) == 0)).double().mean().item()
+        agreement = ((first == 0) == (dropout_ops.dropout(ones, 0.5, seed) == 0)).double().mean().item()
         assert abs(agreement - 0.5) < 0.05
 
 
@@ -95,7 +103,7 @@ def test_dropout_is_decided_by_its_seed() -> None:
 def test_dropout_of_nothing_and_of_everything(p: float) -> None:
     """p = 0 leaves all as it is, p = 1 leaves nothing but zeros."""
     x = torch.arange(1.0, 100.0)
-    assert torch.equal(kernels.dropout(x, p, 7), x * (1 - p))
+    assert torch.equal(dropout_ops.dropout(x, p, 7), x * (1 - p))
 
 
 lists = st.lists(st.lists(st.integers(0, 3), max_size=4), max_size=40)
@@ -106,7 +114,7 @@ def test_distinct_finds_the_different_sequences(given_lists: list[list[int]]) ->
     """Every sequence belongs to the first one that is equal to it; each object is counted once, in order."""
     sequences = Sequences.of(given_lists)
     which, first = np.empty(len(sequences), np.int32), np.empty(len(sequences), np.int32)
-    found = kernels.distinct(sequences.values, sequences.offsets, which, first)
+    found = sequences_ops.distinct(sequences.values, sequences.offsets, which, first)
     seen = list(dict.fromkeys(map(tuple, given_lists)))
     assert [tuple(given_lists[i]) for i in first[:found]] == seen
     assert [seen[object_] for object_ in which] == list(map(tuple, given_lists))
@@ -116,7 +124,7 @@ def test_distinct_finds_more_objects_than_it_has_room_for_at_first() -> None:
     """The table of objects grows, and those that were found before are found again."""
     tokens = np.random.default_rng(0).permutation(np.arange(20_000, dtype=np.int32) % 9_000)
     which, first = np.empty(len(tokens), np.int32), np.empty(len(tokens), np.int32)
-    found = kernels.distinct(tokens, np.arange(len(tokens) + 1), which, first)
+    found = sequences_ops.distinct(tokens, np.arange(len(tokens) + 1), which, first)
     assert found == 9_000
     first = first[:found]
     assert np.array_equal(tokens[first][which], tokens)
@@ -128,7 +136,7 @@ def test_group_sorts_origins_by_id(ids: list[int]) -> None:
     """Each id has all that it comes from, in order, and the scratch is as it was."""
     lut = torch.full((21,), -1, dtype=torch.int32)
     origin = torch.arange(len(ids)) * 10
-    rows, starts, origins = kernels.group(torch.tensor(ids, dtype=torch.int64), origin, lut)
+    rows, starts, origins = embedding_ops.group(torch.tensor(ids, dtype=torch.int64), origin, lut)
     found = {row: origins[a:b].tolist() for row, a, b in zip(rows.tolist(), starts[:-1], starts[1:], strict=True)}
     assert found == {i: [10 * p for p, other in enumerate(ids) if other == i] for i in ids}
     assert bool((lut == -1).all())
@@ -137,7 +145,7 @@ def test_group_sorts_origins_by_id(ids: list[int]) -> None:
 @given(lists)
 def test_spread_leaves_0_out(given_lists: list[list[int]]) -> None:
     """Every id but 0 is there, in order, with the number of its bag."""
-    values, origin = kernels.spread(*tokens_of(*given_lists))
+    values, origin = embedding_ops.spread(*tokens_of(*given_lists))
     expected = [(token, bag) for bag, tokens in enumerate(given_lists) for token in tokens if token]
     assert list(zip(values.tolist(), origin.tolist(), strict=True)) == expected
 
@@ -157,7 +165,7 @@ def test_lines_in_the_plain_form_are_read(records: list[dict], most: int, space:
         keys = sorted(each, key=lambda _: random.random())  # type: ignore[attr-defined]
         fields = (f'{space}"{key}"{space}:{space}{each[key]!r}{space}' for key in keys)
         text += f"{space}{{{','.join(fields)}}}{space}\n{space}\n"
-    lines = kernels.read_lines(text.encode(), (most, 100))
+    lines = jsonl_ops.read_lines(text.encode(), (most, 100))
     assert (len(lines.labels), lines.consumed, lines.lines) == (len(records), len(text), 2 * len(records))
     assert lines.labels.tolist() == [each["label"] for each in records]
     assert lines.values[0].tolist() == [token for each in records for token in each["in0"][:most]]
@@ -202,7 +210,7 @@ def test_lines_in_the_plain_form_are_read(records: list[dict], most: int, space:
 def test_any_other_line_is_left_to_the_parser(line: str) -> None:
     """Reading stops before a line that is not plain, right or wrong, and what went before it is kept."""
     good = '{"in0":[1],"in1":[2, 3],"label":-0.5}\n'
-    lines = kernels.read_lines((good + line + "\n" + good).encode(), (9, 9))
+    lines = jsonl_ops.read_lines((good + line + "\n" + good).encode(), (9, 9))
     assert (len(lines.labels), lines.consumed, lines.lines) == (1, len(good), 1)
     np.testing.assert_array_equal(lines.values[1], [2, 3])
 
@@ -212,9 +220,9 @@ def test_tanh_is_that_of_the_library() -> None:
     x = torch.cat([torch.linspace(-12, 12, 10_001), torch.tensor([1e-30, -1e-6, 1e30, math.inf, -math.inf, math.nan])])
     tables = [x[:, None].contiguous(), torch.zeros(1, 1)]
     layers = [(torch.tensor([[1.0], [0.0]]), torch.zeros(1)), (torch.ones(1, 1), torch.zeros(1))]
-    head = kernels.Head(tables, ["concat"], layers, "tanh", softmax=False, room=0)
+    head = scoring_ops.Head(tables, ["concat"], layers, "tanh", softmax=False, room=0)
     tokens = np.arange(len(x), dtype=np.int32)
-    found = kernels.score_tokens(head, (tokens, np.zeros_like(tokens)))[1:, 0]
+    found = scoring_ops.score_tokens(head, (tokens, np.zeros_like(tokens)))[1:, 0]
     np.testing.assert_allclose(found, np.tanh(x[1:].numpy()), atol=3e-7)
 
 
@@ -222,12 +230,12 @@ def test_halves_are_read_as_torch_reads_them() -> None:
     """Each finite number of half precision, those next to 0 too; and means of several are of floats, not of halves."""
     table = torch.arange(-(2**15), 2**15, dtype=torch.int16).view(torch.float16)[:, None].contiguous()
     finite = torch.nonzero(table[:, 0].isfinite()).squeeze(1)
-    rows, _ = kernels.pool(table, finite, torch.arange(len(finite) + 1))
+    rows, _ = embedding_ops.pool(table, finite, torch.arange(len(finite) + 1))
     wanted = table[finite].float()
     assert torch.equal(rows[finite != 0], wanted[finite != 0])  # a token 0 is none
     values, offsets = torch.tensor([5, 0, 9, 2000, 40_000, 40_001, 7]), torch.tensor([0, 3, 6, 6, 7])
-    means, scale = kernels.pool(table, values, offsets)
-    floats, floats_scale = kernels.pool(table.float(), values, offsets)
+    means, scale = embedding_ops.pool(table, values, offsets)
+    floats, floats_scale = embedding_ops.pool(table.float(), values, offsets)
     assert torch.equal(means, floats)
     assert torch.equal(scale, floats_scale)
 
@@ -262,7 +270,7 @@ def test_a_linear_layer_is_torch_s(count: int, threads: int) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        found = kernels.linear(x, layer.weight, layer.bias)
+        found = scoring_ops.linear(x, layer.weight, layer.bias)
     finally:
         torch.set_num_threads(before)
     torch.testing.assert_close(found, layer(x).detach(), atol=1e-5, rtol=1e-5)
@@ -270,8 +278,8 @@ def test_a_linear_layer_is_torch_s(count: int, threads: int) -> None:
 
 TABLE, IDS, OFFSETS = torch.randn(8, 4), torch.tensor([1, 2, 7]), torch.tensor([0, 2, 3])
 LEFT, RIGHT = torch.tensor([0, 1]), torch.tensor([1, 1])
-LAYER = kernels.Output(torch.randn(2, 4), torch.zeros(2), torch.tensor([0, -1, -1, -1]))
-GROUPS = kernels.Groups(torch.tensor([1, 2]), torch.tensor([0, 1, 2]), torch.tensor([0, 1]))
+LAYER = scoring_ops.Output(torch.randn(2, 4), torch.zeros(2), torch.tensor([0, -1, -1, -1]))
+GROUPS = embedding_ops.Groups(torch.tensor([1, 2]), torch.tensor([0, 1, 2]), torch.tensor([0, 1]))
 SCALE, GRADIENT = torch.ones(2), torch.randn(2, 4)
 LUT = torch.full((8,), -1, dtype=torch.int32)
 STEP = torch.randn(2, 16), torch.randn(1, 4), torch.randn(2, 4), torch.randn(2, 4)
@@ -281,22 +289,25 @@ TOKENS, STARTS = np.array([1, 2, 3], np.int32), np.array([0, 2, 3])
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: kernels.pool(TABLE, IDS.int(), OFFSETS), "pool: values is int32, wanted int64"),
-        (lambda: kernels.pool(TABLE.double(), IDS, OFFSETS), "table is float64, wanted float32"),
-        (lambda: kernels.pool(TABLE, IDS, OFFSETS.int()), "pool: offsets is int32, wanted int64"),
-        (lambda: kernels.pool(TABLE, [1, 2, 7], OFFSETS), "pool: values is a list, wanted an array or tensor of int64"),
-        (lambda: kernels.spread(IDS.float(), OFFSETS), "spread: values is float32"),
-        (lambda: kernels.group(IDS, IDS, LUT.long()), "group: lut is int64, wanted int32"),
-        (lambda: kernels.add_rows(TABLE, GROUPS, SCALE.double(), GRADIENT), "scale is float64"),
-        (lambda: kernels.dropout(TABLE.half(), 0.5, 1), "dropout: x is float16"),
-        (lambda: kernels.linear(TABLE.double(), TABLE, torch.zeros(8)), "linear: x is float64"),
-        (lambda: kernels.lstm_forward(STEP[0].double(), *STEP[1:]), "lstm_forward: gates is float64"),
-        (lambda: kernels.segment_maximum(TABLE, IDS.int(), OFFSETS), "rows is int32"),
-        (lambda: kernels.score_pairs(TABLE, TABLE, LEFT.int(), RIGHT, LAYER), "left is int32"),
-        (lambda: kernels.cross_entropy(TABLE, torch.zeros(8, dtype=torch.int64)), "labels is int64"),
-        (lambda: kernels.starts_of(STARTS.astype(np.int32), STARTS[:1]), "offsets is int32"),
-        (lambda: kernels.take(TOKENS.astype(np.int64), STARTS, STARTS[:1], STARTS[:2]), "values is int64"),
-        (lambda: kernels.read_lines("text", (1, 1)), "read_lines: bytes is a str"),
+        (lambda: embedding_ops.pool(TABLE, IDS.int(), OFFSETS), "pool: values is int32, wanted int64"),
+        (lambda: embedding_ops.pool(TABLE.double(), IDS, OFFSETS), "table is float64, wanted float32"),
+        (lambda: embedding_ops.pool(TABLE, IDS, OFFSETS.int()), "pool: offsets is int32, wanted int64"),
+        (
+            lambda: embedding_ops.pool(TABLE, [1, 2, 7], OFFSETS),
+            "pool: values is a list, wanted an array or tensor of int64",
+        ),
+        (lambda: embedding_ops.spread(IDS.float(), OFFSETS), "spread: values is float32"),
+        (lambda: embedding_ops.group(IDS, IDS, LUT.long()), "group: lut is int64, wanted int32"),
+        (lambda: embedding_ops.add_rows(TABLE, GROUPS, SCALE.double(), GRADIENT), "scale is float64"),
+        (lambda: dropout_ops.dropout(TABLE.half(), 0.5, 1), "dropout: x is float16"),
+        (lambda: scoring_ops.linear(TABLE.double(), TABLE, torch.zeros(8)), "linear: x is float64"),
+        (lambda: recurrent_ops.lstm_forward(STEP[0].double(), *STEP[1:]), "lstm_forward: gates is float64"),
+        (lambda: segments_ops.segment_maximum(TABLE, IDS.int(), OFFSETS), "rows is int32"),
+        (lambda: scoring_ops.score_pairs(TABLE, TABLE, LEFT.int(), RIGHT, LAYER), "left is int32"),
+        (lambda: scoring_ops.cross_entropy(TABLE, torch.zeros(8, dtype=torch.int64)), "labels is int64"),
+        (lambda: sequences_ops.starts_of(STARTS.astype(np.int32), STARTS[:1]), "offsets is int32"),
+        (lambda: sequences_ops.take(TOKENS.astype(np.int64), STARTS, STARTS[:1], STARTS[:2]), "values is int64"),
+        (lambda: jsonl_ops.read_lines("text", (1, 1)), "read_lines: bytes is a str"),
     ],
 )
 def test_another_type_is_refused(call: Callable[[], object], message: str) -> None:
@@ -308,48 +319,66 @@ def test_another_type_is_refused(call: Callable[[], object], message: str) -> No
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: kernels.pool(torch.randn(8, 8)[:, ::2], IDS, OFFSETS), "strides (8, 2), wanted a contiguous one"),
-        (lambda: kernels.pool(torch.randn(4, 8).t(), IDS, OFFSETS), "wanted a contiguous one"),
-        (lambda: kernels.pool(TABLE, torch.arange(6)[::2], OFFSETS), "pool: values has shape (3,) and strides (2,)"),
-        (lambda: kernels.pool(TABLE[0], IDS, OFFSETS), "table has shape (4,), wanted (V, E)"),
-        (lambda: kernels.pool(torch.randn(2, 1001), LEFT, OFFSETS), "E up to 1000"),
         (
-            lambda: kernels.pool(TABLE, torch.tensor([1, 8, 2]), OFFSETS),
+            lambda: embedding_ops.pool(torch.randn(8, 8)[:, ::2], IDS, OFFSETS),
+            "strides (8, 2), wanted a contiguous one",
+        ),
+        (lambda: embedding_ops.pool(torch.randn(4, 8).t(), IDS, OFFSETS), "wanted a contiguous one"),
+        (
+            lambda: embedding_ops.pool(TABLE, torch.arange(6)[::2], OFFSETS),
+            "pool: values has shape (3,) and strides (2,)",
+        ),
+        (lambda: embedding_ops.pool(TABLE[0], IDS, OFFSETS), "table has shape (4,), wanted (V, E)"),
+        (lambda: embedding_ops.pool(torch.randn(2, 1001), LEFT, OFFSETS), "E up to 1000"),
+        (
+            lambda: embedding_ops.pool(TABLE, torch.tensor([1, 8, 2]), OFFSETS),
             "values[1] is 8, wanted an integer from 0 to 7",
         ),
-        (lambda: kernels.pool(TABLE, torch.tensor([1, 2, -1]), OFFSETS), "values[2] is -1"),
-        (lambda: kernels.pool(TABLE, IDS, torch.tensor([0, 3, 2])), "offsets[2] is 2, wanted ascending numbers"),
+        (lambda: embedding_ops.pool(TABLE, torch.tensor([1, 2, -1]), OFFSETS), "values[2] is -1"),
+        (lambda: embedding_ops.pool(TABLE, IDS, torch.tensor([0, 3, 2])), "offsets[2] is 2, wanted ascending numbers"),
         (
-            lambda: kernels.pool(TABLE, IDS, torch.tensor([0, 4])),
+            lambda: embedding_ops.pool(TABLE, IDS, torch.tensor([0, 4])),
             "offsets[1] is 4, wanted ascending numbers from 0 to 3",
         ),
-        (lambda: kernels.pool(TABLE, IDS, OFFSETS[:0]), "offsets has shape (0,), wanted (n + 1,)"),
-        (lambda: kernels.spread(IDS, torch.tensor([0, 9])), "offsets[1] is 9"),
-        (lambda: kernels.group(torch.tensor([8]), LEFT[:1], LUT), "group: values[0] is 8"),
-        (lambda: kernels.group(IDS, LEFT, LUT), "origin has shape (2,), wanted (3,)"),
-        (lambda: kernels.add_rows(TABLE, GROUPS._replace(rows=torch.tensor([1, 8])), SCALE, GRADIENT), "rows[1] is 8"),
-        (lambda: kernels.add_rows(TABLE, GROUPS, SCALE, torch.randn(2, 3)), "gradient has shape (2, 3)"),
-        (lambda: kernels.add_rows(TABLE.t(), GROUPS, SCALE, torch.randn(2, 8)), "table has shape (4, 8) and strides"),
-        (lambda: kernels.dropout(TABLE, 1.5, 1), "p is 1.5, wanted a number from 0 to 1"),
-        (lambda: kernels.linear(TABLE, torch.randn(3, 5), torch.zeros(3)), "x has shape (8, 4), wanted (8, 5)"),
-        (lambda: kernels.lstm_forward(STEP[0], torch.randn(3, 4), *STEP[2:]), "before has shape (3, 4)"),
-        (lambda: kernels.lstm_backward(*STEP, torch.randn(2, 5)), "d_cell has shape (2, 5)"),
-        (lambda: kernels.lstm_run(np.array([0, 9]), False, STEP[0], torch.randn(16, 4)), "starts[1] is 9"),
-        (lambda: kernels.segment_maximum(TABLE, torch.tensor([1, 8, 2]), OFFSETS), "rows[1] is 8"),
-        (lambda: kernels.segment_maximum_backward(TABLE[:1], torch.tensor([[0, 3, 9, 1]]).int(), 8), "where[2] is 9"),
-        (lambda: kernels.score_pairs(TABLE, TABLE[:1], LEFT, RIGHT, LAYER), "right[0] is 1"),
-        (lambda: kernels.score_pairs(TABLE, TABLE, LEFT, RIGHT[:1], LAYER), "right has shape (1,), wanted (2,)"),
-        (lambda: kernels.score_pairs_backward(TABLE, TABLE, LEFT, RIGHT, LAYER, SCALE), "slope has shape (2,)"),
-        (lambda: kernels.cross_entropy(torch.randn(2, 3), torch.tensor([0.0, 3.0])), "labels[1] is 3, wanted a class"),
-        (lambda: kernels.cross_entropy(torch.randn(2, 3), torch.tensor([math.nan, 1.0])), "labels[0] is nan"),
-        (lambda: kernels.starts_of(STARTS, np.array([2])), "index[0] is 2, wanted an integer from 0 to 1"),
+        (lambda: embedding_ops.pool(TABLE, IDS, OFFSETS[:0]), "offsets has shape (0,), wanted (n + 1,)"),
+        (lambda: embedding_ops.spread(IDS, torch.tensor([0, 9])), "offsets[1] is 9"),
+        (lambda: embedding_ops.group(torch.tensor([8]), LEFT[:1], LUT), "group: values[0] is 8"),
+        (lambda: embedding_ops.group(IDS, LEFT, LUT), "origin has shape (2,), wanted (3,)"),
         (
-            lambda: kernels.take(TOKENS, STARTS, np.array([1]), np.array([0, 2])),
+            lambda: embedding_ops.add_rows(TABLE, GROUPS._replace(rows=torch.tensor([1, 8])), SCALE, GRADIENT),
+            "rows[1] is 8",
+        ),
+        (lambda: embedding_ops.add_rows(TABLE, GROUPS, SCALE, torch.randn(2, 3)), "gradient has shape (2, 3)"),
+        (
+            lambda: embedding_ops.add_rows(TABLE.t(), GROUPS, SCALE, torch.randn(2, 8)),
+            "table has shape (4, 8) and strides",
+        ),
+        (lambda: dropout_ops.dropout(TABLE, 1.5, 1), "p is 1.5, wanted a number from 0 to 1"),
+        (lambda: scoring_ops.linear(TABLE, torch.randn(3, 5), torch.zeros(3)), "x has shape (8, 4), wanted (8, 5)"),
+        (lambda: recurrent_ops.lstm_forward(STEP[0], torch.randn(3, 4), *STEP[2:]), "before has shape (3, 4)"),
+        (lambda: recurrent_ops.lstm_backward(*STEP, torch.randn(2, 5)), "d_cell has shape (2, 5)"),
+        (lambda: recurrent_ops.lstm_run(np.array([0, 9]), False, STEP[0], torch.randn(16, 4)), "starts[1] is 9"),
+        (lambda: segments_ops.segment_maximum(TABLE, torch.tensor([1, 8, 2]), OFFSETS), "rows[1] is 8"),
+        (
+            lambda: segments_ops.segment_maximum_backward(TABLE[:1], torch.tensor([[0, 3, 9, 1]]).int(), 8),
+            "where[2] is 9",
+        ),
+        (lambda: scoring_ops.score_pairs(TABLE, TABLE[:1], LEFT, RIGHT, LAYER), "right[0] is 1"),
+        (lambda: scoring_ops.score_pairs(TABLE, TABLE, LEFT, RIGHT[:1], LAYER), "right has shape (1,), wanted (2,)"),
+        (lambda: scoring_ops.score_pairs_backward(TABLE, TABLE, LEFT, RIGHT, LAYER, SCALE), "slope has shape (2,)"),
+        (
+            lambda: scoring_ops.cross_entropy(torch.randn(2, 3), torch.tensor([0.0, 3.0])),
+            "labels[1] is 3, wanted a class",
+        ),
+        (lambda: scoring_ops.cross_entropy(torch.randn(2, 3), torch.tensor([math.nan, 1.0])), "labels[0] is nan"),
+        (lambda: sequences_ops.starts_of(STARTS, np.array([2])), "index[0] is 2, wanted an integer from 0 to 1"),
+        (
+            lambda: sequences_ops.take(TOKENS, STARTS, np.array([1]), np.array([0, 2])),
             "sequence 1 is not within the 3 values",
         ),
-        (lambda: kernels.take(TOKENS, STARTS, np.array([-1]), np.array([0, 2])), "index[0] is -1"),
-        (lambda: kernels.distinct(TOKENS, np.array([0, 4]), TOKENS[:1], TOKENS[1:2]), "offsets[1] is 4"),
-        (lambda: kernels.number((STARTS, STARTS), (TOKENS, TOKENS), (TOKENS, TOKENS)), "rows0[2] is 3"),
+        (lambda: sequences_ops.take(TOKENS, STARTS, np.array([-1]), np.array([0, 2])), "index[0] is -1"),
+        (lambda: sequences_ops.distinct(TOKENS, np.array([0, 4]), TOKENS[:1], TOKENS[1:2]), "offsets[1] is 4"),
+        (lambda: sequences_ops.number((STARTS, STARTS), (TOKENS, TOKENS), (TOKENS, TOKENS)), "rows0[2] is 3"),
     ],
 )
 def test_another_layout_shape_or_range_is_refused(call: Callable[[], object], message: str) -> None:
@@ -363,16 +392,16 @@ def test_an_array_that_cannot_be_written_is_refused() -> None:
     which = np.zeros(2, np.int32)
     which.flags.writeable = False
     with pytest.raises(ValueError, match="which is read-only, wanted one that can be written"):
-        kernels.distinct(TOKENS, STARTS, which, np.zeros(2, np.int32))
+        sequences_ops.distinct(TOKENS, STARTS, which, np.zeros(2, np.int32))
 
 
 def test_tokens_that_a_head_does_not_know_are_refused() -> None:
     """`score_tokens` keeps the interpreter's lock and its own buffers, and checks ids of both sides."""
     layers = [(torch.ones(4, 1), torch.zeros(1))]
-    head = kernels.Head([TABLE, TABLE[:2].contiguous()], ["hadamard"], layers, "tanh", softmax=False, room=0)
+    head = scoring_ops.Head([TABLE, TABLE[:2].contiguous()], ["hadamard"], layers, "tanh", softmax=False, room=0)
     one, two = np.array([1], np.int32), np.array([2], np.int32)
-    assert kernels.score_tokens(head, (two, one)).shape == (1, 1)
+    assert scoring_ops.score_tokens(head, (two, one)).shape == (1, 1)
     with pytest.raises(ValueError, match=re.escape("tokens1[0] is 2")):
-        kernels.score_tokens(head, (one, two))
+        scoring_ops.score_tokens(head, (one, two))
     with pytest.raises(TypeError, match="tokens0 is int64, wanted int32"):
-        kernels.score_tokens(head, (one.astype(np.int64), one))
+        scoring_ops.score_tokens(head, (one.astype(np.int64), one))

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from object2vec import build_kernels, cli, kernels, native
-from object2vec.kernels import calls
-from object2vec.serving.observation import Observation
+from object2vec import cli
+from object2vec.ops import build as build_kernels
+from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import library as calls
+from object2vec.ops import native
+from object2vec.serving.telemetry import Observation
 from object2vec.training import job
 
 GONE = native.Native(None, reason="it is missing")
@@ -41,7 +44,7 @@ def test_no_file(tmp_path: Path) -> None:
     assert (found.library, found.build) == (None, "none")
     assert "kernels.so is missing" in found.warning
     assert "40 times" in found.warning
-    assert found.warning.endswith("-m object2vec.build_kernels")
+    assert found.warning.endswith("-m object2vec.ops.build")
 
 
 def test_a_library_from_other_sources(tmp_path: Path) -> None:
@@ -69,13 +72,13 @@ def test_a_struct_of_another_size() -> None:
     found = calls.check_library(native.load(), (Way,))
     assert found.library is None
     assert "sizeof_Way, wanted 8" in found.reason
-    assert kernels.status().library is not None
+    assert kernels_ops.status().library is not None
 
 
 @pytest.fixture
 def missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without kernels."""
-    monkeypatch.setattr(kernels, "status", lambda: GONE)
+    monkeypatch.setattr(kernels_ops, "status", lambda: GONE)
     monkeypatch.setattr(native, "load", lambda: GONE)
 
 
@@ -95,13 +98,13 @@ def test_the_version_names_the_kernels(capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(SystemExit):
         cli.main(["--version"])
     out, err = capsys.readouterr()
-    assert out.endswith(f" (kernels: {kernels.status().build})\n")
+    assert out.endswith(f" (kernels: {kernels_ops.status().build})\n")
     assert err == ""
 
 
 def test_metrics_name_the_kernels() -> None:
     """The gauge is 1, with the build as its label."""
-    assert f'object2vec_kernels{{build="{kernels.status().build}"}} 1.0' in Observation().metrics().decode()
+    assert f'object2vec_kernels{{build="{kernels_ops.status().build}"}} 1.0' in Observation().metrics().decode()
 
 
 @pytest.mark.usefixtures("missing")

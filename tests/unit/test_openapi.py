@@ -17,7 +17,7 @@ from object2vec import artifact
 from object2vec.data.media_types import JSON_LINES_ALIASES
 from object2vec.serving import application
 from object2vec.serving.application import create_app
-from object2vec.serving.models import Models
+from object2vec.serving.model_registry import Models
 from object2vec.serving.predictor import Predictor
 from small import configured, network_of
 

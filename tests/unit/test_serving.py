@@ -32,7 +32,7 @@ from object2vec.sagemaker.serving import (
     start,
     weights_bytes,
 )
-from object2vec.serving.room import COLUMNS
+from object2vec.serving.memory_budget import COLUMNS
 from small import configured, network_of
 
 FOUR = Machine(cpus=4, memory=2**33, gpu=False)

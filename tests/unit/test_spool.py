@@ -11,7 +11,7 @@ import pytest
 
 from object2vec.errors import OverloadedError
 from object2vec.serving import spool as module
-from object2vec.serving.room import Room
+from object2vec.serving.memory_budget import Room
 from object2vec.serving.spool import BLOCK_BYTES, SPOOL_BYTES, spool
 
 MB = 2**20

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from object2vec import threads
-from object2vec.training import loop
-from object2vec.training.loop import never, training_batches
+from object2vec.training import trainer
 from object2vec.training.report import SageMakerReport
 from object2vec.training.thread_tuner import BLOCK_SECONDS, BLOCKS, INTERVAL_SECONDS, ThreadTuner
+from object2vec.training.trainer import never, training_batches
 from small import configured, network_of, pairs_of
 
 
@@ -195,11 +195,11 @@ def test_changing_threads_changes_no_weight(tokens: int, monkeypatch: pytest.Mon
     torch.set_num_threads(2)
     try:
         for tuner in (lambda _: ThreadTuner(1), Alternating):
-            monkeypatch.setattr(loop, "ThreadTuner", tuner)
+            monkeypatch.setattr(trainer, "ThreadTuner", tuner)
             hyperparameters = configured(epochs=2, mini_batch_size=700, **settings)
             torch.manual_seed(0)
             report = SageMakerReport(host="algo-1", epochs=2)
-            made = loop.Trainer(network_of(hyperparameters), hyperparameters, report)
+            made = trainer.Trainer(network_of(hyperparameters), hyperparameters, report)
             made.fit(training_batches(pairs, hyperparameters), None, never)
             weights.append({name: weight.clone() for name, weight in made.network.moving.items()})
             assert torch.get_num_threads() == 2

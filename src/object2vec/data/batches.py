@@ -11,11 +11,13 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from object2vec import kernels
-from object2vec.arrays import Float32, Int32, Int64
-from object2vec.data.columns import empty, expect
+from object2vec.array_types import Float32, Int32, Int64
+from object2vec.data.disk_arrays import empty, expect
 from object2vec.data.negatives import NegativeSampler
 from object2vec.data.sequences import Pairs, Sequences, positives_among
+from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import sampling as sampling_ops
+from object2vec.ops import sequences as sequences_ops
 
 #: Pairs of an epoch that are made ready at a time, before negatives: memory is needed for so many, not for a channel.
 #: With buckets there are as many to choose from; without, so few that they are still in a cache when batches are cut.
@@ -185,8 +187,8 @@ class Batches:
         if not self.sampler:
             return Examples(self._of_sides(rows), self.labels[rows])
         row1 = self.sampler.draw(rows, generator, from_these=from_these)
-        if kernels.available():
-            *both, label = kernels.beside(rows, self.which[0] if self._single else None, self.labels, row1)
+        if kernels_ops.available():
+            *both, label = sampling_ops.beside(rows, self.which[0] if self._single else None, self.labels, row1)
             return Examples((both[0], both[1]), label)
         each = np.zeros(row1.shape, np.float32)
         each[:, 0] = self.labels[rows]
@@ -216,9 +218,9 @@ class Batches:
         return examples, [range(at, min(at + self.size, end)) for a, end in buckets for at in range(a, end, self.size)]
 
     def _batch(self, examples: Examples) -> Batch:
-        if self._single and kernels.available():
+        if self._single and kernels_ops.available():
             values = self.sides[0].values, self.sides[1].values
-            tokens, number = kernels.number_tokens(examples.rows, values, self._lut)
+            tokens, number = sequences_ops.number_tokens(examples.rows, values, self._lut)
             objects = self._one_each(tokens[0]), self._one_each(tokens[1])
             return Batch(objects, (number[0], number[1]), examples.labels, single=True)
         first, place = self._number(examples.rows)
@@ -231,8 +233,8 @@ class Batches:
 
     def _number(self, rows: tuple[Int64, Int64]) -> tuple[tuple[Int64, Int64], Sequence[Int64] | Int64]:
         """The first row of each different object among P rows a side, and for each of the P which of them it is."""
-        if kernels.available():
-            return kernels.number(rows, self.which, self._lut)
+        if kernels_ops.available():
+            return sequences_ops.number(rows, self.which, self._lut)
         objects = rows if self._single else (self.which[0][rows[0]], self.which[1][rows[1]])
         (first0, place0), (first1, place1) = (
             np.unique(side, return_index=True, return_inverse=True)[1:] for side in objects

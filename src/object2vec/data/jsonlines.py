@@ -16,13 +16,13 @@ from typing import Final
 
 import numpy as np
 
-from object2vec.data.columns import Column
+from object2vec.data.disk_arrays import Column
 from object2vec.data.files import READ_ERRORS, files_of, local_path, open_file
 from object2vec.data.records import SIDES, WANTED, Chunk, RecordReader
 from object2vec.data.sequences import Pairs, Sequences
 from object2vec.errors import DataError
 from object2vec.hyperparameters import Hyperparameters
-from object2vec.kernels import Lines
+from object2vec.ops.jsonl import Lines
 
 logger = logging.getLogger(__name__)
 

@@ -9,9 +9,10 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from object2vec import kernels
-from object2vec.arrays import Float32, Int32, Int64
-from object2vec.data.columns import empty
+from object2vec.array_types import Float32, Int32, Int64
+from object2vec.data.disk_arrays import empty
+from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import sampling as sampling_ops
 
 logger = logging.getLogger(__name__)
 
@@ -60,9 +61,9 @@ class NegativeSampler:
         sources = self._among(rows) if from_these else self._all
         among = len(self._objects[1]) if sources is None else sources
         seed = int(generator.integers(2**63))
-        if kernels.available():
+        if kernels_ops.available():
             given = rows, self.positive, among, self._objects, self._known
-            drawn, found = kernels.draw_negatives(
+            drawn, found = sampling_ops.draw_negatives(
                 *given, rate=self.rate, seed=seed, rounds=ROUNDS, give_objects=self.gives_objects
             )
         else:
@@ -131,7 +132,7 @@ def _one_row_each(objects: Int32) -> Int64:
 
 def _known(
     objects: tuple[Int32, Int32], positive: npt.NDArray[np.bool_], more: tuple[Int32, Int32]
-) -> kernels.Partners:
+) -> sampling_ops.Partners:
     """Return the objects of side 1 that each object of side 0 has in positive rows, or has in `more` pairs of them."""
     count0, count1 = (int(side.max(initial=-1)) + 1 for side in objects)
     key: Int64 = empty(int(np.count_nonzero(positive)) + len(more[0]), np.int64)
@@ -141,8 +142,8 @@ def _known(
     at = 0
     of_rows = (tuple(side[part][positive[part]] for side in objects) for part in _parts(len(positive)))
     for own0, own1 in chain(of_rows, [more]):
-        if kernels.available():
-            kernels.mark_pairs((own0, own1), bits, each)
+        if kernels_ops.available():
+            sampling_ops.mark_pairs((own0, own1), bits, each)
         key[at : at + len(own0)] = own0.astype(np.int64) * count1 + own1
         at += len(own0)
     key.sort()
@@ -151,7 +152,7 @@ def _known(
     starts: Int64 = empty(count0 + 1, np.int64)
     for part in _parts(len(starts)):
         starts[part] = np.searchsorted(key, np.arange(part.start, part.stop) * count1)
-    return kernels.Partners(starts, partners, bits, each)
+    return sampling_ops.Partners(starts, partners, bits, each)
 
 
 def _parts(length: int, size: int = 2**20) -> Iterator[slice]:

@@ -13,11 +13,12 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from object2vec import kernels
 from object2vec.data.files import HEAD_BYTES, UTF8_BOM, encoding_fault, format_fault
 from object2vec.errors import DataError, shortened
 from object2vec.hyperparameters import Hyperparameters
-from object2vec.kernels import Lines
+from object2vec.ops import jsonl as jsonl_ops
+from object2vec.ops import kernels as kernels_ops
+from object2vec.ops.jsonl import Lines
 
 SIDES: Final = ("in0", "in1")
 #: Between two records without a line break: the end of one file and the start of the next.
@@ -55,8 +56,8 @@ class RecordReader:
         """
         parts = []
         rest = chunk
-        if kernels.available():
-            parts.append(kernels.read_lines(chunk.text, self.most))
+        if kernels_ops.available():
+            parts.append(jsonl_ops.read_lines(chunk.text, self.most))
             rest = Chunk(chunk.file, chunk.first + parts[0].lines, chunk.text[parts[0].consumed :])
             self._check(parts[0], chunk)
         if rest.text:

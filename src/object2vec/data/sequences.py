@@ -10,9 +10,10 @@ from itertools import accumulate, chain
 import numpy as np
 import numpy.typing as npt
 
-from object2vec import kernels
-from object2vec.arrays import Float32, Int32, Int64
-from object2vec.data.columns import Column, empty, expect
+from object2vec.array_types import Float32, Int32, Int64
+from object2vec.data.disk_arrays import Column, empty, expect
+from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import sequences as sequences_ops
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +91,9 @@ class Sequences:
     def take(self, index: Int32 | Int64) -> Sequences:
         """The sequences that `index` names, in its order and as often as it names them."""
         index = index.astype(np.int64, copy=False)
-        if kernels.available():
-            starts = kernels.starts_of(self.offsets, index)
-            return Sequences(kernels.take(self.values, self.offsets, index, starts), starts)
+        if kernels_ops.available():
+            starts = sequences_ops.starts_of(self.offsets, index)
+            return Sequences(sequences_ops.take(self.values, self.offsets, index, starts), starts)
         lengths = self.lengths_of(index)
         offsets = np.zeros(len(index) + 1, np.int64)
         np.cumsum(lengths, out=offsets[1:])
@@ -112,8 +113,8 @@ class Sequences:
         if len(self.values) <= most or (lengths := self.lengths).max() <= most:
             return self
         offsets = np.concatenate([[0], np.cumsum(np.minimum(lengths, most))])
-        if kernels.available():
-            return Sequences(kernels.take(self.values, self.offsets, np.arange(len(lengths)), offsets), offsets)
+        if kernels_ops.available():
+            return Sequences(sequences_ops.take(self.values, self.offsets, np.arange(len(lengths)), offsets), offsets)
         return Sequences(self.values[self.among_first(most)], offsets)
 
     def distinct(self) -> tuple[Int32, Int32]:
@@ -126,8 +127,8 @@ class Sequences:
         which: Int32 = empty(len(self), np.int32)
         first: Int32 = empty(len(self), np.int32)
         found = 0
-        if kernels.available():
-            found = kernels.distinct(self.values, self.offsets, which, first)
+        if kernels_ops.available():
+            found = sequences_ops.distinct(self.values, self.offsets, which, first)
             return first[:found], which
         for length in np.unique(self.lengths):
             rows = np.flatnonzero(self.lengths == length)

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from object2vec import kernels
+from object2vec.ops import dropout as dropout_ops
+from object2vec.ops import kernels as kernels_ops
 
 
 class Dropout(nn.Module):
@@ -20,7 +21,7 @@ class Dropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:
             return x
-        if kernels.usable(x):
+        if kernels_ops.usable(x):
             dropped: Tensor = _Dropout.apply(x, self.p, int(torch.randint(2**62, ())))  # type: ignore[no-untyped-call]
             return dropped
         return nn.functional.dropout(x, self.p)
@@ -32,8 +33,8 @@ class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, p: float, seed: int) -> Tensor:
         ctx.p, ctx.seed = p, seed
-        return kernels.dropout(x.contiguous(), p, seed)
+        return dropout_ops.dropout(x.contiguous(), p, seed)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return kernels.dropout(gradients[0].contiguous(), ctx.p, ctx.seed), None, None
+        return dropout_ops.dropout(gradients[0].contiguous(), ctx.p, ctx.seed), None, None

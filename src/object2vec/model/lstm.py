@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from object2vec import kernels
 from object2vec.model.tokens import Tokens
+from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import recurrent as recurrent_ops
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +71,9 @@ class Steps:
 
 def run_lstm(lstm: nn.LSTM, x: Tensor, steps: Steps) -> Tensor:
     """The output (n, U) of one layer over rows `x` (n, I), one way."""
-    if kernels.usable(x):
+    if kernels_ops.usable(x):
         weights = (getattr(lstm, name) for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"))
-        if torch.is_inference_mode_enabled() and steps.most <= kernels.FEW:
+        if torch.is_inference_mode_enabled() and steps.most <= kernels_ops.FEW:
             return _run_few(x, *weights, steps=steps)
         hidden: Tensor = _LSTM.apply(x, *weights, steps)  # type: ignore[no-untyped-call]
         return hidden
@@ -82,7 +83,7 @@ def run_lstm(lstm: nn.LSTM, x: Tensor, steps: Steps) -> Tensor:
 def _run_few(x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor, *, steps: Steps) -> Tensor:
     """One product for the inputs of all steps, and a kernel for the rest of it; nothing is kept for a gradient."""
     gates = torch.addmm(b_ih + b_hh, x, w_ih.t())
-    return kernels.lstm_run(np.array(steps.starts, np.int64), steps.backward, gates, w_hh)
+    return recurrent_ops.lstm_run(np.array(steps.starts, np.int64), steps.backward, gates, w_hh)
 
 
 def _run_plainly(lstm: nn.LSTM, x: Tensor, steps: Steps) -> Tensor:
@@ -116,7 +117,7 @@ class _LSTM(torch.autograd.Function):
         for now, before in steps.in_order():
             going_on = slice(now.start, now.start + before.stop - before.start)
             gates[going_on].addmm_(hidden[before], w_hh.t())
-            kernels.lstm_forward(gates[now], cell[before], cell[now], hidden[now])
+            recurrent_ops.lstm_forward(gates[now], cell[before], cell[now], hidden[now])
         ctx.save_for_backward(x, w_ih, w_hh, gates, cell, hidden)
         ctx.steps = steps
         return hidden
@@ -132,7 +133,7 @@ class _LSTM(torch.autograd.Function):
         d_w_hh = torch.zeros_like(w_hh)
         for now, before in reversed(order):
             rows, going_on = now.stop - now.start, before.stop - before.start
-            kernels.lstm_backward(gates[now], cell[before], cell[now], d_hidden[now], d_cell[:rows])
+            recurrent_ops.lstm_backward(gates[now], cell[before], cell[now], d_hidden[now], d_cell[:rows])
             step = gates[now.start : now.start + going_on]
             d_hidden[before].addmm_(step, w_hh)
             d_w_hh.addmm_(step.t(), hidden[before])

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from object2vec import kernels
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.dropout import Dropout
 from object2vec.model.encoders import Encoder, PooledEmbedding, make_encoder
 from object2vec.model.tokens import TokenEmbedding, Tokens
+from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import scoring as scoring_ops
 
 #: What comparators make of two encodings (P, D), and which of that each gives.
 TERMS: Final[tuple[Callable[[Tensor, Tensor], Tensor], ...]] = (
@@ -48,11 +49,11 @@ class Head(nn.Module):
         self.output = nn.Linear(width, hyperparameters.scores)
 
     @property
-    def direct(self) -> kernels.Output | None:
+    def direct(self) -> scoring_ops.Output | None:
         """The output layer as the kernels take it, where it stands right on the comparators; else None."""
-        if self.layers or (self.training and self.dropout.p) or not kernels.usable(self.output.weight):
+        if self.layers or (self.training and self.dropout.p) or not kernels_ops.usable(self.output.weight):
             return None
-        return kernels.Output(self.output.weight, self.output.bias, self._columns)
+        return scoring_ops.Output(self.output.weight, self.output.bias, self._columns)
 
     def forward(self, u: Tensor, v: Tensor) -> Tensor:
         """The output (P, C), before any softmax, of the encodings u and v, (P, D) each."""
@@ -65,8 +66,8 @@ class Head(nn.Module):
 
 def _linear(layer: nn.Module, x: Tensor) -> Tensor:
     """What a linear layer makes of x (P, I), (P, O)."""
-    if torch.is_inference_mode_enabled() and len(x) <= kernels.FEW and kernels.usable(x):
-        return kernels.linear(x, cast(Tensor, layer.weight), cast(Tensor, layer.bias))
+    if torch.is_inference_mode_enabled() and len(x) <= kernels_ops.FEW and kernels_ops.usable(x):
+        return scoring_ops.linear(x, cast(Tensor, layer.weight), cast(Tensor, layer.bias))
     y: Tensor = layer(x)
     return y
 
@@ -108,7 +109,7 @@ class Network(nn.Module):
         return {name: parameter.detach() for name, parameter in self.named_parameters() if parameter.requires_grad}
 
     @property
-    def direct(self) -> kernels.Output | None:
+    def direct(self) -> scoring_ops.Output | None:
         """The output layer as the kernels take it, where nothing stands between mean embeddings and it; else None."""
         pooled = all(isinstance(encoder, PooledEmbedding) for encoder in (self.enc0, self.enc1))
         return self._head.direct if pooled else None
@@ -120,7 +121,7 @@ class Network(nn.Module):
         """
         u, v = (self.encode(side, tokens[side]) for side in (0, 1))
         if (output := self._head.direct) and not torch.is_grad_enabled():
-            return kernels.score_pairs(u, v, *index, output)
+            return scoring_ops.score_pairs(u, v, *index, output)
         # Not by [index]: its gradient is summed by threads in any order, so that a seed would not repeat a job.
         return self.compare(u.index_select(0, index[0]), v.index_select(0, index[1]))
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from object2vec.arrays import Float32
+from object2vec.array_types import Float32
 from object2vec.data.files import READ_ERRORS, open_file
 from object2vec.errors import DataError, shortened
 

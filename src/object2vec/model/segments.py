@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from object2vec import kernels
+from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import segments as segments_ops
 
 
 def segment_maximum(x: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
@@ -16,9 +17,9 @@ def segment_maximum(x: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
     The maximum is NaN if any of the rows is.
     Segment s has the rows rows[starts[s]:starts[s + 1]]; `rows` is (n,), `starts` (N + 1,), and no row is in two.
     """
-    if kernels.usable(x):
+    if kernels_ops.usable(x):
         if torch.is_inference_mode_enabled():  # nothing to keep for a gradient
-            return kernels.segment_maximum(x.contiguous(), rows, starts)[0]
+            return segments_ops.segment_maximum(x.contiguous(), rows, starts)[0]
         highest: Tensor = _SegmentMaximum.apply(x, rows, starts)  # type: ignore[no-untyped-call]
         return highest
     count = len(starts) - 1
@@ -31,10 +32,10 @@ def segment_maximum(x: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
 class _SegmentMaximum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
-        highest, ctx.where = kernels.segment_maximum(x.contiguous(), rows, starts)
+        highest, ctx.where = segments_ops.segment_maximum(x.contiguous(), rows, starts)
         ctx.rows = len(x)
         return highest
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return kernels.segment_maximum_backward(gradients[0].contiguous(), ctx.where, ctx.rows), None, None
+        return segments_ops.segment_maximum_backward(gradients[0].contiguous(), ctx.where, ctx.rows), None, None

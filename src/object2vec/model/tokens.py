@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from object2vec import kernels, memory
+from object2vec import allocator
 from object2vec.data.sequences import Sequences
+from object2vec.ops import embedding as embedding_ops
+from object2vec.ops import kernels as kernels_ops
 
 #: Standard deviation of new embeddings, chosen by measurement on 100,000 film ratings. `make demo` with its weight
 #: decay set to 0: from .001 to .03 the held-out RMSE is .876 to .878, with .1 it is .881, with .3 it is .888. The
@@ -61,8 +63,8 @@ class Touched(NamedTuple):
     def by_mean(cls, tokens: Tokens, scale: Tensor, gradient: Tensor) -> Touched:
         """What the means of N sequences add, of which `mean_of` gave the `scale` (N,), from their gradient (N, E)."""
         values, offsets = tokens
-        if kernels.usable(gradient):
-            values, origin = kernels.spread(values, offsets)
+        if kernels_ops.usable(gradient):
+            values, origin = embedding_ops.spread(values, offsets)
         else:
             used = values != 0
             values, origin = values[used], tokens.sequence[used]
@@ -80,7 +82,7 @@ class TokenEmbedding(nn.Module):
         super().__init__()
         self.row_sparse = self.collects = row_sparse
         self.touched: list[Touched] = []
-        self.weight = nn.Parameter(memory.zeros(vocab_size, dim).normal_(std=INITIAL_STD), requires_grad=not frozen)
+        self.weight = nn.Parameter(allocator.zeros(vocab_size, dim).normal_(std=INITIAL_STD), requires_grad=not frozen)
 
     @property
     def dim(self) -> int:
@@ -124,9 +126,9 @@ class TokenEmbedding(nn.Module):
     def gradient_of(self, touched: Touched) -> Tensor:
         """The gradient of the whole table, (V, E)."""
         gradient = torch.zeros_like(self.weight)
-        if kernels.usable(self.weight):
-            groups = kernels.group(touched.values, touched.origin, self.lut)
-            kernels.add_rows(gradient, groups, touched.scale, touched.gradient.contiguous())
+        if kernels_ops.usable(self.weight):
+            groups = embedding_ops.group(touched.values, touched.origin, self.lut)
+            embedding_ops.add_rows(gradient, groups, touched.scale, touched.gradient.contiguous())
         else:
             each = (touched.gradient * touched.scale[:, None])[touched.origin]
             gradient.index_add_(0, touched.values, each)
@@ -135,8 +137,8 @@ class TokenEmbedding(nn.Module):
 
 def mean_of(weight: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor]:
     """The mean embedding of each sequence, (N, E), and what each of its tokens counts in it, (N,)."""
-    if kernels.readable(weight):
-        return kernels.pool(weight, tokens.values, tokens.offsets)
+    if kernels_ops.readable(weight):
+        return embedding_ops.pool(weight, tokens.values, tokens.offsets)
     values, starts = tokens.values, tokens.offsets[:-1]
     count = torch.zeros_like(tokens.lengths).index_add_(0, tokens.sequence, (values != 0).long())
     if weight.dtype == torch.float16:  # means are of floats

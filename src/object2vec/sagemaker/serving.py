@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from object2vec.archive import extract, find_model
 from object2vec.data.media_types import canonical
 from object2vec.errors import Object2VecError, UserError
-from object2vec.machine import cpus, memory_available
+from object2vec.resources import cpus, memory_available
 from object2vec.sagemaker.environment import Directories
-from object2vec.serving.negotiation import TYPES, Mode, to_mode
+from object2vec.serving.headers import TYPES, Mode, to_mode
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -272,16 +272,16 @@ def application(
     gc.disable()  # or it would look, over and over, at what torch brings along and keeps
     if os.getpid() == 1:  # which is deaf to SIGTERM without a handler, and gunicorn sets its own once this is done
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    from object2vec import kernels
+    from object2vec.ops import kernels as kernels_ops
     from object2vec.serving.application import create_app  # torch is slow to import, and `serve` needs none of it
-    from object2vec.serving.models import Models
-    from object2vec.serving.observation import Observation
+    from object2vec.serving.memory_budget import Room
+    from object2vec.serving.model_registry import Models
     from object2vec.serving.predictor import Predictor
-    from object2vec.serving.room import Room
+    from object2vec.serving.telemetry import Observation
 
     if device is not None:  # in the master, and not in each of the workers
         atexit.register(remove_scratch, scratch, os.getpid())
-    if warning := kernels.status().warning:
+    if warning := kernels_ops.status().warning:
         logger.warning(warning)
     load = partial(Predictor.load, mode=mode, device=device)
     models: Predictor | Models

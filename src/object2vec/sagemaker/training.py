@@ -12,7 +12,7 @@ from typing import Final, Never
 
 from object2vec.errors import AlgorithmError, Object2VecError, UserError, printable
 from object2vec.hyperparameters import parse
-from object2vec.sagemaker import pipes, witness
+from object2vec.sagemaker import pipes, supervisor
 from object2vec.sagemaker.environment import Directories, TrainingEnvironment, read_config
 from object2vec.signals import heeded
 from object2vec.threads import set_thread_defaults
@@ -43,7 +43,7 @@ def train() -> None:
         except UserError as error:
             _report(error)
             sys.exit(1)
-        witness.work_in_a_child(_hand_over, _complete)
+        supervisor.work_in_a_child(_hand_over, _complete)
 
 
 def _hand_over() -> None:
@@ -80,18 +80,18 @@ def _run() -> None:
         logger.warning(warning)
     gpus = parse(environment.hyperparameters).num_gpus
 
-    from object2vec.sagemaker import hosts  # takes seconds to import
+    from object2vec.sagemaker import launch  # takes seconds to import
 
-    run_on(hosts.choose_devices(gpus), environment)
+    run_on(launch.choose_devices(gpus), environment)
 
 
 def run_on(devices: Sequence[str], environment: TrainingEnvironment) -> None:
     """Run the job in a process for each of this host's devices."""
-    from object2vec.sagemaker import hosts
+    from object2vec.sagemaker import launch
 
     with (
         pipes.opened(environment, readers=len(devices)) as channels,
-        hosts.processes_beside(partial(take_part_beside, channels), devices) as check,
+        launch.processes_beside(partial(take_part_beside, channels), devices) as check,
     ):
         take_part(channels, devices, check=check)
 
@@ -119,7 +119,7 @@ def take_part(
         UserError: the configuration or the data cannot be used.
         AlgorithmError: training failed, here or in another process of the job.
     """
-    from object2vec.sagemaker import hosts
+    from object2vec.sagemaker import launch
     from object2vec.training.checks import Job
     from object2vec.training.job import run
 
@@ -134,7 +134,7 @@ def take_part(
         host=environment.host,
         checkpoint_dir=environment.checkpoints,
     )
-    with hosts.joined(environment, devices, number, check) as group:
+    with launch.joined(environment, devices, number, check) as group:
         run(job, group=group, stop=_stop)
 
 
@@ -156,7 +156,7 @@ def _complete(code: int) -> None:
 
 def _out_of_memory() -> str:
     """The sentence where the system has killed the job, which it does with who has too much memory."""
-    from object2vec.training.needs import needs_of
+    from object2vec.training.memory_estimate import needs_of
 
     hyperparameters = parse(TrainingEnvironment.read(Directories.of()).hyperparameters).hyperparameters
     return f"Training was killed by SIGKILL, as the system does where memory runs out: {needs_of(hyperparameters)}"

@@ -14,14 +14,14 @@ from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, NotFound
 
 from object2vec.errors import Object2VecError, RequestError
+from object2vec.serving.headers import ATTRIBUTES
 from object2vec.serving.invocations import Invocations, read_body
-from object2vec.serving.models import Models
-from object2vec.serving.negotiation import ATTRIBUTES
-from object2vec.serving.observation import Environ, Observation, Wsgi
-from object2vec.serving.packets import in_one_packet
+from object2vec.serving.memory_budget import Room
+from object2vec.serving.model_registry import Models
 from object2vec.serving.predictor import Predictor
-from object2vec.serving.replies import UNFORESEEN, Reply, refusal, refused
-from object2vec.serving.room import Room
+from object2vec.serving.responses import UNFORESEEN, Reply, refusal, refused
+from object2vec.serving.tcp_cork import in_one_packet
+from object2vec.serving.telemetry import Environ, Observation, Wsgi
 
 # Batch transform: the platform allows MaxConcurrentTransforms × MaxPayloadInMB up to 100, and sends 6 MB by default.
 MOST_IN_FLIGHT_MB: Final = 100

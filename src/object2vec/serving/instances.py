@@ -9,7 +9,7 @@ from typing import Final, Literal, get_args
 
 import numpy as np
 
-from object2vec.arrays import Float32, Int64
+from object2vec.array_types import Float32, Int64
 from object2vec.data.sequences import Sequences
 from object2vec.errors import RequestError
 

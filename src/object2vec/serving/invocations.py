@@ -22,16 +22,16 @@ from object2vec.errors import (
     RequestTimeoutError,
     UnsupportedMediaTypeError,
 )
-from object2vec.serving import negotiation, wire
+from object2vec.serving import codec, headers
+from object2vec.serving.batching import Turns
 from object2vec.serving.deadlines import DEADLINES, MIN_BYTES_PER_SECOND, Deadlines, Transfer
+from object2vec.serving.headers import NPY, Content
 from object2vec.serving.instances import Instances, count_warnings
-from object2vec.serving.negotiation import NPY, Content
-from object2vec.serving.observation import INSTANCES, WARNINGS, Environ
+from object2vec.serving.memory_budget import COLUMNS, OBJECTS, SHORT, Room
 from object2vec.serving.predictor import Predictor
-from object2vec.serving.replies import Reply
-from object2vec.serving.room import COLUMNS, OBJECTS, SHORT, Room
+from object2vec.serving.responses import Reply
 from object2vec.serving.spool import spool
-from object2vec.serving.turns import Turns
+from object2vec.serving.telemetry import INSTANCES, WARNINGS, Environ
 
 #: Invocations under way in a process at a time, from the first byte of a body until the reply has left. It has more
 #: threads than these, so that one is left for /ping.
@@ -85,10 +85,10 @@ class Invocations:
             body = self._read(environ, reserved)
             if not body or body.isspace():
                 return Reply(204)
-            content = wire.identify(body, negotiation.to_content(environ.get("CONTENT_TYPE")))
-            name = negotiation.to_reply_type(environ.get("HTTP_ACCEPT"), self._accept or content.name)
+            content = codec.identify(body, headers.to_content(environ.get("CONTENT_TYPE")))
+            name = headers.to_reply_type(environ.get("HTTP_ACCEPT"), self._accept or content.name)
             kind = canonical(name)
-            options = negotiation.to_options(environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES", ""))
+            options = headers.to_options(environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES", ""))
             if options.warnings and kind == NPY:
                 raise NotAcceptableError(f"object2vec-warnings=1 and {NPY} do not go together, wanted another Accept")
             instances = self._decode(body, content)
@@ -97,17 +97,17 @@ class Invocations:
             if question.warnings:
                 environ[WARNINGS] = count_warnings(question.warnings)
             if kind == NPY:
-                wire.check_one_array(instances, scored=question.scored)
+                codec.check_one_array(instances, scored=question.scored)
             answers = self._turns.answer(question)
             if options.digits is not None:
                 answers = (part.rounded(options.digits) for part in answers)
             warnings = question.warnings if options.warnings else ()
             if not question.long:
-                return Reply(body=(wire.encode(answers, kind, warnings),), type=name)
+                return Reply(body=(codec.encode(answers, kind, warnings),), type=name)
             encode = (
-                wire.encode_array(answers, question.count)
+                codec.encode_array(answers, question.count)
                 if kind == NPY
-                else wire.encode_parts(answers, kind, warnings)
+                else codec.encode_parts(answers, kind, warnings)
             )
             if not options.stream:
                 length, stored = spool(encode, self._room, held)
@@ -127,7 +127,7 @@ class Invocations:
             raise PayloadTooLargeError(f"{error}{self._advice}") from None
 
     def _decode(self, body: bytes, content: Content) -> Instances:
-        instances = wire.decode_plain(body, content)
+        instances = codec.decode_plain(body, content)
         if instances is not None:
             return instances
         most = self._room.size // (COLUMNS + OBJECTS)
@@ -137,7 +137,7 @@ class Invocations:
                 " in0 and in1, lists of integers, in UTF-8"
             )
         with self._room.taken(len(body), OBJECTS):
-            return wire.decode_any(body, content)
+            return codec.decode_any(body, content)
 
 
 class _Leaving:

@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from object2vec import artifact, kernels
+from object2vec import artifact
 from object2vec.archive import extracted
-from object2vec.arrays import Float32, Int32, Int64
+from object2vec.array_types import Float32, Int32, Int64
 from object2vec.data.files import local_path
 from object2vec.data.sequences import Sequences
 from object2vec.errors import RequestError, UserError, shortened
@@ -32,6 +32,8 @@ from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.convolution import laid_out
 from object2vec.model.network import Network
 from object2vec.model.tokens import Tokens
+from object2vec.ops import kernels as kernels_ops
+from object2vec.serving.headers import Mode, to_mode
 from object2vec.serving.instances import (
     FEW,
     NOTHING,
@@ -44,8 +46,7 @@ from object2vec.serving.instances import (
     Vectors,
     read_side,
 )
-from object2vec.serving.lookup import Lookup, single_tokens
-from object2vec.serving.negotiation import Mode, to_mode
+from object2vec.serving.token_scorer import Lookup, single_tokens
 
 #: What bounds the memory of a request of any size: instances worked on at a time, and tokens in one pass.
 ROWS: Final = 512
@@ -67,7 +68,7 @@ def _handle_forks() -> None:
 
 def _use_one_thread() -> None:
     torch.set_num_threads(1)  # MKL's threads too
-    kernels.stay_alone()
+    kernels_ops.stay_alone()
 
 
 class Predictor:

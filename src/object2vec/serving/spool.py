@@ -14,8 +14,8 @@ from functools import partial
 from typing import Final
 
 from object2vec.errors import OverloadedError
-from object2vec.machine import is_in_memory
-from object2vec.serving.room import Room
+from object2vec.resources import is_in_memory
+from object2vec.serving.memory_budget import Room
 
 #: Bytes of a reply that are kept in memory; of a longer one also those that are not yet reserved.
 SPOOL_BYTES: Final = 2**20

@@ -22,8 +22,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from object2vec import memory
-from object2vec.disk import ASIDE, checksum, write_whole
+from object2vec import allocator
+from object2vec.atomic_files import ASIDE, checksum, write_whole
 from object2vec.errors import UserError
 from object2vec.training.distributed import Group
 
@@ -212,7 +212,7 @@ class Saved:
         """A tensor as a new one, on all ranks, on the CPU."""
         dtype, shape = self.values["tensors"][name]
         if dtype == "float32" and len(shape) == 2:
-            tensor = memory.zeros(*shape)
+            tensor = allocator.zeros(*shape)
         else:
             tensor = torch.empty(shape, dtype=getattr(torch, dtype))
         self.read(name, tensor)

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import torch
 
-from object2vec.arrays import Float32
+from object2vec.array_types import Float32
 from object2vec.errors import AlgorithmError
 from object2vec.hyperparameters import TABLE, Hyperparameters, Real
 from object2vec.model.network import Network

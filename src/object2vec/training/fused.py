@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from object2vec import kernels
 from object2vec.data.batches import Batch
 from object2vec.model.network import Network
+from object2vec.ops import fused_step as fused_step_ops
+from object2vec.ops import scoring as scoring_ops
 from object2vec.training.optimizers import RowOptimizer
 
 #: Numbers of pairs for which one more thread is worth it: it takes rows out of the caches of the others.
@@ -40,7 +41,9 @@ class FusedStep:
     def of(cls, network: Network, optimizers: Sequence[Optimizer]) -> Self | None:
         """That of a network; None where it has another form, or no kernel can work on it."""
         match optimizers, network.train().direct:
-            case [RowOptimizer(tables=[_, _], layer=[_, bias]) as optimizer], kernels.Output(at=at) if len(bias) <= 2:
+            case [RowOptimizer(tables=[_, _], layer=[_, bias]) as optimizer], scoring_ops.Output(at=at) if (
+                len(bias) <= 2
+            ):
                 return cls(optimizer, at) if all(map(optimizer.at_rest, optimizer.tables)) else None
         return None
 
@@ -53,13 +56,14 @@ class FusedStep:
         if not all(batch.single for batch in batches):
             return None
         optimizer = self._optimizer
-        moved = [kernels.Moved(weight, *optimizer.begin(weight, len(batches))) for weight in self._weights]
+        moved = [fused_step_ops.Moved(weight, *optimizer.begin(weight, len(batches))) for weight in self._weights]
         given = [
-            kernels.PairBatch([side.values for side in batch.objects], batch.index, batch.labels) for batch in batches
+            fused_step_ops.PairBatch([side.values for side in batch.objects], batch.index, batch.labels)
+            for batch in batches
         ]
         (rate, decay), threads = optimizer.settings, self.threads(max(map(len, batches)))
         layer = self._shape, self._at
-        return kernels.step_pairs(optimizer.kind, moved, *layer, given, rate=rate, decay=decay, threads=threads)
+        return fused_step_ops.step_pairs(optimizer.kind, moved, *layer, given, rate=rate, decay=decay, threads=threads)
 
     @staticmethod
     def together(size: int) -> int:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from object2vec import kernels
 from object2vec.data.batches import Batch
 from object2vec.model.network import Network
 from object2vec.model.tokens import Tokens, Touched, mean_of
+from object2vec.ops import scoring as scoring_ops
 from object2vec.training.objective import Objective
 
 
@@ -42,15 +42,15 @@ def leave_gradients(
 
 @torch.no_grad()
 def _directly(
-    network: Network, layer: kernels.Output, objective: Objective, batch: Batch, share: float
+    network: Network, layer: scoring_ops.Output, objective: Objective, batch: Batch, share: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     both, index, labels = _tensors(network, batch)
     tables = [network.encoder(side).embedding for side in (0, 1)]
     (u, scale0), (v, scale1) = (mean_of(table.weight, tokens) for table, tokens in zip(tables, both, strict=True))
-    output = kernels.score_pairs(u, v, *index, layer)
+    output = scoring_ops.score_pairs(u, v, *index, layer)
     loss, slope = objective.slope(output, labels)
     slope *= share
-    d_u, d_v, layer.weight.grad = kernels.score_pairs_backward(u, v, *index, layer, slope)
+    d_u, d_v, layer.weight.grad = scoring_ops.score_pairs_backward(u, v, *index, layer, slope)
     layer.bias.grad = slope.sum(0)
     for table, tokens, scale, gradient in zip(tables, both, (scale0, scale1), (d_u, d_v), strict=True):
         if table.weight.requires_grad:

@@ -15,26 +15,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from object2vec import artifact, kernels, memory
+from object2vec import allocator, artifact
 from object2vec.archive import find_model
+from object2vec.atomic_files import checksum
 from object2vec.data.batches import Batches
 from object2vec.data.jsonlines import read_channel
 from object2vec.data.media_types import JSON_LINES, canonical, media_type
 from object2vec.data.sequences import Pairs
 from object2vec.data.vocabulary import read_vocabulary
-from object2vec.disk import checksum
 from object2vec.errors import AlgorithmError, ArtifactError, DataError
 from object2vec.hyperparameters import Hyperparameters, parse, typed
 from object2vec.model.network import Network
 from object2vec.model.pretrained import load_pretrained
+from object2vec.ops import kernels as kernels_ops
 from object2vec.training import state, warm_start
 from object2vec.training.checkpoints import Checkpoints
 from object2vec.training.checks import Job, auxiliary_files, channel_warnings, check_channels
 from object2vec.training.distributed import ALONE, Group
-from object2vec.training.loop import Trainer, buffer_for, evaluate, is_finite, scoring_batches, training_batches
-from object2vec.training.needs import check_memory, explained
+from object2vec.training.memory_estimate import check_memory, explained
 from object2vec.training.report import Report, Style, make_report
 from object2vec.training.stopping import Stop
+from object2vec.training.trainer import Trainer, buffer_for, evaluate, is_finite, scoring_batches, training_batches
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ def run(job: Job, *, group: Group = ALONE, stop: Stop | None = None, style: Styl
     """
     clock = Clock()
     stop = stop or Stop()
-    memory.keep_freed()
+    allocator.keep_freed()
     _log_kernels()
     hyperparameters = _configure(job)
     epochs, silent = hyperparameters.epochs, not group.leads
@@ -137,7 +138,7 @@ class Clock:
 
 
 def _log_kernels() -> None:
-    found = kernels.status()
+    found = kernels_ops.status()
     if found.library:
         logger.info(f"Kernels: {found.build}")
     else:

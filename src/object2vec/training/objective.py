@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss
 
-from object2vec import kernels
+from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import scoring as scoring_ops
 from object2vec.training.distributed import Group
 
 
@@ -33,14 +34,14 @@ class Objective:
             return output.sum()
         if self.regression:
             return mse_loss(output[:, 0], labels)
-        if kernels.usable(output):
+        if kernels_ops.usable(output):
             return _CrossEntropy.apply(output, labels)  # type: ignore[no-any-return, no-untyped-call]
         return cross_entropy(output, labels.long())
 
     def slope(self, output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The mean loss of P pairs, P > 0, and its gradient (P, C) of their output, where the kernels are usable."""
         if not self.regression:
-            return kernels.cross_entropy(output, labels)
+            return scoring_ops.cross_entropy(output, labels)
         off = output - labels[:, None]
         return off.square().mean(), off * (2 / len(labels))
 
@@ -48,15 +49,15 @@ class Objective:
         """How many of P pairs get their class; none where there are no classes."""
         if self.regression:
             return 0
-        if kernels.usable(output):
-            return kernels.correct(output, labels)
+        if kernels_ops.usable(output):
+            return scoring_ops.correct(output, labels)
         return int((output.argmax(dim=1) == labels.long()).sum())
 
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, output: Tensor, labels: Tensor) -> Tensor:
-        loss, slope = kernels.cross_entropy(output.contiguous(), labels)
+        loss, slope = scoring_ops.cross_entropy(output.contiguous(), labels)
         ctx.save_for_backward(slope)
         return loss
 

@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from object2vec import kernels, memory
+from object2vec import allocator
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 from object2vec.model.tokens import TokenEmbedding, Touched
+from object2vec.ops import embedding as embedding_ops
+from object2vec.ops import kernels as kernels_ops
 
 
 def make_optimizers(network: Network, hyperparameters: Hyperparameters) -> list[Optimizer]:
@@ -46,7 +48,7 @@ def make_optimizers(network: Network, hyperparameters: Hyperparameters) -> list[
 
 def _by_rows(table: TokenEmbedding, kind: str) -> bool:
     """Whether a table is moved by what its look-ups leave: by its storage, or because there is a kernel that can."""
-    can = table.row_sparse or (kind in RowOptimizer.STATE and kernels.usable(table.weight))
+    can = table.row_sparse or (kind in RowOptimizer.STATE and kernels_ops.usable(table.weight))
     return can and table.weight.requires_grad
 
 
@@ -132,18 +134,18 @@ class RowOptimizer(Optimizer):
         if not state:
             state["step"] = 0
             for name in self.STATE[self.kind]:
-                state[name] = memory.zeros(len(weight), weight[0].numel()).view_as(weight).to(weight.device)
+                state[name] = allocator.zeros(len(weight), weight[0].numel()).view_as(weight).to(weight.device)
         state["step"] += steps
         return [state[name] for name in self.STATE[self.kind]], state["step"] - steps
 
     def _step(self, table: TokenEmbedding, touched: Touched) -> None:
         kept, before = self.begin(table.weight)
-        if kernels.usable(table.weight):
-            groups = kernels.group(touched.values, touched.origin, table.lut)
+        if kernels_ops.usable(table.weight):
+            groups = embedding_ops.group(touched.values, touched.origin, table.lut)
             given = self.kind, table.weight, kept, groups, touched.scale, touched.gradient
             rate, decay = self.settings
             lut = None if self.at_rest(table) else table.lut
-            kernels.step_rows(*given, rate=rate, decay=decay, corrections=_corrections(before), lut=lut)
+            embedding_ops.step_rows(*given, rate=rate, decay=decay, corrections=_corrections(before), lut=lut)
         else:
             self._step_plainly(table.weight, kept, touched, _corrections(before))
 

@@ -15,7 +15,7 @@ from object2vec.training.checkpoints import Saved, State
 from object2vec.training.objective import Metrics
 
 if TYPE_CHECKING:
-    from object2vec.training.loop import Trainer
+    from object2vec.training.trainer import Trainer
 
 
 def collect(trainer: Trainer, metrics: Sequence[Sequence[float]]) -> State:

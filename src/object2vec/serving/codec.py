@@ -1,0 +1,297 @@
+"""Bodies as bytes: what a request says, how answers are written.
+
+Pure functions over bytes. Nothing here knows HTTP, a model or a file. Two formats, each for requests and for replies:
+
+    application/json        {"instances": [{"in0": [1, 2], "in1": [3]}]}    {"predictions":[{"scores":[0.25,0.75]}]}
+    application/jsonlines   {"in0": [1, 2], "in1": [3]}                     {"scores":[0.25,0.75]}
+    application/x-npy       (replies alone)                                 the numbers as one array of numpy's
+
+A float32 is written with the fewest digits that read back as the same float32.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from codecs import BOM_UTF8
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import orjson
+
+from object2vec.data.media_types import JSON, JSON_LINES
+from object2vec.data.sequences import Sequences
+from object2vec.errors import NotAcceptableError, RequestError
+from object2vec.ops import jsonl as jsonl_ops
+from object2vec.ops import kernels as kernels_ops
+from object2vec.serving.headers import NPY, Content, unsupported
+from object2vec.serving.instances import SIDES, Answers, Column, InputWarning, Instances, Side
+
+#: What a body of answers begins with, has between them, and ends with.
+FRAMES: Final = {JSON: (b'{"predictions":[', b",", b"]}"), JSON_LINES: (b"", b"\n", b"")}
+#: Floats that are taken for whole numbers lie below this in absolute value: each integer there is a float64.
+WHOLE_BELOW: Final = 2.0**53
+#: Bytes of a body that decide its format.
+HEAD_BYTES: Final = 2**16
+DOCUMENT: Final = re.compile(rb'\{\s*"instances"\s*:')
+LINE: Final = re.compile(rb'\{\s*"(in0|in1|label)"\s*:')
+#: A document up to this size is read as a whole before it is known that its model can be loaded.
+SHORT_BYTES: Final = 2**20
+# What the built-in says to a body without `instances`; clients look for it.
+REFUSED: Final = "unable to evaluate payload provided"
+
+
+def identify(body: bytes, content: Content) -> Content:
+    """Return the content with the format of the body, where its Content-Type leaves that open.
+
+    Raises:
+        UnsupportedMediaTypeError: a generic Content-Type, and a body that is no JSON.
+    """
+    if content.type:
+        return content
+    kind = _format(body[:HEAD_BYTES].decode(content.charset, "ignore").lstrip("\ufeff \t\r\n").encode())
+    if not kind and content.name:
+        raise unsupported(content.name)
+    return replace(content, type=kind or JSON, name=kind or JSON)
+
+
+def _format(head: bytes) -> str:
+    """Return the format of a body that begins with `head`; empty for what is neither."""
+    if head[:1] not in (b"{", b"["):
+        return ""
+    if DOCUMENT.match(head):
+        return JSON
+    try:
+        record = orjson.loads(head.partition(b"\n")[0])
+    except orjson.JSONDecodeError:
+        return JSON_LINES if LINE.match(head) else JSON
+    return JSON_LINES if isinstance(record, dict) and not record.keys().isdisjoint(SIDES) else JSON
+
+
+def decode(body: bytes, content: Content, first: int = 1) -> Instances:
+    """Read a request body; `first` is the number of its first line.
+
+    Raises:
+        RequestError: the body, or an instance in it, is not what its type says.
+    """
+    body = body.removeprefix(BOM_UTF8)
+    plain = decode_plain(body, content, first)
+    return decode_any(body, content, first) if plain is None else plain
+
+
+def decode_plain(body: bytes, content: Content, first: int = 1) -> Instances | None:
+    """Read a body in the form that nearly all have, without an object made of each token; None if it is another."""
+    if content.charset != "utf-8":
+        return None
+    document = content.type == JSON
+    found = jsonl_ops.read_instances(body, document=document) if kernels_ops.available() else None
+    if found is None:
+        return None
+    left, right = map(Column, found.rows, map(Sequences, found.values, found.offsets))
+    if document:
+        return Instances(columns=(left, right), label="instances[{}]", numbers=range(len(found.numbers)))
+    return Instances(columns=(left, right), label="line {}", numbers=found.numbers + (first - 1))
+
+
+def decode_any(body: bytes, content: Content, first: int = 1) -> Instances:
+    """Read a body in any form, as `decode` does."""
+    if content.charset != "utf-8":
+        body = _to_utf8(body, content.charset)
+    if content.type == JSON:
+        return _decode_json(body)
+    numbers, records = [], []
+    for number, line in enumerate(body.split(b"\n"), start=first):
+        if line.strip():
+            numbers.append(number)
+            records.append(_parse(line, f"line {number}: "))
+    return _to_instances(records, "line {}", numbers)
+
+
+def check_one_array(instances: Instances, *, scored: bool) -> None:
+    """Check that the answers make one array; pairs are answered with scores if `scored`.
+
+    Raises:
+        NotAcceptableError: they do not.
+    """
+    if not instances.alike:
+        raise NotAcceptableError(f"{NPY} is one array, wanted instances that are all pairs or all of the same side")
+    if not scored and all(map(len, instances.columns)):
+        raise NotAcceptableError(
+            f"{NPY} is one array, and a pair in embedding mode has two embeddings, wanted in0 and in1 in requests of"
+            " their own, or another Accept"
+        )
+
+
+def decode_first(body: bytes, content: Content) -> Instances | None:
+    """Read the first instance of JSON Lines, or a short document, without the kernels; None of another body.
+
+    Raises:
+        RequestError: see `decode`.
+    """
+    if content.charset != "utf-8":
+        return None
+    body = body.removeprefix(BOM_UTF8)
+    if content.type == JSON:
+        return decode_any(body, content) if len(body) <= SHORT_BYTES else None
+    for number, line in enumerate(io.BytesIO(body), start=1):
+        if line.strip():
+            return decode_any(line, content, number)
+    return None
+
+
+def encode(answers: Iterable[Answers], kind: str, warnings: Sequence[InputWarning] = ()) -> bytes:
+    """Write answers as a body of a type."""
+    if kind == NPY:
+        answers = list(answers)
+        return b"".join(encode_array(answers, sum(part.count for part in answers)))
+    return b"".join(encode_parts(answers, kind, warnings))
+
+
+def encode_parts(answers: Iterable[Answers], kind: str, warnings: Sequence[InputWarning] = ()) -> Iterator[bytes]:
+    """Write answers as JSON or JSON Lines in parts, none of them empty, each when it is asked for.
+
+    The answer to an instance with `warnings` names them.
+    """
+    before, between, end = FRAMES[kind]
+    start = 0
+    for part in answers:
+        if part.count:
+            of_rows = _by_row(warnings, start, start + part.count)
+            yield before + (_join_with(of_rows, between, part) if of_rows else _join(between, part))
+            before = between
+        start += part.count
+    if end:
+        yield end if before is between else before + end
+
+
+def _by_row(warnings: Sequence[InputWarning], start: int, stop: int) -> Mapping[int, list[dict[str, str]]]:
+    """Return the warnings of the instances from `start` up to `stop`, counted from `start`."""
+    of_rows: dict[int, list[dict[str, str]]] = {}
+    for warning in warnings:
+        first, last = np.searchsorted(warning.rows, (start, stop))
+        for row in (warning.rows[first:last] - start).tolist():
+            of_rows.setdefault(row, []).append({"side": warning.side, "kind": warning.kind})
+    return of_rows
+
+
+def encode_array(answers: Iterable[Answers], count: int) -> Iterator[bytes]:
+    """Write the vectors of `count` answers as numpy does, float32 (count, D), in parts, each when it is asked for.
+
+    Raises:
+        NotAcceptableError: answers are of several kinds; `check_one_array` says so earlier.
+    """
+    first: tuple[str, int] | None = None
+    for part in answers:
+        key, vectors = part.alike or ("", np.empty((0, 0), np.float32))
+        kind = key, vectors.shape[1]
+        if not key or kind != (first or kind):
+            raise NotAcceptableError(f"{NPY} is one array, wanted answers of one kind")
+        yield vectors.tobytes() if first else _array_header((count, kind[1])) + vectors.tobytes()
+        first = kind
+    if first is None:
+        yield _array_header((0, 0))
+
+
+def _array_header(shape: tuple[int, int]) -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    return file.getvalue()
+
+
+def _join(between: bytes, answers: Answers) -> bytes:
+    """The answers as JSON objects with `between` between them."""
+    alike = answers.alike
+    if alike is None:
+        return between.join(map(_dump, answers))
+    key, vectors = alike  # written all together: [[1,2],[3,4]] without its outer brackets, and keys put in
+    start, end = b'{"%s":' % key.encode(), b"}"
+    return start + _dump(vectors)[1:-1].replace(b"],[", b"]" + end + between + start + b"[") + end
+
+
+def _join_with(of_rows: Mapping[int, object], between: bytes, answers: Answers) -> bytes:
+    """Return the answers as `_join` does, each with its warnings."""
+    return between.join(
+        _dump(answer | {"warnings": of_rows[row]} if row in of_rows else answer) for row, answer in enumerate(answers)
+    )
+
+
+def _dump(value: object) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _parse(text: bytes, where: str = "") -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise RequestError(f"{where}{REFUSED}: not JSON ({error.msg} at character {error.pos + 1})") from None
+
+
+def _decode_json(body: bytes) -> Instances:
+    document = _parse(body)
+    if not isinstance(document, dict) or "instances" not in document:
+        raise RequestError(f'{REFUSED}: no instances, wanted an object like {{"instances": [{{"in0": [1, 2]}}]}}')
+    records = document["instances"]
+    if not isinstance(records, list):
+        raise RequestError(f"{REFUSED}: instances is {_kind(records)}, wanted a list")
+    return _to_instances(records, "instances[{}]", range(len(records)))
+
+
+def _to_instances(records: list[Any], label: str, numbers: Sequence[int]) -> Instances:
+    sides: tuple[list[list[int] | None], ...] = ([], [])
+    for number, record in zip(numbers, records, strict=True):
+        if not isinstance(record, dict):
+            raise RequestError(f"{label.format(number)} is {_kind(record)}, wanted an object with in0, in1 or both")
+        if record.get("in0") is None and record.get("in1") is None:  # as null, which pandas writes for a missing value
+            raise RequestError(f"{label.format(number)} has neither in0 nor in1")
+        for side, column in zip(SIDES, sides, strict=True):
+            tokens = record.get(side)
+            ids = tokens if tokens is None else _to_ids(tokens)
+            if ids is None and tokens is not None:
+                raise RequestError(f"{label.format(number)}: {_fault(side, tokens)}")
+            column.append(ids)
+    left, right = map(Column.of, sides)
+    return Instances(columns=(left, right), label=label, numbers=numbers)
+
+
+def _to_ids(tokens: Any) -> list[int] | None:
+    """Return a list of token ids as integers; None if it is anything else."""
+    if not isinstance(tokens, list):
+        return None
+    types = set(map(type, tokens))
+    if types <= {int}:
+        return tokens
+    if types <= {int, float} and all(map(_is_id, tokens)):
+        return list(map(int, tokens))
+    return None
+
+
+def _is_id(token: Any) -> bool:
+    """Return whether a JSON value is a whole number: an integer, or a float such as 1.0. `bool` is no integer here."""
+    return type(token) is int or (type(token) is float and token.is_integer() and abs(token) < WHOLE_BELOW)
+
+
+def _fault(side: Side, tokens: Any) -> str:
+    if not isinstance(tokens, list):
+        return f"{side} is {_kind(tokens)}, wanted a list of integer token ids"
+    position, token = next((i, token) for i, token in enumerate(tokens) if not _is_id(token))
+    return f"{side}[{position}] is {_kind(token)}, wanted an integer token id"
+
+
+def _kind(value: Any) -> str:
+    """A JSON value in a few words. Lists and objects are only named: they can be deep, or as long as a body."""
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, str):
+        return f"the string {_dump(value[:40]).decode()}{'…' if len(value) > 40 else ''}"
+    return _dump(value).decode()
+
+
+def _to_utf8(body: bytes, charset: str) -> bytes:
+    try:
+        return body.decode(charset).removeprefix("\ufeff").encode()
+    except (UnicodeError, LookupError) as error:
+        raise RequestError(f"{REFUSED}: not {charset} ({error})") from None

@@ -1,0 +1,266 @@
+"""The models of a multi-model endpoint: one register for all workers, and in each worker the models that it was asked.
+
+The register is a directory with a file a model, named by a hash of the model's name. A worker that has a model in
+memory holds a shared lock on its file, so whoever unloads it knows by an exclusive lock when none has it any more; and
+a worker that dies has nothing. Weights are mapped from the model's own files: workers share their memory.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock, Thread
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from object2vec.archive import WEIGHTS, find_model
+from object2vec.errors import (
+    ModelExistsError,
+    ModelNotFoundError,
+    NoRoomError,
+    OverloadedError,
+    RequestError,
+)
+from object2vec.serving.predictor import Predictor
+from object2vec.serving.token_scorer import KEPT
+
+PAGE: Final = 100
+LONGEST_NAME: Final = 1024
+#: Bytes that a model takes in each worker beside its weights, about.
+OVERHEAD: Final = 2**20
+#: Seconds between a worker's looks at whether what it holds is still registered.
+PERIOD: Final = 0.05
+#: Seconds that requests under way get to end when their model is unloaded.
+PATIENCE: Final = 60
+LEAVING: Final = "leaving-"
+
+
+class _Held(NamedTuple):
+    identity: tuple[int, int]
+    predictor: Predictor
+
+
+@dataclass(slots=True, kw_only=True, weakref_slot=True)
+class Models:
+    """The register in `directory`, which exists, of models under `root` that take `capacity` bytes at most."""
+
+    directory: Path
+    root: Path
+    capacity: int
+    workers: int
+    open: Callable[[Path], Predictor]
+    _held: dict[str, _Held] = field(default_factory=dict)
+    _loading: Lock = field(default_factory=Lock)
+    _watcher: Thread | None = None
+
+    def load(self, name: str, url: str) -> None:
+        """Register a model, once this worker can answer with it.
+
+        Raises:
+            RequestError: the name cannot be one, or `url` is no directory under the root.
+            ModelExistsError: there is one of that name.
+            NoRoomError: it would take memory that is not there.
+            ArtifactError: there is no model at `url` that can be loaded.
+        """
+        if not 0 < len(name) <= LONGEST_NAME or "/" in name:
+            raise RequestError(f"model_name is {name[:200]!r}, wanted 1 to {LONGEST_NAME} characters and no /")
+        key, path = self._key(name), self._path(url)
+        with self._changing():
+            file = self.directory / key
+            if file.exists():
+                raise ModelExistsError(f"Model {name} is already registered.")
+            size = self._size(path)
+            taken = sum(entry["bytes"] for entry in self._entries(leaving=True))
+            if taken + size > self.capacity:
+                room = f"{size} bytes are wanted where {max(0, self.capacity - taken)} of {self.capacity} are left"
+                raise NoRoomError(f"no memory for model {name}: {room}; unload another first")
+            entry = {"modelName": name, "modelUrl": url, "path": str(path), "bytes": size}
+            aside = self.directory / f".{key}"
+            aside.write_bytes(orjson.dumps(entry))
+            try:
+                self._hold(key, aside)
+                aside.rename(file)
+            finally:
+                aside.unlink(missing_ok=True)
+                if not file.exists():
+                    self._held.pop(key, None)
+
+    def unload(self, name: str) -> None:
+        """Forget a model; when this returns, no worker has it in memory.
+
+        Raises:
+            ModelNotFoundError: there is none of that name.
+            OverloadedError: requests to it have not ended.
+        """
+        key = self._key(name)
+        with self._changing():
+            leaving = self.directory / f"{LEAVING}{key}-{time.monotonic_ns()}"
+            try:
+                (self.directory / key).rename(leaving)
+            except FileNotFoundError:
+                raise _not_found(name) from None
+        self._held.pop(key, None)
+        until = time.monotonic() + PATIENCE
+        while not _leave(leaving):
+            if time.monotonic() > until:
+                raise OverloadedError(f"requests to model {name} are still under way after {PATIENCE} s")
+            time.sleep(PERIOD / 5)
+
+    def describe(self, name: str) -> dict[str, str]:
+        """The name and the url of a model.
+
+        Raises:
+            ModelNotFoundError: there is none of that name.
+        """
+        try:
+            return _shown(orjson.loads((self.directory / self._key(name)).read_bytes()))
+        except FileNotFoundError:
+            raise _not_found(name) from None
+
+    def page(self, after: str = "") -> dict[str, Any]:
+        """The first `PAGE` models behind the key that the page before ended with, in the order of their keys."""
+        entries = [entry for entry in self._entries() if entry["key"] > after]
+        page: dict[str, Any] = {"models": [_shown(entry) for entry in entries[:PAGE]]}
+        if len(entries) > PAGE:
+            page["nextPageToken"] = entries[PAGE - 1]["key"]
+        return page
+
+    def predictor(self, name: str) -> Predictor:
+        """A registered model, loaded now if this worker has not been asked for it yet.
+
+        Raises:
+            ModelNotFoundError: there is none of that name.
+        """
+        key = self._key(name)
+        file = self.directory / key
+        with suppress(FileNotFoundError):
+            held = self._held.get(key)
+            if held is not None and held.identity == _identity(file.stat()):
+                return held.predictor
+            with self._loading:  # of many requests one loads it
+                held = self._held.get(key)
+                if held is not None and held.identity == _identity(file.stat()):
+                    return held.predictor
+                return self._hold(key, file)
+        self._held.pop(key, None)
+        raise _not_found(name)
+
+    def _hold(self, key: str, file: Path) -> Predictor:
+        """Load the model of a file, under a shared lock on the file for as long as its weights are in memory."""
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            if not os.fstat(descriptor).st_nlink or file.stat().st_ino != os.fstat(descriptor).st_ino:
+                raise FileNotFoundError(file)
+            predictor = self.open(Path(orjson.loads(file.read_bytes())["path"]))
+        except BaseException:
+            os.close(descriptor)
+            raise
+        weakref.finalize(predictor.network, os.close, descriptor)
+        self._held[key] = _Held(_identity(os.fstat(descriptor)), predictor)
+        if self._watcher is None:
+            self._watcher = Thread(target=_watch, args=(weakref.ref(self),), daemon=True)
+            self._watcher.start()
+        return predictor
+
+    def let_go(self) -> None:
+        """Drop what is not registered any more; it is gone from memory when the last request to it ends."""
+        for key in list(self._held):
+            try:
+                identity = _identity((self.directory / key).stat())
+            except FileNotFoundError:
+                identity = None
+            held = self._held.get(key)
+            if held is not None and held.identity != identity:
+                self._held.pop(key, None)
+
+    def _entries(self, *, leaving: bool = False) -> list[dict[str, Any]]:
+        """What is registered, in the order of the keys; with `leaving` also what is on its way out."""
+        found = []
+        for file in sorted(self.directory.iterdir()):
+            if file.name.startswith(".") or file.name == "lock":
+                continue
+            if file.name.startswith(LEAVING) and (not leaving or _leave(file)):
+                continue
+            with suppress(FileNotFoundError):
+                found.append(orjson.loads(file.read_bytes()) | {"key": file.name})
+        return found
+
+    def _path(self, url: str) -> Path:
+        """The directory that a url names; links lead nowhere outside the root."""
+        try:
+            path = Path(url).resolve(strict=True)
+        except (OSError, RuntimeError, ValueError):
+            path = None
+        if path is None or not path.is_dir() or not path.is_relative_to(self.root.resolve()):
+            raise RequestError(f"url is {url[:200]!r}, wanted a model directory under {self.root}")
+        return path
+
+    def _key(self, name: str) -> str:
+        return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def _size(self, path: Path) -> int:
+        found = find_model(path)
+        file = found / WEIGHTS if found.is_dir() else found
+        weights = file.stat().st_size if file.is_file() else 0
+        return weights + self.workers * (OVERHEAD + min(2 * weights, KEPT))  # what is kept: the head, and of the tables
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Within, no other thread or worker changes the register."""
+        descriptor = os.open(self.directory / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _watch(models: weakref.ref[Models]) -> None:
+    """Let go of what others have unloaded, while there is a register."""
+    seen = 0
+    while (register := models()) is not None:
+        with suppress(FileNotFoundError):
+            changed = register.directory.stat().st_mtime_ns
+            if changed != seen:
+                register.let_go()
+                # What changes so soon after may bear the same time.
+                seen = changed if time.time_ns() - changed > PERIOD * 1e9 else 0
+        del register
+        time.sleep(PERIOD)
+
+
+def _leave(file: Path) -> bool:
+    """Remove the file of a model that is on its way out, if no worker holds the model any more."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    file.unlink(missing_ok=True)
+    return True
+
+
+def _identity(stat: os.stat_result) -> tuple[int, int]:
+    return stat.st_ino, stat.st_mtime_ns
+
+
+def _shown(entry: dict[str, Any]) -> dict[str, str]:
+    return {"modelName": entry["modelName"], "modelUrl": entry["modelUrl"]}
+
+
+def _not_found(name: str) -> ModelNotFoundError:
+    return ModelNotFoundError(f"Model not found: {name}")

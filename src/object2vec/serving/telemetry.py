@@ -1,0 +1,234 @@
+"""What is told of each request: numbers to Prometheus, a line of JSON to the log, to the client its own headers.
+
+Under load requests are told together, a tenth of a second late at the most: one alone would cost more than what it asks
+for takes to compute, and each write to the log lets other threads go before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Lock, Timer
+from time import perf_counter
+from typing import IO, Any, Final, NamedTuple
+
+import orjson
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from object2vec.ops import kernels as kernels_ops
+
+Environ = dict[str, Any]
+Wsgi = Callable[[Environ, Any], Iterable[bytes]]
+
+#: Where those who work on a request leave how many instances it has.
+INSTANCES: Final = "object2vec.instances"
+#: The same for warnings of its instances: a count of each kind.
+WARNINGS: Final = "object2vec.warnings"
+PATHS: Final = ("/ping", "/invocations", "/models", "/execution-parameters", "/metrics")
+#: What a client may send to know its reply by; the platform passes on what a container sends back.
+ECHOED: Final = ("X-Amzn-SageMaker-Inference-Id", "X-Amzn-SageMaker-Custom-Attributes")
+ECHOED_AS: Final = [(name, f"HTTP_{name.upper().replace('-', '_')}") for name in ECHOED]
+LARGEST: Final = 2**63 - 1  # of integers in JSON
+INFERENCE_ID: Final = ECHOED_AS[0][1]
+SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+#: Seconds that a request may wait for others to be told with, and how many do not wait any longer.
+WAIT: Final = 0.1
+TOGETHER: Final = 16
+#: Bytes of lines in one write: what several processes write into one pipe stays whole up to here.
+WHOLE: Final = 4096
+COUNTS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000, 100_000)
+
+
+class _Told(NamedTuple):
+    """An answered request."""
+
+    time: datetime
+    method: str
+    path: str
+    status: str
+    seconds: float
+    received: int
+    sent: int
+    instances: int | None
+    inference_id: str | None
+    warnings: dict[str, int] | None
+
+
+class Observation:
+    """Observes the requests of a process; `shared` is where the workers of one server put their numbers together, and
+    `log` where lines go, unbuffered, None for nowhere."""
+
+    def __init__(self, *, shared: Path | None = None, log: IO[bytes] | None = None) -> None:
+        self._shared = shared
+        self._log = log
+        self._registry = CollectorRegistry()
+        own: dict[str, Any] = {"registry": self._registry}
+        self._seconds = Histogram(
+            "object2vec_request_seconds", "Time to answer a request", ["path", "status"], buckets=SECONDS, **own
+        )
+        self._instances = Histogram("object2vec_request_instances", "Instances of an invocation", buckets=COUNTS, **own)
+        self._warnings = Counter(
+            "object2vec_input_warnings", "Sides of instances that were cut or have no tokens", ["kind"], **own
+        )
+        self._pending = Gauge(
+            "object2vec_requests_pending",
+            "Requests begun and not answered, without those to /metrics",
+            multiprocess_mode="livesum",
+            **own,
+        )
+        found = kernels_ops.status()
+        Gauge(
+            "object2vec_kernels", "1 if C kernels run: those of this build", ["build"], multiprocess_mode="max", **own
+        ).labels(found.build).set(found.library is not None)
+        self._waiting: list[_Told] = []
+        self._due, self._timed, self._lock = 0.0, False, Lock()
+
+    def metrics(self) -> bytes:
+        """All numbers, in Prometheus' text format."""
+        self._hand_on()
+        if self._shared is None:
+            return generate_latest(self._registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together, path=str(self._shared))  # type: ignore[no-untyped-call]
+        return generate_latest(together)
+
+    def over(self, app: Wsgi) -> Wsgi:
+        """The application, observed."""
+
+        def wsgi(environ: Environ, start_response: Any) -> Iterable[bytes]:
+            started = perf_counter()
+            status = "500"
+            counted = 0 if environ["PATH_INFO"] == "/metrics" else 1
+            self._pending.inc(counted)
+
+            def start(line: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+                nonlocal status
+                status = line[:3]
+                headers += [(name, environ[key]) for name, key in ECHOED_AS if key in environ]
+                return start_response(line, headers, exc_info) if exc_info else start_response(line, headers)
+
+            def done(sent: int) -> None:
+                self._pending.dec(counted)
+                self._tell(_told(environ, status, perf_counter() - started, sent))
+
+            try:
+                body = app(environ, start)
+            except BaseException:  # the server ends the connection
+                self._pending.dec(counted)
+                raise
+            if isinstance(body, tuple):
+                done(sum(map(len, body)))
+                return body
+            return _Observed(body, done)
+
+        return wsgi
+
+    def _tell(self, told: _Told) -> None:
+        """Hand on at once what comes alone, else with others."""
+        now = perf_counter()
+        with self._lock:
+            self._waiting.append(told)
+            alone, self._due = now >= self._due, now + WAIT
+            late = not alone and len(self._waiting) < TOGETHER
+            timed, self._timed = self._timed, self._timed or late
+        if not late:
+            self._hand_on()
+        elif not timed:
+            Timer(WAIT, self._in_time).start()  # a process that ends waits for it
+
+    def _in_time(self) -> None:
+        self._timed = False
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        """Put down what waits."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        for told in waiting:
+            self._seconds.labels(_route(told.path), told.status).observe(told.seconds)
+            if told.instances is not None:
+                self._instances.observe(told.instances)
+            for kind, count in (told.warnings or {}).items():
+                self._warnings.labels(kind).inc(count)
+        if self._log is not None:
+            lines = [_line(told) for told in waiting if told.path != "/ping" or told.status != "200"]
+            for part in _joined(lines):
+                self._log.write(part)
+
+
+class _Observed:
+    """A body on its way; WSGI closes it when it has left, or when there is no one to send it to any more."""
+
+    def __init__(self, body: Iterable[bytes], done: Callable[[int], None]) -> None:
+        self._body = body
+        self._done = done
+        self._sent = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for part in self._body:
+            self._sent += len(part)
+            yield part
+
+    def close(self) -> None:
+        try:
+            close = getattr(self._body, "close", None)
+            if close is not None:
+                close()
+        finally:
+            done, self._done = self._done, lambda _: None  # it may be closed again
+            done(self._sent)
+
+
+def _route(path: str) -> str:
+    """The path without what a client made up, so that there are few of them."""
+    if path in PATHS:
+        return path
+    match path.split("/"):
+        case ["", "models", _]:
+            return "/models/{name}"
+        case ["", "models", _, "invoke"]:
+            return "/models/{name}/invoke"
+        case ["", "endpoints", _, "invocations"]:
+            return "/endpoints/{name}/invocations"
+    return "other"
+
+
+def _told(environ: Environ, status: str, seconds: float, sent: int) -> _Told:
+    get = environ.get
+    received = min(int(get("CONTENT_LENGTH") or 0), LARGEST)  # a client may say what it likes
+    about = received, sent, get(INSTANCES), get(INFERENCE_ID), get(WARNINGS)
+    return _Told(datetime.now(UTC), environ["REQUEST_METHOD"], environ["PATH_INFO"], status, seconds, *about)
+
+
+def _line(told: _Told) -> bytes:
+    """A line of the log, of what is known."""
+    line: dict[str, object] = {
+        "time": told.time,
+        "method": told.method,
+        "path": told.path.encode("latin-1").decode("utf-8", "replace"),  # as WSGI has it: PEP 3333
+        "status": int(told.status),
+        "seconds": round(told.seconds, 6),
+        "received": told.received,
+        "sent": told.sent,
+    }
+    if told.instances is not None:
+        line["instances"] = told.instances
+    if told.inference_id is not None:
+        line["inference_id"] = told.inference_id
+    if told.warnings is not None:
+        line["warnings"] = told.warnings
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _joined(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines one behind the other, in parts of no more than `WHOLE` bytes; one alone may be longer."""
+    part = b""
+    for line in lines:
+        if part and len(part) + len(line) > WHOLE:
+            yield part
+            part = b""
+        part += line
+    if part:
+        yield part

@@ -1,0 +1,73 @@
+"""Scores of pairs of single tokens, the request that recommenders send most, of pooled encoders on a CPU.
+
+The encoding of a token is its row of the table, and what is left is the head. For one pair torch takes longer to begin
+than to compute, so a kernel does all of it; the scores are equal but for rounding. It has the head's weights in the
+order in which they are read, and keeps what the head makes of a token alone, half of the first layer by the default
+comparators, for tokens that come again.
+
+Shapes: P pairs, C scores a pair.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Self, cast
+
+import numpy as np
+from torch import nn
+
+from object2vec.array_types import Float32, Int32
+from object2vec.model.encoders import PooledEmbedding
+from object2vec.model.network import Network
+from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import scoring as scoring_ops
+from object2vec.serving.instances import Column
+
+#: Bytes that a model may take in a process for its head once more, and for what was computed of its tokens before.
+KEPT: Final = 2**23
+#: Products of pairs with weights at a time, a millisecond or two: no other thread works meanwhile.
+WORK: Final = 2**26
+
+
+class Lookup:
+    """The tables and the head of a network, where its scores can be looked up; `most` pairs are, before others work."""
+
+    def __init__(self, head: scoring_ops.Head, most: int) -> None:
+        self._head = head
+        self.most = most
+
+    @classmethod
+    def of(cls, network: Network, activation: str) -> Self | None:
+        """That of a network; None if it has other encoders, no head or a large one, or stands where no kernel works."""
+        encoders, head = (network.enc0, network.enc1), network.head
+        tables = [encoder.embedding.weight for encoder in encoders]
+        pooled = all(isinstance(encoder, PooledEmbedding) for encoder in encoders)
+        if not pooled or head is None or not kernels_ops.readable(tables[0]):
+            return None
+        modules = cast(list[nn.Linear], [*head.layers, head.output])
+        weights = sum(module.weight.numel() for module in modules)
+        room = KEPT - 4 * weights
+        if room < 0:
+            return None
+        layers = [(module.weight.t().contiguous(), module.bias) for module in modules]  # as the kernel reads them
+        made = scoring_ops.Head(tables, head.comparators, layers, activation, softmax=network.softmax, room=room)
+        return cls(made, max(1, WORK // weights))
+
+    def scores(self, tokens: tuple[Int32, Int32]) -> Float32:
+        """The scores (P, C) of pairs of tokens, (P,) each, none of them 0."""
+        left, right = tokens
+        if len(left) <= self.most:
+            return scoring_ops.score_tokens(self._head, tokens)
+        starts = range(0, len(left), self.most)
+        parts = ((left[start : start + self.most], right[start : start + self.most]) for start in starts)
+        return np.concatenate([scoring_ops.score_tokens(self._head, part) for part in parts])
+
+
+def single_tokens(columns: tuple[Column, Column], count: int) -> tuple[Int32, Int32] | None:
+    """The tokens of both sides where `count` instances are pairs of single ones other than 0; else None."""
+    for column in columns:
+        values = column.sequences.values
+        if not len(column) == len(values) == count or 0 in values.tolist():
+            return None
+        if count > 1 and (column.sequences.lengths != 1).any():
+            return None
+    return columns[0].sequences.values, columns[1].sequences.values

@@ -1,0 +1,121 @@
+"""What a configuration needs of memory, and the sentence where there is not as much."""
+
+from __future__ import annotations
+
+import errno
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+import torch
+
+from object2vec import resources
+from object2vec.errors import AlgorithmError
+from object2vec.hyperparameters import Hyperparameters, parse
+from object2vec.model.network import Network
+
+if TYPE_CHECKING:
+    from object2vec.training.checks import Job
+
+#: Numbers that an optimizer keeps for each weight, beside its gradient.
+KEPT: Final = {"sgd": 0, "adagrad": 1, "rmsprop": 1, "adam": 2, "adadelta": 2}
+#: Numbers that are surely taken for each one of a table that is not row_sparse: a gradient as large as the table only
+#: by torch's optimizers, and what is kept of rows that no batch touches only by those that move them.
+KEPT_OF_TABLES: Final = {"sgd": 0, "adagrad": 0, "rmsprop": 2, "adam": 2, "adadelta": 3}
+#: How torch and the system say that there is no memory, where the class of the error does not.
+NO_MEMORY: Final = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "bad_alloc",
+    "can't start new thread",
+)
+F = TypeVar("F", bound=Callable[..., None])
+
+
+def explained(run: F) -> F:
+    """Make a lack of memory, whoever meets it, the sentence of a job's configuration."""
+
+    @functools.wraps(run)
+    def explaining(job: Job, **options: Any) -> None:
+        try:
+            run(job, **options)
+        except (MemoryError, RuntimeError, OSError) as error:
+            if not _is_lack_of_memory(error):
+                raise
+            what = str(error).partition("\n")[0]
+            lack = _lack_of_memory(what, parse(job.hyperparameters).hyperparameters)
+            raise AlgorithmError("; ".join([str(lack), *getattr(error, "__notes__", ())])) from error
+
+    return cast(F, explaining)
+
+
+def check_memory(hyperparameters: Hyperparameters, device: torch.device) -> None:
+    """See that what training surely takes is there at all: the system kills who asks for more, without a word.
+
+    Raises:
+        AlgorithmError: it is not.
+    """
+    tables, others = _weights(hyperparameters)
+    needed = tables + others
+    if device.type == "cpu":
+        kind, averaged = hyperparameters.optimizer, bool(hyperparameters.ema_decay)
+        needed += others * (1 + KEPT[kind] + averaged)
+        needed += sum(_tables(hyperparameters, trained=True)) * (KEPT_OF_TABLES[kind] + averaged)
+    limit = resources.memory_limit()
+    if needed > limit:
+        raise _lack_of_memory(f"training takes at least {_size(needed)}", hyperparameters)
+
+
+def _lack_of_memory(what: str, hyperparameters: Hyperparameters) -> AlgorithmError:
+    return AlgorithmError(f"Out of memory ({what}): {needs_of(hyperparameters)}")
+
+
+def needs_of(hyperparameters: Hyperparameters) -> str:
+    """How much memory there is, how large the weights are and why, and which hyperparameters would help."""
+    tables, others = _weights(hyperparameters)
+    limit = resources.memory_limit()
+    sides = range(1 if hyperparameters.tied_token_embedding_weight else 2)
+    encoders = [(f"enc{side}", hyperparameters.encoders[side]) for side in sides]
+    product = " and ".join(
+        f"{n}_vocab_size={e.vocab_size} by {n}_token_embedding_dim={e.token_embedding_dim}" for n, e in encoders
+    )
+    kept = KEPT[hyperparameters.optimizer]
+    sizes = f"of {_size(limit)} the weights take {_size(tables + others)}, {_size(tables)} of it for tokens ({product})"
+    optimizer = f"optimizer={hyperparameters.optimizer} keeps {kept or 'no'} more number{'s' * (kept != 1)} for each"
+    if 2 * (tables + others) * (2 + kept) < limit:
+        help_ = f"a mini_batch_size below {hyperparameters.mini_batch_size}, or a smaller enc0_max_seq_len"
+    elif tables > others:
+        help_ = "a smaller token_embedding_dim or vocab_size, optimizer=sgd or token_embedding_storage_type=row_sparse"
+    else:
+        help_ = "a smaller enc_dim or mlp_dim, or optimizer=sgd"
+    return f"{sizes}, and {optimizer}; {help_} would help"
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in NO_MEMORY)
+
+
+def _weights(hyperparameters: Hyperparameters) -> tuple[int, int]:
+    """Bytes of the token embeddings, and of all other weights."""
+    small = replace(hyperparameters.encoders[0], vocab_size=2), replace(hyperparameters.encoders[1], vocab_size=2)
+    with torch.device("meta"):  # shapes only
+        network = Network(replace(hyperparameters, encoders=small))
+    embeddings = {id(network.encoder(side).embedding.weight) for side in (0, 1)}
+    others = sum(p.numel() for p in network.parameters() if id(p) not in embeddings)
+    return sum(_tables(hyperparameters)), 4 * others
+
+
+def _tables(hyperparameters: Hyperparameters, *, trained: bool = False) -> list[int]:
+    """Bytes of each table of token embeddings; of those `trained`, those that take a number for each of their own."""
+    encoders = hyperparameters.encoders[: 1 if hyperparameters.tied_token_embedding_weight else 2]
+    if trained:
+        encoders = tuple(e for e in encoders if not (e.frozen or hyperparameters.row_sparse))
+    return [4 * e.vocab_size * e.token_embedding_dim for e in encoders]
+
+
+def _size(size: float) -> str:
+    return f"{size / 1e9:.3g} GB" if size >= 1e8 else f"{size / 1e6:.3g} MB"

@@ -1,0 +1,381 @@
+"""The training loop: epochs of steps, each epoch judged, the best one kept."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice, takewhile
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from object2vec.data.batches import Batch, Batches
+from object2vec.data.disk_arrays import empty
+from object2vec.data.prefetch import Ahead
+from object2vec.data.sequences import Pairs
+from object2vec.errors import AlgorithmError
+from object2vec.hyperparameters import Hyperparameters
+from object2vec.model.network import Network
+from object2vec.training import state
+from object2vec.training.checkpoints import Checkpoints
+from object2vec.training.distributed import ALONE, Group
+from object2vec.training.divergence import (
+    Evidence,
+    divergence_error,
+    largest,
+    largest_embeddings,
+    largest_labels,
+)
+from object2vec.training.early_stopping import EarlyStopping
+from object2vec.training.ema import WeightAverage
+from object2vec.training.fused import FusedStep
+from object2vec.training.gradient_sync import Exchange
+from object2vec.training.gradients import leave_gradients, output_of
+from object2vec.training.objective import Metrics, Objective
+from object2vec.training.optimizers import make_optimizers, unmoved
+from object2vec.training.report import Report
+from object2vec.training.thread_tuner import ThreadTuner
+
+#: Pairs in a scoring batch, and how many tokens they may have at most: how many makes no difference to the scores, and
+#: a job that trains in small batches because its sequences are long has no room for large ones here.
+SCORING_SIZE = 512
+SCORING_TOKENS = 32_768
+
+
+@dataclass(slots=True, kw_only=True)
+class Best:
+    """The best epoch so far, its weights, and its metrics by channel; before the first epoch ends, none.
+
+    A thread that holds `lock` sees all of one epoch, and this stays so until it releases the lock. While weights are
+    copied, `weights` are those of the network that is the source: no step changes it before the copy is complete. A
+    second buffer would do the same for twice the space, which a large table does not have. A lock around the copy
+    would make a forced exit wait, and an exception in the copy would leave a mix of two epochs.
+    """
+
+    epoch: int | None = None
+    loss: float = math.inf
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    _buffers: dict[str, Tensor] = field(default_factory=dict)
+    _source: Network | None = None
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """The weights of the best epoch by name, without frozen ones."""
+        return self._source.moving if self._source else self._buffers
+
+    def offer(self, epoch: int, loss: float, network: Network, metrics: Mapping[str, Mapping[str, float]]) -> None:
+        """Keep the network's weights, which were measured to have these metrics, if `loss` is the least so far."""
+        if loss < self.loss:
+            with self.lock:
+                self.epoch, self.loss, self.metrics, self._source = epoch, loss, metrics, network
+            for name, parameter in network.moving.items():
+                self.kept(name, parameter).copy_(parameter)
+            with self.lock:
+                self._source = None
+
+    def kept(self, name: str, parameter: Tensor) -> Tensor:
+        """Return the buffer of a parameter: a large one is on disk, as memory has no room for it twice."""
+        if name not in self._buffers:
+            self._buffers[name] = buffer_for(parameter)
+        return self._buffers[name]
+
+    def restore(self, network: Network) -> None:
+        """Give the network the best epoch's weights; where no epoch has ended it keeps those it has."""
+        network.load_state_dict(self.weights, strict=False)
+
+
+def buffer_for(parameter: Tensor) -> Tensor:
+    """Return an array of a parameter's shape on the CPU; a large one is on disk."""
+    return torch.from_numpy(empty(parameter.numel(), np.float32)).view_as(parameter)
+
+
+def is_finite(weight: Tensor) -> bool:
+    """Return whether a weight holds neither NaN nor infinity."""
+    return not weight.numel() or all(math.isfinite(end) for end in torch.aminmax(weight))
+
+
+def never() -> bool:
+    return False
+
+
+@torch.inference_mode()
+def evaluate(
+    network: Network,
+    pairs: Batches,
+    objective: Objective,
+    group: Group = ALONE,
+    stop: Callable[[], bool] = never,
+) -> Metrics:
+    """Metrics of the network on the pairs of all ranks, each counted once; on some of them where it is to `stop`."""
+    network.eval()
+    metrics = Metrics(objective)
+    for batch in takewhile(lambda _: not stop(), pairs.in_order()):
+        output, labels = output_of(network, batch)
+        metrics.add(objective.loss(output, labels).item(), len(labels), objective.correct(output, labels))
+    return metrics.of_all(group)
+
+
+@torch.inference_mode()
+def largest_output(network: Network, pairs: Batches) -> float:
+    """Return the largest |number| that a network gives for this rank's pairs; NaN if there is one."""
+    ends = [torch.aminmax(output_of(network, batch)[0]) for batch in pairs.in_order() if len(batch)]
+    return float(torch.tensor([[-low, high] for low, high in ends]).max()) if ends else 0.0
+
+
+def scoring_batches(
+    pairs: Pairs, hyperparameters: Hyperparameters, share: tuple[int, int] = (0, 1), *, train: Pairs | None = None
+) -> Batches:
+    """Return batches of pairs for scoring; with `train`, each positive gets negatives, none of which is known there."""
+    longest = max(1, *(side.longest for side in pairs.sides))
+    size = max(min(SCORING_SIZE, SCORING_TOKENS // longest), hyperparameters.mini_batch_size)
+    return Batches(
+        pairs,
+        size=size,
+        negatives=hyperparameters.negative_sampling_rate if train is not None else 0,
+        uniform_negatives=hyperparameters.negative_sampling_distribution == "uniform",
+        seed=hyperparameters.seed,
+        share=share,
+        known=train,
+    )
+
+
+def training_batches(
+    pairs: Pairs, hyperparameters: Hyperparameters, share: tuple[int, int] = (0, 1), *, processes: int = 1
+) -> Batches:
+    """Pairs cut for training, with negatives and buckets as configured; `processes` have a batch between them."""
+    return Batches(
+        pairs,
+        size=math.ceil(hyperparameters.mini_batch_size / processes),
+        bucket_width=hyperparameters.bucket_width,
+        negatives=hyperparameters.negative_sampling_rate,
+        uniform_negatives=hyperparameters.negative_sampling_distribution == "uniform",
+        seed=hyperparameters.seed,
+        share=share,
+    )
+
+
+class Trainer:
+    """Trains a network on pairs, together with the other ranks of a group, and reports on it.
+
+    Its weights were trained for so many `epochs_before`. `epoch` is the one under way; `batch` of its batches are done,
+    in so many `seconds`, and have these `metrics`.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        hyperparameters: Hyperparameters,
+        report: Report,
+        group: Group = ALONE,
+        checkpoints: Checkpoints | None = None,
+        epochs_before: int = 0,
+    ) -> None:
+        self.network = network
+        self.hyperparameters = hyperparameters
+        self.report = report
+        self.group = group
+        self.checkpoints = checkpoints
+        self.epochs_before = epochs_before
+        self.objective = Objective(regression=hyperparameters.regression)
+        self.optimizers: Sequence[torch.optim.Optimizer] = make_optimizers(network, hyperparameters)
+        self.exchange = Exchange(group, network)
+        self._threads = ThreadTuner(torch.get_num_threads() if group.device.type == "cpu" else 1)
+        self._fused = FusedStep.of(network, self.optimizers) if group.size == 1 else None
+        self.early_stopping = EarlyStopping(
+            patience=hyperparameters.early_stopping_patience, tolerance=hyperparameters.early_stopping_tolerance
+        )
+        self.average = WeightAverage(network, hyperparameters.ema_decay) if hyperparameters.ema_decay else None
+        self.best = Best()
+        self._first_embeddings: Mapping[str, float] = {}
+        self._ahead: Ahead | None = None
+        self.epoch = self.batch = 0
+        self.seconds = 0.0
+        self.metrics = Metrics(self.objective)
+
+    @property
+    def judged(self) -> Network:
+        """The network that is validated and kept."""
+        return self.average.network if self.average else self.network
+
+    def fit(self, train: Batches, validation: Batches | None, stop: Callable[[], bool]) -> Best:
+        """Train until the last epoch, until early stopping, or until `stop()` is true, which is asked each batch.
+
+        The network is left with the best epoch's weights: the one of the least validation loss, or training loss
+        where there is no validation. With `ema_decay` what is validated and kept is the average of the weights.
+
+        Raises:
+            AlgorithmError: the loss is no finite number.
+        """
+        self._measure_embeddings()
+        try:
+            while self.epoch < self.hyperparameters.epochs and not self.early_stopping.stop:
+                whole = self._train(train, stop) and self._judge(train, validation, stop)
+                self._keep()
+                if not whole:
+                    break
+        finally:
+            self._threads.restore()
+        if self.early_stopping.stop:
+            self.report.stopped_early(self.epoch - 1)
+        self.best.restore(self.network)
+        return self.best
+
+    def warm_up(self, train: Batches, stop: Callable[[], bool]) -> None:
+        """Let the optimizers remember gradients as if they had trained the weights, in an epoch in which none moves.
+
+        Their first steps would be too large else, and undo what the last epochs before have learned.
+
+        Raises:
+            AlgorithmError: the loss is not finite.
+        """
+        self._measure_embeddings()
+        self.network.train()
+        number = self.hyperparameters.epochs  # an order of its own
+        with unmoved(self.optimizers):
+            steps = self._steps(number, self.exchange.batches(train.epoch(number), stop))
+            for batch, (_, loss, _) in enumerate(steps):
+                if not math.isfinite(loss):  # its gradients make weights NaN also at a rate of 0
+                    raise self._diverged(f"The loss is {loss} in the warm-up epoch, batch {batch}", {"train": train})
+        for optimizer in self.optimizers:  # adagrad sums squares up over all steps
+            for known in optimizer.state.values():
+                if "sum" in known:
+                    known["sum"] *= self.epochs_before
+
+    def _train(self, train: Batches, stop: Callable[[], bool]) -> bool:
+        """Train for what is left of the epoch; whether that was done, and not stopped."""
+        self.network.train()
+        started = time.time() - self.seconds
+        steps = self._steps(self.epoch, self.exchange.batches(self._made(train), stop), done=self.batch)
+        for pairs, loss, correct in self.report.batches_of(
+            self.epoch, steps, train.examples, self.metrics, done=self.batch, before=self.seconds
+        ):
+            if not math.isfinite(loss):
+                raise self._diverged(f"The loss is {loss} in epoch {self.epoch}, batch {self.batch}", {"train": train})
+            self.metrics.add(loss, pairs, correct)
+            self.batch += 1
+            self.seconds = time.time() - started
+            if self.exchange.asked:
+                self._keep()
+        return not self.group.any(stop())
+
+    def _made(self, train: Batches) -> Iterator[Batch]:
+        """The batches that are left of the epoch: made ahead, where steps leave a thread idle."""
+        idle = self._fused is not None and self._fused.threads(train.size) < self._threads.most
+        if idle:
+            self._ahead = self._ahead or Ahead(train)
+        return (self._ahead or train).epoch(self.epoch, skip=self.batch)
+
+    def _seed(self, epoch: int, batch: int) -> None:
+        """Let what is random in a step hang on nothing but its place and the rank."""
+        if self.hyperparameters.dropout:
+            place = self.hyperparameters.seed, self.group.rank, epoch, batch
+            torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+
+    def _judge(self, train: Batches, validation: Batches | None, stop: Callable[[], bool]) -> bool:
+        """End the epoch: measure it, judge it, keep it if it is the best; whether that was done, and not stopped."""
+        started = time.time() - self.seconds
+        metrics = self.metrics.of_all(self.group)
+        channels = {"train": train}
+        measured = {"train": metrics.values()}
+        self.report.trained(self.epoch, measured["train"], self.seconds)
+        loss = metrics.loss
+        if validation:
+            validated = evaluate(self.judged, validation, self.objective, self.group, stop)
+            if self.group.any(stop()):
+                return False
+            measured["validation"] = validated.values()
+            self.report.validated(self.epoch, measured["validation"])
+            loss, channels = validated.loss, {"validation": validation, **channels}
+        if not math.isfinite(loss):
+            kind = "validation" if validation else "training"
+            raise self._diverged(f"The {kind} loss is {loss} in epoch {self.epoch}", channels, validation)
+        if loss < self.best.loss:
+            self._check_weights(train)
+        self.best.offer(self.epoch, loss, self.judged, measured)
+        best = self.best.epoch == self.epoch
+        self.report.epoch(self.epoch, metrics, started, self.early_stopping.judge(loss), best=best)
+        self.epoch, self.batch, self.seconds = self.epoch + 1, 0, 0.0
+        self.metrics = Metrics(self.objective)
+        return True
+
+    def _measure_embeddings(self) -> None:
+        """Measure the token embeddings that were given, before a step changes them; new ones are small."""
+        given = any(encoder.pretrained_embedding_file for encoder in self.hyperparameters.encoders)
+        if (given or self.epochs_before) and not self._first_embeddings:
+            self._first_embeddings = largest_embeddings(self.network)
+
+    def _diverged(self, what: str, channels: Mapping[str, Batches], scored: Batches | None = None) -> AlgorithmError:
+        """Return the error for a loss that is not finite; all ranks call this."""
+        labels = largest_labels({name: batches.labels for name, batches in channels.items()}, self.group)
+        return divergence_error(what, self._evidence(labels, largest_output(self.judged, scored) if scored else None))
+
+    def _evidence(self, labels: Mapping[str, float], prediction: float | None = None) -> Evidence:
+        return Evidence(
+            hyperparameters=self.hyperparameters,
+            trained=(self.epoch, self.batch) > (0, 0),
+            labels=labels,
+            embeddings=self._first_embeddings,
+            prediction=prediction,
+        )
+
+    def _check_weights(self, train: Batches) -> None:
+        """Check the weights after the last steps of an epoch: no loss has shown what these did."""
+        for name, weight in self.judged.moving.items():
+            if not is_finite(weight):
+                what = f"{name} is no longer finite after epoch {self.epoch}, batch {self.batch - 1}"
+                raise divergence_error(what, self._evidence({"train": largest(train.labels)}))
+
+    def _keep(self) -> None:
+        """Write a checkpoint, if that is wished for; all ranks do this at once."""
+        if self.checkpoints and (self.epoch or self.batch):
+            metrics = self.group.each(self.metrics.numbers)
+            self.checkpoints.save(state.collect(self, metrics))
+
+    def _steps(self, epoch: int, batches: Iterator[Batch], done: int = 0) -> Iterator[tuple[int, float, int]]:
+        """Take a step for each batch of an epoch of which so many are `done`.
+
+        Gives how many pairs each has, its loss, and how many of them got their class. Where one kernel takes steps, it
+        takes several at once if they are small, and weights are those after the last of these.
+        """
+        fusing = self._fused is not None and not self.average
+        at_once = FusedStep.together(self.hyperparameters.mini_batch_size) if fusing else 1
+        while some := list(islice(batches, at_once)):
+            fused = self._step_fused(some)
+            for place, batch in enumerate(some, start=1):
+                at_rest = not fused or place == len(some)  # weights are those after this step
+                self.exchange.asking = at_rest and self.checkpoints is not None and self.checkpoints.due
+                self._seed(epoch, done)
+                loss, correct = fused[place - 1] if fused else self._step_by_gradients(batch)
+                if self.average:
+                    self.average.update(self.network)
+                done += 1
+                yield len(batch), loss, correct
+
+    def _step_fused(self, batches: Sequence[Batch]) -> list[tuple[float, int]] | None:
+        if not self._fused:
+            return None
+        self._threads.start()
+        steps = self._fused(batches)
+        self._threads.stop()
+        if steps:
+            self._threads.finish_step(sum(map(len, batches)))
+        return steps
+
+    def _step_by_gradients(self, batch: Batch) -> tuple[float, int]:
+        threads = self._threads
+        threads.start()
+        loss, output, labels = leave_gradients(self.network, self.objective, batch, self.exchange.share)
+        correct = self.objective.correct(output, labels)
+        threads.stop()
+        total = self.exchange.sum(loss).item()  # in which a rank waits for the others
+        threads.start()
+        for optimizer in self.optimizers:
+            optimizer.step()
+        threads.stop()
+        threads.finish_step(len(batch) + sum(len(side.values) for side in batch.objects))
+        return total, correct
