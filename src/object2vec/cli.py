@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Literal
 
 from object2vec import __version__
-from object2vec.data.files import local_path, read_object, text_of
+from object2vec.data.files import local_path, open_text, read_object
 from object2vec.errors import Object2VecError, UserError, shortened
 from object2vec.ops import native
 from object2vec.serving.headers import MODES
@@ -355,7 +355,7 @@ def _reading(name: str) -> Iterator[IO[bytes]]:
     if name == "-":
         yield sys.stdin.buffer
     else:
-        with _open(f"--input {name}", local_path(name), "rb") as file, text_of(file, f"--input {name}") as text:
+        with _open(f"--input {name}", local_path(name), "rb") as file, open_text(file, f"--input {name}") as text:
             try:
                 yield text
             except (EOFError, gzip.BadGzipFile, zlib.error) as error:

@@ -96,7 +96,7 @@ def test_a_full_disk_for_what_is_mapped(
     mount(tmp_path / "temporary", "size=1m")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     with pytest.raises(AlgorithmError, match="temporary: No space left on device, where data and the best weights lie"):
-        disk_arrays.empty(disk_arrays.LARGE, "float32")
+        disk_arrays.empty(disk_arrays.MIN_DISK_BYTES, "float32")
 
 
 @pytest.mark.slow

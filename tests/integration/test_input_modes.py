@@ -165,14 +165,14 @@ def test_a_feeder_that_never_comes(
 ) -> None:
     """A pipe that does not appear, and one that nobody opens, are waited for as long as is said and no longer."""
     for module in (files, pipes):
-        monkeypatch.setattr(module, "PATIENCE", 0.2)
+        monkeypatch.setattr(module, "PIPE_IDLE_SECONDS", 0.2)
     make(tree(base, piped("train")) / "train_0")
     assert failure_of(base) == f"ClientError: {base}/input/data/train_0: {sentence}"
 
 
 def test_a_feeder_that_hangs(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So is a pipe whose writer sends nothing more, and stays."""
-    monkeypatch.setattr(files, "PATIENCE", 0.2)
+    monkeypatch.setattr(files, "PIPE_IDLE_SECONDS", 0.2)
     pipe = tree(base, piped("train")) / "train_0"
     os.mkfifo(pipe)
     end = os.open(pipe, os.O_RDWR)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from object2vec.data.batches import Batch
-from object2vec.data.prefetch import made_ahead
+from object2vec.data.prefetch import prefetch_items
 from object2vec.data.sequences import Pairs
 from object2vec.errors import AlgorithmError
 from object2vec.hyperparameters import Hyperparameters
@@ -281,13 +281,13 @@ def test_batches_are_made_ahead_where_a_thread_is_idle(work: int, wanted: int, m
 
     def watched(batches: Iterator[Batch | None]) -> Iterator[Batch | None]:
         makers.append(batches)
-        return made_ahead(batches)
+        return prefetch_items(batches)
 
     settings = {"mlp_layers": 0, "token_embedding_storage_type": "row_sparse", "negative_sampling_rate": 2}
     monkeypatch.setattr(fused, "WORK", work)
     weights = []
     for ahead in (watched, iter):
-        monkeypatch.setattr("object2vec.data.prefetch.made_ahead", ahead)
+        monkeypatch.setattr("object2vec.data.prefetch.prefetch_items", ahead)
         torch.set_num_threads(2)
         made, _ = fitted(configured(epochs=3, mini_batch_size=10, **settings))
         torch.set_num_threads(threads)

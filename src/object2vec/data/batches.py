@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from object2vec.array_types import Float32, Int32, Int64
-from object2vec.data.disk_arrays import empty, expect
+from object2vec.data.disk_arrays import advise_reads, empty
 from object2vec.data.negatives import NegativeSampler
 from object2vec.data.sequences import Pairs, Sequences, positives_among
 from object2vec.ops import kernels as kernels_ops
@@ -172,15 +172,15 @@ class Batches:
             rows = rows[rows < len(self.labels)]
             if self._run > 1:
                 generator.shuffle(rows)
-                self._expect([(start, min(start + self._run, len(self.labels))) for start in runs.tolist()])
+                self._advise_reads([(start, min(start + self._run, len(self.labels))) for start in runs.tolist()])
             yield rows
 
-    def _expect(self, runs: Sequence[tuple[int, int]]) -> None:
+    def _advise_reads(self, runs: Sequence[tuple[int, int]]) -> None:
         """Have runs of rows read from disk."""
         for column in (self.labels, *self.which):
-            expect(column, runs)
+            advise_reads(column, runs)
         for side in () if self._single else self.sides:
-            side.expect(runs)
+            side.advise_reads(runs)
 
     def _beside(self, rows: Int64, generator: np.random.Generator, *, from_these: bool = False) -> Examples:
         """Rows in the given order, the negatives of a row right after it, so that its `in0` is encoded once for all."""

@@ -17,15 +17,15 @@ import numpy.typing as npt
 from object2vec.errors import AlgorithmError
 
 #: Bytes from which on an array lies on disk.
-LARGE: Final = 2**25
+MIN_DISK_BYTES: Final = 2**25
 
 
 def empty(length: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """An array that is to be filled, (length,); a large one lies in a temporary file without a name."""
     size = length * np.dtype(dtype).itemsize
-    if size < LARGE:
+    if size < MIN_DISK_BYTES:
         return np.empty(length, dtype)
-    with _on_disk(), tempfile.TemporaryFile(prefix="object2vec-") as file:
+    with _explain_disk_errors(), tempfile.TemporaryFile(prefix="object2vec-") as file:
         if sys.platform == "linux":  # on a full disk, a page that is not there yet would kill the process
             os.posix_fallocate(file.fileno(), 0, size)
         else:
@@ -34,7 +34,7 @@ def empty(length: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
 
 
 @contextmanager
-def _on_disk() -> Iterator[None]:
+def _explain_disk_errors() -> Iterator[None]:
     """Within, what the system says of the folder for temporary files becomes our sentence.
 
     Raises:
@@ -50,7 +50,7 @@ def _on_disk() -> Iterator[None]:
         raise AlgorithmError(f"{folder}: {error.strerror or error}, {what}") from error
 
 
-def expect(array: npt.NDArray[Any], runs: Iterable[tuple[int, int]]) -> None:
+def advise_reads(array: npt.NDArray[Any], runs: Iterable[tuple[int, int]]) -> None:
     """Tell the system that of a mapped array these runs, (start, stop) each, will be read soon and nothing else will.
 
     It reads them at once then. Of an array in memory there is nothing to tell.
@@ -65,7 +65,7 @@ def expect(array: npt.NDArray[Any], runs: Iterable[tuple[int, int]]) -> None:
             base.madvise(mmap.MADV_WILLNEED, first, stop * array.itemsize - first)
 
 
-class Column:
+class AppendOnlyArray:
     """A column of numbers that are appended part by part, in a temporary file without a name.
 
     What is in use of it lies in the system's page cache, which gives memory back when it runs short.
@@ -73,7 +73,7 @@ class Column:
 
     def __init__(self, dtype: npt.DTypeLike) -> None:
         self.dtype = np.dtype(dtype)
-        with _on_disk():
+        with _explain_disk_errors():
             self._file = tempfile.TemporaryFile(prefix="object2vec-")  # noqa: SIM115 -- closed by close
         self._length = 0
 
@@ -82,13 +82,13 @@ class Column:
 
     def append(self, part: npt.NDArray[Any]) -> None:
         """Put a part at the end."""
-        with _on_disk():
+        with _explain_disk_errors():
             self._file.write(np.ascontiguousarray(part, self.dtype).data)
         self._length += len(part)
 
-    def mapped(self) -> npt.NDArray[Any]:
+    def as_array(self) -> npt.NDArray[Any]:
         """The whole column, (length,), read-only; it stays when the column is closed."""
-        with _on_disk():
+        with _explain_disk_errors():
             self._file.flush()
             return np.memmap(self._file, self.dtype, "r") if self._length else np.empty(0, self.dtype)
 

@@ -16,13 +16,13 @@ from typing import Any, BinaryIO, Final, cast
 from object2vec.errors import DataError, UserError, shortened
 
 #: Seconds that whoever writes into a pipe may take to open it, or to send more.
-PATIENCE: Final = 900.0
+PIPE_IDLE_SECONDS: Final = 900.0
 #: Bytes of the largest JSON object that is read: a vocabulary of three million words has a tenth of it.
-LARGEST: Final = 2**29
+MAX_OBJECT_BYTES: Final = 2**29
 #: Bytes at the start of a file that tell its format; a tar archive has its signature at byte 257.
 HEAD_BYTES: Final = 512
 UTF8_BOM: Final = b"\xef\xbb\xbf"
-GZIP: Final = b"\x1f\x8b"
+GZIP_MAGIC: Final = b"\x1f\x8b"
 #: What opening and reading a file can raise when the file is missing or damaged.
 READ_ERRORS: Final = (EOFError, OSError, zlib.error)
 #: First bytes of formats that are recognized and not read, with a name and advice. No text begins with any of them.
@@ -62,7 +62,7 @@ def local_path(text: str | Path, *, output: bool = False) -> Path:
     raise UserError(f"{whole}: {address[1]}:// is not read yet; copy it to a folder first")
 
 
-def files_of(path: Path) -> Iterator[Path]:
+def iter_files(path: Path) -> Iterator[Path]:
     """`path` itself if it is a file or a pipe, else every file in it and in its folders, in the order of their names.
 
     Names that start with `.` or `_` are markers of other programs (`_SUCCESS`, `.DS_Store`), and left out. Links are
@@ -72,12 +72,12 @@ def files_of(path: Path) -> Iterator[Path]:
         DataError: a folder cannot be read.
     """
     if path.is_dir():
-        yield from _files_in(path, ())
+        yield from _iter_folder(path, ())
     elif path.exists():
         yield path
 
 
-def _files_in(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+def _iter_folder(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
     try:
         entries = sorted(folder.iterdir())
         here = folder.resolve()
@@ -85,17 +85,17 @@ def _files_in(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
         raise DataError(f"{folder}: {error.strerror}, wanted a folder that can be read") from error
     for entry in entries if here not in above else ():
         if not entry.name.startswith((".", "_")):
-            yield from _files_in(entry, (*above, here)) if entry.is_dir() else [entry]
+            yield from _iter_folder(entry, (*above, here)) if entry.is_dir() else [entry]
 
 
 def open_file(file: Path) -> BinaryIO:
-    """Open a file or a named pipe and return its text as bytes of UTF-8, see `text_of`.
+    """Open a file or a named pipe and return its text as bytes of UTF-8, see `open_text`.
 
     Raises:
         DataError: the first bytes are those of a format that is not read.
         OSError, EOFError, zlib.error: the file is missing or damaged, see `READ_ERRORS`.
     """
-    return text_of(open_pipe(file) if file.is_fifo() else file.open("rb"), str(file))
+    return open_text(open_pipe(file) if file.is_fifo() else file.open("rb"), str(file))
 
 
 def open_pipe(pipe: Path) -> io.BufferedReader:
@@ -103,7 +103,7 @@ def open_pipe(pipe: Path) -> io.BufferedReader:
     return io.BufferedReader(_Pipe(pipe))
 
 
-def text_of(stream: io.BufferedReader, name: str) -> BinaryIO:
+def open_text(stream: io.BufferedReader, name: str) -> BinaryIO:
     """Return the UTF-8 text of a stream: gzip is decompressed and a byte order mark left out.
 
     The first bytes tell the format; the name, which errors begin with, does not matter. Closing the result closes the
@@ -114,10 +114,10 @@ def text_of(stream: io.BufferedReader, name: str) -> BinaryIO:
     """
     text = stream
     try:
-        if stream.peek(HEAD_BYTES).startswith(GZIP):
-            text = cast(io.BufferedReader, _Gzip(stream))
+        if stream.peek(HEAD_BYTES).startswith(GZIP_MAGIC):
+            text = cast(io.BufferedReader, _GzipStream(stream))
         head = text.peek(HEAD_BYTES)[:HEAD_BYTES]
-        if fault := format_fault(head) or encoding_fault(head):
+        if fault := describe_format(head) or describe_encoding(head):
             raise DataError(f"{name}: {fault}")
         if head.startswith(UTF8_BOM):
             text.read(len(UTF8_BOM))
@@ -127,7 +127,7 @@ def text_of(stream: io.BufferedReader, name: str) -> BinaryIO:
     return text
 
 
-class _Gzip(gzip.GzipFile):
+class _GzipStream(gzip.GzipFile):
     """The decompressed bytes of a stream, which is closed with it."""
 
     def __init__(self, stream: io.BufferedReader) -> None:
@@ -139,14 +139,14 @@ class _Gzip(gzip.GzipFile):
         self._stream.close()
 
 
-def format_fault(head: bytes) -> str:
+def describe_format(head: bytes) -> str:
     """Return what a file's first bytes are, and what to do, if they are no text; else an empty string."""
-    if head.startswith(GZIP):
+    if head.startswith(GZIP_MAGIC):
         return "gzip data inside other data; decompress it first"
     return next((f"{what}; {advice}" for start, what, advice in FORMATS if re.match(start, head)), "")
 
 
-def encoding_fault(head: bytes) -> str:
+def describe_encoding(head: bytes) -> str:
     """Return which encoding a text has by its first bytes, and what to do, if it is UTF-16 or UTF-32.
 
     Without a byte order mark, the places of zero bytes tell: most characters of the formats read here are ASCII.
@@ -184,8 +184,8 @@ class _Pipe(io.RawIOBase):
         """Fill the buffer; fewer bytes mean that the writer has closed its end."""
         view, count = memoryview(buffer), 0
         while count < len(view):
-            if not self._events.poll(1000 * PATIENCE):
-                raise TimeoutError(f"nobody has written into the pipe for {PATIENCE:g} s")
+            if not self._events.poll(1000 * PIPE_IDLE_SECONDS):
+                raise TimeoutError(f"nobody has written into the pipe for {PIPE_IDLE_SECONDS:g} s")
             if not (got := os.readv(self._file, [view[count:]])):
                 break
             count += got
@@ -216,10 +216,10 @@ def read_object(path: Path, wanted: str, error: type[UserError] = UserError) -> 
 
     try:
         text = _read_limited(path)
-        if fault := format_fault(text[:HEAD_BYTES]):
+        if fault := describe_format(text[:HEAD_BYTES]):
             raise error(f"{path}: {fault}; {wanted}")
-        if len(text) > LARGEST:
-            raise error(f"{path}: larger than {LARGEST >> 20} MiB, {wanted}")
+        if len(text) > MAX_OBJECT_BYTES:
+            raise error(f"{path}: larger than {MAX_OBJECT_BYTES >> 20} MiB, {wanted}")
         document = json.loads(text, object_pairs_hook=unique)
     except READ_ERRORS as problem:
         raise error(f"{path}: {getattr(problem, 'strerror', None) or problem}, {wanted}") from problem
@@ -233,8 +233,8 @@ def read_object(path: Path, wanted: str, error: type[UserError] = UserError) -> 
 def _read_limited(path: Path) -> bytes:
     """Read a file, decompressed, up to one byte more than the largest object has."""
     with path.open("rb") as stream:
-        text = cast(BinaryIO, _Gzip(stream)) if stream.peek(HEAD_BYTES).startswith(GZIP) else stream
+        text = cast(BinaryIO, _GzipStream(stream)) if stream.peek(HEAD_BYTES).startswith(GZIP_MAGIC) else stream
         content = bytearray()
-        while len(content) <= LARGEST and (block := text.read(2**20)):
+        while len(content) <= MAX_OBJECT_BYTES and (block := text.read(2**20)):
             content += block
         return bytes(content)

@@ -16,9 +16,9 @@ from typing import Final
 
 import numpy as np
 
-from object2vec.data.disk_arrays import Column
-from object2vec.data.files import READ_ERRORS, files_of, local_path, open_file
-from object2vec.data.records import SIDES, WANTED, Chunk, RecordReader
+from object2vec.data.disk_arrays import AppendOnlyArray
+from object2vec.data.files import READ_ERRORS, iter_files, local_path, open_file
+from object2vec.data.records import EXPECTED_RECORD, SIDES, Chunk, RecordReader
 from object2vec.data.sequences import Pairs, Sequences
 from object2vec.errors import DataError
 from object2vec.hyperparameters import Hyperparameters
@@ -27,9 +27,9 @@ from object2vec.ops.jsonl import Lines
 logger = logging.getLogger(__name__)
 
 #: Bytes that are read at a time. Memory goes up by a few times as much for each thread.
-CHUNK: Final = 2**21
+CHUNK_BYTES: Final = 2**21
 #: Bytes of the longest line that is read: hundreds of times what the longest sequences take.
-LONGEST: Final = 2**26
+MAX_LINE_BYTES: Final = 2**26
 
 
 def read_channel(name: str, path: Path, hyperparameters: Hyperparameters, *, empty: bool = False) -> Pairs:
@@ -87,7 +87,7 @@ def check_first_record(name: str, path: Path, hyperparameters: Hyperparameters) 
 def _files_of_channel(name: str, path: Path) -> list[Path]:
     if not local_path(path).exists():
         raise DataError(f"channel {name}: {path}: No such file or directory")
-    return list(files_of(path))
+    return list(iter_files(path))
 
 
 def _no_records(name: str, path: Path, count: int) -> DataError:
@@ -111,12 +111,14 @@ def _chunks(file: Path) -> Generator[Chunk, None, None]:
     line, rest = 1, [b""]
     try:
         with open_file(file) as stream:
-            while block := stream.read(CHUNK):
+            while block := stream.read(CHUNK_BYTES):
                 end = block.rfind(b"\n") + 1
                 if not end:
                     rest.append(block)
-                    if len(rest) * CHUNK > LONGEST:
-                        raise DataError.at(file, line, f"the line is longer than {LONGEST >> 20} MiB, {WANTED}")
+                    if len(rest) * CHUNK_BYTES > MAX_LINE_BYTES:
+                        raise DataError.at(
+                            file, line, f"the line is longer than {MAX_LINE_BYTES >> 20} MiB, {EXPECTED_RECORD}"
+                        )
                     continue
                 chunk = Chunk(file, line, b"".join([*rest, block[:end]]))
                 yield chunk
@@ -133,9 +135,9 @@ class _Columns:
     """The columns of a channel while they grow."""
 
     def __init__(self) -> None:
-        self.values = (Column(np.int32), Column(np.int32))
-        self.offsets = (Column(np.int64), Column(np.int64))
-        self.labels = Column(np.float32)
+        self.values = (AppendOnlyArray(np.int32), AppendOnlyArray(np.int32))
+        self.offsets = (AppendOnlyArray(np.int64), AppendOnlyArray(np.int64))
+        self.labels = AppendOnlyArray(np.float32)
         self.cut = np.zeros(2, np.int64)
         for offsets in self.offsets:
             offsets.append(np.zeros(1, np.int64))
@@ -154,5 +156,5 @@ class _Columns:
             column.close()
 
     def pairs(self) -> Pairs:
-        sides = [Sequences(v.mapped(), o.mapped()) for v, o in zip(self.values, self.offsets, strict=True)]
-        return Pairs(sides[0], sides[1], self.labels.mapped())
+        sides = [Sequences(v.as_array(), o.as_array()) for v, o in zip(self.values, self.offsets, strict=True)]
+        return Pairs(sides[0], sides[1], self.labels.as_array())

@@ -14,11 +14,14 @@ from object2vec.ops import kernels as kernels_ops
 Item = TypeVar("Item")
 
 #: Items that are handed over at a time, so that threads seldom wait for one another. The first come one by one.
-MOST: Final = 16
+MAX_CHUNK_ITEMS: Final = 16
 
 
-def made_ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items, up to twice `MOST` of them made before they are asked for; what making them raises is raised."""
+def prefetch_items(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield the same items, computed in another thread.
+
+    At most twice `MAX_CHUNK_ITEMS` are ready before the caller needs them. An error of the iterator is raised here.
+    """
 
     def some(count: int) -> list[Item]:
         return list(islice(items, count))
@@ -27,12 +30,12 @@ def made_ahead(items: Iterator[Item]) -> Iterator[Item]:
         many = 1
         made = maker.submit(some, many)
         while given := made.result():
-            many = min(2 * many, MOST)
+            many = min(2 * many, MAX_CHUNK_ITEMS)
             made = maker.submit(some, many)
             yield from given
 
 
-class Ahead:
+class EpochPrefetcher:
     """The batches of epochs, made ahead; the first ones of an epoch while the last ones before it are worked on."""
 
     def __init__(self, batches: Batches) -> None:
@@ -43,7 +46,7 @@ class Ahead:
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
         """Those of an epoch, as `Batches.epoch` gives them."""
         if self._at != (number, skip):
-            self._made = made_ahead(self._from(number, skip))
+            self._made = prefetch_items(self._from(number, skip))
         self._at = None  # until all are worked on
         yield from iter(partial(next, self._made), None)
         self._at = number + 1, 0

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from object2vec.data.files import HEAD_BYTES, UTF8_BOM, encoding_fault, format_fault
+from object2vec.data.files import HEAD_BYTES, UTF8_BOM, describe_encoding, describe_format
 from object2vec.errors import DataError, shortened
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.ops import jsonl as jsonl_ops
@@ -25,7 +25,7 @@ SIDES: Final = ("in0", "in1")
 JOINED: Final = re.compile(rb"(?<=\})(?:%b)*(?=\{)" % UTF8_BOM)
 #: Byte order marks at either end of a line: the files that they begin may be empty.
 BOMS_AROUND: Final = re.compile(rb"^(?:%b)+|(?:%b)+\s*$" % (UTF8_BOM, UTF8_BOM))
-WANTED: Final = 'wanted an object like {"in0": [1, 2], "in1": [3], "label": 1}'
+EXPECTED_RECORD: Final = 'wanted an object like {"in0": [1, 2], "in1": [3], "label": 1}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +107,10 @@ class RecordReader:
     def fault(self, record: Any) -> str:
         """What is wrong with a record that is JSON and does not fit into columns."""
         if not isinstance(record, dict):
-            return f"{_kind(record)}, {WANTED}"
+            return f"{_kind(record)}, {EXPECTED_RECORD}"
         for side, key in enumerate(SIDES):
             if key not in record:
-                return f"no {key}, {WANTED}"
+                return f"no {key}, {EXPECTED_RECORD}"
             if not isinstance(record[key], list):
                 return f"{key} is {_kind(record[key])}, wanted a list of integer token ids"
             for position, token in enumerate(record[key]):
@@ -119,7 +119,7 @@ class RecordReader:
                 if not -(2**31) <= token < 2**31:
                     return self.token_fault(side, int(token))
         if "label" not in record:
-            return f"no label, {WANTED}"
+            return f"no label, {EXPECTED_RECORD}"
         return self.label_fault(_kind(record["label"]))
 
 
@@ -130,8 +130,8 @@ def _read_any(chunk: Chunk, reader: RecordReader) -> Lines:
         try:
             record = orjson.loads(text)
         except orjson.JSONDecodeError as error:
-            other_format = format_fault(text) or encoding_fault(text[:HEAD_BYTES])
-            what = other_format or f"not JSON ({error.msg} at character {error.pos + 1}), {WANTED}"
+            other_format = describe_format(text) or describe_encoding(text[:HEAD_BYTES])
+            what = other_format or f"not JSON ({error.msg} at character {error.pos + 1}), {EXPECTED_RECORD}"
             raise DataError.at(chunk.file, line, what) from None
         try:
             if b"true" in text or b"false" in text:  # bool passes for int everywhere below

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from object2vec.array_types import Float32, Int32, Int64
-from object2vec.data.disk_arrays import Column, empty, expect
+from object2vec.data.disk_arrays import AppendOnlyArray, advise_reads, empty
 from object2vec.ops import kernels as kernels_ops
 from object2vec.ops import sequences as sequences_ops
 
@@ -83,10 +83,10 @@ class Sequences:
         offsets = self.offsets[start : stop + 1]
         return Sequences(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
 
-    def expect(self, runs: Sequence[tuple[int, int]]) -> None:
+    def advise_reads(self, runs: Sequence[tuple[int, int]]) -> None:
         """Have the system read runs of sequences, (start, stop) each, and no others: they will soon be taken."""
-        expect(self.offsets, [(start, stop + 1) for start, stop in runs])
-        expect(self.values, [(int(self.offsets[start]), int(self.offsets[stop])) for start, stop in runs])
+        advise_reads(self.offsets, [(start, stop + 1) for start, stop in runs])
+        advise_reads(self.values, [(int(self.offsets[start]), int(self.offsets[stop])) for start, stop in runs])
 
     def take(self, index: Int32 | Int64) -> Sequences:
         """The sequences that `index` names, in its order and as often as it names them."""
@@ -185,7 +185,7 @@ def positives_among(objects: tuple[Sequences, Sequences], pairs: Pairs) -> tuple
     `objects` are unique sequences of each side; a pair is given by their numbers. Pairs are read part by part, so that
     what is made of them stays small.
     """
-    columns = Column(np.int32), Column(np.int32)
+    columns = AppendOnlyArray(np.int32), AppendOnlyArray(np.int32)
     step = max(2**16, *map(len, objects))
     for start in range(0, len(pairs), step):
         positive = pairs.labels[start : start + step] >= 1
@@ -195,7 +195,7 @@ def positives_among(objects: tuple[Sequences, Sequences], pairs: Pairs) -> tuple
         both = positive & (numbers[0] >= 0) & (numbers[1] >= 0)
         for column, number in zip(columns, numbers, strict=True):
             column.append(number[both])
-    found = columns[0].mapped(), columns[1].mapped()
+    found = columns[0].as_array(), columns[1].as_array()
     for column in columns:
         column.close()
     return found

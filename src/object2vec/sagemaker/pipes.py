@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from object2vec.data.files import PATIENCE, open_pipe
+from object2vec.data.files import PIPE_IDLE_SECONDS, open_pipe
 from object2vec.errors import AlgorithmError, DataError
 from object2vec.sagemaker.environment import TrainingEnvironment
 
@@ -39,10 +39,12 @@ def opened(environment: TrainingEnvironment, *, readers: int) -> Iterator[Mappin
 
 def _await(path: Path) -> None:
     """Wait until a pipe is there; the platform may make it a little later."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + PIPE_IDLE_SECONDS
     while not path.exists():
         if time.monotonic() > end:
-            raise DataError(f"{path}: no such pipe after {PATIENCE:g} s, wanted one for a channel in Pipe mode")
+            raise DataError(
+                f"{path}: no such pipe after {PIPE_IDLE_SECONDS:g} s, wanted one for a channel in Pipe mode"
+            )
         time.sleep(0.05)
 
 

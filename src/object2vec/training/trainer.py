@@ -15,7 +15,7 @@ from torch import Tensor
 
 from object2vec.data.batches import Batch, Batches
 from object2vec.data.disk_arrays import empty
-from object2vec.data.prefetch import Ahead
+from object2vec.data.prefetch import EpochPrefetcher
 from object2vec.data.sequences import Pairs
 from object2vec.errors import AlgorithmError
 from object2vec.hyperparameters import Hyperparameters
@@ -192,7 +192,7 @@ class Trainer:
         self.average = WeightAverage(network, hyperparameters.ema_decay) if hyperparameters.ema_decay else None
         self.best = Best()
         self._first_embeddings: Mapping[str, float] = {}
-        self._ahead: Ahead | None = None
+        self._ahead: EpochPrefetcher | None = None
         self.epoch = self.batch = 0
         self.seconds = 0.0
         self.metrics = Metrics(self.objective)
@@ -267,7 +267,7 @@ class Trainer:
         """The batches that are left of the epoch: made ahead, where steps leave a thread idle."""
         idle = self._fused is not None and self._fused.threads(train.size) < self._threads.most
         if idle:
-            self._ahead = self._ahead or Ahead(train)
+            self._ahead = self._ahead or EpochPrefetcher(train)
         return (self._ahead or train).epoch(self.epoch, skip=self.batch)
 
     def _seed(self, epoch: int, batch: int) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from object2vec.data import files
-from object2vec.data.files import UTF8_BOM, _files_in, files_of, local_path, open_file, read_object
+from object2vec.data.files import UTF8_BOM, _iter_folder, iter_files, local_path, open_file, read_object
 from object2vec.errors import DataError, UserError
 
 
@@ -36,7 +36,7 @@ def test_files_come_in_the_order_of_their_names(tmp_path: Path) -> None:
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
-    found = [file.relative_to(tmp_path).as_posix() for file in files_of(tmp_path)]
+    found = [file.relative_to(tmp_path).as_posix() for file in iter_files(tmp_path)]
     assert found == ["a/1.jsonl", "a/2.jsonl", "a_b.c", "b.jsonl"]
 
 
@@ -44,8 +44,8 @@ def test_a_file_is_itself_and_nothing_is_nothing(tmp_path: Path) -> None:
     """A file stands for itself, whatever its name; a path that is not there has no files."""
     file = tmp_path / "_one"
     file.write_text("x")
-    assert list(files_of(file)) == [file]
-    assert list(files_of(tmp_path / "none")) == []
+    assert list(iter_files(file)) == [file]
+    assert list(iter_files(tmp_path / "none")) == []
 
 
 def test_links_are_followed_and_loops_are_not(tmp_path: Path) -> None:
@@ -57,14 +57,14 @@ def test_links_are_followed_and_loops_are_not(tmp_path: Path) -> None:
     (tmp_path / "channel" / "c").symlink_to(tmp_path / "elsewhere" / "2")
     (tmp_path / "elsewhere" / "deep" / "back").symlink_to(tmp_path / "channel")
     (tmp_path / "channel" / "a" / "self").symlink_to(tmp_path / "channel" / "a")
-    found = [file.relative_to(tmp_path / "channel").as_posix() for file in files_of(tmp_path / "channel")]
+    found = [file.relative_to(tmp_path / "channel").as_posix() for file in iter_files(tmp_path / "channel")]
     assert found == ["a/1", "b/2", "b/deep/3", "c"]
 
 
 def test_a_link_that_leads_nowhere_is_not_passed_over(tmp_path: Path) -> None:
     """Data that is not there is met when it is opened."""
     (tmp_path / "x").symlink_to(tmp_path / "gone")
-    (file,) = files_of(tmp_path)
+    (file,) = iter_files(tmp_path)
     with pytest.raises(FileNotFoundError):
         open_file(file)
 
@@ -72,7 +72,7 @@ def test_a_link_that_leads_nowhere_is_not_passed_over(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     """A folder that goes away while it is read is missed, not passed over."""
     with pytest.raises(DataError, match="gone: No such file or directory, wanted a folder that can be read"):
-        list(_files_in(tmp_path / "gone", ()))
+        list(_iter_folder(tmp_path / "gone", ()))
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
@@ -80,7 +80,7 @@ def test_a_pipe_is_a_file_that_is_read_once(tmp_path: Path, packed: bool) -> Non
     """A pipe stands for itself, and what is written into it is read to its end, decompressed if it is gzip."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    assert list(files_of(pipe)) == [pipe]
+    assert list(iter_files(pipe)) == [pipe]
     content = b"plain" * 50_000
     parts = [gzip.compress(content[:70_000]), gzip.compress(content[70_000:])] if packed else [content]
     writer = threading.Thread(target=lambda: pipe.write_bytes(b"".join(parts)), daemon=True)
@@ -92,7 +92,7 @@ def test_a_pipe_is_a_file_that_is_read_once(tmp_path: Path, packed: bool) -> Non
 
 def test_an_object_has_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that is no configuration is not read into memory to find that out."""
-    monkeypatch.setattr(files, "LARGEST", 2**20)
+    monkeypatch.setattr(files, "MAX_OBJECT_BYTES", 2**20)
     (tmp_path / "x.json").write_bytes(b" " * 2**21)
     with pytest.raises(UserError, match="larger than 1 MiB, wanted an object"):
         read_object(tmp_path / "x.json", "wanted an object")
@@ -255,7 +255,7 @@ def test_an_object_in_damaged_gzip_is_named(tmp_path: Path) -> None:
 
 def test_an_object_in_gzip_has_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A small compressed file may not expand to more than the limit."""
-    monkeypatch.setattr(files, "LARGEST", 2**20)
+    monkeypatch.setattr(files, "MAX_OBJECT_BYTES", 2**20)
     (tmp_path / "x.json").write_bytes(gzip.compress(b" " * 2**23))
     with pytest.raises(UserError, match="larger than 1 MiB, wanted an object"):
         read_object(tmp_path / "x.json", "wanted an object")

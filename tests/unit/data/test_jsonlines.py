@@ -22,7 +22,7 @@ from object2vec.hyperparameters import Hyperparameters
 from small import configured
 
 GOOD = '{"in0": [1, 2], "in1": [3], "label": 1}'
-WANTED = 'wanted an object like {"in0": [1, 2], "in1": [3], "label": 1}'
+EXPECTED_RECORD = 'wanted an object like {"in0": [1, 2], "in1": [3], "label": 1}'
 #: Classes 0 and 1, ids 0 … 8, 6 tokens; and the same with real numbers for labels.
 CLASSES = configured()
 NUMBERS = configured(output_layer="mean_squared_error")
@@ -156,7 +156,7 @@ def pairs_or_sentence(path: Path) -> Pairs | str:
 
 def test_a_pair_costs_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The columns lie on disk: beside a few chunks, which are small here, a pair takes next to no memory."""
-    monkeypatch.setattr(jsonlines, "CHUNK", 2**14)
+    monkeypatch.setattr(jsonlines, "CHUNK_BYTES", 2**14)
     count = 20_000
     line = json.dumps({"in0": [1] * 5, "in1": [2] * 5, "label": 1})
     path = write(tmp_path / "x", *[line] * count)
@@ -174,23 +174,26 @@ def test_a_pair_costs_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 # ----------------------------------------------------------------------------------------------------------------------
 
 BAD = {
-    "no JSON": ("in0: 1", f"not JSON (unexpected character, expected a JSON value at character 1), {WANTED}"),
-    "half a line": ('{"in0": [1], "in1"', f"not JSON (unexpected end of data at character 19), {WANTED}"),
-    "two objects": (f"{GOOD} {GOOD}", f"not JSON (unexpected content after document at character 41), {WANTED}"),
+    "no JSON": ("in0: 1", f"not JSON (unexpected character, expected a JSON value at character 1), {EXPECTED_RECORD}"),
+    "half a line": ('{"in0": [1], "in1"', f"not JSON (unexpected end of data at character 19), {EXPECTED_RECORD}"),
+    "two objects": (
+        f"{GOOD} {GOOD}",
+        f"not JSON (unexpected content after document at character 41), {EXPECTED_RECORD}",
+    ),
     "NaN": (
         '{"in0": [1], "in1": [2], "label": NaN}',
-        f"not JSON (unexpected character, expected a JSON value at character 35), {WANTED}",
+        f"not JSON (unexpected character, expected a JSON value at character 35), {EXPECTED_RECORD}",
     ),
-    "a list": ("[1, 2]", f"the list [1,2], {WANTED}"),
-    "a list with true": ("[true]", f"the list [true], {WANTED}"),
-    "a string": ('"in0 in1 label"', f'the string "in0 in1 label", {WANTED}'),
-    "a number": ("7", f"the number 7, {WANTED}"),
-    "true": ("true", f"the boolean true, {WANTED}"),
-    "null": ("null", f"null, {WANTED}"),
-    "no in0": ('{"in1": [3], "label": 1}', f"no in0, {WANTED}"),
-    "no in1": ('{"in0": [3], "label": 1}', f"no in1, {WANTED}"),
-    "no label": ('{"in0": [3], "in1": [1]}', f"no label, {WANTED}"),
-    "no label, but true": ('{"in0": [3], "in1": [1], "x": true}', f"no label, {WANTED}"),
+    "a list": ("[1, 2]", f"the list [1,2], {EXPECTED_RECORD}"),
+    "a list with true": ("[true]", f"the list [true], {EXPECTED_RECORD}"),
+    "a string": ('"in0 in1 label"', f'the string "in0 in1 label", {EXPECTED_RECORD}'),
+    "a number": ("7", f"the number 7, {EXPECTED_RECORD}"),
+    "true": ("true", f"the boolean true, {EXPECTED_RECORD}"),
+    "null": ("null", f"null, {EXPECTED_RECORD}"),
+    "no in0": ('{"in1": [3], "label": 1}', f"no in0, {EXPECTED_RECORD}"),
+    "no in1": ('{"in0": [3], "label": 1}', f"no in1, {EXPECTED_RECORD}"),
+    "no label": ('{"in0": [3], "in1": [1]}', f"no label, {EXPECTED_RECORD}"),
+    "no label, but true": ('{"in0": [3], "in1": [1], "x": true}', f"no label, {EXPECTED_RECORD}"),
     "a token alone": ('{"in0": 3, "in1": [1], "label": 1}', "in0 is the number 3, wanted a list of integer token ids"),
     "text for tokens": (
         '{"in0": "3", "in1": [1], "label": 1}',
@@ -343,12 +346,12 @@ def test_a_line_without_end_is_refused(tmp_path: Path, packed: bool) -> None:
         file.write(GOOD.encode() + b"\n")
         for _ in range(100):
             file.write(b" " * 10**6)
-    assert refused(path) == f"{path}, line 2: the line is longer than 64 MiB, {WANTED}"
+    assert refused(path) == f"{path}, line 2: the line is longer than 64 MiB, {EXPECTED_RECORD}"
 
 
 def test_a_long_line_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line may be longer than what is read at a time."""
-    monkeypatch.setattr(jsonlines, "CHUNK", 2**10)
+    monkeypatch.setattr(jsonlines, "CHUNK_BYTES", 2**10)
     long = json.dumps({"in0": [1] * 5000, "in1": [2], "label": 1})
     assert len(read_channel("train", write(tmp_path / "x", GOOD, long, GOOD, long), CLASSES)) == 4
 

@@ -10,14 +10,14 @@ from itertools import islice
 import pytest
 
 from object2vec.data.batches import Batch, Batches
-from object2vec.data.prefetch import MOST, Ahead, made_ahead
+from object2vec.data.prefetch import MAX_CHUNK_ITEMS, EpochPrefetcher, prefetch_items
 from small import pairs_of
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 3, MOST, 5 * MOST + 1])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, MAX_CHUNK_ITEMS, 5 * MAX_CHUNK_ITEMS + 1])
 def test_nothing_is_lost(count: int) -> None:
     """All items, in their order."""
-    assert list(made_ahead(iter(range(count)))) == list(range(count))
+    assert list(prefetch_items(iter(range(count)))) == list(range(count))
 
 
 def test_another_thread_makes_them() -> None:
@@ -25,7 +25,7 @@ def test_another_thread_makes_them() -> None:
         for _ in range(3):
             yield threading.get_ident()
 
-    (maker,) = set(made_ahead(items()))
+    (maker,) = set(prefetch_items(items()))
     assert maker != threading.get_ident()
 
 
@@ -38,7 +38,7 @@ def test_an_error_is_raised_where_they_are_used() -> None:
 
     given = []
     with pytest.raises(OSError, match="the disk has gone"):
-        given.extend(made_ahead(items()))
+        given.extend(prefetch_items(items()))
     assert given == list(range(len(given)))
 
 
@@ -53,7 +53,7 @@ def test_who_asks_no_more_leaves_no_thread_behind() -> None:
 
     before = threading.active_count()
     used = 0
-    for _ in made_ahead(items()):
+    for _ in prefetch_items(items()):
         used += 1
         if used == 100:
             break
@@ -61,13 +61,13 @@ def test_who_asks_no_more_leaves_no_thread_behind() -> None:
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threading.active_count() <= before  # those of other tests may have ended
-    assert len(made) <= used + 2 * MOST
+    assert len(made) <= used + 2 * MAX_CHUNK_ITEMS
 
 
 def test_epochs_are_those_of_the_batches() -> None:
     """One after another, from where one goes on, in any order, and also where one before was left in its midst."""
     batches = Batches(pairs_of([([n % 9 + 1], [n % 5 + 1], 1.0) for n in range(90)]), size=7, negatives=1)
-    ahead = Ahead(batches)
+    ahead = EpochPrefetcher(batches)
 
     def labels(epoch: Iterator[Batch]) -> list[list[float]]:
         return [[*batch.index[1].tolist(), *batch.labels.tolist()] for batch in epoch]
@@ -89,7 +89,7 @@ def test_the_first_batches_of_an_epoch_are_made_before_it_begins() -> None:
             begun.append(number)
             return super().epoch(number, skip)
 
-    ahead = Ahead(Watched(pairs_of([([1], [2], 1.0)] * 20), size=5))
+    ahead = EpochPrefetcher(Watched(pairs_of([([1], [2], 1.0)] * 20), size=5))
     assert len(list(ahead.epoch(0))) == 4
     deadline = time.monotonic() + 60
     while 1 not in begun and time.monotonic() < deadline:
