@@ -1,0 +1,93 @@
+"""A complete and valid configuration, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Final, Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderHyperparameters:
+    """One encoder, with `enc1_network=enc0` and `layers=auto` already resolved."""
+
+    network: str
+    max_seq_len: int
+    vocab_size: int
+    token_embedding_dim: int
+    layers: int
+    cnn_filter_width: int
+    pretrained_embedding_file: str
+    freeze_pretrained_embedding: bool
+    vocab_file: str
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the token embeddings are left as the pretrained file has them."""
+        return bool(self.pretrained_embedding_file) and self.freeze_pretrained_embedding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hyperparameters:
+    """A complete and consistent configuration. Every field but `encoders` is a row of `TABLE`."""
+
+    encoders: tuple[EncoderHyperparameters, EncoderHyperparameters]
+    enc_dim: int
+    comparator_list: tuple[str, ...]
+    tied_token_embedding_weight: bool
+    token_embedding_storage_type: str
+    negative_sampling_rate: int
+    mlp_layers: int
+    mlp_dim: int
+    mlp_activation: str
+    dropout: float
+    output_layer: str
+    num_classes: int
+    optimizer: str
+    learning_rate: float
+    weight_decay: float
+    mini_batch_size: int
+    epochs: int
+    bucket_width: int
+    early_stopping_tolerance: float
+    early_stopping_patience: int
+    negative_sampling_distribution: str
+    validation_negative_sampling: str
+    ema_decay: float
+    token_embedding_dtype: str
+    seed: int
+
+    def encoding_dim(self, side: int) -> int:
+        """Length of the vectors that the encoder of `side` (0 or 1) gives."""
+        encoder = self.encoders[side]
+        return encoder.token_embedding_dim if encoder.network == "pooled_embedding" else self.enc_dim
+
+    @property
+    def regression(self) -> bool:
+        return self.output_layer == "mean_squared_error"
+
+    @property
+    def scores(self) -> int:
+        """How many numbers a pair's score has: one a class, or the one of a regression."""
+        return 1 if self.regression else self.num_classes
+
+    @property
+    def row_sparse(self) -> bool:
+        return self.token_embedding_storage_type == "row_sparse"
+
+    def to_dict(self) -> dict[str, str | int | float | bool]:
+        """Flat, under the built-in's names; `parse` of it gives this configuration again."""
+        flat = {f"enc{side}_{f.name}": getattr(self.encoders[side], f.name) for side in (0, 1) for f in ENCODER_FIELDS}
+        flat |= {f.name: getattr(self, f.name) for f in fields(self) if f.name != "encoders"}
+        return flat | {"comparator_list": ", ".join(self.comparator_list)}
+
+
+ENCODER_FIELDS: Final = fields(EncoderHyperparameters)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed:
+    """A configuration, and what its owner should know of how it was read."""
+
+    hyperparameters: Hyperparameters
+    notices: tuple[str, ...]
+    num_gpus: int | Literal["auto"]  # no part of what is learnt, and so not of a model's configuration

@@ -1,0 +1,147 @@
+"""Kinds of hyperparameter values.
+
+`parse` turns text into a value or raises ValueError. `wanted` completes "wanted …" in errors and in the documentation.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Final, Literal, TypeVar
+
+#: A decimal number. float() and Decimal() alone would also take nan, inf and 1_0.
+NUMBER: Final = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
+
+
+@dataclass(frozen=True, slots=True)
+class Integer:
+    low: int
+    high: int
+
+    @property
+    def wanted(self) -> str:
+        return f"an integer from {self.low} to {self.high}"
+
+    def parse(self, text: str) -> int:
+        """Read any number whose value is whole: some clients write 3 as 3.0, and R writes 100000 as 1e+05."""
+        if not re.fullmatch(NUMBER, text):
+            raise ValueError(text)
+        try:
+            number = Decimal(text)
+        except InvalidOperation:  # the exponent has too many digits
+            raise ValueError(text) from None
+        # The size is checked first: an integer of 1e999999999 would take all memory.
+        if number and (number.adjusted() > 18 or number != number.to_integral_value()):
+            raise ValueError(text)
+        return _within(self, int(number) if number else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Real:
+    low: float
+    high: float
+
+    @property
+    def wanted(self) -> str:
+        return f"a number from {self.low:g} to {self.high:g}"
+
+    def parse(self, text: str) -> float:
+        if not re.fullmatch(NUMBER, text):
+            raise ValueError(text)
+        return _within(self, float(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    choices: tuple[str, ...]
+
+    @property
+    def wanted(self) -> str:
+        return "one of " + ", ".join(self.choices)
+
+    def parse(self, text: str) -> str:
+        if text not in self.choices:
+            raise ValueError(text)
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Several:
+    """A list of choices, each at most once; its order is kept.
+
+    Clients write it comma-separated, as a JSON list, or as Python prints a list or a tuple.
+    """
+
+    choices: tuple[str, ...]
+
+    @property
+    def wanted(self) -> str:
+        return f"one or more of {', '.join(self.choices)}, comma-separated, each once"
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        if (text[:1], text[-1:]) in (("[", "]"), ("(", ")")):
+            text = text[1:-1].strip().removesuffix(",")
+        items = [re.fullmatch(r"""\s*(["']?)([^"']*)\1\s*""", part) for part in text.split(",")]
+        chosen = tuple(item[2].strip() if item else "" for item in items)
+        if len(set(chosen)) != len(chosen) or not set(chosen) <= set(self.choices):
+            raise ValueError(text)
+        return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    wanted: str = "True or False"
+
+    def parse(self, text: str) -> bool:
+        known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        if text.lower() not in known:
+            raise ValueError(text)
+        return known[text.lower()]
+
+
+@dataclass(frozen=True, slots=True)
+class AutoInteger:
+    """`auto`, or an integer."""
+
+    low: int
+    high: int
+
+    @property
+    def wanted(self) -> str:
+        return f"auto, or an integer from {self.low} to {self.high}"
+
+    def parse(self, text: str) -> int | Literal["auto"]:
+        return "auto" if text == "auto" else Integer(self.low, self.high).parse(text)
+
+
+@dataclass(frozen=True, slots=True)
+class FileName:
+    """The name of a file inside the `auxiliary` channel; empty for none."""
+
+    wanted: str = "the name of a file in the auxiliary channel (letters, digits, '.', '_' and '-')"
+
+    def parse(self, text: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9._-]*", text) or text in (".", ".."):
+            raise ValueError(text)
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Anything:
+    """Taken so that the built-in's configurations stay valid, and without effect."""
+
+    wanted: str = "anything"
+
+    def parse(self, text: str) -> str:
+        return text
+
+
+Kind = Integer | Real | Choice | Several | Flag | AutoInteger | FileName | Anything
+_Number = TypeVar("_Number", int, float)
+
+
+def _within(kind: Integer | Real, value: _Number) -> _Number:
+    if not kind.low <= value <= kind.high:
+        raise ValueError(value)
+    return value

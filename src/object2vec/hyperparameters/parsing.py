@@ -1,0 +1,248 @@
+"""Read a configuration: text in any client's encoding becomes one frozen `Hyperparameters`.
+
+All errors of a configuration are reported together, each under the name that the user wrote. No file is read here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final
+
+from object2vec.errors import HyperparameterError
+from object2vec.hyperparameters.config import ENCODER_FIELDS, EncoderHyperparameters, Hyperparameters, Parsed
+from object2vec.hyperparameters.kinds import Choice
+from object2vec.hyperparameters.table import (
+    LAYERS_WHEN_AUTO,
+    MODEL_FILES,
+    REQUIRED,
+    ROW_SPARSE_OPTIMIZERS,
+    TABLE,
+    Hyperparameter,
+)
+
+#: How many layers of JSON quotes are taken off a value.
+MAX_QUOTES: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Naming:
+    """Whether the encoders are called enc0 and enc1 (`first` is 0, as in the built-in) or enc1 and enc2."""
+
+    first: int
+
+    @classmethod
+    def of(cls, values: Mapping[str, object]) -> _Naming:
+        counted = {int(key[3]) for key, value in values.items() if re.match(r"enc[012]_", key) and _is_given(value)}
+        return cls(0 if 0 in counted or not counted else 1)
+
+    def typed(self, text: str) -> str:
+        """A built-in's name, or a sentence of such names, in the user's way of counting."""
+        return re.sub(r"enc([01])(?![0-9])", lambda m: f"enc{int(m[1]) + self.first}", text)
+
+    def builtin(self, text: str) -> str:
+        """The reverse of `typed`, for one name; what is no encoder's stays."""
+        match = re.fullmatch(r"enc(\d)((?:_.*)?)", text)
+        return f"enc{int(match[1]) - self.first}{match[2]}" if match else text
+
+
+def parse(values: Mapping[str, object]) -> Parsed:
+    """Read a configuration: names to values in any client's encoding (text, quoted text, or plain JSON values).
+
+    An empty value, `None` or `null` means "not given".
+
+    Raises:
+        HyperparameterError: with every fault: unknown names, values out of range, required ones that are missing,
+            and rules between them that are broken.
+    """
+    naming = _Naming.of(values)
+    reading = _Reading(naming)
+    for key, value in values.items():
+        if _is_given(value) or re.sub(r"^enc[012]_", "enc0_", key) not in TABLE:
+            reading.take(key, _text(value))
+    return reading.finish()
+
+
+def typed(text: str, values: Mapping[str, object]) -> str:
+    """A sentence with hyperparameters in the built-in's names, in the way of counting encoders of a configuration."""
+    return _Naming.of(values).typed(text)
+
+
+def _is_given(value: object) -> bool:
+    """Whether a value is more than a client's way to write "not given", which web forms and null columns leave."""
+    return _text(value).lower() not in ("", "none", "null")
+
+
+def _text(value: object) -> str:
+    """Return one value as plain text, whichever client wrote it: `0.1`, `"0.1"`, `"\\"abc\\""`, true, ["a", "b"]."""
+    try:
+        text = value if isinstance(value, str) else json.dumps(value, default=str)
+        for _ in range(MAX_QUOTES):
+            text = text.strip()
+            if len(text) < 2 or not text[0] == text[-1] == '"':
+                break
+            text = str(json.loads(text))
+    except (ValueError, RecursionError):  # not JSON after all, or an integer of thousands of digits
+        return text if isinstance(value, str) else f"<{type(value).__name__}>"
+    return text.strip()
+
+
+class _Reading:
+    """Values read so far, under the built-in's names, and the faults found."""
+
+    def __init__(self, naming: _Naming) -> None:
+        self.naming = naming
+        self.values: dict[str, Any] = {}
+        self.given: set[str] = set()
+        self.faults: list[str] = []
+        self.notices: list[str] = []
+
+    def fault(self, sentence: str) -> None:
+        self.faults.append(self.naming.typed(sentence))
+
+    def take(self, key: str, text: str) -> None:
+        """Read one value."""
+        name = self.naming.builtin(key)
+        if name not in TABLE:
+            if not key.startswith(("sagemaker_", "_tuning_")):
+                self.faults.append(self._unknown(key))
+            return
+        self.given.add(name)
+        kind = TABLE[name].kind
+        try:
+            self.values[name] = kind.parse(self.naming.builtin(text) if isinstance(kind, Choice) else text)
+        except ValueError:
+            self.faults.append(f"{key}: got '{_shortened(text)}', wanted {self.naming.typed(kind.wanted)}")
+            self.values[name] = None
+
+    def _unknown(self, key: str) -> str:
+        first = self.naming.first
+        counted = re.match(r"enc([0-9])_", key)
+        if counted and int(counted[1]) not in (first, first + 1):
+            names = f"enc{first}_* and enc{first + 1}_*"
+            return f"{_shortened(key)}: the encoders of this configuration are counted from {first}, wanted {names}"
+        known = [self.naming.typed(name) for name in TABLE]
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+        return f"{_shortened(key)}: no such hyperparameter, the nearest is {near[0]}"
+
+    def finish(self) -> Parsed:
+        """Fill in defaults, check what holds between values."""
+        # Where enc1_network itself could not be read, nothing more is asked of the second encoder.
+        same = self.values.get("enc1_network") in ("enc0", None)
+        for row in TABLE.values():
+            if row.name not in self.values:
+                self.values[row.name] = self._default(row, same=same)
+        if same:
+            self._copy_first_encoder()
+        hyperparameters = self._build()
+        unread = [name for name, value in self.values.items() if value is None]
+        for sentence in _conflicts(hyperparameters):
+            if not any(name in sentence for name in unread):
+                self.fault(sentence)
+        if self.faults:
+            raise HyperparameterError(self.faults)
+        if self.naming.first == 1:
+            self.notices.append("The encoders are counted from 1: enc1 reads in0, enc2 reads in1")
+        return Parsed(
+            hyperparameters=self._without_buckets(hyperparameters),
+            notices=tuple(self.notices),
+            num_gpus=self.values["_num_gpus"],
+        )
+
+    def _default(self, row: Hyperparameter, *, same: bool) -> Any:
+        if row.default == REQUIRED:
+            what = f"No value(s) were specified for '{row.name}' which are required hyperparameter(s)"
+            self.fault(f"{what}, wanted {row.kind.wanted}")
+        elif row.default is not None:
+            return row.kind.parse(row.default)
+        elif not same:
+            what = f"No value was specified for '{row.name}', which enc1_network other than enc0 requires"
+            self.fault(f"{what}, wanted {row.kind.wanted}")
+        return None
+
+    def _copy_first_encoder(self) -> None:
+        """`enc1_network=enc0` takes every value of enc0, as in the built-in, which does not say so; we do."""
+        for encoder_field in ENCODER_FIELDS:
+            first, second = f"enc0_{encoder_field.name}", f"enc1_{encoder_field.name}"
+            given, taken = self.values[second], self.values[first]
+            if second in self.given and second != "enc1_network" and given not in (None, taken):
+                notice = f"{second}={given} has no effect: enc1_network=enc0 takes {first}={taken}"
+                self.notices.append(self.naming.typed(notice))
+            self.values[second] = taken
+
+    def _build(self) -> Hyperparameters:
+        """The configuration; where there are faults, with None for what could not be read."""
+        encoders = self._encoder(0), self._encoder(1)
+        rest = {f.name: self.values[f.name] for f in fields(Hyperparameters) if f.name != "encoders"}
+        return Hyperparameters(encoders=encoders, **rest)
+
+    def _encoder(self, side: int) -> EncoderHyperparameters:
+        given = {f.name: self.values[f"enc{side}_{f.name}"] for f in ENCODER_FIELDS}
+        if given["layers"] == "auto" or given["network"] == "pooled_embedding":
+            given["layers"] = LAYERS_WHEN_AUTO.get(given["network"])
+        return EncoderHyperparameters(**given)
+
+    def _without_buckets(self, hyperparameters: Hyperparameters) -> Hyperparameters:
+        """`row_sparse` switches buckets off, as in the built-in."""
+        if not (hyperparameters.row_sparse and hyperparameters.bucket_width):
+            return hyperparameters
+        width = hyperparameters.bucket_width
+        self.notices.append(f"bucket_width={width} has no effect: token_embedding_storage_type=row_sparse sets it to 0")
+        return replace(hyperparameters, bucket_width=0)
+
+
+def _conflicts(hyperparameters: Hyperparameters) -> Iterator[str]:
+    """The rules between hyperparameters that this configuration breaks, in the built-in's names.
+
+    A sentence holds the name of each hyperparameter that it hangs on: it is dropped where one of them was not read.
+    """
+    if hyperparameters.row_sparse and hyperparameters.optimizer not in ROW_SPARSE_OPTIMIZERS:
+        yield (
+            f"optimizer: got '{hyperparameters.optimizer}', wanted one of {', '.join(ROW_SPARSE_OPTIMIZERS)} "
+            "with token_embedding_storage_type=row_sparse"
+        )
+    if hyperparameters.row_sparse and hyperparameters.ema_decay:
+        yield (
+            f"ema_decay: got '{hyperparameters.ema_decay}', wanted 0 with token_embedding_storage_type=row_sparse: "
+            "an average of all rows at each step would cost what row_sparse saves"
+        )
+    dims = [hyperparameters.encoding_dim(side) for side in (0, 1)]
+    if dims[0] != dims[1]:
+        length = [
+            f"enc{side}_network={e.network} gives {dims[side]} numbers by "
+            + (f"enc{side}_token_embedding_dim" if e.network == "pooled_embedding" else "enc_dim")
+            for side, e in enumerate(hyperparameters.encoders)
+        ]
+        yield f"{length[0]} and {length[1]}: both encodings must have the same length, change one of the two"
+    for side, encoder in enumerate(dict.fromkeys(hyperparameters.encoders)):  # the second only where it is unlike
+        if encoder.pretrained_embedding_file and not encoder.vocab_file:
+            yield (
+                f"enc{side}_pretrained_embedding_file: got '{encoder.pretrained_embedding_file}' and no "
+                f"enc{side}_vocab_file, wanted both: the vocabulary says which word has which token id"
+            )
+        if encoder.vocab_file in MODEL_FILES:
+            yield (
+                f"enc{side}_vocab_file: got '{encoder.vocab_file}', wanted another name: "
+                "the model directory, where the vocabulary goes too, has a file of its own of that name"
+            )
+    if hyperparameters.tied_token_embedding_weight:
+        yield from _ties(*hyperparameters.encoders)
+
+
+def _ties(first: EncoderHyperparameters, second: EncoderHyperparameters) -> Iterator[str]:
+    """What two encoders that share one table must have in common."""
+    shared = ("vocab_size", "token_embedding_dim", "pretrained_embedding_file", "vocab_file")
+    for name in shared:
+        one, other = getattr(first, name), getattr(second, name)
+        if one != other:
+            yield f"enc0_{name}={one} and enc1_{name}={other}: tied_token_embedding_weight needs them equal"
+    if first.frozen != second.frozen:
+        name = "freeze_pretrained_embedding"
+        yield f"enc0_{name} and enc1_{name} differ: tied_token_embedding_weight needs them equal"
+
+
+def _shortened(text: str, limit: int = 80) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
