@@ -42,7 +42,7 @@ def test_the_penalty_counts_as_ratings_of_the_mean(demo: ModuleType) -> None:
 @pytest.mark.parametrize("job", ["STARS", "TOGETHER"])
 def test_hyperparameters_are_taken_without_a_notice(demo: ModuleType, job: str) -> None:
     sizes = {"enc0_vocab_size": "672", "enc1_vocab_size": "9067"}
-    assert not parse(demo.ONE_TOKEN_A_SIDE | sizes | getattr(demo, job)).notices
+    assert not parse(demo.ONE_TOKEN_A_SIDE | sizes | getattr(demo, job)).warnings
 
 
 def test_every_rating_is_in_one_part(demo: ModuleType) -> None:

@@ -2,15 +2,15 @@
 
 from object2vec.hyperparameters.config import EncoderHyperparameters, Hyperparameters, Parsed
 from object2vec.hyperparameters.kinds import (
-    Anything,
     AutoInteger,
+    Bool,
     Choice,
+    ChoiceList,
     FileName,
-    Flag,
+    Ignored,
     Integer,
     Kind,
     Real,
-    Several,
 )
 from object2vec.hyperparameters.parsing import parse, typed
 from object2vec.hyperparameters.table import (
@@ -35,19 +35,19 @@ __all__ = [
     "REQUIRED",
     "ROW_SPARSE_OPTIMIZERS",
     "TABLE",
-    "Anything",
     "AutoInteger",
+    "Bool",
     "Choice",
+    "ChoiceList",
     "EncoderHyperparameters",
     "FileName",
-    "Flag",
     "Hyperparameter",
     "Hyperparameters",
+    "Ignored",
     "Integer",
     "Kind",
     "Parsed",
     "Real",
-    "Several",
     "parse",
     "to_markdown",
     "typed",

@@ -89,5 +89,5 @@ class Parsed:
     """A configuration, and what its owner should know of how it was read."""
 
     hyperparameters: Hyperparameters
-    notices: tuple[str, ...]
+    warnings: tuple[str, ...]
     num_gpus: int | Literal["auto"]  # no part of what is learnt, and so not of a model's configuration

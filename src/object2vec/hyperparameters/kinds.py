@@ -67,7 +67,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Several:
+class ChoiceList:
     """A list of choices, each at most once; its order is kept.
 
     Clients write it comma-separated, as a JSON list, or as Python prints a list or a tuple.
@@ -90,7 +90,7 @@ class Several:
 
 
 @dataclass(frozen=True, slots=True)
-class Flag:
+class Bool:
     wanted: str = "True or False"
 
     def parse(self, text: str) -> bool:
@@ -128,7 +128,7 @@ class FileName:
 
 
 @dataclass(frozen=True, slots=True)
-class Anything:
+class Ignored:
     """Taken so that the built-in's configurations stay valid, and without effect."""
 
     wanted: str = "anything"
@@ -137,7 +137,7 @@ class Anything:
         return text
 
 
-Kind = Integer | Real | Choice | Several | Flag | AutoInteger | FileName | Anything
+Kind = Integer | Real | Choice | ChoiceList | Bool | AutoInteger | FileName | Ignored
 _Number = TypeVar("_Number", int, float)
 
 

@@ -35,7 +35,7 @@ class _Naming:
     first: int
 
     @classmethod
-    def of(cls, values: Mapping[str, object]) -> _Naming:
+    def from_values(cls, values: Mapping[str, object]) -> _Naming:
         counted = {int(key[3]) for key, value in values.items() if re.match(r"enc[012]_", key) and _is_given(value)}
         return cls(0 if 0 in counted or not counted else 1)
 
@@ -58,8 +58,8 @@ def parse(values: Mapping[str, object]) -> Parsed:
         HyperparameterError: with every fault: unknown names, values out of range, required ones that are missing,
             and rules between them that are broken.
     """
-    naming = _Naming.of(values)
-    reading = _Reading(naming)
+    naming = _Naming.from_values(values)
+    reading = _Parser(naming)
     for key, value in values.items():
         if _is_given(value) or re.sub(r"^enc[012]_", "enc0_", key) not in TABLE:
             reading.take(key, _text(value))
@@ -68,7 +68,7 @@ def parse(values: Mapping[str, object]) -> Parsed:
 
 def typed(text: str, values: Mapping[str, object]) -> str:
     """A sentence with hyperparameters in the built-in's names, in the way of counting encoders of a configuration."""
-    return _Naming.of(values).typed(text)
+    return _Naming.from_values(values).typed(text)
 
 
 def _is_given(value: object) -> bool:
@@ -90,7 +90,7 @@ def _text(value: object) -> str:
     return text.strip()
 
 
-class _Reading:
+class _Parser:
     """Values read so far, under the built-in's names, and the faults found."""
 
     def __init__(self, naming: _Naming) -> None:
@@ -98,7 +98,7 @@ class _Reading:
         self.values: dict[str, Any] = {}
         self.given: set[str] = set()
         self.faults: list[str] = []
-        self.notices: list[str] = []
+        self.warnings: list[str] = []
 
     def fault(self, sentence: str) -> None:
         self.faults.append(self.naming.typed(sentence))
@@ -145,10 +145,10 @@ class _Reading:
         if self.faults:
             raise HyperparameterError(self.faults)
         if self.naming.first == 1:
-            self.notices.append("The encoders are counted from 1: enc1 reads in0, enc2 reads in1")
+            self.warnings.append("The encoders are counted from 1: enc1 reads in0, enc2 reads in1")
         return Parsed(
             hyperparameters=self._without_buckets(hyperparameters),
-            notices=tuple(self.notices),
+            warnings=tuple(self.warnings),
             num_gpus=self.values["_num_gpus"],
         )
 
@@ -169,8 +169,8 @@ class _Reading:
             first, second = f"enc0_{encoder_field.name}", f"enc1_{encoder_field.name}"
             given, taken = self.values[second], self.values[first]
             if second in self.given and second != "enc1_network" and given not in (None, taken):
-                notice = f"{second}={given} has no effect: enc1_network=enc0 takes {first}={taken}"
-                self.notices.append(self.naming.typed(notice))
+                warning = f"{second}={given} has no effect: enc1_network=enc0 takes {first}={taken}"
+                self.warnings.append(self.naming.typed(warning))
             self.values[second] = taken
 
     def _build(self) -> Hyperparameters:
@@ -190,7 +190,9 @@ class _Reading:
         if not (hyperparameters.row_sparse and hyperparameters.bucket_width):
             return hyperparameters
         width = hyperparameters.bucket_width
-        self.notices.append(f"bucket_width={width} has no effect: token_embedding_storage_type=row_sparse sets it to 0")
+        self.warnings.append(
+            f"bucket_width={width} has no effect: token_embedding_storage_type=row_sparse sets it to 0"
+        )
         return replace(hyperparameters, bucket_width=0)
 
 

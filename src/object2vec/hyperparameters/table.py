@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from object2vec.hyperparameters.kinds import (
-    Anything,
     AutoInteger,
+    Bool,
     Choice,
+    ChoiceList,
     FileName,
-    Flag,
+    Ignored,
     Integer,
     Kind,
     Real,
-    Several,
 )
 
 #: Files of our own that a model directory has beside the vocabularies.
@@ -70,7 +70,7 @@ def _encoder_rows(side: int) -> Iterator[Hyperparameter]:
     text = "Pretrained token embeddings: a text file with `word v1 … vD` a line."
     yield row("pretrained_embedding_file", FileName(), "", text)
     text = "Keep pretrained embeddings as they are. No effect without a file."
-    yield row("freeze_pretrained_embedding", Flag(), "True", text)
+    yield row("freeze_pretrained_embedding", Bool(), "True", text)
     yield row(
         "vocab_file", FileName(), "", "A JSON object from word to token id; needed to read pretrained embeddings."
     )
@@ -83,9 +83,9 @@ def _rows() -> Iterator[Hyperparameter]:
     text = "Length of an encoding; pooled_embedding has `token_embedding_dim` instead."
     yield row(name="enc_dim", kind=Integer(4, 10_000), default="4096", help=text, tunable=Integer(4, 4096))
     text = "How the two encodings are put together for the feed-forward network, in this order."
-    yield row(name="comparator_list", kind=Several(COMPARATORS), default="hadamard, concat, abs_diff", help=text)
+    yield row(name="comparator_list", kind=ChoiceList(COMPARATORS), default="hadamard, concat, abs_diff", help=text)
     text = "One token embedding table for both encoders."
-    yield row(name="tied_token_embedding_weight", kind=Flag(), default="False", help=text)
+    yield row(name="tied_token_embedding_weight", kind=Bool(), default="False", help=text)
     text = "`row_sparse` updates only the rows that a batch touches."
     yield row(name="token_embedding_storage_type", kind=Choice(("dense", "row_sparse")), default="dense", help=text)
     text = "Negative pairs made for each positive one in training."
@@ -121,7 +121,7 @@ def _rows() -> Iterator[Hyperparameter]:
     text = "GPUs of each host to train on; `auto`, or more than there are, is all of them."
     yield row(name="_num_gpus", kind=AutoInteger(0, 16), default="auto", help=text)
     for name in ("_kvstore", "_num_kv_servers", "_tuning_objective_metric"):
-        yield row(name=name, kind=Anything(), default="", help="Internal to the built-in: taken, without effect.")
+        yield row(name=name, kind=Ignored(), default="", help="Internal to the built-in: taken, without effect.")
     text = "What negatives take for `in1`: one of any row (`frequency`), or any different one alike (`uniform`)."
     kind = Choice(("frequency", "uniform"))
     yield row(name="negative_sampling_distribution", kind=kind, default="frequency", help=text, ours=True)

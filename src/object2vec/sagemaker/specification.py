@@ -13,8 +13,8 @@ from object2vec.hyperparameters import (
     REQUIRED,
     TABLE,
     AutoInteger,
+    Bool,
     Choice,
-    Flag,
     Hyperparameter,
     Integer,
     Kind,
@@ -120,7 +120,7 @@ def _type(kind: Kind) -> str:
             return "Integer"
         case Real():
             return "Continuous"
-        case Choice() | Flag() | AutoInteger():
+        case Choice() | Bool() | AutoInteger():
             return "Categorical"
         case _:
             return "FreeText"
@@ -137,7 +137,7 @@ def _values(kind: Kind) -> Iterator[str]:
     match kind:
         case Choice(choices):
             yield from choices
-        case Flag():
+        case Bool():
             yield from ("True", "False", "true", "false")  # clients write them in both ways
         case AutoInteger(low, high):
             yield from ("auto", *map(str, range(low, high + 1)))

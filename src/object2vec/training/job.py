@@ -148,7 +148,7 @@ def _log_kernels() -> None:
 def _configure(job: Job) -> Hyperparameters:
     logger.info(f"Provided configuration: {json.dumps(dict(job.hyperparameters), default=str)}")
     parsed = parse(job.hyperparameters)
-    for notice in (*parsed.notices, *channel_warnings(job)):
+    for notice in (*parsed.warnings, *channel_warnings(job)):
         logger.warning(notice)
     hyperparameters = parsed.hyperparameters
     logger.info(f"Final configuration: {json.dumps(hyperparameters.to_dict())}")

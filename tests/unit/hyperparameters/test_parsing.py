@@ -22,16 +22,16 @@ from object2vec.hyperparameters import (
     REQUIRED,
     ROW_SPARSE_OPTIMIZERS,
     TABLE,
-    Anything,
     AutoInteger,
+    Bool,
     Choice,
+    ChoiceList,
     FileName,
-    Flag,
     Hyperparameter,
     Hyperparameters,
+    Ignored,
     Integer,
     Real,
-    Several,
     parse,
     to_markdown,
     typed,
@@ -230,7 +230,7 @@ def test_an_empty_value_is_not_given(value: object) -> None:
     """Every hyperparameter that may be left out is at its default, whatever a client writes for "nothing"."""
     optional = {name: value for name in TABLE if name not in NEEDED}
     assert read(**optional) == read()
-    assert parse(NEEDED | optional).notices == ()
+    assert parse(NEEDED | optional).warnings == ()
     assert parse(NEEDED | optional).num_gpus == "auto"
 
 
@@ -303,9 +303,9 @@ def test_number_of_gpus(given: dict[str, str], wanted: int | str) -> None:
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_the_official_notebooks_are_accepted(name: str) -> None:
-    """Each official notebook's hyperparameters are read unchanged, and nothing about them calls for a notice."""
+    """Each official notebook's hyperparameters are read unchanged, and nothing about them calls for a warning."""
     parsed = parse(NOTEBOOKS[name])
-    assert parsed.notices == ()
+    assert parsed.warnings == ()
     values = parsed.hyperparameters.to_dict()
     for key, text in NOTEBOOKS[name].items():
         if not key.startswith("_") and text not in ("auto", "enc0"):
@@ -457,13 +457,13 @@ def illegal(row: Hyperparameter) -> list[object]:
             ]
         case Real(low, high):
             return [*texts, low - 1e-9 - 1, high * 1.001, -1e30, 1e30, float("nan"), float("inf"), True]
-        case Choice(choices) | Several(choices):
+        case Choice(choices) | ChoiceList(choices):
             return [*texts, choices[0].upper(), choices[0] + "x", ",".join([choices[0], choices[0]]), 0, True]
-        case Flag():
+        case Bool():
             return [*texts, "maybe", 2, -1, "TrueFalse"]
         case FileName():
             return ["/etc/passwd", "../x", "a/b", "..", ".", "a b", "a\0b", "a\nb", ["a"], {"a": "b"}, "a\\b", "é"]
-        case Anything():
+        case Ignored():
             return []
 
 
@@ -563,7 +563,7 @@ def test_row_sparse_switches_buckets_off() -> None:
     """row_sparse sets bucket_width to 0, as the built-in does, and says so."""
     parsed = parse(NEEDED | {"token_embedding_storage_type": "row_sparse", "bucket_width": "5"})
     assert parsed.hyperparameters.bucket_width == 0
-    assert parsed.notices == ("bucket_width=5 has no effect: token_embedding_storage_type=row_sparse sets it to 0",)
+    assert parsed.warnings == ("bucket_width=5 has no effect: token_embedding_storage_type=row_sparse sets it to 0",)
 
 
 def test_both_encodings_must_be_of_one_length() -> None:
@@ -628,21 +628,21 @@ def test_the_second_encoder_is_like_the_first() -> None:
     for extra in ({}, {"enc1_network": "enc0"}, {"enc1_network": "enc0", "enc1_layers": "3"}):
         parsed = parse(NEEDED | first | extra)
         assert parsed.hyperparameters.encoders[0] == parsed.hyperparameters.encoders[1]
-        assert parsed.notices == ()
+        assert parsed.warnings == ()
 
 
 def test_values_of_a_second_encoder_that_have_no_effect_are_named() -> None:
-    """With `enc1_network=enc0`, each `enc1_*` that differs is ignored as in the built-in, and a notice names it."""
+    """With `enc1_network=enc0`, each `enc1_*` that differs is ignored as in the built-in, and a warning names it."""
     parsed = parse(NEEDED | {"enc1_vocab_size": "3", "enc1_layers": "2", "enc1_max_seq_len": "5"})
     assert parsed.hyperparameters.encoders[0] == parsed.hyperparameters.encoders[1]
-    assert set(parsed.notices) == {
+    assert set(parsed.warnings) == {
         "enc1_vocab_size=3 has no effect: enc1_network=enc0 takes enc0_vocab_size=10",
         "enc1_layers=2 has no effect: enc1_network=enc0 takes enc0_layers=auto",
     }
 
 
 def test_counting_from_one_reads_the_same() -> None:
-    """enc1_* and enc2_* without any enc0_* are the built-in's enc0_* and enc1_*, and a notice says so."""
+    """enc1_* and enc2_* without any enc0_* are the built-in's enc0_* and enc1_*, and a warning says so."""
     from_zero = {
         **{"enc0_network": "bilstm", "enc0_max_seq_len": "5", "enc0_vocab_size": "10", "enc0_layers": "2"},
         **{"enc1_network": "hcnn", "enc1_max_seq_len": "7", "enc1_vocab_size": "20", "enc1_layers": "3"},
@@ -650,7 +650,7 @@ def test_counting_from_one_reads_the_same() -> None:
     from_one = {f"enc{int(key[3]) + 1}{key[4:]}": value for key, value in from_zero.items()}
     parsed = parse(from_one)
     assert parsed.hyperparameters == parse(from_zero).hyperparameters
-    assert parsed.notices == ("The encoders are counted from 1: enc1 reads in0, enc2 reads in1",)
+    assert parsed.warnings == ("The encoders are counted from 1: enc1 reads in0, enc2 reads in1",)
 
 
 def test_counting_from_one_the_second_is_like_the_first() -> None:
@@ -659,7 +659,7 @@ def test_counting_from_one_the_second_is_like_the_first() -> None:
     assert parse(NEEDED_FROM_ONE).hyperparameters == expected
     parsed = parse(NEEDED_FROM_ONE | {"enc2_network": "enc1", "enc2_vocab_size": "3"})
     assert parsed.hyperparameters == expected
-    assert "enc2_vocab_size=3 has no effect: enc2_network=enc1 takes enc1_vocab_size=10" in parsed.notices
+    assert "enc2_vocab_size=3 has no effect: enc2_network=enc1 takes enc1_vocab_size=10" in parsed.warnings
 
 
 def test_counting_from_one_faults_are_as_typed() -> None:
@@ -707,16 +707,16 @@ def values_of(name: str) -> st.SearchStrategy[Any]:
             legal = st.floats(low, high)
         case Choice(choices):
             legal = st.sampled_from(choices)
-        case Flag():
+        case Bool():
             legal = st.booleans()
         case AutoInteger(low, high):
             legal = st.integers(low, high) | st.just("auto")
         case FileName():
             legal = st.sampled_from(["", "a.txt", "b-c_d.json.gz"])
-        case Several(choices):
+        case ChoiceList(choices):
             subsets = st.lists(st.sampled_from(choices), min_size=1, unique=True)
             legal = subsets.map(", ".join)
-        case Anything():
+        case Ignored():
             legal = st.text()
     return legal.flatmap(lambda value: st.sampled_from([value, value if isinstance(value, str) else str(value)]))
 
@@ -729,7 +729,7 @@ CONFIGURATIONS = st.fixed_dictionaries(
 @given(CONFIGURATIONS)
 def test_a_configuration_survives_its_round_trip(values: dict[str, object]) -> None:
     """Any legal configuration, written flat and read again (through JSON, and as text), is the same and calls for no
-    notice; a configuration that breaks a rule is refused with sentences.
+    warning; a configuration that breaks a rule is refused with sentences.
     """
     broken = sentences(values)
     assert all(": " in sentence or "requires" in sentence for sentence in broken)
@@ -739,7 +739,7 @@ def test_a_configuration_survives_its_round_trip(values: dict[str, object]) -> N
     flat = hyperparameters.to_dict()
     again = parse(json.loads(json.dumps(flat)))
     assert again.hyperparameters == hyperparameters
-    assert again.notices == ()
+    assert again.warnings == ()
     assert parse({name: str(value) for name, value in flat.items()}).hyperparameters == hyperparameters
     assert set(flat) == {name for name in TABLE if not name.startswith("_")}
 
