@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, Literal
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from object2vec import __version__
 from object2vec.data.files import local_path, open_text, read_object
@@ -275,8 +275,8 @@ def _predict(arguments: argparse.Namespace) -> None:
     mode: Mode = arguments.mode or "classification"
     with (
         extracted(arguments.model) as model,
-        _reading(arguments.input) as source,
         _writing(arguments.output) as target,
+        _reading(arguments.input) as source,
     ):
         chunks = _chunks(source, whole=not content.type == kind == JSON_LINES)
         head = next(chunks, b"")
@@ -286,7 +286,9 @@ def _predict(arguments: argparse.Namespace) -> None:
 
         predictor = Predictor.load(model, mode=mode)
         warned: Counter[str] = Counter()
-        target.writelines(_replies(predictor, chain([head], chunks), content, kind, warned))
+        for reply in _replies(predictor, chain([head], chunks), content, kind, warned):
+            with _blaming(f"--output {arguments.output}"):
+                target.write(reply)
     for kind_of_warning, text in INPUT_WARNINGS.items():
         if count := warned[kind_of_warning]:
             sys.stderr.write(f"object2vec: warning: {count} {text}\n")
@@ -352,37 +354,42 @@ def _replies(
 
 @contextmanager
 def _reading(name: str) -> Iterator[IO[bytes]]:
-    if name == "-":
-        yield sys.stdin.buffer
-    else:
-        with _open(f"--input {name}", local_path(name), "rb") as file, open_text(file, f"--input {name}") as text:
-            try:
-                yield text
-            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-                raise UserError(f"--input {name}: damaged gzip data ({error})") from error
+    if name == "-" and not sys.stdin:
+        raise UserError("--input -: standard input is closed")
+    with _blaming(f"--input {name}"):
+        file: Any = sys.stdin.buffer if name == "-" else local_path(name).open("rb")
+    with open_text(file, f"--input {name}") as text:
+        try:
+            yield text
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise UserError(f"--input {name}: damaged gzip data ({error})") from error
 
 
 @contextmanager
 def _writing(name: str) -> Iterator[IO[bytes]]:
-    """Standard output, or a file that is written aside and put in its place when all of it is there."""
+    """Open standard output, a device or a pipe; or a file that replaces the named one when it is complete."""
+    argument = f"--output {name}"
     if name == "-":
+        if not sys.stdout:
+            raise UserError(f"{argument}: standard output is closed")
         yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        with _blaming(argument):
+            sys.stdout.buffer.flush()
         return
     path = local_path(name, output=True)
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        with _open(f"--output {name}", aside, "wb") as file:
+    if path.exists() and not path.is_file() and not path.is_dir():  # it must not become a file
+        with _blaming(argument), path.open("wb") as file:
             yield file
-        with _blaming(f"--output {name}"):
-            aside.replace(path)
+        return
+    path = path.resolve()  # a link stays
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        with _blaming(argument), temporary.open("wb") as file:
+            yield file
+        with _blaming(argument):
+            temporary.replace(path)
     finally:
-        aside.unlink(missing_ok=True)
-
-
-def _open(argument: str, path: Path, mode: Literal["rb", "wb"]) -> Any:
-    with _blaming(argument):
-        return path.open(mode)
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -390,6 +397,8 @@ def _blaming(argument: str) -> Iterator[None]:
     """Within, what the system refuses is the fault of an argument."""
     try:
         yield
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise UserError(f"{argument}: {error.strerror}") from error
 

@@ -309,10 +309,10 @@ def test_an_interrupt_has_the_shell_s_status(model: Path, monkeypatch: pytest.Mo
     """Ctrl-C where nothing can be saved: 130 and no traceback."""
 
     class Interrupted(io.BytesIO):
-        def __next__(self) -> bytes:
+        def readinto(self, _: object) -> int:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=Interrupted()))
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(Interrupted())))
     assert main(["predict", "--model", str(model)]) == 130
 
 
@@ -455,10 +455,13 @@ def test_predict_types_by_their_aliases(model: Path, tmp_path: Path, capsys: pyt
     assert "Content-Type 'application/octet-stream' is not supported, wanted" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("compressed", [False, True])
 def test_predict_through_standard_streams(
-    model: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+    compressed: bool, model: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b'\n{"in0": [1]}\n\n{"in1": [2]}')))
+    text = b'\n{"in0": [1]}\n\n{"in1": [2]}'
+    text = gzip.compress(text) if compressed else text
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(io.BytesIO(text))))
     assert main(["predict", "--model", str(model)]) == 0
     printed = capsysbinary.readouterr().out
     assert printed.endswith(b"}\n")
@@ -509,9 +512,43 @@ def test_predict_refuses(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO()))
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(io.BytesIO())))
     assert main(["predict", "--model", str(model), *option]) == 2
     assert error_of(capsys).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("stream", "name"), [("stdin", "--input -: standard input"), ("stdout", "--output -: standard output")]
+)
+def test_predict_refuses_a_closed_stream(
+    stream: str, name: str, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(io.BytesIO())))
+    monkeypatch.setattr(sys, stream, None)
+    assert main(["predict", "--model", str(model)]) == 2
+    assert error_of(capsys) == f"{name} is closed"
+
+
+def test_predict_writes_into_a_pipe_and_through_a_link(model: Path, tmp_path: Path) -> None:
+    source, pipe, file, link = (tmp_path / name for name in ("in.jsonl", "pipe", "file", "link"))
+    source.write_text('{"in0": [1]}\n')
+    os.mkfifo(pipe)
+    link.symlink_to(file)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    for output in (pipe, link):
+        assert main(["predict", "--model", str(model), "--input", str(source), "--output", str(output)]) == 0
+    assert os.read(reader, 1000) == file.read_bytes()
+    os.close(reader)
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+
+
+def test_predict_says_that_a_device_is_full(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"in0": [1]}\n')
+    assert main(["predict", "--model", str(model), "--input", str(source), "--output", "/dev/full"]) == 2
+    assert error_of(capsys) == "--output /dev/full: No space left on device"
+    assert Path("/dev/full").is_char_device()
 
 
 def test_predict_does_not_replace_a_folder(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
