@@ -149,7 +149,7 @@ def none_at_all(pipe: Path) -> None:
     """The platform makes no pipe."""
 
 
-def one_that_nobody_opens(pipe: Path) -> None:
+def pipe_without_writer(pipe: Path) -> None:
     os.mkfifo(pipe)
 
 
@@ -157,7 +157,7 @@ def one_that_nobody_opens(pipe: Path) -> None:
     ("make", "sentence"),
     [
         (none_at_all, "no such pipe after 0.2 s, wanted one for a channel in Pipe mode"),
-        (one_that_nobody_opens, "cannot be read past line 0 (nobody has written into the pipe for 0.2 s)"),
+        (pipe_without_writer, "cannot be read past line 0 (no data has arrived in the pipe for 0.2 s)"),
     ],
 )
 def test_a_feeder_that_never_comes(
@@ -177,7 +177,7 @@ def test_a_feeder_that_hangs(base: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     os.mkfifo(pipe)
     end = os.open(pipe, os.O_RDWR)
     os.write(end, lines_of(3, 0))
-    assert "train_0: cannot be read past line 0 (nobody has written into the pipe for 0.2 s)" in failure_of(base)
+    assert "train_0: cannot be read past line 0 (no data has arrived in the pipe for 0.2 s)" in failure_of(base)
     os.close(end)
 
 

@@ -1,4 +1,4 @@
-"""Columns that grow on disk and are mapped into memory, so that data may be larger than memory."""
+"""Arrays in temporary files, mapped into memory, so that data may be larger than memory."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ import numpy.typing as npt
 
 from object2vec.errors import AlgorithmError
 
-#: Bytes from which on an array lies on disk.
+#: Arrays of at least this many bytes are stored on disk.
 MIN_DISK_BYTES: Final = 2**25
 
 
 def empty(length: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """An array that is to be filled, (length,); a large one lies in a temporary file without a name."""
+    """Return an uninitialized array (length,); a large one is stored in an unnamed temporary file."""
     size = length * np.dtype(dtype).itemsize
     if size < MIN_DISK_BYTES:
         return np.empty(length, dtype)
     with _explain_disk_errors(), tempfile.TemporaryFile(prefix="object2vec-") as file:
-        if sys.platform == "linux":  # on a full disk, a page that is not there yet would kill the process
+        if sys.platform == "linux":  # on a full disk, writing to an unallocated page would kill the process
             os.posix_fallocate(file.fileno(), 0, size)
         else:
             file.truncate(size)
@@ -35,10 +35,11 @@ def empty(length: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
 
 @contextmanager
 def _explain_disk_errors() -> Iterator[None]:
-    """Within, what the system says of the folder for temporary files becomes our sentence.
+    """Raise errors of the temporary folder as errors that name it.
 
     Raises:
-        AlgorithmError: it cannot be written, or is full.
+        AlgorithmError: the folder cannot be written, or is full.
+        MemoryError: a file cannot be mapped.
     """
     try:
         yield
@@ -46,14 +47,14 @@ def _explain_disk_errors() -> Iterator[None]:
         if error.errno == errno.ENOMEM:
             raise MemoryError("no memory is left to map a file into") from error
         folder = tempfile.tempdir or "the temporary folder"
-        what = "where data and the best weights lie during training; TMPDIR names another folder"
+        what = "which holds data and the best weights during training; set TMPDIR to use another folder"
         raise AlgorithmError(f"{folder}: {error.strerror or error}, {what}") from error
 
 
 def advise_reads(array: npt.NDArray[Any], runs: Iterable[tuple[int, int]]) -> None:
-    """Tell the system that of a mapped array these runs, (start, stop) each, will be read soon and nothing else will.
+    """Advise the system that only these runs (start, stop) of a mapped array will be read soon.
 
-    It reads them at once then. Of an array in memory there is nothing to tell.
+    The system then reads them ahead. For an array in memory, do nothing.
     """
     base = array.base.base if isinstance(array.base, np.memmap) else array.base
     if not isinstance(base, mmap.mmap):
@@ -66,9 +67,9 @@ def advise_reads(array: npt.NDArray[Any], runs: Iterable[tuple[int, int]]) -> No
 
 
 class AppendOnlyArray:
-    """A column of numbers that are appended part by part, in a temporary file without a name.
+    """An array that grows by appending, in an unnamed temporary file.
 
-    What is in use of it lies in the system's page cache, which gives memory back when it runs short.
+    The system's page cache holds the pages in use, and frees them when memory runs short.
     """
 
     def __init__(self, dtype: npt.DTypeLike) -> None:
@@ -81,17 +82,17 @@ class AppendOnlyArray:
         return self._length
 
     def append(self, part: npt.NDArray[Any]) -> None:
-        """Put a part at the end."""
+        """Append an array."""
         with _explain_disk_errors():
             self._file.write(np.ascontiguousarray(part, self.dtype).data)
         self._length += len(part)
 
     def as_array(self) -> npt.NDArray[Any]:
-        """The whole column, (length,), read-only; it stays when the column is closed."""
+        """Return all values, (length,), read-only; they stay valid after `close`."""
         with _explain_disk_errors():
             self._file.flush()
             return np.memmap(self._file, self.dtype, "r") if self._length else np.empty(0, self.dtype)
 
     def close(self) -> None:
-        with suppress(OSError):  # what is still to be written then is wanted by nobody
+        with suppress(OSError):  # unwritten data is no longer needed
             self._file.close()

@@ -1,4 +1,4 @@
-"""The files of a channel, and text files in general: opened, decompressed, their format recognized."""
+"""Find the files of a channel; open text files, decompress them, and detect their format."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from typing import Any, BinaryIO, Final, cast
 
 from object2vec.errors import DataError, UserError, shortened
 
-#: Seconds that whoever writes into a pipe may take to open it, or to send more.
+#: Seconds that the writer of a pipe may take to open it, or to send more.
 PIPE_IDLE_SECONDS: Final = 900.0
-#: Bytes of the largest JSON object that is read: a vocabulary of three million words has a tenth of it.
+#: Bytes of the largest accepted JSON object: ten times a vocabulary of three million words.
 MAX_OBJECT_BYTES: Final = 2**29
-#: Bytes at the start of a file that tell its format; a tar archive has its signature at byte 257.
+#: Bytes at the start of a file that identify its format; a tar archive has its signature at byte 257.
 HEAD_BYTES: Final = 512
 UTF8_BOM: Final = b"\xef\xbb\xbf"
 GZIP_MAGIC: Final = b"\x1f\x8b"
-#: What opening and reading a file can raise when the file is missing or damaged.
+#: Errors of opening and reading a file that is missing or damaged.
 READ_ERRORS: Final = (EOFError, OSError, zlib.error)
-#: First bytes of formats that are recognized and not read, with a name and advice. No text begins with any of them.
+#: First bytes, name and advice for formats that are detected but not read. No text begins with these bytes.
 FORMATS: Final = (
     (rb"PK(\x03\x04|\x05\x06|\x07\x08)", "a zip archive", "unpack it, or compress each file with gzip"),
     (rb"BZh[1-9](1AY&SY|\x17rE8P\x90)", "bzip2 data", "decompress it, or compress it with gzip"),
@@ -46,10 +46,10 @@ FORMATS: Final = (
 
 
 def local_path(text: str | Path, *, output: bool = False) -> Path:
-    """Return a path on this machine, to be read or for `output`.
+    """Return a local path, to read or for `output`.
 
     Raises:
-        UserError: it is an address like `s3://bucket/key`, of which a `Path` has lost a slash.
+        UserError: the text is an address like `s3://bucket/key`, or a `Path` of one, which has lost a slash.
     """
     address = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/{1,2}", str(text))
     if not address or (isinstance(text, Path) and text.exists()):
@@ -63,10 +63,10 @@ def local_path(text: str | Path, *, output: bool = False) -> Path:
 
 
 def iter_files(path: Path) -> Iterator[Path]:
-    """`path` itself if it is a file or a pipe, else every file in it and in its folders, in the order of their names.
+    """Yield `path` if it is a file or a pipe, otherwise all files below the folder, in the order of their names.
 
-    Names that start with `.` or `_` are markers of other programs (`_SUCCESS`, `.DS_Store`), and left out. Links are
-    followed, but for one that leads back to a folder that it is in.
+    Skip names that start with `.` or `_`: other programs write them as markers (`_SUCCESS`, `.DS_Store`). Follow links,
+    except to a folder that contains the link.
 
     Raises:
         DataError: a folder cannot be read.
@@ -89,36 +89,36 @@ def _iter_folder(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
 
 
 def open_file(file: Path) -> BinaryIO:
-    """Open a file or a named pipe and return its text as bytes of UTF-8, see `open_text`.
+    """Open a file or a named pipe and return its UTF-8 text, see `open_text`.
 
     Raises:
-        DataError: the first bytes are those of a format that is not read.
+        DataError: the file has another format.
         OSError, EOFError, zlib.error: the file is missing or damaged, see `READ_ERRORS`.
     """
     return open_text(open_pipe(file) if file.is_fifo() else file.open("rb"), str(file))
 
 
 def open_pipe(pipe: Path) -> io.BufferedReader:
-    """Open a named pipe and return the bytes that its writer sends; `TimeoutError` comes where there is no writer."""
+    """Open a named pipe for reading; reads raise `TimeoutError` if no data arrives."""
     return io.BufferedReader(_Pipe(pipe))
 
 
 def open_text(stream: io.BufferedReader, name: str) -> BinaryIO:
-    """Return the UTF-8 text of a stream: gzip is decompressed and a byte order mark left out.
+    """Return the UTF-8 text of a stream: decompress gzip, and skip a byte order mark.
 
-    The first bytes tell the format; the name, which errors begin with, does not matter. Closing the result closes the
-    stream, and so does an error.
+    Detect the format by the first bytes; `name` is only for errors. Closing the result closes the stream, and so does
+    an error.
 
     Raises:
-        DataError: the first bytes are those of a format that is not read.
+        DataError: the stream has another format.
     """
     text = stream
     try:
         if stream.peek(HEAD_BYTES).startswith(GZIP_MAGIC):
             text = cast(io.BufferedReader, _GzipStream(stream))
         head = text.peek(HEAD_BYTES)[:HEAD_BYTES]
-        if fault := describe_format(head) or describe_encoding(head):
-            raise DataError(f"{name}: {fault}")
+        if unsupported := describe_format(head) or describe_encoding(head):
+            raise DataError(f"{name}: {unsupported}")
         if head.startswith(UTF8_BOM):
             text.read(len(UTF8_BOM))
     except BaseException:
@@ -128,7 +128,7 @@ def open_text(stream: io.BufferedReader, name: str) -> BinaryIO:
 
 
 class _GzipStream(gzip.GzipFile):
-    """The decompressed bytes of a stream, which is closed with it."""
+    """The decompressed bytes of a stream; closing it closes the stream."""
 
     def __init__(self, stream: io.BufferedReader) -> None:
         self._stream = stream
@@ -140,16 +140,16 @@ class _GzipStream(gzip.GzipFile):
 
 
 def describe_format(head: bytes) -> str:
-    """Return what a file's first bytes are, and what to do, if they are no text; else an empty string."""
+    """Return the format of these first bytes and advice, or an empty string for text."""
     if head.startswith(GZIP_MAGIC):
         return "gzip data inside other data; decompress it first"
     return next((f"{what}; {advice}" for start, what, advice in FORMATS if re.match(start, head)), "")
 
 
 def describe_encoding(head: bytes) -> str:
-    """Return which encoding a text has by its first bytes, and what to do, if it is UTF-16 or UTF-32.
+    """Return the encoding and advice for UTF-16 or UTF-32 text, otherwise an empty string.
 
-    Without a byte order mark, the places of zero bytes tell: most characters of the formats read here are ASCII.
+    Without a byte order mark, detect it by the positions of zero bytes: most characters here are ASCII.
     """
     quarter = len(head) // 4
     zeros = [head[place : 4 * quarter : 4].count(0) for place in range(4)]
@@ -166,11 +166,7 @@ def describe_encoding(head: bytes) -> str:
 
 
 class _Pipe(io.RawIOBase):
-    """The reading end of a named pipe, which waits for its writer for a limited time.
-
-    Raises:
-        TimeoutError: nobody writes.
-    """
+    """The reading end of a named pipe. Reads raise `TimeoutError` if no data arrives in time."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # does not wait for a writer
@@ -181,11 +177,11 @@ class _Pipe(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer; fewer bytes mean that the writer has closed its end."""
+        """Fill the buffer; fewer bytes mean that the writer closed its end."""
         view, count = memoryview(buffer), 0
         while count < len(view):
             if not self._events.poll(1000 * PIPE_IDLE_SECONDS):
-                raise TimeoutError(f"nobody has written into the pipe for {PIPE_IDLE_SECONDS:g} s")
+                raise TimeoutError(f"no data has arrived in the pipe for {PIPE_IDLE_SECONDS:g} s")
             if not (got := os.readv(self._file, [view[count:]])):
                 break
             count += got
@@ -198,12 +194,12 @@ class _Pipe(io.RawIOBase):
 
 
 def read_object(path: Path, wanted: str, error: type[UserError] = UserError) -> dict[str, Any]:
-    """Read the JSON object in a file: UTF-8, UTF-16 or UTF-32, compressed with gzip or not.
+    """Read a JSON object from a file: UTF-8, UTF-16 or UTF-32, compressed with gzip or not.
 
-    `wanted` ends the sentence of each error.
+    Errors are of the class `error`, and their messages end with `wanted`.
 
     Raises:
-        UserError: the file cannot be read, is no JSON object, or gives one name two values; of the class `error`.
+        UserError: the file cannot be read, is not a JSON object, or has one name with two values.
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -216,8 +212,8 @@ def read_object(path: Path, wanted: str, error: type[UserError] = UserError) -> 
 
     try:
         text = _read_limited(path)
-        if fault := describe_format(text[:HEAD_BYTES]):
-            raise error(f"{path}: {fault}; {wanted}")
+        if unsupported := describe_format(text[:HEAD_BYTES]):
+            raise error(f"{path}: {unsupported}; {wanted}")
         if len(text) > MAX_OBJECT_BYTES:
             raise error(f"{path}: larger than {MAX_OBJECT_BYTES >> 20} MiB, {wanted}")
         document = json.loads(text, object_pairs_hook=unique)
@@ -231,7 +227,7 @@ def read_object(path: Path, wanted: str, error: type[UserError] = UserError) -> 
 
 
 def _read_limited(path: Path) -> bytes:
-    """Read a file, decompressed, up to one byte more than the largest object has."""
+    """Read and decompress a file, but not much more than the largest accepted object."""
     with path.open("rb") as stream:
         text = cast(BinaryIO, _GzipStream(stream)) if stream.peek(HEAD_BYTES).startswith(GZIP_MAGIC) else stream
         content = bytearray()

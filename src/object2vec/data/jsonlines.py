@@ -1,7 +1,7 @@
-"""Channels of JSON Lines files to pairs.
+"""Read channels of JSON Lines files into pairs.
 
-A file goes through in chunks of whole lines, several at a time; the columns that they become lie on disk, mapped into
-memory. Strict: a line that is no pair is named with its file, its number and what was wanted.
+Threads parse chunks of whole lines in parallel. The resulting columns are stored on disk and mapped into memory. A line
+that is not a pair is an error, which names the file, the line, what was got and what was wanted.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from object2vec.ops.jsonl import Lines
 
 logger = logging.getLogger(__name__)
 
-#: Bytes that are read at a time. Memory goes up by a few times as much for each thread.
+#: Bytes per chunk. Each thread needs a few times as much memory.
 CHUNK_BYTES: Final = 2**21
-#: Bytes of the longest line that is read: hundreds of times what the longest sequences take.
+#: Bytes of the longest accepted line: hundreds of times what the longest sequences need.
 MAX_LINE_BYTES: Final = 2**26
 
 
 def read_channel(name: str, path: Path, hyperparameters: Hyperparameters, *, empty: bool = False) -> Pairs:
-    """Read a channel: one file or pipe, or every file in a folder and the folders in it, in the order of their names.
+    """Read a channel: one file or pipe, or all files of a folder and its subfolders in the order of their names.
 
-    Files whose names start with `.` or `_` are markers of other programs (`_SUCCESS`) and left out. Gzip is recognized
-    by the first bytes and decompressed. Files without a record are skipped with a warning. Sequences longer than
-    `max_seq_len` are cut. With `empty` the channel may have no record.
+    Skip files whose names start with `.` or `_`: other programs write them as markers (`_SUCCESS`). Detect gzip by the
+    first bytes. Skip files without records with a warning. Truncate sequences longer than `max_seq_len`. With `empty`,
+    the channel may have no records.
 
     Raises:
-        DataError: the channel is missing or has no record, a file is damaged or in another format, or a line of one is
-            no pair.
+        DataError: the channel is missing or has no records, a file is damaged or in another format, or a line is not a
+            pair.
     """
-    import torch  # the caller has imported it; what only checks a channel must not wait for it
+    import torch  # slow; check_first_record does not need it
 
     files = [] if empty and not path.exists() else _files_of_channel(name, path)
     threads = torch.get_num_threads()
@@ -52,7 +52,7 @@ def read_channel(name: str, path: Path, hyperparameters: Hyperparameters, *, emp
         reader = RecordReader(hyperparameters)
         for file in files:
             before = len(columns.labels)
-            for parts in _in_order(pool, reader, _chunks(file), threads):
+            for parts in _parse_in_order(pool, reader, _chunks(file), threads):
                 columns.append(parts)
             if len(columns.labels) == before:
                 without_records.append(file)
@@ -68,10 +68,10 @@ def read_channel(name: str, path: Path, hyperparameters: Hyperparameters, *, emp
 
 
 def check_first_record(name: str, path: Path, hyperparameters: Hyperparameters) -> None:
-    """Check the first record of a channel, as `read_channel` does; a channel of pipes is not read.
+    """Check the first record of a channel as `read_channel` does. Do not read pipes.
 
     Raises:
-        DataError: the channel is missing or has no file, or its first record is no pair.
+        DataError: the channel is missing or has no files, or its first record is not a pair.
     """
     reader, files = RecordReader(hyperparameters), _files_of_channel(name, path)
     for file in files:
@@ -94,17 +94,17 @@ def _no_records(name: str, path: Path, count: int) -> DataError:
     return DataError(f"channel {name}: not able to find any data/records in {count} file(s) under {path}")
 
 
-def _in_order(
+def _parse_in_order(
     pool: ThreadPoolExecutor, reader: RecordReader, chunks: Iterator[Chunk], threads: int
 ) -> Iterator[list[Lines]]:
-    """What the reader makes of each chunk, in their order, with no more of them under way than there are threads."""
-    ahead: deque[Future[list[Lines]]] = deque()
+    """Yield the records of each chunk, in order; parse at most as many chunks at a time as there are threads."""
+    pending: deque[Future[list[Lines]]] = deque()
     for chunk in chunks:
-        ahead.append(pool.submit(reader.read, chunk))
-        if len(ahead) > threads:
-            yield ahead.popleft().result()
-    while ahead:
-        yield ahead.popleft().result()
+        pending.append(pool.submit(reader.read, chunk))
+        if len(pending) > threads:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
 
 
 def _chunks(file: Path) -> Generator[Chunk, None, None]:
@@ -132,7 +132,7 @@ def _chunks(file: Path) -> Generator[Chunk, None, None]:
 
 
 class _Columns:
-    """The columns of a channel while they grow."""
+    """The columns of a channel during reading."""
 
     def __init__(self) -> None:
         self.values = (AppendOnlyArray(np.int32), AppendOnlyArray(np.int32))
@@ -143,7 +143,7 @@ class _Columns:
             offsets.append(np.zeros(1, np.int64))
 
     def append(self, parts: list[Lines]) -> None:
-        """Put the records of a chunk at the end."""
+        """Append the records of a chunk."""
         for part in parts:
             for side in (0, 1):
                 self.offsets[side].append(len(self.values[side]) + np.cumsum(part.lengths[side]))

@@ -1,4 +1,4 @@
-"""Names of media types: the canonical one of each format, and the others that tools send."""
+"""Media types: the canonical name of each format, and aliases that tools send."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 JSON: Final = "application/json"
 JSON_LINES: Final = "application/jsonlines"
 
-#: Other names of JSON Lines. None is registered, so tools differ.
+#: Other names of JSON Lines. None of them is registered, so tools differ.
 JSON_LINES_ALIASES: Final = (
     "application/x-jsonlines",
     "application/jsonl",
@@ -24,5 +24,5 @@ def media_type(header: str) -> str:
 
 
 def canonical(name: str) -> str:
-    """Return the canonical name of a type in lower case; a type without aliases is its own."""
+    """Return the canonical name of a lower-case media type, which is the type itself if it is no alias."""
     return JSON_LINES if name in JSON_LINES_ALIASES else name

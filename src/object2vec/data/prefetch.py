@@ -1,4 +1,4 @@
-"""What is made ahead: by a thread of its own, while what it made before is worked on."""
+"""Prepare batches in another thread while the trainer uses earlier ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from object2vec.ops import kernels as kernels_ops
 
 Item = TypeVar("Item")
 
-#: Items that are handed over at a time, so that threads seldom wait for one another. The first come one by one.
+#: Items per handover between threads. It grows from one, so that the first items arrive soon.
 MAX_CHUNK_ITEMS: Final = 16
 
 
@@ -23,36 +23,36 @@ def prefetch_items(items: Iterator[Item]) -> Iterator[Item]:
     At most twice `MAX_CHUNK_ITEMS` are ready before the caller needs them. An error of the iterator is raised here.
     """
 
-    def some(count: int) -> list[Item]:
-        return list(islice(items, count))
+    def next_chunk(size: int) -> list[Item]:
+        return list(islice(items, size))
 
-    with ThreadPoolExecutor(1, "ahead", initializer=kernels_ops.stay_alone) as maker:
-        many = 1
-        made = maker.submit(some, many)
-        while given := made.result():
-            many = min(2 * many, MAX_CHUNK_ITEMS)
-            made = maker.submit(some, many)
-            yield from given
+    with ThreadPoolExecutor(1, "prefetch", initializer=kernels_ops.stay_alone) as executor:
+        size = 1
+        pending = executor.submit(next_chunk, size)
+        while chunk := pending.result():
+            size = min(2 * size, MAX_CHUNK_ITEMS)
+            pending = executor.submit(next_chunk, size)
+            yield from chunk
 
 
 class EpochPrefetcher:
-    """The batches of epochs, made ahead; the first ones of an epoch while the last ones before it are worked on."""
+    """Prefetches the batches of consecutive epochs, across the end of an epoch."""
 
     def __init__(self, batches: Batches) -> None:
         self._batches = batches
-        self._made: Iterator[Batch | None] = iter(())
-        self._at: tuple[int, int] | None = None  # what is made next: a batch of an epoch
+        self._prefetched: Iterator[Batch | None] = iter(())
+        self._position: tuple[int, int] | None = None  # the epoch and batch that comes next
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
-        """Those of an epoch, as `Batches.epoch` gives them."""
-        if self._at != (number, skip):
-            self._made = prefetch_items(self._from(number, skip))
-        self._at = None  # until all are worked on
-        yield from iter(partial(next, self._made), None)
-        self._at = number + 1, 0
+        """Yield the batches of an epoch, the same as `Batches.epoch`."""
+        if self._position != (number, skip):
+            self._prefetched = prefetch_items(self._batches_from(number, skip))
+        self._position = None  # unknown if the caller leaves the epoch early
+        yield from iter(partial(next, self._prefetched), None)
+        self._position = number + 1, 0
 
-    def _from(self, number: int, skip: int) -> Iterator[Batch | None]:
-        """Those of this epoch and all later ones, None behind each."""
+    def _batches_from(self, number: int, skip: int) -> Iterator[Batch | None]:
+        """Yield the batches of this epoch and all later ones, and None after each epoch."""
         while True:
             yield from self._batches.epoch(number, skip)
             yield None

@@ -1,4 +1,4 @@
-"""Lines of JSON to columns, and what is wrong with a line that cannot be one of them."""
+"""Parse JSON Lines into columns, and describe the error in a line that is not a record."""
 
 from __future__ import annotations
 
@@ -21,44 +21,44 @@ from object2vec.ops import kernels as kernels_ops
 from object2vec.ops.jsonl import Lines
 
 SIDES: Final = ("in0", "in1")
-#: Between two records without a line break: the end of one file and the start of the next.
-JOINED: Final = re.compile(rb"(?<=\})(?:%b)*(?=\{)" % UTF8_BOM)
-#: Byte order marks at either end of a line: the files that they begin may be empty.
+#: The boundary of two records on one line: files were concatenated without a line break.
+RECORD_BOUNDARY: Final = re.compile(rb"(?<=\})(?:%b)*(?=\{)" % UTF8_BOM)
+#: Byte order marks at either end of a line; concatenated files may be empty.
 BOMS_AROUND: Final = re.compile(rb"^(?:%b)+|(?:%b)+\s*$" % (UTF8_BOM, UTF8_BOM))
 EXPECTED_RECORD: Final = 'wanted an object like {"in0": [1, 2], "in1": [3], "label": 1}'
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Whole lines of a file; the first of them is line `first` of it, counted from 1."""
+    """Whole lines of a file. `first_line` is the number of the first one, counted from 1."""
 
     file: Path
-    first: int
+    first_line: int
     text: bytes
 
     def line_of(self, record: int) -> int:
-        """Return the number of the line that holds a record, which is numbered from 0."""
+        """Return the line number of a record of this chunk, counted from 0."""
         return next(islice(_records(self), record, None))[0]
 
 
 class RecordReader:
-    """Reads chunks into columns, and checks them against a configuration."""
+    """Parses chunks into columns, and checks ids and labels against the hyperparameters."""
 
     def __init__(self, hyperparameters: Hyperparameters) -> None:
         self.hyperparameters = hyperparameters
-        self.most = (hyperparameters.encoders[0].max_seq_len, hyperparameters.encoders[1].max_seq_len)
+        self.max_len = (hyperparameters.encoders[0].max_seq_len, hyperparameters.encoders[1].max_seq_len)
 
     def read(self, chunk: Chunk) -> list[Lines]:
-        """The records of a chunk, in one or two parts.
+        """Return the records of a chunk, in one or two parts.
 
         Raises:
-            DataError: naming the first line that is no record, or that holds a value out of range.
+            DataError: a line is not a record, or holds a value out of range; names the first such line.
         """
         parts = []
         rest = chunk
         if kernels_ops.available():
-            parts.append(jsonl_ops.read_lines(chunk.text, self.most))
-            rest = Chunk(chunk.file, chunk.first + parts[0].lines, chunk.text[parts[0].consumed :])
+            parts.append(jsonl_ops.read_lines(chunk.text, self.max_len))
+            rest = Chunk(chunk.file, chunk.first_line + parts[0].lines, chunk.text[parts[0].consumed :])
             self._check(parts[0], chunk)
         if rest.text:
             parts.append(_read_any(rest, self))
@@ -66,7 +66,7 @@ class RecordReader:
         return parts
 
     def check_first(self, chunk: Chunk) -> bool:
-        """Check the first record of a chunk, without kernels; return whether there is one.
+        """Check the first record of a chunk, without kernels. Return False if there is none.
 
         Raises:
             DataError: see `read`.
@@ -80,51 +80,53 @@ class RecordReader:
     def _check(self, lines: Lines, chunk: Chunk) -> None:
         for side in (0, 1):
             tokens = lines.values[side]
-            bad = (tokens < 0) | (tokens >= self.hyperparameters.encoders[side].vocab_size)
-            if bad.any():
-                place = int(bad.argmax())
-                record = int(np.searchsorted(np.cumsum(lines.lengths[side]), place, side="right"))
-                raise DataError.at(chunk.file, chunk.line_of(record), self.token_fault(side, int(tokens[place])))
-        bad = np.abs(lines.labels) > np.finfo(np.float32).max  # what float32 cannot hold
+            invalid = (tokens < 0) | (tokens >= self.hyperparameters.encoders[side].vocab_size)
+            if invalid.any():
+                position = int(invalid.argmax())
+                record = int(np.searchsorted(np.cumsum(lines.lengths[side]), position, side="right"))
+                raise DataError.at(chunk.file, chunk.line_of(record), self.describe_token(side, int(tokens[position])))
+        invalid = np.abs(lines.labels) > np.finfo(np.float32).max
         if not self.hyperparameters.regression:
             whole = lines.labels == np.floor(lines.labels)
-            bad |= ~whole | (lines.labels < 0) | (lines.labels >= self.hyperparameters.num_classes)
-        if bad.any():
-            record = int(bad.argmax())
-            raise DataError.at(chunk.file, chunk.line_of(record), self.label_fault(f"{lines.labels[record]:g}"))
+            invalid |= ~whole | (lines.labels < 0) | (lines.labels >= self.hyperparameters.num_classes)
+        if invalid.any():
+            record = int(invalid.argmax())
+            raise DataError.at(chunk.file, chunk.line_of(record), self.describe_label(f"{lines.labels[record]:g}"))
 
-    def token_fault(self, side: int, token: int) -> str:
+    def describe_token(self, side: int, token: int) -> str:
+        """Return the error for a token id out of range."""
         if token < 0:
             return f"{SIDES[side]} has the token {token}, wanted an integer token id from 0"
         size = self.hyperparameters.encoders[side].vocab_size
         return f'Inconsistent vocab for {SIDES[side]} found. Vocab id "{token}" is not less than vocab_size={size}'
 
-    def label_fault(self, got: str) -> str:
+    def describe_label(self, got: str) -> str:
+        """Return the error for a label that is no number, or out of range."""
         if self.hyperparameters.regression:
             return f"label is {got}, wanted a finite number"
         return f"label is {got}, wanted a class from 0 to {self.hyperparameters.num_classes - 1}"
 
-    def fault(self, record: Any) -> str:
-        """What is wrong with a record that is JSON and does not fit into columns."""
+    def describe_error(self, record: Any) -> str:
+        """Return the error for a JSON value that is not a record."""
         if not isinstance(record, dict):
-            return f"{_kind(record)}, {EXPECTED_RECORD}"
+            return f"{_describe_value(record)}, {EXPECTED_RECORD}"
         for side, key in enumerate(SIDES):
             if key not in record:
                 return f"no {key}, {EXPECTED_RECORD}"
             if not isinstance(record[key], list):
-                return f"{key} is {_kind(record[key])}, wanted a list of integer token ids"
+                return f"{key} is {_describe_value(record[key])}, wanted a list of integer token ids"
             for position, token in enumerate(record[key]):
                 if type(token) is not int and not (_is_whole(token) and abs(token) < 2**53):
-                    return f"{key}[{position}] is {_kind(token)}, wanted an integer token id"
+                    return f"{key}[{position}] is {_describe_value(token)}, wanted an integer token id"
                 if not -(2**31) <= token < 2**31:
-                    return self.token_fault(side, int(token))
+                    return self.describe_token(side, int(token))
         if "label" not in record:
             return f"no label, {EXPECTED_RECORD}"
-        return self.label_fault(_kind(record["label"]))
+        return self.describe_label(_describe_value(record["label"]))
 
 
 def _read_any(chunk: Chunk, reader: RecordReader) -> Lines:
-    """Read lines of any JSON that holds a record."""
+    """Parse lines of any JSON with orjson."""
     values, lengths, labels, cut = (array("i"), array("i")), (array("q"), array("q")), array("d"), [0, 0]
     for line, text in _records(chunk):
         try:
@@ -134,21 +136,21 @@ def _read_any(chunk: Chunk, reader: RecordReader) -> Lines:
             what = other_format or f"not JSON ({error.msg} at character {error.pos + 1}), {EXPECTED_RECORD}"
             raise DataError.at(chunk.file, line, what) from None
         try:
-            if b"true" in text or b"false" in text:  # bool passes for int everywhere below
-                _refuse_bools(record)
+            if b"true" in text or b"false" in text:  # bool is an int in Python, so the code below accepts it
+                _reject_bools(record)
             for side, key in enumerate(SIDES):
                 tokens = record[key]
                 try:
                     values[side].fromlist(tokens)  # TypeError for all but a list of integers
                 except TypeError:
                     values[side].fromlist(_token_ids(tokens))
-                excess = max(0, len(tokens) - reader.most[side])
+                excess = max(0, len(tokens) - reader.max_len[side])
                 del values[side][len(values[side]) - excess :]
                 cut[side] += excess > 0
                 lengths[side].append(len(tokens) - excess)
             labels.append(record["label"])
         except (TypeError, ValueError, KeyError, OverflowError):
-            raise DataError.at(chunk.file, line, reader.fault(record)) from None
+            raise DataError.at(chunk.file, line, reader.describe_error(record)) from None
     return Lines(
         (np.frombuffer(values[0], np.int32), np.frombuffer(values[1], np.int32)),
         (np.frombuffer(lengths[0], np.int64), np.frombuffer(lengths[1], np.int64)),
@@ -160,10 +162,10 @@ def _read_any(chunk: Chunk, reader: RecordReader) -> Lines:
 
 
 def _token_ids(tokens: Any) -> list[int]:
-    """Return a list with whole floats as integers: pandas writes 1.0 for the id 1 where a column has gaps.
+    """Return a list of ids as integers: pandas writes the id 1 as 1.0 in a column with missing values.
 
     Raises:
-        TypeError, ValueError: it is no list of whole numbers.
+        TypeError, ValueError: `tokens` is not a list of whole numbers.
     """
     if not isinstance(tokens, list):
         raise TypeError(tokens)
@@ -178,23 +180,23 @@ def _is_whole(token: Any) -> bool:
 
 
 def _records(chunk: Chunk) -> Iterator[tuple[int, bytes]]:
-    """Yield the text of each record and the number of its line; blank lines are left out.
+    """Yield the line number and the text of each record; skip blank lines.
 
-    Files that were joined end to end, as Pipe mode joins them, leave byte order marks at the ends of lines, and two
-    records on a line where a file has no last line break.
+    Pipe mode concatenates files. So a line may have byte order marks at either end. It has two records if the first
+    file has no final line break.
     """
-    for line, text in enumerate(chunk.text.split(b"\n"), start=chunk.first):
+    for line, text in enumerate(chunk.text.split(b"\n"), start=chunk.first_line):
         if UTF8_BOM in text:
             text = BOMS_AROUND.sub(b"", text)
         if b"}{" in text or b"}" + UTF8_BOM in text:
-            yield from ((line, record) for record in _split_joined(text))
+            yield from ((line, record) for record in _split_concatenated(text))
         elif text and not text.isspace():
             yield line, text
 
 
-def _split_joined(text: bytes) -> list[bytes]:
-    """Split a line into the records that it consists of; one that is not such a line stays as it is."""
-    records = JOINED.split(text)
+def _split_concatenated(text: bytes) -> list[bytes]:
+    """Split a line into records if all parts are JSON; otherwise return the whole line."""
+    records = RECORD_BOUNDARY.split(text)
     try:
         for record in records:
             orjson.loads(record)
@@ -203,7 +205,7 @@ def _split_joined(text: bytes) -> list[bytes]:
     return records
 
 
-def _refuse_bools(record: Any) -> None:
+def _reject_bools(record: Any) -> None:
     """Raise TypeError where a token or a label is true or false."""
     for key in (*SIDES, "label"):
         value = record[key]
@@ -211,13 +213,13 @@ def _refuse_bools(record: Any) -> None:
             raise TypeError(key)
 
 
-def _kind(value: Any) -> str:
-    """A JSON value in a few words: what it is, and how it begins."""
+def _describe_value(value: Any) -> str:
+    """Describe a JSON value by its type and its first characters."""
     names = {str: "the string", bool: "the boolean", float: "the number", int: "the number", list: "the list"}
     if value is None:
         return "null"
     try:
         text = orjson.dumps(value).decode()
-    except orjson.JSONEncodeError:  # it reads deeper nesting than it writes
+    except orjson.JSONEncodeError:  # orjson reads deeper nesting than it writes
         text = "[[…"
     return f"{names.get(type(value), 'the object')} {shortened(text)}"

@@ -34,5 +34,5 @@ def read_vocabulary(path: Path, vocab_size: int) -> dict[str, int]:
 def _json(value: object) -> str:
     try:
         return json.dumps(value)
-    except RecursionError:  # it reads deeper nesting than it writes
+    except RecursionError:  # json reads deeper nesting than it writes
         return "[[…"
