@@ -6,22 +6,17 @@ Thin: it reads its arguments and calls what the image calls. What is slow to imp
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import os
 import signal
 import sys
-import zlib
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain, islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from object2vec import __version__
-from object2vec.data.files import local_path, open_text, read_object
+from object2vec.data.files import local_path, read_object
 from object2vec.errors import Object2VecError, UserError, shortened
 from object2vec.ops import native
 from object2vec.serving.headers import MODES
@@ -30,8 +25,6 @@ from object2vec.threads import set_thread_defaults
 from object2vec.training.stopping import Stop
 
 if TYPE_CHECKING:
-    from object2vec.serving.headers import Content, Mode
-    from object2vec.serving.predictor import Predictor
     from object2vec.training.report import Style
 
 #: Exit statuses as a shell has them: 128 and the signal's number.
@@ -39,8 +32,6 @@ INTERRUPTED: Final = 128 + signal.SIGINT
 BROKEN_PIPE: Final = 128 + signal.SIGPIPE
 #: What Linux allows, see limits.h.
 MAX_PATH_CHARACTERS: Final = 4096
-#: Lines of JSON Lines that `predict` reads at a time.
-LINES: Final = 8192
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -264,143 +255,19 @@ def _add_predict(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def _predict(arguments: argparse.Namespace) -> None:
     set_thread_defaults()
-    from object2vec.archive import extracted
-    from object2vec.data.media_types import JSON_LINES, canonical
-    from object2vec.serving.headers import to_content, to_reply_type, unsupported
+    from object2vec.serving.offline import predict
 
-    content = to_content(arguments.content_type)
-    if not content.type:
-        raise unsupported(content.name)
-    kind = canonical(to_reply_type(arguments.accept, content.type))
-    mode: Mode = arguments.mode or "classification"
-    with (
-        extracted(arguments.model) as model,
-        _writing(arguments.output) as target,
-        _reading(arguments.input) as source,
-    ):
-        chunks = _chunks(source, whole=not content.type == kind == JSON_LINES)
-        head = next(chunks, b"")
-        _check_before_loading(model, head, content, kind, mode)
-
-        from object2vec.serving.predictor import Predictor  # takes seconds to import
-
-        predictor = Predictor.load(model, mode=mode)
-        warned: Counter[str] = Counter()
-        for reply in _replies(predictor, chain([head], chunks), content, kind, warned):
-            with _blaming(f"--output {arguments.output}"):
-                target.write(reply)
-    for kind_of_warning, text in INPUT_WARNINGS.items():
-        if count := warned[kind_of_warning]:
+    warned = predict(
+        arguments.model,
+        arguments.input,
+        arguments.output,
+        content_type=arguments.content_type,
+        accept=arguments.accept,
+        mode=arguments.mode or "classification",
+    )
+    for kind, text in INPUT_WARNINGS.items():
+        if count := warned[kind]:
             sys.stderr.write(f"object2vec: warning: {count} {text}\n")
-
-
-def _chunks(source: IO[bytes], *, whole: bool) -> Iterator[bytes]:
-    """Read the input in chunks of lines, so that it may have any length, or all of it at once."""
-    if whole:
-        yield source.read()
-    else:
-        while lines := list(islice(source, LINES)):
-            yield b"".join(lines)
-
-
-def _check_before_loading(model: Path, head: bytes, content: Content, kind: str, mode: str) -> None:
-    """Check that a model is complete and can answer the first instance; answering checks all of it again.
-
-    Raises:
-        UserError: it is not, or it cannot.
-    """
-    from object2vec.artifact import check_model
-    from object2vec.serving import codec
-    from object2vec.serving.headers import NPY
-    from object2vec.serving.instances import read_side
-
-    hyperparameters = check_model(model)
-    instances = codec.decode_first(head, content)
-    if instances is None:
-        return
-    if kind == NPY:
-        codec.check_one_array(instances, scored=mode != "embedding")
-    for side, encoder in enumerate(hyperparameters.encoders):
-        max_len = content.max_seq_lens[side] if content.max_seq_lens else encoder.max_seq_len
-        read_side(instances, side, encoder.vocab_size, max_len)
-
-
-def _replies(
-    predictor: Predictor, chunks: Iterable[bytes], content: Content, kind: str, warned: Counter[str]
-) -> Iterator[bytes]:
-    """Yield the output in pieces: JSON Lines for each chunk of lines, else one reply to one chunk.
-
-    `warned` counts the warnings of its inputs.
-    """
-    from object2vec.data.media_types import JSON_LINES
-    from object2vec.serving import codec
-    from object2vec.serving.headers import NPY
-    from object2vec.serving.instances import count_warnings
-
-    first = 1
-    for chunk in chunks:
-        instances = codec.decode(chunk, content, first)
-        if kind == NPY:
-            codec.check_one_array(instances, scored=predictor.mode != "embedding")
-        question = predictor.ask(instances, max_seq_lens=content.max_seq_lens)
-        warned.update(count_warnings(question.warnings))
-        answers = question.answers()
-        if content.type == kind == JSON_LINES:
-            yield from (codec.encode([part], kind) + b"\n" for part in answers if part.count)
-            first += chunk.count(b"\n")
-        else:
-            yield from (codec.encode(answers, kind), b"" if kind == NPY else b"\n")
-
-
-@contextmanager
-def _reading(name: str) -> Iterator[IO[bytes]]:
-    if name == "-" and not sys.stdin:
-        raise UserError("--input -: standard input is closed")
-    with _blaming(f"--input {name}"):
-        file: Any = sys.stdin.buffer if name == "-" else local_path(name).open("rb")
-    with open_text(file, f"--input {name}") as text:
-        try:
-            yield text
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise UserError(f"--input {name}: damaged gzip data ({error})") from error
-
-
-@contextmanager
-def _writing(name: str) -> Iterator[IO[bytes]]:
-    """Open standard output, a device or a pipe; or a file that replaces the named one when it is complete."""
-    argument = f"--output {name}"
-    if name == "-":
-        if not sys.stdout:
-            raise UserError(f"{argument}: standard output is closed")
-        yield sys.stdout.buffer
-        with _blaming(argument):
-            sys.stdout.buffer.flush()
-        return
-    path = local_path(name, output=True)
-    if path.exists() and not path.is_file() and not path.is_dir():  # it must not become a file
-        with _blaming(argument), path.open("wb") as file:
-            yield file
-        return
-    path = path.resolve()  # a link stays
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with _blaming(argument), temporary.open("wb") as file:
-            yield file
-        with _blaming(argument):
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def _blaming(argument: str) -> Iterator[None]:
-    """Within, what the system refuses is the fault of an argument."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise UserError(f"{argument}: {error.strerror}") from error
 
 
 # ----------------------------------------------------------------------------------------------------------------------

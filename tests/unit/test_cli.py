@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 import object2vec
-from object2vec import artifact, cli
+from object2vec import artifact
 from object2vec.cli import main
+from object2vec.serving.offline import CHUNK_LINES
 from object2vec.serving.predictor import Predictor
 from object2vec.signals import heeded
 from object2vec.training.stopping import Stop
@@ -471,7 +472,7 @@ def test_predict_through_standard_streams(
 def test_predict_a_long_file_in_chunks(model: Path, tmp_path: Path) -> None:
     """More lines than are read at a time: all are answered in order, and lines are counted through."""
     source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    pairs = [([n % 9], [n // 9 % 9]) for n in range(cli.LINES + 100)]
+    pairs = [([n % 9], [n // 9 % 9]) for n in range(CHUNK_LINES + 100)]
     source.write_text(lines_of(pairs))
     argv = ["predict", "--model", str(model), "--input", str(source), "--output", str(target)]
     assert main(argv) == 0
@@ -484,10 +485,10 @@ def test_predict_that_fails_leaves_what_was_there(
 ) -> None:
     """A bad line far in: named by its number in the file, and the output of before is untouched."""
     source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    source.write_text('{"in0": [1]}\n' * (cli.LINES + 5) + '{"in0": [9]}\n')
+    source.write_text('{"in0": [1]}\n' * (CHUNK_LINES + 5) + '{"in0": [9]}\n')
     target.write_text("before")
     assert main(["predict", "--model", str(model), "--input", str(source), "--output", str(target)]) == 2
-    assert error_of(capsys).startswith(f"line {cli.LINES + 6}: Inconsistent vocab for in0 found")
+    assert error_of(capsys).startswith(f"line {CHUNK_LINES + 6}: Inconsistent vocab for in0 found")
     assert target.read_text() == "before"
     assert sorted(tmp_path.iterdir()) == [source, target]
 
