@@ -25,7 +25,7 @@ _Path = TypeVar("_Path", Path, PurePosixPath)
 CONFIG, WEIGHTS = MODEL_FILES
 #: The archive that the platform makes of a model directory.
 MODEL_ARCHIVE: Final = "model.tar.gz"
-WANTED: Final = f"wanted a directory with {CONFIG} and {WEIGHTS}, or a .tar.gz of one"
+EXPECTED_MODEL: Final = f"wanted a directory with {CONFIG} and {WEIGHTS}, or a .tar.gz of one"
 ARCHIVE_SUFFIXES: Final = (".tar.gz", ".tgz", ".tar", ".zip")
 #: How far below a folder a model is looked for, and how many files and folders are looked at.
 MAX_DEPTH: Final = 3
@@ -55,7 +55,7 @@ def find_model(path: Path) -> Path:
     if path.is_file():
         return path.parent if path.name in MODEL_FILES else path
     if not path.is_dir():
-        raise ArtifactError(f"{path}: No such file or directory, {WANTED}")
+        raise ArtifactError(f"{path}: No such file or directory, {EXPECTED_MODEL}")
     if _is_model(path):
         return path
     folders: list[Path] = []
@@ -76,7 +76,7 @@ def find_model(path: Path) -> Path:
             return folder
     below = [str(folder.relative_to(path)) for folder in folders[1:]]
     looked = f"it and in {_listed(below)} below it" if below else "it, and it has no folders"
-    raise ArtifactError(f"{path}: no model, {WANTED}; looked in {looked}")
+    raise ArtifactError(f"{path}: no model, {EXPECTED_MODEL}; looked in {looked}")
 
 
 @contextmanager

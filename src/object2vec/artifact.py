@@ -19,7 +19,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 import object2vec
-from object2vec.atomic_files import write_whole
+from object2vec.atomic_files import write_atomically
 from object2vec.data.disk_arrays import empty
 from object2vec.data.files import read_object
 from object2vec.errors import AlgorithmError, ArtifactError, HyperparameterError, UserError
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION: Final = 1
 CONFIG, WEIGHTS = MODEL_FILES
 #: Rows of a table that are worked on at a time, so that what is made of them stays small.
-PART: Final = 2**12
+CHUNK_ROWS: Final = 2**12
 
 
 def save(
@@ -60,7 +60,7 @@ def save(
     named = dict(network.named_parameters()) | dict(weights or {})
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
     if hyperparameters.token_embedding_dtype == "float16":
-        tensors |= {name: halved(tensors[name]) for name in _tables(network)}
+        tensors |= {name: to_float16(tensors[name]) for name in _tables(network)}
     config = {
         "format_version": FORMAT_VERSION,
         "object2vec_version": object2vec.__version__,
@@ -74,13 +74,13 @@ def save(
     }
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        write_whole(directory, fills)
+        write_atomically(directory, fills)
     except (OSError, SafetensorError) as error:
         size = sum(tensor.nbytes for tensor in tensors.values()) / 1e6
         raise AlgorithmError(f"{directory}: the model of {size:.3g} MB cannot be written ({error})") from error
 
 
-def check(directory: Path) -> None:
+def check_writable(directory: Path) -> None:
     """See that a model can be written to a directory, before there is one.
 
     Raises:
@@ -89,7 +89,7 @@ def check(directory: Path) -> None:
     new = not directory.exists()
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        write_whole(directory, {})
+        write_atomically(directory, {})
         if new:
             directory.rmdir()
     except OSError as error:
@@ -168,14 +168,14 @@ def load(
     return hyperparameters, network
 
 
-def halved(table: Tensor) -> Tensor:
+def to_float16(table: Tensor) -> Tensor:
     """A table of token embeddings (V, E), on the CPU, in float16; what is beyond its largest number becomes that."""
     import torch
 
     most = torch.finfo(torch.float16).max
     half = torch.from_numpy(empty(table.numel(), np.float16)).view_as(table)
-    for at in range(0, len(table), PART):
-        half[at : at + PART] = table[at : at + PART].clamp(-most, most)
+    for at in range(0, len(table), CHUNK_ROWS):
+        half[at : at + CHUNK_ROWS] = table[at : at + CHUNK_ROWS].clamp(-most, most)
     return half
 
 

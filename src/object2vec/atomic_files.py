@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Final
 
 #: A folder beside a file that is being written. What a process that was killed has left in it goes with the next file.
-ASIDE: Final = ".unfinished"
-BLOCK: Final = 2**20
+STAGING_DIR: Final = ".unfinished"
+BLOCK_BYTES: Final = 2**20
 
 
-def write_whole(directory: Path, fills: Mapping[str, Callable[[Path], object]]) -> None:
+def write_atomically(directory: Path, fills: Mapping[str, Callable[[Path], object]]) -> None:
     """Fill files aside, by name, and when all of them are on the disk, put each in its place in a directory at once.
 
     They come to their places in the given order, and no later one before an earlier one.
     """
-    aside = directory / ASIDE
+    aside = directory / STAGING_DIR
     aside.mkdir(exist_ok=True)
     try:
         for name, fill in fills.items():
@@ -45,6 +45,6 @@ def checksum(path: Path) -> str:
     """The CRC-32 of a file, in hexadecimal digits."""
     value = 0
     with path.open("rb") as file:
-        while block := file.read(BLOCK):
+        while block := file.read(BLOCK_BYTES):
             value = zlib.crc32(block, value)
     return f"{value:08x}"

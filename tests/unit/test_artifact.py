@@ -122,9 +122,9 @@ def test_token_embeddings_in_half_precision(tmp_path: Path, changes: dict[str, o
 
 def test_what_half_precision_cannot_hold_becomes_its_largest() -> None:
     """Of either sign; a table with more rows than are worked on at a time is rounded to its last one."""
-    table = torch.ones(artifact.PART + 1, 2)
+    table = torch.ones(artifact.CHUNK_ROWS + 1, 2)
     table[-1] = torch.tensor([1e9, -1e9])
-    half = artifact.halved(table)
+    half = artifact.to_float16(table)
     assert half.dtype == torch.float16
     assert half[-1].tolist() == [65504, -65504]
     assert (half[:-1] == 1).all()
@@ -194,14 +194,14 @@ def test_a_failed_write_leaves_the_model_from_before(tmp_path: Path) -> None:
 
 def test_a_directory_is_checked_before_there_is_a_model(tmp_path: Path) -> None:
     """One that can be written to is left as it is, or is not there; a file in its place is refused."""
-    artifact.check(tmp_path / "a" / "b")
+    artifact.check_writable(tmp_path / "a" / "b")
     assert not (tmp_path / "a" / "b").exists()
     (tmp_path / "config.json").write_text("x")
-    artifact.check(tmp_path)
+    artifact.check_writable(tmp_path)
     assert (tmp_path / "config.json").read_text() == "x"
     for path in (tmp_path / "config.json", tmp_path / "config.json" / "below"):
         with pytest.raises(UserError, match=r"config\.json.*, wanted a folder that a model can be written to$"):
-            artifact.check(path)
+            artifact.check_writable(path)
 
 
 def test_saving_again_replaces_the_model(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from object2vec.atomic_files import ASIDE, BLOCK, checksum, write_whole
+from object2vec.atomic_files import BLOCK_BYTES, STAGING_DIR, checksum, write_atomically
 
 
 def test_files_come_when_all_of_them_are_there(tmp_path: Path) -> None:
@@ -17,7 +17,7 @@ def test_files_come_when_all_of_them_are_there(tmp_path: Path) -> None:
         assert not (tmp_path / "a").exists()
         aside.write_text("two")
 
-    write_whole(tmp_path, {"a": lambda aside: aside.write_text("one"), "b": second})
+    write_atomically(tmp_path, {"a": lambda aside: aside.write_text("one"), "b": second})
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "one", "b": "two"}
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o644}
 
@@ -30,19 +30,19 @@ def test_files_that_cannot_be_filled_leave_those_from_before(tmp_path: Path) -> 
         raise OSError("no room")
 
     with pytest.raises(OSError, match="no room"):
-        write_whole(tmp_path, {"a": lambda aside: aside.write_text("one"), "b": fail})
+        write_atomically(tmp_path, {"a": lambda aside: aside.write_text("one"), "b": fail})
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "before"}
 
 
 def test_what_a_killed_process_left_aside_goes(tmp_path: Path) -> None:
     """Under whatever name."""
-    (tmp_path / ASIDE).mkdir()
-    (tmp_path / ASIDE / ".tmpA1b2C3").write_text("half")
-    write_whole(tmp_path, {"a": Path.touch})
+    (tmp_path / STAGING_DIR).mkdir()
+    (tmp_path / STAGING_DIR / ".tmpA1b2C3").write_text("half")
+    write_atomically(tmp_path, {"a": Path.touch})
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-@pytest.mark.parametrize("size", [0, 1, BLOCK, BLOCK + 1])
+@pytest.mark.parametrize("size", [0, 1, BLOCK_BYTES, BLOCK_BYTES + 1])
 def test_a_checksum_is_that_of_all_bytes(tmp_path: Path, size: int) -> None:
     """However many blocks a file has."""
     content = bytes(n % 251 for n in range(1000)) * (size // 1000 + 1)

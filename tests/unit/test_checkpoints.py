@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from object2vec.atomic_files import ASIDE
+from object2vec.atomic_files import STAGING_DIR
 from object2vec.errors import UserError
 from object2vec.training.checkpoints import Checkpoints, State
 from object2vec.training.distributed import ALONE
@@ -77,8 +77,8 @@ def test_the_one_gone_on_from_counts_as_one_of_two(tmp_path: Path) -> None:
 
 def test_what_a_killed_process_left_goes(tmp_path: Path) -> None:
     """Half a file, however large, does not stay on the disk."""
-    (tmp_path / ASIDE).mkdir()
-    (tmp_path / ASIDE / "half").write_text("half")
+    (tmp_path / STAGING_DIR).mkdir()
+    (tmp_path / STAGING_DIR / "half").write_text("half")
     Checkpoints(tmp_path, ALONE)
     assert list(tmp_path.iterdir()) == []
 

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from object2vec import allocator
-from object2vec.atomic_files import ASIDE, checksum, write_whole
+from object2vec.atomic_files import STAGING_DIR, checksum, write_atomically
 from object2vec.errors import UserError
 from object2vec.training.distributed import Group
 
@@ -69,8 +69,8 @@ class Checkpoints:
     def _check_writable(self) -> None:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(self.directory / ASIDE, ignore_errors=True)
-            write_whole(self.directory, {"writable": Path.touch})
+            shutil.rmtree(self.directory / STAGING_DIR, ignore_errors=True)
+            write_atomically(self.directory, {"writable": Path.touch})
             (self.directory / "writable").unlink()
         except OSError as error:
             what = f"{self.directory}: no checkpoint can be written here ({error.strerror})"
@@ -169,7 +169,7 @@ class Checkpoints:
             aside.write_text(json.dumps({"checksum": _checksum(values), "values": values}, indent=1))
 
         path.unlink(missing_ok=True)  # a broken one of this name, which goes with other tensors
-        write_whole(self.directory, {path.with_suffix(TENSORS).name: fill, path.name: describe})
+        write_atomically(self.directory, {path.with_suffix(TENSORS).name: fill, path.name: describe})
 
     def _prune(self) -> None:
         """Remove all but the good ones; what describes a checkpoint goes first."""

@@ -58,7 +58,7 @@ def check_job(job: Job) -> None:
     hyperparameters = parse(job.hyperparameters).hyperparameters
     check_channels(job, hyperparameters)
     auxiliary_files(job, hyperparameters)
-    artifact.check(job.model_dir)
+    artifact.check_writable(job.model_dir)
     if "model" in job.channels:
         warm_start.check_model(job.channels["model"], hyperparameters, job.hyperparameters)
     for name in PAIR_CHANNELS:

@@ -61,7 +61,7 @@ def run(job: Job, *, group: Group = ALONE, stop: Stop | None = None, style: Styl
     files = auxiliary_files(job, hyperparameters)
     check_memory(hyperparameters, group.device)
     if group.leads:
-        artifact.check(job.model_dir)
+        artifact.check_writable(job.model_dir)
     checkpoints = _checkpoints(job, hyperparameters, files, group)
     trainer = _make_trainer(job, files, hyperparameters, report, group, checkpoints)
     writer = Writer(job, files, trainer)
@@ -115,7 +115,7 @@ def _as_written(network: Network, hyperparameters: Hyperparameters) -> Network:
     """The network, from now on with its token embeddings as the model holds them."""
     if hyperparameters.token_embedding_dtype == "float16":
         for table in network.tables:
-            table.weight.data = artifact.halved(table.weight.data.cpu()).to(network.device)
+            table.weight.data = artifact.to_float16(table.weight.data.cpu()).to(network.device)
     return network
 
 
