@@ -161,7 +161,7 @@ def missing(name: str) -> Callable[[OptMl], None]:
         pytest.param(broken("hyperparameters"), ["hyperparameters.json"], id="broken hyperparameters.json"),
         pytest.param(missing("hyperparameters"), ["hyperparameters.json"], id="no hyperparameters.json"),
         pytest.param(broken("inputdataconfig"), ["inputdataconfig.json"], id="broken inputdataconfig.json"),
-        pytest.param(missing("resourceconfig"), ["resourceconfig.json"], id="no resourceconfig.json"),
+        pytest.param(broken("resourceconfig"), ["resourceconfig.json"], id="broken resourceconfig.json"),
     ],
 )
 def test_failure_says_why_in_its_first_line(
@@ -175,6 +175,19 @@ def test_failure_says_why_in_its_first_line(
     assert [words for words in said if words not in shown] == []
     assert "Traceback" not in opt_ml.failure
     assert not (opt_ml.model / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("names", [["resourceconfig"], ["resourceconfig", "inputdataconfig"]], ids="-".join)
+def test_job_without_platform_files_warns(start: Start, opt_ml: OptMl, names: list[str]) -> None:
+    """A job without these files trains on one host, on the folders below input/data, and says so in a warning."""
+    for name in names:
+        missing(name)(opt_ml)
+    container = start("--network", "none", "--volume", opt_ml.mount, command=("train",))
+    assert container.wait() == 0, container.log()
+    log = container.log()
+    assert all(f"{name}.json" in log for name in names)
+    assert "WARNING" in log
+    assert (opt_ml.model / "model.safetensors").exists()
 
 
 #: What `docker run` is told so that the container has so little memory, and no disk to swap it to.
