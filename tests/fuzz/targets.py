@@ -53,7 +53,7 @@ def lines(data: bytes) -> None:
         if parts is None or plain is None:
             continue
         expect(rows(parts) == rows([plain]), "the kernel and the plain form read other records")
-        expect(rows(parts) == list(written(data, reader.most)), "other records than those that are written")
+        expect(rows(parts) == list(written(data, reader.max_len)), "other records than those that are written")
         expect(sum(part.lines for part in parts) in (data.count(b"\n"), data.count(b"\n") + 1), "not all lines")
 
 
