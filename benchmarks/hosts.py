@@ -20,7 +20,7 @@ import torch
 from training import Ours
 from workloads import Workload, workloads
 
-from object2vec.training.distributed import ALONE, Place, connected
+from object2vec.training.distributed import SINGLE_PROCESS, RankConfig, connect_ranks
 
 NAMES = ("host-1", "host-2")
 
@@ -92,8 +92,8 @@ def be_rank(arguments: argparse.Namespace) -> None:
     torch.manual_seed(0)
     (workload,) = (workload for workload in workloads() if workload.name in arguments.only)
     limit = timedelta(minutes=2)
-    place = Place(names=NAMES, rank=arguments.rank, address="127.0.0.1", port=arguments.port, limit=limit)
-    with connected(place) if arguments.port else nullcontext(ALONE) as group:
+    place = RankConfig(names=NAMES, rank=arguments.rank, address="127.0.0.1", port=arguments.port, limit=limit)
+    with connect_ranks(place) if arguments.port else nullcontext(SINGLE_PROCESS) as group:
         ours = Ours(workload.make(), workload.hyperparameters, group)
         ours.train(arguments.seconds / 4)  # warm up
         started = time.perf_counter()

@@ -31,7 +31,7 @@ from object2vec.data.batches import Batch, Batches
 from object2vec.data.sequences import Pairs
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
-from object2vec.training.distributed import ALONE, Group
+from object2vec.training.distributed import SINGLE_PROCESS, Group
 from object2vec.training.gradients import output_of
 from object2vec.training.objective import Metrics
 from object2vec.training.report import SageMakerReport
@@ -191,11 +191,11 @@ def make_train(workload: Workload, implementation: str, threads: int) -> Train:
 class Ours:
     """Our training loop, epoch after epoch, as `object2vec train` runs it; nothing is printed."""
 
-    def __init__(self, pairs: Pairs, hyperparameters: Hyperparameters, group: Group = ALONE) -> None:
+    def __init__(self, pairs: Pairs, hyperparameters: Hyperparameters, group: Group = SINGLE_PROCESS) -> None:
         self.hyperparameters = hyperparameters
         self.group = group
         self.network = Network(hyperparameters)
-        self.batches = training_batches(pairs, hyperparameters, group.share())
+        self.batches = training_batches(pairs, hyperparameters, group.shard())
         self.trainer = Trainer(
             self.network, hyperparameters, SageMakerReport(host="benchmark", epochs=1, silent=True), group
         )
@@ -208,7 +208,7 @@ class Ours:
             return time.perf_counter() >= ended
 
         examples = 0
-        while not self.group.any(stop()):
+        while not self.group.any_rank(stop()):
             self.trainer.epoch, self.trainer.batch = next(self.epochs), 0
             self.trainer.metrics = Metrics(self.trainer.objective)
             self.trainer._train(self.batches, stop)

@@ -31,7 +31,7 @@ from object2vec.hyperparameters import Hyperparameters
 from object2vec.sagemaker import training
 from object2vec.sagemaker.environment import Directories, TrainingEnvironment
 from object2vec.training import checkpoints
-from object2vec.training.distributed import ALONE, Group, Place, connected
+from object2vec.training.distributed import SINGLE_PROCESS, Group, RankConfig, connect_ranks
 from object2vec.training.job import Job, run
 from object2vec.training.report import SageMakerReport, log_to_stdout
 from object2vec.training.trainer import Trainer, scoring_batches, training_batches
@@ -90,12 +90,12 @@ def settings(name: str, *, size: int) -> Hyperparameters:
 
 
 def trained(
-    name: str, train: Batches | Together, validation: Batches, group: Group = ALONE, *, seed: int = 1
+    name: str, train: Batches | Together, validation: Batches, group: Group = SINGLE_PROCESS, *, seed: int = 1
 ) -> dict[str, np.ndarray]:
     """What two epochs make of a network: its weights, and the losses of the epochs."""
     hyperparameters = settings(name, size=train.size)
     network = network_of(hyperparameters, seed=seed)
-    group.spread(network)
+    group.broadcast_weights(network)
     trainer = Trainer(network, hyperparameters, SageMakerReport(host="algo-1", epochs=2, silent=True), group)
     trainer.fit(train, validation, lambda: False)  # type: ignore[arg-type]
     return weights_of(network) | {"losses": np.array(trainer.early_stopping.losses)}
@@ -104,7 +104,7 @@ def trained(
 def on_a_rank(name: str, shards: str, group: Group, *, size: int = 8) -> dict[str, np.ndarray]:
     """One rank's part of a training; a rank other than the first begins with weights that are not to be used."""
     hyperparameters, pairs = settings(name, size=size), shard(group.rank, shards)
-    share = group.share() if shards.startswith("all") else (0, 1)
+    share = group.shard() if shards.startswith("all") else (0, 1)
     train = training_batches(pairs, hyperparameters, share)
     return trained(name, train, scoring_batches(pairs, hyperparameters, share), group, seed=1 + group.rank)
 
@@ -174,13 +174,13 @@ def asked_until_stopped(group: Group) -> int:
     trainer = Trainer(
         network_of(hyperparameters), hyperparameters, SageMakerReport(host="a", epochs=2, silent=True), group
     )
-    trainer.fit(training_batches(shard(0, "all"), hyperparameters, group.share()), None, stop)
+    trainer.fit(training_batches(shard(0, "all"), hyperparameters, group.shard()), None, stop)
     return asked
 
 
 def save_slowly(group: Group, folder: Path) -> None:
     """A job whose model the first rank takes a second to write; each rank leaves whether it was there in the end."""
-    if group.leads:
+    if group.is_main:
         logger = logging.getLogger("object2vec")
         logger.setLevel(logging.INFO)
         logger.addHandler(SlowToSave())
@@ -209,17 +209,17 @@ def lose_rank_1(group: Group, folder: Path) -> None:
 
 
 def _stand_still(group: Group, rank: int) -> None:
-    group.wait()
+    group.barrier()
     if group.rank == rank:
         os.kill(os.getpid(), signal.SIGSTOP)
-    group.wait()
+    group.barrier()
 
 
 def fail(group: Group, folder: Path) -> None:
     """The second rank fails, and says why."""
     if group.rank == 1:
         raise AlgorithmError("the sky fell")
-    group.wait()
+    group.barrier()
 
 
 def run_out_of_memory_on_rank_0(group: Group, folder: Path) -> None:
@@ -291,9 +291,9 @@ def score_positives(group: Group, folder: Path) -> None:
         )
 
 
-def be_rank(work: Callable[[Group, Path], None], place: Place, folder: Path) -> None:
+def be_rank(work: Callable[[Group, Path], None], place: RankConfig, folder: Path) -> None:
     try:
-        with connected(place) as group:
+        with connect_ranks(place) as group:
             work(group, folder)
     except AlgorithmError as error:
         sys.stderr.write(str(error))
@@ -455,7 +455,7 @@ class Ranks:
     def __enter__(self) -> Ranks:
         names, port, limit = [f"algo-{n + 1}" for n in range(self.size)], free_port(), timedelta(seconds=self.limit)
         for rank in range(self.size):
-            place = Place(names=names, rank=rank, address="127.0.0.1", port=port, limit=limit)
+            place = RankConfig(names=names, rank=rank, address="127.0.0.1", port=port, limit=limit)
             self.processes.append(start(be_rank, self.work, place, self.folder, log=self._log(rank)))
         return self
 

@@ -13,7 +13,7 @@ from object2vec.data.sequences import Pairs, Sequences
 from object2vec.hyperparameters import Hyperparameters, parse
 from object2vec.model.network import Network
 from object2vec.model.tokens import TokenEmbedding, Tokens
-from object2vec.training.stopping import Stop
+from object2vec.training.graceful_shutdown import Stop
 
 #: Small in every dimension; what a test does not say is here or at its default.
 SMALL = {

@@ -20,9 +20,8 @@ from object2vec.data.files import local_path, read_object
 from object2vec.errors import Object2VecError, UserError, shortened
 from object2vec.ops import native
 from object2vec.serving.headers import MODES
-from object2vec.signals import heeded
 from object2vec.threads import set_thread_defaults
-from object2vec.training.stopping import Stop
+from object2vec.training.graceful_shutdown import Stop, handle_termination_signals
 
 if TYPE_CHECKING:
     from object2vec.training.report import Style
@@ -132,7 +131,7 @@ def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 def _train(arguments: argparse.Namespace) -> None:
     stop = Stop()
-    with heeded(stop, signal.SIGTERM, signal.SIGINT):
+    with handle_termination_signals(stop, signal.SIGTERM, signal.SIGINT):
         hyperparameters = _hyperparameters(arguments.hyperparameters)
         set_thread_defaults(repeatable=True)
 

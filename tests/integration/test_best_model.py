@@ -20,8 +20,8 @@ from object2vec.errors import AlgorithmError
 from object2vec.sagemaker.training import _sentence
 from object2vec.training import trainer
 from object2vec.training.checkpoints import Checkpoints
+from object2vec.training.graceful_shutdown import Stop
 from object2vec.training.job import Job, run
-from object2vec.training.stopping import Stop
 from object2vec.training.trainer import Best, Trainer
 from ranks import Ranks, run_out_of_memory_on_rank_0, run_out_of_memory_on_rank_1
 from small import SMALL, weights_of, write_pairs
@@ -232,8 +232,8 @@ def test_a_forced_exit_while_an_epoch_is_kept_writes_one_epoch(
 
     def copy_and_stop(best: Best, name: str, parameter: torch.Tensor) -> torch.Tensor:
         if best.epoch == 2 and not written and name == "enc1.embedding.weight":
-            assert stop.last_resort
-            thread = threading.Thread(target=stop.last_resort)
+            assert stop.emergency_save
+            thread = threading.Thread(target=stop.emergency_save)
             thread.start()
             thread.join(60)
             written.append(weights_of(object2vec.artifact.load(tmp_path / "model")[1]))
@@ -279,8 +279,8 @@ def test_a_forced_exit_before_an_epoch_has_ended_writes_finite_weights(
         if not left[0]:
             with torch.no_grad():  # a step that has reached one of the tables
                 trainer.network.enc0.embedding.weight += 1
-            assert stop.last_resort
-            stop.last_resort()
+            assert stop.emergency_save
+            stop.emergency_save()
         return done
 
     monkeypatch.setattr(Trainer, "_step_by_gradients", step_and_stop)
@@ -299,8 +299,8 @@ def test_a_forced_exit_writes_no_model_of_weights_that_are_not_finite(
     def diverge_and_stop(trainer: Trainer, batch: Batch) -> tuple[float, int]:
         done = step(trainer, batch)
         trainer.network.enc1.embedding.weight.data[3, 1] = torch.nan
-        assert stop.last_resort
-        stop.last_resort()
+        assert stop.emergency_save
+        stop.emergency_save()
         return done
 
     monkeypatch.setattr(Trainer, "_step_by_gradients", diverge_and_stop)

@@ -21,8 +21,7 @@ from object2vec import artifact
 from object2vec.cli import main
 from object2vec.serving.offline import CHUNK_LINES
 from object2vec.serving.predictor import Predictor
-from object2vec.signals import heeded
-from object2vec.training.stopping import Stop
+from object2vec.training.graceful_shutdown import Stop, handle_termination_signals
 from small import configured, network_of
 
 PAIRS = [([1, 2], [3]), ([4], [5, 6]), ([7], [8])]
@@ -297,7 +296,7 @@ def test_a_signal_ends_training_with_the_model_so_far(
 def test_a_second_interrupt_is_heeded_at_once() -> None:
     """The first Ctrl-C asks to stop, the second does."""
     stop = Stop()
-    with heeded(stop, signal.SIGTERM, signal.SIGINT):
+    with handle_termination_signals(stop, signal.SIGTERM, signal.SIGINT):
         assert not stop()
         signal.raise_signal(signal.SIGINT)
         assert stop()

@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "object2vec"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 #: The modules that may read the environment, the arguments and signals.
-SHELLS = [PACKAGE / name for name in ("ops/build.py", "cli.py", "signals.py", "threads.py", "sagemaker")]
+SHELLS = [
+    PACKAGE / name for name in ("ops/build.py", "cli.py", "training/graceful_shutdown.py", "threads.py", "sagemaker")
+]
 
 
 def test_imports_go_one_way() -> None:

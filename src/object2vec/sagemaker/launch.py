@@ -18,7 +18,7 @@ import torch
 
 from object2vec.errors import AlgorithmError
 from object2vec.sagemaker.environment import TrainingEnvironment
-from object2vec.training.distributed import Group, Place, connected
+from object2vec.training.distributed import Group, RankConfig, connect_ranks
 
 #: Where the first host is found, unless MASTER_PORT says otherwise: the port that AWS's own launchers use.
 PORT: Final = 7777
@@ -88,15 +88,15 @@ def joined(
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
         os.environ.setdefault("NCCL_SOCKET_IFNAME", interface)
     os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")  # a limit that has passed raises, instead of aborting
-    place = Place(
+    place = RankConfig(
         names=names,
         rank=names.index(environment.host) + number,
         address=address,
         port=int(os.environ.get("MASTER_PORT", PORT)),
         limit=LIMIT,
-        processes=len(devices),
+        ranks_per_host=len(devices),
     )
-    with connected(place, device, check) as group:
+    with connect_ranks(place, device, check) as group:
         yield group
 
 

@@ -14,9 +14,8 @@ from object2vec.errors import AlgorithmError, Object2VecError, UserError, printa
 from object2vec.hyperparameters import parse
 from object2vec.sagemaker import pipes, supervisor
 from object2vec.sagemaker.environment import Directories, TrainingEnvironment, read_config
-from object2vec.signals import heeded
 from object2vec.threads import set_thread_defaults
-from object2vec.training.stopping import Stop
+from object2vec.training.graceful_shutdown import Stop, handle_termination_signals
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +33,9 @@ def train() -> None:
     the system kills it.
     """
     set_thread_defaults(repeatable=True)
-    with heeded(_stop, signal.SIGTERM):  # as process 1 it would be ignored without a handler, also while torch loads
+    with handle_termination_signals(
+        _stop, signal.SIGTERM
+    ):  # as process 1 it would be ignored without a handler, also while torch loads
         from object2vec.training.report import log_to_stdout
 
         log_to_stdout()
@@ -63,7 +64,7 @@ def main() -> None:
         sagemaker_training.errors.ClientError: whatever went wrong, since that command ends with status 0 on some other
             exceptions. The failure file is already written by then.
     """
-    with heeded(_stop, signal.SIGTERM):
+    with handle_termination_signals(_stop, signal.SIGTERM):
         from object2vec.training.report import log_to_stdout
 
         log_to_stdout()

@@ -63,7 +63,7 @@ class Checkpoints:
         self.found: Saved | None = None
         self._good: list[str] = []  # names, oldest first
         self._last, self._took = time.monotonic(), 0.0
-        if group.leads:
+        if group.is_main:
             self._check_writable()
 
     def _check_writable(self) -> None:
@@ -83,7 +83,7 @@ class Checkpoints:
             UserError: it is of another job; all that differs is named.
         """
         self.facts |= facts
-        if not (self.found and self.group.leads):
+        if not (self.found and self.group.is_main):
             return
         there = self.found.values["facts"]
         differing = [
@@ -103,9 +103,9 @@ class Checkpoints:
             UserError: it was written by a newer version.
         """
         self.found = None
-        if self.group.leads:
+        if self.group.is_main:
             self.found = next(iter(self._whole()), None)
-        values = json.loads(self.group.told(json.dumps(self.found.values if self.found else None)))
+        values = json.loads(self.group.broadcast_text(json.dumps(self.found.values if self.found else None)))
         if values is None:
             return None
         if self.found is None:
@@ -124,11 +124,11 @@ class Checkpoints:
     def due(self) -> bool:
         """Whether it is time for one more within an epoch."""
         least = max(INTERVAL, self._took / SHARE)
-        return self.group.leads and time.monotonic() - self._last >= least
+        return self.group.is_main and time.monotonic() - self._last >= least
 
     def save(self, state: State) -> None:
         """Write a checkpoint, if this is the first rank. Where that fails, training goes on without."""
-        if not self.group.leads:
+        if not self.group.is_main:
             return
         started = time.monotonic()
         name = f"checkpoint-{state.epoch:03}-{state.batch:09}"
@@ -202,7 +202,7 @@ class Saved:
         """Put a tensor into one of the same shape, on all ranks."""
         if self._tensors:
             into.copy_(self._tensors.get_tensor(name))
-        self.group.hand_out(into)
+        self.group.broadcast(into)
 
     def close(self) -> None:
         """Let go of the file: its place on the disk, and in memory, is wanted for others."""

@@ -99,7 +99,7 @@ def largest(numbers: Float32) -> float:
 
 def largest_labels(labels: Mapping[str, Float32], group: Group) -> dict[str, float]:
     """Return the largest |label| of each channel on all ranks."""
-    by_rank = group.each([largest(of_channel) for of_channel in labels.values()])
+    by_rank = group.all_gather([largest(of_channel) for of_channel in labels.values()])
     return dict(zip(labels, map(max, zip(*by_rank, strict=True)), strict=True))
 
 

@@ -106,7 +106,7 @@ class Exchange:
         parts[self.group.rank].copy_(own.gradient)
         messages = [gradient.new_empty(m + 2 * n) for n, m in zip(values, rows, strict=True)]
         torch.cat([own.scale, _as_floats(own.values), _as_floats(own.origin)], out=messages[self.group.rank])
-        self.group.gather(parts, messages)
+        self.group.all_gather_into(parts, messages)
         of_ranks = [
             Touched(_as_integers(message[m : m + n]), _as_integers(message[m + n :]), message[:m], part)
             for message, part, n, m in zip(messages, parts, values, rows, strict=True)
@@ -123,7 +123,7 @@ class Exchange:
         rank = self.group.rank
         by_rank = [size if r == rank else 0 for size in sizes for r in range(self.group.size)]
         tail.copy_(tail.new_tensor([loss.item(), self._next_rows, self._wish, self.asking, *by_rank]))
-        self.group.add(flat)
+        self.group.all_reduce(flat)
         for p, gradient in zip(self.parameters, shaped, strict=True):
             p.grad = gradient
         losses, next_rows, wishes, asked, *all_sizes = tail.tolist()

@@ -31,17 +31,17 @@ from object2vec.ops import kernels as kernels_ops
 from object2vec.training import state, warm_start
 from object2vec.training.checkpoints import Checkpoints
 from object2vec.training.checks import Job, auxiliary_files, channel_warnings, check_channels
-from object2vec.training.distributed import ALONE, Group
+from object2vec.training.distributed import SINGLE_PROCESS, Group
+from object2vec.training.graceful_shutdown import Stop
 from object2vec.training.memory_estimate import check_memory, explained
 from object2vec.training.report import Report, Style, make_report
-from object2vec.training.stopping import Stop
 from object2vec.training.trainer import Trainer, buffer_for, evaluate, is_finite, scoring_batches, training_batches
 
 logger = logging.getLogger(__name__)
 
 
 @explained
-def run(job: Job, *, group: Group = ALONE, stop: Stop | None = None, style: Style = "sagemaker") -> None:
+def run(job: Job, *, group: Group = SINGLE_PROCESS, stop: Stop | None = None, style: Style = "sagemaker") -> None:
     """Run a job. Once it is to `stop`, the best model so far is saved and the job ends.
 
     All ranks of a group run the same job at the same time, and one of them prints its lines and writes the model.
@@ -55,19 +55,19 @@ def run(job: Job, *, group: Group = ALONE, stop: Stop | None = None, style: Styl
     allocator.keep_freed()
     _log_kernels()
     hyperparameters = _configure(job)
-    epochs, silent = hyperparameters.epochs, not group.leads
+    epochs, silent = hyperparameters.epochs, not group.is_main
     report = make_report(style, host=job.host, epochs=epochs, model_dir=job.model_dir, silent=silent)
     check_channels(job, hyperparameters)
     files = auxiliary_files(job, hyperparameters)
     check_memory(hyperparameters, group.device)
-    if group.leads:
+    if group.is_main:
         artifact.check_writable(job.model_dir)
     checkpoints = _checkpoints(job, hyperparameters, files, group)
     trainer = _make_trainer(job, files, hyperparameters, report, group, checkpoints)
     writer = Writer(job, files, trainer)
-    stop.last_resort = writer.write
+    stop.emergency_save = writer.write
     train, validation, test = _read_channels(job, hyperparameters, group, checkpoints)
-    logger.info(f"Number of GPUs being used: {group.processes if group.device.type == 'cuda' else 0}")
+    logger.info(f"Number of GPUs being used: {group.ranks_per_host if group.device.type == 'cuda' else 0}")
     clock.lap("setuptime")
     try:
         if trainer.epochs_before and not (checkpoints and checkpoints.found):
@@ -78,13 +78,13 @@ def run(job: Job, *, group: Group = ALONE, stop: Stop | None = None, style: Styl
         clock.lap("training.time")
         writer.write()
         clock.lap("model.serialize.time")
-        if test and not group.any(stop()):
+        if test and not group.any_rank(stop()):
             network = _as_written(trainer.network, hyperparameters)
             report.tested(evaluate(network, test, trainer.objective, group), test.size)
         clock.lap("model.score.time")
-        group.wait()  # the platform may end all hosts when the first one has ended
+        group.barrier()  # the platform may end all hosts when the first one has ended
     except BaseException as error:
-        if not (isinstance(error, AlgorithmError) and group.lost and stop()):
+        if not (isinstance(error, AlgorithmError) and group.peer_lost and stop()):
             _raise_with_best(error, writer)
         writer.write()  # another rank was stopped first, and had no time to wait for this one
     report.finished(clock.started, clock.laps | {"totaltime": clock.since_start})
@@ -93,7 +93,7 @@ def run(job: Job, *, group: Group = ALONE, stop: Stop | None = None, style: Styl
 def _raise_with_best(error: BaseException, writer: Writer) -> NoReturn:
     """Write the best model so far, if there is one, and raise `error` with a sentence that says so."""
     best = writer.trainer.best
-    if best.epoch is None or not writer.trainer.group.leads:
+    if best.epoch is None or not writer.trainer.group.is_main:
         raise error
     what = f"the model of epoch {best.epoch}, the best so far,"
     try:
@@ -162,7 +162,7 @@ def _checkpoints(
     job: Job, hyperparameters: Hyperparameters, files: Mapping[str, Path], group: Group
 ) -> Checkpoints | None:
     """The job's checkpoints, if the first rank has any, the newest one found."""
-    directory = group.told(str(job.checkpoint_dir or ""))
+    directory = group.broadcast_text(str(job.checkpoint_dir or ""))
     if not directory:
         logger.info("Checkpoint loading and saving are disabled.")
         return None
@@ -170,7 +170,7 @@ def _checkpoints(
     checkpoints.find()
     facts = {typed(name, job.hyperparameters): value for name, value in hyperparameters.to_dict().items()}
     del facts["epochs"]  # a job may go on for longer
-    if group.leads:
+    if group.is_main:
         there = dict(files)
         if "model" in job.channels:
             model = find_model(job.channels["model"])
@@ -184,9 +184,9 @@ def _read_channels(
     job: Job, hyperparameters: Hyperparameters, group: Group, checkpoints: Checkpoints | None
 ) -> tuple[Batches, Batches | None, Batches | None]:
     """The train, validation and test channels, cut into batches; the latter two need not be there."""
-    share = group.share(sharded="train" in job.sharded)
+    share = group.shard(sharded="train" in job.sharded)
     pairs = _read(job, "train", hyperparameters, group, checkpoints)
-    train = training_batches(pairs, hyperparameters, share, processes=group.processes)
+    train = training_batches(pairs, hyperparameters, share, processes=group.ranks_per_host)
     rate = hyperparameters.negative_sampling_rate
     logger.info(f"Negative sampling enabled with sampling rate {rate}" if rate else "Negative sampling not used")
     others: list[Batches | None] = []
@@ -195,7 +195,7 @@ def _read_channels(
         if name in job.channels:
             given = _read(job, name, hyperparameters, group, checkpoints)
             known = pairs if _needs_negatives(name, given, hyperparameters, group) else None
-            scored = scoring_batches(given, hyperparameters, group.share(sharded=name in job.sharded), train=known)
+            scored = scoring_batches(given, hyperparameters, group.shard(sharded=name in job.sharded), train=known)
         others.append(scored)
     return train, others[0], others[1]
 
@@ -212,7 +212,7 @@ def _needs_negatives(name: str, pairs: Pairs, hyperparameters: Hyperparameters, 
     if hyperparameters.validation_negative_sampling == "auto":
         logger.info(f"{what}: {rate} negatives are drawn for each positive, the same ones in every epoch")
         return True
-    if group.leads:
+    if group.is_main:
         advice = "set validation_negative_sampling=auto to draw negatives for it too"
         logger.warning(f"{what}, so its metrics say nothing about negatives: {advice}")
     return False
@@ -226,10 +226,10 @@ def _read(
         sentence = f"No iterator has been registered for ContentType ('{content_type}', '1.0')"
         raise DataError(f"{sentence}: channel {name} wants {JSON_LINES}, or no ContentType")
     logger.info(f"Creating data iterator for {job.channels[name]}")
-    hosts = group.size // group.processes
+    hosts = group.size // group.ranks_per_host
     parted = hosts > 1 and name in job.sharded
     pairs = read_channel(name, job.channels[name], hyperparameters, empty=parted)
-    records = int(group.sum([len(pairs)])[0]) // group.processes
+    records = int(group.sum([len(pairs)])[0]) // group.ranks_per_host
     if parted and not records:
         raise DataError(f"channel {name}: not able to find any data/records on any of the {hosts} hosts")
     if not parted and records != len(pairs) * hosts:
@@ -242,7 +242,7 @@ def _read(
         if hyperparameters.encoders[side].network == "pooled_embedding" and (count := sequences.without_tokens):
             logger.warning(f"{count} in{side} of channel {name} hold no token but 0: they are encoded as zeros")
     if checkpoints and name != "test":
-        of_ranks = group.each([len(pairs), pairs.checksum])
+        of_ranks = group.all_gather([len(pairs), pairs.checksum])
         what = ", ".join(f"{count:.0f} pairs of checksum {int(sum_):08x}" for count, sum_ in of_ranks)
         checkpoints.identify({f"channel {name}": what})
     return pairs
@@ -259,7 +259,7 @@ def _make_trainer(
     """A trainer at its beginning, or where a checkpoint says."""
     network = _make_network(files, hyperparameters)
     epochs = 0
-    if "model" in job.channels and group.leads:
+    if "model" in job.channels and group.is_main:
         try:
             epochs = warm_start.go_on(job.channels["model"], network, hyperparameters)
         except ArtifactError as error:
@@ -267,7 +267,7 @@ def _make_trainer(
         logger.info(f"Going on with the model in {job.channels['model']}")
     epochs = int(group.sum([epochs])[0])
     network.to(group.device)
-    group.spread(network)
+    group.broadcast_weights(network)
     trainer = Trainer(network, hyperparameters, report, group, checkpoints, epochs)
     if checkpoints and checkpoints.found:
         state.restore(trainer, checkpoints.found)
@@ -307,7 +307,7 @@ class Writer:
 
     def write(self) -> None:
         with self._lock:
-            if self.trainer.group.leads and not self._written:
+            if self.trainer.group.is_main and not self._written:
                 self._write()
             self._written = True
 

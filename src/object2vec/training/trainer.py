@@ -22,7 +22,7 @@ from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 from object2vec.training import state
 from object2vec.training.checkpoints import Checkpoints
-from object2vec.training.distributed import ALONE, Group
+from object2vec.training.distributed import SINGLE_PROCESS, Group
 from object2vec.training.divergence import (
     Evidence,
     divergence_error,
@@ -108,7 +108,7 @@ def evaluate(
     network: Network,
     pairs: Batches,
     objective: Objective,
-    group: Group = ALONE,
+    group: Group = SINGLE_PROCESS,
     stop: Callable[[], bool] = never,
 ) -> Metrics:
     """Metrics of the network on the pairs of all ranks, each counted once; on some of them where it is to `stop`."""
@@ -171,7 +171,7 @@ class Trainer:
         network: Network,
         hyperparameters: Hyperparameters,
         report: Report,
-        group: Group = ALONE,
+        group: Group = SINGLE_PROCESS,
         checkpoints: Checkpoints | None = None,
         epochs_before: int = 0,
     ) -> None:
@@ -261,7 +261,7 @@ class Trainer:
             self.seconds = time.time() - started
             if self.exchange.asked:
                 self._keep()
-        return not self.group.any(stop())
+        return not self.group.any_rank(stop())
 
     def _made(self, train: Batches) -> Iterator[Batch]:
         """The batches that are left of the epoch: made ahead, where steps leave a thread idle."""
@@ -286,7 +286,7 @@ class Trainer:
         loss = metrics.loss
         if validation:
             validated = evaluate(self.judged, validation, self.objective, self.group, stop)
-            if self.group.any(stop()):
+            if self.group.any_rank(stop()):
                 return False
             measured["validation"] = validated.values()
             self.report.validated(self.epoch, measured["validation"])
@@ -333,7 +333,7 @@ class Trainer:
     def _keep(self) -> None:
         """Write a checkpoint, if that is wished for; all ranks do this at once."""
         if self.checkpoints and (self.epoch or self.batch):
-            metrics = self.group.each(self.metrics.numbers)
+            metrics = self.group.all_gather(self.metrics.numbers)
             self.checkpoints.save(state.collect(self, metrics))
 
     def _steps(self, epoch: int, batches: Iterator[Batch], done: int = 0) -> Iterator[tuple[int, float, int]]:

@@ -16,7 +16,7 @@ import torch
 
 from object2vec.data.batches import Batch
 from object2vec.errors import AlgorithmError
-from object2vec.training.distributed import ALONE, Group, Place, connected
+from object2vec.training.distributed import SINGLE_PROCESS, Group, RankConfig, connect_ranks
 from object2vec.training.gradient_sync import NO_PAIRS, Exchange
 from object2vec.training.gradients import leave_gradients
 from object2vec.training.objective import Metrics, Objective
@@ -116,14 +116,14 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 import torch
-from object2vec.training.distributed import Place, connected
+from object2vec.training.distributed import RankConfig, connect_ranks
 
-place = Place(names=["algo-1"], rank=0, address="127.0.0.1", port=int(sys.argv[1]), limit=timedelta(seconds=30))
+place = RankConfig(names=["algo-1"], rank=0, address="127.0.0.1", port=int(sys.argv[1]), limit=timedelta(seconds=30))
 def threads():
     return [name for path in Path("/proc/self/task").glob("*/comm") if "gloo" in (name := path.read_text())]
-with connected(place) as group:
+with connect_ranks(place) as group:
     torch.optim.Adam([torch.nn.Parameter(torch.ones(2))])
-    group.wait()
+    group.barrier()
     print(bool(threads()))
 print(bool(threads()))
 """
@@ -139,30 +139,38 @@ def test_a_group_leaves_no_thread_behind() -> None:
 
 def test_a_rank_that_never_comes(tmp_path: Path) -> None:
     """Who waits for it gives up after the limit, and says where all should have come."""
-    place = Place(names=("here", "gone"), rank=0, address="127.0.0.1", port=free_port(), limit=timedelta(seconds=1))
+    place = RankConfig(
+        names=("here", "gone"), rank=0, address="127.0.0.1", port=free_port(), limit=timedelta(seconds=1)
+    )
     sentence = f"here, gone did not all come to 127.0.0.1:{place.port} within 1 s (gone did not)"
-    with pytest.raises(AlgorithmError, match=re.escape(sentence)), connected(place):
+    with pytest.raises(AlgorithmError, match=re.escape(sentence)), connect_ranks(place):
         pass
 
 
 def test_one_process_is_left_alone() -> None:
     """Alone, every method gives back what it was given, and batches are asked about as they come."""
-    assert (ALONE.rank, ALONE.size, ALONE.leads, ALONE.share()) == (0, 1, True, (0, 1))
-    assert ALONE.sum([1.5, 2]) == [1.5, 2]
-    assert ALONE.any(True)
-    assert not ALONE.any(False)
+    group = SINGLE_PROCESS
+    assert (group.rank, group.size, group.is_main, group.shard()) == (
+        0,
+        1,
+        True,
+        (0, 1),
+    )
+    assert group.sum([1.5, 2]) == [1.5, 2]
+    assert group.any_rank(True)
+    assert not group.any_rank(False)
     tensor = torch.ones(2)
-    ALONE.add(tensor)
-    ALONE.gather([tensor])
+    group.all_reduce(tensor)
+    group.all_gather_into([tensor])
     assert torch.equal(tensor, torch.ones(2))
-    assert ALONE.each([1.5, 2]) == [[1.5, 2]]
-    assert ALONE.told("word") == "word"
+    assert group.all_gather([1.5, 2]) == [[1.5, 2]]
+    assert group.broadcast_text("word") == "word"
     network = network_of(configured())
     before, state = network.head.output.weight.clone(), torch.get_rng_state()
-    ALONE.spread(network)
+    group.broadcast_weights(network)
     assert torch.equal(network.head.output.weight, before)
     assert torch.equal(torch.get_rng_state(), state)
-    exchange = Exchange(ALONE, network)
+    exchange = Exchange(SINGLE_PROCESS, network)
     assert exchange.sum(tensor) is tensor
     assert exchange.share == 1
     hyperparameters = settings("pooled", size=8)

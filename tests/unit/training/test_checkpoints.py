@@ -12,7 +12,7 @@ import torch
 from object2vec.atomic_files import STAGING_DIR
 from object2vec.errors import UserError
 from object2vec.training.checkpoints import Checkpoints, State
-from object2vec.training.distributed import ALONE
+from object2vec.training.distributed import SINGLE_PROCESS
 
 TENSORS = {"weights.a": torch.arange(6.0).view(2, 3), "optimizer.0.1.step": torch.tensor(7.0), "none": torch.ones(0, 2)}
 
@@ -23,7 +23,7 @@ def state(epoch: int, batch: int = 0) -> State:
 
 
 def saved(folder: Path, *places: tuple[int, int], **facts: object) -> Checkpoints:
-    made = Checkpoints(folder, ALONE)
+    made = Checkpoints(folder, SINGLE_PROCESS)
     made.identify(facts)
     for place in places:
         made.save(state(*place))
@@ -33,7 +33,7 @@ def saved(folder: Path, *places: tuple[int, int], **facts: object) -> Checkpoint
 def test_what_is_found_is_what_was_saved(tmp_path: Path) -> None:
     """The newest one, each tensor to the last bit under its name, each value as it was."""
     saved(tmp_path / "new" / "folder", (1, 0), (0, 9), (1, 5))
-    found = Checkpoints(tmp_path / "new" / "folder", ALONE).find()
+    found = Checkpoints(tmp_path / "new" / "folder", SINGLE_PROCESS).find()
     assert found
     assert (found.epoch, found.batch) == (1, 5)
     assert found.values["losses"] == [0.1, 1 / 3]
@@ -69,7 +69,7 @@ def test_no_more_than_two_are_kept(tmp_path: Path) -> None:
 def test_the_one_gone_on_from_counts_as_one_of_two(tmp_path: Path) -> None:
     """So that there is one to go back to after the first that is saved."""
     saved(tmp_path, (1, 0), (2, 0))
-    made = Checkpoints(tmp_path, ALONE)
+    made = Checkpoints(tmp_path, SINGLE_PROCESS)
     made.find()
     made.save(state(2, 8))
     assert {path.stem for path in tmp_path.iterdir()} == {"checkpoint-002-000000000", "checkpoint-002-000000008"}
@@ -79,7 +79,7 @@ def test_what_a_killed_process_left_goes(tmp_path: Path) -> None:
     """Half a file, however large, does not stay on the disk."""
     (tmp_path / STAGING_DIR).mkdir()
     (tmp_path / STAGING_DIR / "half").write_text("half")
-    Checkpoints(tmp_path, ALONE)
+    Checkpoints(tmp_path, SINGLE_PROCESS)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -113,7 +113,7 @@ def test_a_broken_one_is_left_out(
     path = tmp_path / f"checkpoint-002-000000000{suffix}"
     spoil(path)
     caplog.clear()
-    found = Checkpoints(tmp_path, ALONE).find()
+    found = Checkpoints(tmp_path, SINGLE_PROCESS).find()
     assert found
     assert found.epoch == 1
     if path.exists() or suffix == ".safetensors":
@@ -128,14 +128,14 @@ def test_a_broken_one_is_left_out(
 def test_any_file_of_that_name_may_lie_there(tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
     """JSON of another shape, or too deep, or no JSON, is a broken one."""
     (tmp_path / "checkpoint-002-000000000.json").write_bytes(text.encode(errors="surrogateescape"))
-    assert Checkpoints(tmp_path, ALONE).find() is None
+    assert Checkpoints(tmp_path, SINGLE_PROCESS).find() is None
     assert "is no whole checkpoint" in caplog.messages[0]
 
 
 def test_another_job_s_is_refused(tmp_path: Path) -> None:
     """All that differs is named; what is only said later counts as well."""
     saved(tmp_path, (1, 0), width=3, depth=1, rate=0.1)
-    made = Checkpoints(tmp_path, ALONE)
+    made = Checkpoints(tmp_path, SINGLE_PROCESS)
     made.find()
     made.identify({"rate": 0.1})
     with pytest.raises(UserError) as raised:
@@ -147,7 +147,7 @@ def test_another_job_s_is_refused(tmp_path: Path) -> None:
 
 def test_a_first_checkpoint_is_nobody_s(tmp_path: Path) -> None:
     """Where none is found a job may be any."""
-    made = Checkpoints(tmp_path, ALONE)
+    made = Checkpoints(tmp_path, SINGLE_PROCESS)
     assert made.find() is None
     made.identify({"width": 4})
 
@@ -156,7 +156,7 @@ def test_within_an_epoch_it_takes_time(tmp_path: Path, monkeypatch: pytest.Monke
     """One is due five minutes after the last, and not before twenty times the time that this took."""
     now = 1000.0
     monkeypatch.setattr("object2vec.training.checkpoints.time.monotonic", lambda: now)
-    made = Checkpoints(tmp_path, ALONE)
+    made = Checkpoints(tmp_path, SINGLE_PROCESS)
     now = 1299.0
     assert not made.due
     now = 1300.0

@@ -14,22 +14,21 @@ from pathlib import Path
 
 import pytest
 
-from object2vec.signals import heeded
-from object2vec.training.stopping import Stop
+from object2vec.training.graceful_shutdown import Stop, handle_termination_signals
 
 #: A process that says when it is in its long call, which lets no handler of Python's run.
 DEEP = """
 import hashlib, signal, sys, time
-from object2vec.signals import heeded
-from object2vec.training import stopping
-stopping.PATIENCE = 0.3
-stop = stopping.Stop()
+from object2vec.training.graceful_shutdown import handle_termination_signals
+from object2vec.training import graceful_shutdown
+graceful_shutdown.GRACE_SECONDS = 0.3
+stop = graceful_shutdown.Stop()
 {before}
 def write():
     with open(sys.argv[1], "a") as file: file.write("model")
     {more}
-with heeded(stop, signal.SIGTERM, signal.SIGINT):
-    stop.last_resort = write
+with handle_termination_signals(stop, signal.SIGTERM, signal.SIGINT):
+    stop.emergency_save = write
     print("ready", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
 """
@@ -71,7 +70,7 @@ def test_a_model_that_cannot_be_written_is_no_success(tmp_path: Path) -> None:
 
 def test_a_wish_of_before_is_enforced_too(tmp_path: Path) -> None:
     """One that came before anybody listened for it here."""
-    with deep(tmp_path / "model", before="stop.wish()") as process:
+    with deep(tmp_path / "model", before="stop.request()") as process:
         assert process.wait(60) == 0
     assert (tmp_path / "model").read_text() == "model"
 
@@ -81,7 +80,7 @@ def test_a_job_that_ends_in_time_ends_by_itself() -> None:
     before = signal.getsignal(signal.SIGTERM), signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(before[1])
     stop, threads = Stop(), threading.active_count()
-    with heeded(stop, signal.SIGTERM):
+    with handle_termination_signals(stop, signal.SIGTERM):
         assert not stop()
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop()
@@ -97,7 +96,7 @@ def test_other_signals_are_left_alone() -> None:
     stop, seen = Stop(), []
     before = signal.signal(signal.SIGUSR1, lambda *_: seen.append(1))
     try:
-        with heeded(stop, signal.SIGTERM):
+        with handle_termination_signals(stop, signal.SIGTERM):
             os.kill(os.getpid(), signal.SIGUSR1)
             time.sleep(0.05)
             assert seen == [1]
@@ -116,6 +115,6 @@ def test_no_thread_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
         return heard
 
     monkeypatch.setattr(os, "read", slowly)
-    with heeded(Stop(), signal.SIGTERM):
+    with handle_termination_signals(Stop(), signal.SIGTERM):
         pass
     assert "signals" not in {thread.name for thread in threading.enumerate()}

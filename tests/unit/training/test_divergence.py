@@ -12,7 +12,7 @@ import pytest
 from object2vec import artifact
 from object2vec.errors import AlgorithmError
 from object2vec.hyperparameters import OPTIMIZERS
-from object2vec.training.distributed import ALONE
+from object2vec.training.distributed import SINGLE_PROCESS
 from object2vec.training.divergence import Evidence, divergence_error, largest, largest_labels
 from object2vec.training.job import Job, run
 from ranks import Ranks, diverge_by_a_label_of_rank_1
@@ -180,4 +180,4 @@ def test_the_largest_of_numbers() -> None:
     assert largest(np.array([1, -3, 2], np.float32)) == 3
     assert largest(np.array([-1, -3, 4], np.float32)) == 4
     assert largest(np.empty(0, np.float32)) == 0
-    assert largest_labels({"train": np.array([-7], np.float32)}, ALONE) == {"train": 7}
+    assert largest_labels({"train": np.array([-7], np.float32)}, SINGLE_PROCESS) == {"train": 7}
