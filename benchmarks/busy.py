@@ -166,7 +166,7 @@ def measure_serving(folder: Path, loads: Sequence[int], arguments: argparse.Name
             for _, load in product(range(arguments.rounds), loads):
                 with busy_processes(load):
                     rates[load].append(drive(port, case, arguments.seconds, bodies).rate)
-        print_row([workload.what], rates)
+        print_row([workload.description], rates)
         found[workload.name] = rates
     return found
 

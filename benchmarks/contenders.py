@@ -1,4 +1,4 @@
-"""Those that are measured in turn, each in a process of its own: how it uses memory and threads is its own affair."""
+"""Implementations that take turns, each in its own process, with its own memory and threads."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
-#: What a contender does in one turn of about so many seconds; it returns what was measured.
+#: Runs for about so many seconds and returns the measurement.
 Turn = Callable[[float], Any]
 
 
 class Contender:
-    """A process in which `make(*arguments)` says what a turn is."""
+    """A process that runs the turns that `make(*arguments)` returns."""
 
     def __init__(self, make: Callable[..., Turn], *arguments: object) -> None:
         spawning = multiprocessing.get_context("spawn")
-        self._pipe, its_end = spawning.Pipe()
-        self._process = spawning.Process(target=_take_turns, args=(its_end, make, arguments), daemon=True)
+        self._pipe, child_end = spawning.Pipe()
+        self._process = spawning.Process(target=_take_turns, args=(child_end, make, arguments), daemon=True)
         self._process.start()
-        its_end.close()
+        child_end.close()
 
     def turn(self, seconds: float) -> Any:
-        """Let it take a turn; returns what that does."""
+        """Run one turn and return its result."""
         self._pipe.send(seconds)
         return self._pipe.recv()
 
@@ -33,7 +33,7 @@ class Contender:
 
 
 def _take_turns(pipe: Connection, make: Callable[..., Turn], arguments: tuple[object, ...]) -> None:
-    """Take a turn whenever the pipe says for how long, until it is closed."""
+    """Run a turn for each duration received, until the pipe is closed."""
     turn = make(*arguments)
     with suppress(EOFError):
         while True:

@@ -1,7 +1,7 @@
-"""How much faster two hosts train than one: ranks of one thread, each on a core of its own, beside one rank alone.
+"""Compare training on two hosts with one: ranks of one thread, each on its own core.
 
-"Apart" are two that say nothing to one another: what the machine allows. All take turns, so that whatever else it does
-falls on each of them.
+"Apart" are two independent trainings, the upper limit on this machine. The variants take turns, so that other load
+affects all of them alike.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NAMES = ("host-1", "host-2")
 def main() -> None:
     arguments = parse_arguments()
     if arguments.rank is not None:
-        be_rank(arguments)
+        run_rank(arguments)
         return
     print("| workload | one host, examples/s | two | two apart |")
     print("|---|---:|---:|---:|")
@@ -54,11 +54,11 @@ def measure(workload: Workload, arguments: argparse.Namespace) -> None:
     one, two, apart = (statistics.median(column) for column in zip(*rounds, strict=True))
     ratios = [statistics.median(row[n] / row[0] for row in rounds) for n in (1, 2)]
     cells = f"{one:,.0f}", f"{two:,.0f} ({ratios[0]:.2f} times)", f"{apart:,.0f} ({ratios[1]:.2f} times)"
-    print("|", " | ".join((f"**{workload.name}** {workload.what}", *cells)), "|", flush=True)
+    print("|", " | ".join((f"**{workload.name}** {workload.description}", *cells)), "|", flush=True)
 
 
 def rate(workload: Workload, arguments: argparse.Namespace, ranks: int, together: bool) -> float:
-    """Examples a second of so many ranks."""
+    """Return the examples per second of so many ranks."""
     port = free_port() if ranks > 1 and together else 0
     command = [
         sys.executable,
@@ -75,8 +75,8 @@ def rate(workload: Workload, arguments: argparse.Namespace, ranks: int, together
         subprocess.Popen([*command, "--rank", str(rank)], env=environment, stdout=subprocess.PIPE, text=True)
         for rank in range(ranks)
     ]
-    said = [process.communicate()[0] for process in running]
-    return float(said[0]) if port else sum(map(float, said))
+    outputs = [process.communicate()[0] for process in running]
+    return float(outputs[0]) if port else sum(map(float, outputs))
 
 
 def free_port() -> int:
@@ -85,8 +85,8 @@ def free_port() -> int:
         return int(listening.getsockname()[1])
 
 
-def be_rank(arguments: argparse.Namespace) -> None:
-    """Train as one of the ranks, and print how many examples a second all of them do."""
+def run_rank(arguments: argparse.Namespace) -> None:
+    """Train as one of the ranks, and print the examples per second of all ranks."""
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[arguments.rank]})
     torch.set_num_threads(1)
     torch.manual_seed(0)

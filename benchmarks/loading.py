@@ -1,6 +1,6 @@
-"""How fast a channel of JSON Lines becomes pairs: ours with one thread and with more, beside json.loads line by line.
+"""Measure the speed of reading a JSON Lines channel: ours with one and several threads, and json.loads line by line.
 
-Each takes its turn in every round, on the same file, which the page cache holds.
+The readers take turns in every round, on the same file, which is in the page cache.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ def main() -> None:
 
             return read
 
-        readers = {"json.loads, line by line": lambda: plainly(file)}
+        readers = {"json.loads, line by line": lambda: read_with_json(file)}
         readers |= {f"object2vec, {n} thread{'s' * (n > 1)}": ours(n) for n in dict.fromkeys((1, arguments.threads))}
         rates = measure(readers, file.stat().st_size, arguments.rounds)
         with multiprocessing.get_context("spawn").Pool(1) as process:
-            taken, columns = process.apply(memory_of, (file, arguments.threads))
+            peak, columns = process.apply(memory_of, (file, arguments.threads))
     print_table(rates)
-    print(f"\nAt most {taken / 1e6:.0f} MB more in memory while reading {columns / 1e6:.0f} MB of columns")
-    document = {"megabytes": arguments.megabytes, "bytes_a_second": rates, "memory": taken, "columns": columns}
+    print(f"\nPeak memory grew by {peak / 1e6:.0f} MB while reading {columns / 1e6:.0f} MB of columns")
+    document = {"megabytes": arguments.megabytes, "bytes_a_second": rates, "memory": peak, "columns": columns}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(document, indent=1) + "\n")
     print(f"\nThe same as JSON: {arguments.out}")
@@ -52,7 +52,7 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="the most that ours gets")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="maximum for object2vec")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--megabytes", type=int, default=100, help="of the file, about")
     parser.add_argument("--out", type=Path, default=Path("build/bench/loading.json"))
@@ -60,7 +60,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def write(file: Path, pairs: Pairs, megabytes: int) -> None:
-    """The pairs over and over, one a line as json.dumps writes it."""
+    """Write the pairs repeatedly, one per line, as json.dumps formats them."""
     sides = [np.split(side.values, side.offsets[1:-1]) for side in pairs.sides]
     text = "".join(
         json.dumps({"in0": in0.tolist(), "in1": in1.tolist(), "label": 1}) + "\n"
@@ -71,8 +71,8 @@ def write(file: Path, pairs: Pairs, megabytes: int) -> None:
             stream.write(text)
 
 
-def plainly(file: Path) -> tuple[list[list[int]], list[list[int]], list[float]]:
-    """What a plain program reads a channel by."""
+def read_with_json(file: Path) -> tuple[list[list[int]], list[list[int]], list[float]]:
+    """Read a channel with the standard library, as the reference."""
     in0, in1, labels = [], [], []
     with file.open("rb") as stream:
         for line in stream:
@@ -84,7 +84,7 @@ def plainly(file: Path) -> tuple[list[list[int]], list[list[int]], list[float]]:
 
 
 def measure(readers: dict[str, Callable[[], object]], size: int, rounds: int) -> dict[str, list[float]]:
-    """Bytes a second of each reader in each round."""
+    """Return the bytes per second of each reader in each round."""
     rates: dict[str, list[float]] = {name: [] for name in readers}
     for _ in range(rounds):
         for name, read in readers.items():
@@ -95,17 +95,17 @@ def measure(readers: dict[str, Callable[[], object]], size: int, rounds: int) ->
 
 
 def memory_of(file: Path, threads: int) -> tuple[int, int]:
-    """Bytes of memory that reading takes at most, pages of the columns' files counted too; and bytes of the columns."""
+    """Return the peak memory of reading in bytes, including mapped pages of the columns, and the columns' size."""
     torch.set_num_threads(threads)
     hyperparameters = next(workload.hyperparameters for workload in workloads() if workload.name == "W2")
-    Path("/proc/self/clear_refs").write_text("5")  # what it has taken at most is counted from here
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak (VmHWM)
     before = status("VmRSS")
     pairs = read_channel("train", file, hyperparameters)
     return status("VmHWM") - before, pairs.nbytes
 
 
 def status(name: str) -> int:
-    """Bytes that the kernel says of this process under a name."""
+    """Return a field of /proc/self/status in bytes."""
     text = Path("/proc/self/status").read_text()
     return 1024 * int(text.partition(f"{name}:")[2].split()[0])
 

@@ -1,7 +1,7 @@
-"""What this machine could do at best, and what a workload asks of it at least.
+"""The roofline: peak rates of this machine, and the minimum work of a workload.
 
-The roofline: a batch takes no less time than its products of matrices at the measured peak, and no less than the rows
-that it must read and write at the measured bandwidth of memory.
+A batch needs at least the time of its matrix products at the measured peak. It also needs at least the time to read and
+write its rows at the measured memory bandwidth.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from object2vec.model.network import COMPARE, Network
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Peaks that were measured, with the threads that training has."""
+    """Measured peak rates, with the threads of training."""
 
-    flops: float  # a second, in products of matrices of float32
-    bandwidth: float  # bytes a second, read and written together
+    flops: float  # per second, in float32 matrix products
+    bandwidth: float  # bytes per second, reads and writes together
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What a batch of `pairs` asks for at least: only useful tokens, each distinct object encoded once."""
+    """The minimum work of a batch of `pairs`: no padding, and each unique object encoded once."""
 
     pairs: float
     flops: float
     bytes: float
 
     def rate(self, machine: Machine) -> float:
-        """The most pairs a second that the machine could do."""
+        """Return the maximum pairs per second on this machine."""
         return self.pairs / max(self.flops / machine.flops, self.bytes / machine.bandwidth)
 
     def compute_bound(self, machine: Machine) -> bool:
@@ -46,7 +46,7 @@ class Demand:
 
 
 def measure_machine(size: int = 2048, megabytes: int = 256) -> Machine:
-    """The best of several short tries each."""
+    """Measure both peaks, each as the best of several short runs."""
     a, b, c = (torch.randn(size, size) for _ in range(3))
     flops = 2 * size**3 / _best(lambda: torch.mm(a, b, out=c))
     table = torch.ones(megabytes * 2**18)
@@ -55,12 +55,12 @@ def measure_machine(size: int = 2048, megabytes: int = 256) -> Machine:
 
 
 def median_machine(machines: Sequence[Machine]) -> Machine:
-    """What stands for several measurements: the same minutes that the implementations had, whatever else ran."""
+    """Return the median of measurements that were taken between those of the implementations."""
     return Machine(statistics.median(m.flops for m in machines), statistics.median(m.bandwidth for m in machines))
 
 
 def _best(run: Callable[[], object], tries: int = 4) -> float:
-    """The least time of a call, in seconds."""
+    """Return the minimum time of a call, in seconds."""
     times = []
     for _ in range(tries):
         started = time.perf_counter()
@@ -70,7 +70,7 @@ def _best(run: Callable[[], object], tries: int = 4) -> float:
 
 
 def demand_of(batches: Batches, network: Network, hyperparameters: Hyperparameters, *, look_at: int = 20) -> Demand:
-    """The mean demand of the first batches of an epoch."""
+    """Return the mean demand of the first batches of an epoch."""
     each = [_demand(batch, network, hyperparameters) for batch in islice(batches.epoch(0), look_at)]
     pairs, flops, amount = np.mean(each, axis=0)
     return Demand(float(pairs), float(flops), float(amount))
@@ -85,12 +85,12 @@ def _demand(batch: Batch, network: Network, hyperparameters: Hyperparameters) ->
         weights += width * hyperparameters.mlp_dim
         width = hyperparameters.mlp_dim
     weights += width * hyperparameters.scores
-    # A product costs 2 operations a weight and row, and has two gradients.
+    # A product costs 2 operations per weight and row, and has two gradients of the same cost.
     return len(batch), 6 * (encoder_products + weights * len(batch)), _bytes(batch, network, hyperparameters)
 
 
 def _products(encoder: EncoderHyperparameters, dim: int, objects: Sequences) -> float:
-    """Multiplications of the forward pass over these objects; the mean of embeddings has none to speak of."""
+    """Count the multiplications of an encoder's forward pass; the mean of embeddings has almost none."""
     tokens, lengths = len(objects.values), objects.lengths
     inputs, layers = encoder.token_embedding_dim, encoder.layers
     if encoder.network == "hcnn":
@@ -98,16 +98,16 @@ def _products(encoder: EncoderHyperparameters, dim: int, objects: Sequences) -> 
         return tokens * encoder.cnn_filter_width * sum(i * o for i, o in zip([inputs, *widths], widths, strict=False))
     if encoder.network == "bilstm":
         units = dim // 2
-        going_on = int(np.maximum(lengths - 1, 0).sum())  # the first step of a sequence has nothing behind it
+        recurrent_steps = int(np.maximum(lengths - 1, 0).sum())  # the first step has a zero hidden state
         given = [inputs] + [dim] * (layers - 1)
-        return sum(2 * 4 * units * (tokens * i + going_on * units) for i in given)
+        return sum(2 * 4 * units * (tokens * i + recurrent_steps * units) for i in given)
     return 0.0
 
 
 def _bytes(batch: Batch, network: Network, hyperparameters: Hyperparameters) -> float:
-    """What the optimizer must move: a number and its state, read and written, of each row and weight that it changes.
+    """Count the bytes that the optimizer reads and writes: each updated weight and its state.
 
-    A table that is not row_sparse is changed all over, as adam's moments never come to rest.
+    A table that is not row_sparse is updated completely, because Adam's moments never reach zero.
     """
     copies = {"adam": 3, "adagrad": 2, "rmsprop": 2, "sgd": 1, "adadelta": 3}[hyperparameters.optimizer]
     tables = {id(encoder.embedding): encoder.embedding for encoder in (network.enc0, network.enc1)}

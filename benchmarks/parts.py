@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: matrix products, each of our kernels, other operations of torch, Python."""
+"""Profile a training step: matrix products, each of our kernels, other torch operations, and Python."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from object2vec import allocator
 from object2vec.ops import library
 
 PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::mkldnn_linear", "aten::addmm_", "aten::matmul")
-#: A part that takes less is not named.
-LEAST = 0.02
+#: Parts with a smaller share of the time are summed up.
+MIN_SHARE = 0.02
 
 
 def main() -> None:
@@ -33,31 +33,31 @@ def main() -> None:
         if workload.name in arguments.only:
             ours = Ours(workload.make(), workload.hyperparameters)
             ours.train(arguments.seconds / 4)  # warm up
-            parts = [(name, share) for name, share in shares(ours, arguments.seconds) if share >= LEAST]
-            parts.append(("less than that", 1 - sum(share for _, share in parts)))
+            parts = [(name, share) for name, share in shares(ours, arguments.seconds) if share >= MIN_SHARE]
+            parts.append(("smaller parts", 1 - sum(share for _, share in parts)))
             print(f"{workload.name}: " + ", ".join(f"{name} {share:.0%}" for name, share in parts))
 
 
 def shares(ours: Ours, seconds: float) -> list[tuple[str, float]]:
-    """Parts of the time, the largest first; they add up to 1."""
+    """Return the parts and their shares of the time, largest first; they sum to 1."""
     with named_kernels(), profile(activities=[ProfilerActivity.CPU]) as profiled:
         started = time.perf_counter()
         ours.train(seconds)
         whole = 1e6 * (time.perf_counter() - started)
     spent: Counter[str] = Counter()
     for event in profiled.key_averages():
-        spent[part_of(event.key)] += event.self_cpu_time_total / whole
+        spent[category(event.key)] += event.self_cpu_time_total / whole
     spent["Python"] += 1 - sum(spent.values())
     return spent.most_common()
 
 
-def part_of(operation: str) -> str:
+def category(operation: str) -> str:
     return "products" if operation in PRODUCTS else operation.removeprefix("aten::")
 
 
 @contextmanager
 def named_kernels() -> Iterator[None]:
-    """Give each of our kernels its name in a profile."""
+    """Label each kernel call in the profile."""
     functions = library.functions
 
     def named(name: str, function: Callable[..., int]) -> Callable[..., int]:

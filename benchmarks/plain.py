@@ -1,8 +1,8 @@
-"""The plain PyTorch program that a good engineer writes in an afternoon for the same model: what ours is measured by.
+"""The reference: the same model as a plain PyTorch program of a good engineer.
 
-It pads once, ahead of all training, and cuts each batch to its longest sequence; batches come from a DataLoader that
-fetches and collates a whole batch at a time; a negative is a pair like any other. Nothing in it is slower than it
-need be in so plain a program. Shapes: P pairs, T tokens of the longest sequence, E numbers an embedding, D an encoding.
+It pads all sequences once before training, and truncates each batch to its longest sequence. A DataLoader fetches and
+collates whole batches; negatives are ordinary pairs. Shapes: P pairs, T tokens of the longest sequence, embeddings of
+E numbers, encodings of D numbers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 class PairDataset(Dataset[Batch]):
-    """Positive pairs as given and negatives drawn when they are asked for, every one a row of its own."""
+    """The given pairs, and negatives that are drawn at access, one row each."""
 
     def __init__(self, pairs: Pairs, negatives: int) -> None:
         self.tokens = [padded(side) for side in pairs.sides]
@@ -44,7 +44,7 @@ class PairDataset(Dataset[Batch]):
 
 
 def padded(sequences: Sequences) -> Tensor:
-    """All sequences as one matrix (N, T) of int64, with 0 behind the end of each."""
+    """Return all sequences as one int64 matrix (N, T), padded with 0."""
     lengths = sequences.lengths
     tokens = np.zeros((len(lengths), lengths.max()), np.int64)
     tokens[np.arange(tokens.shape[1]) < lengths[:, None]] = sequences.values
@@ -52,7 +52,7 @@ def padded(sequences: Sequences) -> Tensor:
 
 
 def collate(batch: Batch) -> Batch:
-    """The batch without columns that are padding in every row."""
+    """Remove columns that are padding in every row."""
     tokens0, lengths0, tokens1, lengths1, labels = batch
     return tokens0[:, : lengths0.max()], lengths0, tokens1[:, : lengths1.max()], lengths1, labels
 
@@ -63,7 +63,7 @@ class Pooled(nn.Module):
         self.embedding = embedding
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        return self.embedding(tokens).sum(1) / lengths[:, None]  # the row of the padding is 0
+        return self.embedding(tokens).sum(1) / lengths[:, None]  # the embedding of the padding is 0
 
 
 class CNN(nn.Module):
@@ -100,7 +100,7 @@ class BiLSTM(nn.Module):
 
 
 class Model(nn.Module):
-    """Two encoders, comparators, a feed-forward network: what `hyperparameters` describe."""
+    """The two encoders, the comparators and the feed-forward network of `hyperparameters`."""
 
     def __init__(self, hyperparameters: Hyperparameters, *, sparse: bool) -> None:
         super().__init__()
@@ -150,7 +150,7 @@ def make_encoder(encoder: EncoderHyperparameters, table: nn.Embedding, dim: int)
 
 
 class Program:
-    """The program: its data, its model, its optimizers and its loop. `sparse` is for nn.Embedding and SparseAdam."""
+    """Data, model, optimizers and training loop. `sparse` selects sparse nn.Embedding and SparseAdam."""
 
     def __init__(self, pairs: Pairs, hyperparameters: Hyperparameters, *, sparse: bool) -> None:
         self.model = Model(hyperparameters, sparse=sparse)
@@ -170,12 +170,12 @@ class Program:
             self.optimizers.append(torch.optim.SparseAdam(tables, rate))
 
     def batches(self) -> Iterator[Batch]:
-        """Batches without end, epoch after epoch."""
+        """Yield batches endlessly, epoch after epoch."""
         while True:
             yield from self.loader
 
     def step(self, batch: Batch) -> float:
-        """One step of training; its loss."""
+        """Do one training step and return its loss."""
         loss = self.model.loss(batch)
         for optimizer in self.optimizers:
             optimizer.zero_grad()
@@ -186,17 +186,17 @@ class Program:
 
     @torch.no_grad()
     def loss(self, batch: Batch) -> float:
-        """The loss of a batch, without dropout."""
+        """Return the loss of a batch, without dropout."""
         return self.model.eval().loss(batch).item()
 
     def copy_from(self, network: Network) -> None:
-        """Take the weights of our network, so that both compute the same."""
+        """Copy the weights of our network, so that both compute the same."""
         copy_weights(network, self.model)
 
 
 @torch.no_grad()
 def copy_weights(network: Network, model: Model) -> None:
-    """Put the weights of our network into the plain model; the row of the padding is 0 in both."""
+    """Copy the weights of our network into the plain model, with a zero embedding for the padding."""
     for name, parameter in model.named_parameters():
         parameter.copy_(network.get_parameter(_ours(name, len(model.mlp))))
     for encoder in (model.enc0, model.enc1):
@@ -204,7 +204,7 @@ def copy_weights(network: Network, model: Model) -> None:
 
 
 def _ours(name: str, layers: int) -> str:
-    """What a parameter of the plain model is called in ours."""
+    """Return our name of a parameter of the plain model."""
     part, *rest = name.split(".")
     if part == "mlp":
         number = int(rest[0])

@@ -1,6 +1,6 @@
-"""What half precision changes: a model of film ratings that holds its token embeddings in float32, and in float16.
+"""Compare token embeddings in float32 and float16: one trained model of film ratings, saved and served in both.
 
-Both are the same training, and are served. Scores are stars, on a scale from .5 to 5.
+Scores are stars, from .5 to 5.
 """
 
 from __future__ import annotations

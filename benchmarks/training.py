@@ -1,8 +1,7 @@
-"""How fast a network trains: ours, the plain PyTorch program, its peers, and what the machine allows.
+"""Measure the training speed of object2vec, plain PyTorch and other libraries, compared with the machine's roofline.
 
-Every implementation of a workload takes its turn in each round, so that whatever else the machine does falls on all of
-them. Examples are counted as the built-in counts: pairs, negatives included. Nothing but the steady loop is timed,
-batches made included.
+The implementations of a workload take turns in each round, so that other load affects all of them alike. Examples are
+pairs, including negatives, as in the built-in. Only the steady loop is timed, including making batches.
 """
 
 from __future__ import annotations
@@ -37,17 +36,17 @@ from object2vec.training.objective import Metrics
 from object2vec.training.report import SageMakerReport
 from object2vec.training.trainer import Trainer, training_batches
 
-#: Trains for about so many seconds and returns how many examples it did.
+#: Trains for about so many seconds and returns the number of examples.
 Train = Callable[[float], int]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one implementation of a workload did, a number each round."""
+    """The measurements of one implementation, one number per round."""
 
     implementation: str
-    rates: list[float]  # examples a second
-    cores: list[float]  # that it had: where others use the machine, less than its threads could keep busy
+    rates: list[float]  # examples per second
+    cores: list[float]  # CPU seconds per second: less than the number of threads under other load
 
     @property
     def rate(self) -> float:
@@ -55,7 +54,7 @@ class Row:
 
     @property
     def spread(self) -> float:
-        """From the slowest to the fastest round, as a share of the median."""
+        """Return the range over rounds, relative to the median."""
         return (max(self.rates) - min(self.rates)) / self.rate
 
 
@@ -73,7 +72,10 @@ def main() -> None:
     for one in measured:
         peaks = one["roofline"]["machine"]
         flops, bandwidth = peaks["flops"] / 1e9, peaks["bandwidth"] / 1e9
-        print(f"\n{one['name']} beside {flops:.0f} GFLOP/s of matrix products, {bandwidth:.1f} GB/s of memory", end="")
+        print(
+            f"\n{one['name']}: {flops:.0f} GFLOP/s matrix products, {bandwidth:.1f} GB/s memory bandwidth",
+            end="",
+        )
     about = {"threads": arguments.threads, "torch": torch.__version__, "load": load}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(about | {"workloads": measured}, indent=1) + "\n")
@@ -82,16 +84,18 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of every implementation")
+    parser.add_argument(
+        "--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of each implementation"
+    )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of one implementation in one round, at least")
+    parser.add_argument("--seconds", type=float, default=3.0, help="minimum per implementation and round")
     parser.add_argument("--only", nargs="*", default=[], help="names of workloads, such as W1-64 W5")
     parser.add_argument("--out", type=Path, default=Path("build/bench/training.json"))
     return parser.parse_args()
 
 
 def measure(workload: Workload, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measure a workload's implementations in turn, and print their rows."""
+    """Measure the implementations of a workload in turn, and print their rows."""
     hyperparameters = workload.hyperparameters
     demand = demand_of(training_batches(workload.make(), hyperparameters), Network(hyperparameters), hyperparameters)
     contenders = {name: Contender(contender, workload, name, arguments.threads) for name in implementations(workload)}
@@ -118,11 +122,11 @@ def print_row(row: Row, ours: Row, workload: Workload, demand: Demand, machine: 
     cells = ["", row.implementation, f"{row.rate:,.0f}", f"{row.spread:.0%}", f"{statistics.median(row.cores):.1f}"]
     if row is ours:
         bound = "products" if demand.compute_bound(machine) else "memory"
-        cells[0] = f"**{workload.name}** {workload.what}"
+        cells[0] = f"**{workload.name}** {workload.description}"
         cells += ["", f"{most:,.0f} ({bound})"]
     else:
         cells += [f"{ours.rate / row.rate:.2f} times", ""]
-    cells.append("" if row.implementation in OF_W5 else f"{row.rate / most:.0%}")
+    cells.append("" if row.implementation in W5_ONLY else f"{row.rate / most:.0%}")
     print("|", " | ".join(cells), "|", flush=True)
 
 
@@ -130,7 +134,7 @@ def report(workload: Workload, rows: list[Row], demand: Demand, machine: Machine
     roofline = {"rate": demand.rate(machine), "compute_bound": demand.compute_bound(machine)}
     return {
         "name": workload.name,
-        "what": workload.what,
+        "description": workload.description,
         "hyperparameters": dict(workload.settings),
         "roofline": roofline | {"demand": asdict(demand), "machine": asdict(machine)},
         "rows": [
@@ -145,13 +149,13 @@ def report(workload: Workload, rows: list[Row], demand: Demand, machine: Machine
 
 
 def implementations(workload: Workload) -> list[str]:
-    """The names of those that a workload is measured with; the first is ours."""
+    """Return the names of the implementations for a workload; the first is ours."""
     sparse = ["plain PyTorch, SparseAdam"] if workload.hyperparameters.row_sparse else []
-    return ["object2vec", "plain PyTorch", *sparse, *(OF_W5 if workload.name == "W5" else ())]
+    return ["object2vec", "plain PyTorch", *sparse, *(W5_ONLY if workload.name == "W5" else ())]
 
 
 def contender(workload: Workload, implementation: str, threads: int) -> Turn:
-    """A turn of an implementation: examples a second, and the cores that it had."""
+    """Return a turn that measures examples per second and cores used."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     train = make_train(workload, implementation, threads)
@@ -189,7 +193,7 @@ def make_train(workload: Workload, implementation: str, threads: int) -> Train:
 
 
 class Ours:
-    """Our training loop, epoch after epoch, as `object2vec train` runs it; nothing is printed."""
+    """Our training loop, as `object2vec train` runs it, without output."""
 
     def __init__(self, pairs: Pairs, hyperparameters: Hyperparameters, group: Group = SINGLE_PROCESS) -> None:
         self.hyperparameters = hyperparameters
@@ -217,7 +221,7 @@ class Ours:
 
     @torch.no_grad()
     def loss(self, batch: Batch) -> float:
-        """The loss of a batch, without dropout."""
+        """Return the loss of a batch, without dropout."""
         output, labels = output_of(self.network.eval(), batch)
         return self.trainer.objective.loss(output, labels).item()
 
@@ -228,7 +232,7 @@ class Ours:
 
 
 def plain_program(pairs: Pairs, hyperparameters: Hyperparameters, *, sparse: bool) -> Train:
-    """The plain program, with a dense table or a sparse one; checked to be the same model as ours."""
+    """Return the plain program with a dense or sparse table, checked to be the same model as ours."""
     ours, program = Ours(pairs, hyperparameters), plain.Program(pairs, hyperparameters, sparse=sparse)
     program.copy_from(ours.network)
     check_same(pairs, ours, program)
@@ -251,10 +255,10 @@ def train_plain(program: plain.Program) -> Train:
 
 
 def check_same(pairs: Pairs, ours: Ours, program: plain.Program, size: int = 64) -> None:
-    """Both must have the same loss on the same pairs with the same weights, or they are not the same model.
+    """Check that both models have the same loss on the same pairs with the same weights.
 
     Raises:
-        RuntimeError: they differ.
+        RuntimeError: the losses differ.
     """
     number = np.arange(min(len(pairs), size))
     some = Pairs(pairs.in0.take(number), pairs.in1.take(number), pairs.labels[number])
@@ -269,16 +273,16 @@ def check_same(pairs: Pairs, ours: Ours, program: plain.Program, size: int = 64)
 # Peers of other kinds, on positives with one token a side
 # ----------------------------------------------------------------------------------------------------------------------
 
-#: Ours stands there a second time, with the optimizer that LightFM has: it keeps half of what adam keeps beside a row.
-OF_W5 = ("object2vec, adagrad", "LightFM, WARP", "gensim, skip-gram")
-#: Those of its quickstart, on the same films.
+#: Includes ours with Adagrad, LightFM's optimizer: its state per row is half of Adam's.
+W5_ONLY = ("object2vec, adagrad", "LightFM, WARP", "gensim, skip-gram")
+#: As in LightFM's quick start on the same data.
 WARP_EPOCHS = 30
 
 
 def lightfm_warp(pairs: Pairs, dim: int, negatives: int, threads: int) -> Train:
-    """Jobs of so many epochs: the better WARP has learned, the less there is to do, until it does little but look.
+    """Return trainings of `WARP_EPOCHS` epochs each, because WARP updates less and less as it learns.
 
-    It looks at no more than `negatives` films a positive, and is counted as if it had looked at all of them.
+    It samples at most `negatives` films per positive, and is counted as if it had sampled all of them.
     """
     from lightfm import LightFM
     from scipy.sparse import coo_matrix
@@ -297,7 +301,7 @@ def lightfm_warp(pairs: Pairs, dim: int, negatives: int, threads: int) -> Train:
 
 
 def gensim_skip_gram(pairs: Pairs, dim: int, negatives: int, threads: int) -> Train:
-    """A user and a film are a sentence of two words, from each of which it learns the other beside its negatives."""
+    """Return skip-gram on sentences of two words, a user and a film; each word predicts the other."""
     from gensim.models import Word2Vec
 
     sentences = [[f"u{user}", f"f{film}"] for user, film in zip(pairs.in0.values, pairs.in1.values, strict=True)]

@@ -1,7 +1,6 @@
-"""What a step costs as the vocabulary grows, where a batch touches the same rows: time, and memory at its most.
+"""Measure time and peak memory of a training step by vocabulary size, with the same rows in each batch.
 
-Each vocabulary has a process of its own, and all take turns. The time is the processor's, of one thread, so that what
-else the machine does tells less.
+Each size has its own process, and all take turns. Time is CPU time of one thread, which other load affects less.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from object2vec import allocator
 from object2vec.data.sequences import Pairs, Sequences
 from object2vec.hyperparameters import Hyperparameters, parse
 
-#: The documents of W2 over so many words, however many the vocabulary has.
-WORDS = 2_999
+#: Words in use, for any vocabulary size.
+USED_WORDS = 2_999
 
 
 def main() -> None:
@@ -40,7 +39,7 @@ def main() -> None:
     rounds = [{size: one.turn(arguments.seconds) for size, one in contenders.items()} for _ in range(arguments.rounds)]
     for one in contenders.values():
         one.end()
-    print("| vocabulary | microseconds of a core an example | times | at most in memory, GB | of it the table |")
+    print("| vocabulary | CPU microseconds per example | ratio | peak memory, GB | table, GB |")
     print("|---:|---:|---:|---:|---:|")
     found = []
     for size in arguments.sizes:
@@ -54,7 +53,7 @@ def main() -> None:
 
 
 def contender(size: int) -> Turn:
-    """A turn with a vocabulary of this size: its core seconds an example, and bytes of memory at most."""
+    """Return a turn that measures CPU seconds per example and peak memory in bytes."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     allocator.keep_freed()
@@ -70,10 +69,10 @@ def contender(size: int) -> Turn:
 
 
 def job(size: int) -> tuple[Pairs, Hyperparameters]:
-    """W2 with a vocabulary of another size, and the words in use the same."""
+    """Return W2 with another vocabulary size and the same words in use."""
     workload = next(workload for workload in workloads() if workload.name == "W2")
     pairs = workload.make()
-    sides = [Sequences((side.values % WORDS + 1).astype(np.int32), side.offsets) for side in pairs.sides]
+    sides = [Sequences((side.values % USED_WORDS + 1).astype(np.int32), side.offsets) for side in pairs.sides]
     settings = {**workload.settings, "enc0_vocab_size": size, "enc0_token_embedding_dim": 300}
     return Pairs(sides[0], sides[1], pairs.labels), parse(settings).hyperparameters
 

