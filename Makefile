@@ -1,4 +1,4 @@
-# The verbs of the project; `make help` lists them. What is longer than a line is in scripts/.
+# The commands of the project; `make help` lists them. Commands longer than a line are in scripts/.
 SHELL := /bin/bash
 PYTHON ?= python3
 FLAVOR ?= cpu
@@ -6,7 +6,7 @@ SECONDS ?= 20
 BIN := .venv/bin
 READY := .venv/.ready
 export MAKE_STARTED := $(shell date +%s)
-# Plugins are named since pytest rewrites every module of those that it finds by itself.
+# Plugins are named, because pytest rewrites every module of plugins that it finds by itself. That takes time.
 QUICK := $(BIN)/python -m pytest --disable-plugin-autoload -p xdist -p hypothesispytest --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
@@ -15,52 +15,52 @@ QUICK := $(BIN)/python -m pytest --disable-plugin-autoload -p xdist -p hypothesi
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY) ## make .venv with the package and every tool; nothing to do if what it installs has not changed since
+setup: $(READY) ## make .venv with the package and every tool, unless it is up to date
 
 $(READY): pyproject.toml scripts/setup hatch_build.py src/object2vec/ops/build.py $(wildcard src/object2vec/ops/csrc/*.[ch])
 	PYTHON=$(PYTHON) scripts/setup
 
-demo: $(READY) ## train on real film ratings, serve the model, ask it things, draw the films
+demo: $(READY) ## train on real film ratings, serve the models, print recommendations and neighbors, draw the films
 	$(BIN)/python scripts/demo.py
 
-bench: $(READY) ## measure loading and training beside peers and the machine; scripts/bench says how to shorten it
+bench: $(READY) ## measure loading and training, compared with other libraries; scripts/bench says how to shorten it
 	scripts/bench
 
 bench-busy: $(READY) ## measure training and serving with other processes busy, compared with an idle machine; about ten minutes
 	$(BIN)/python benchmarks/busy.py
 
-bench-serve: $(READY) ## measure the server beside an endpoint that does nothing and the plain pattern
+bench-serve: $(READY) ## measure the server, compared with an empty endpoint and a plain server
 	scripts/bench-serve
 
-quality: $(READY) ## measure what is learned beside peers, on film ratings; about ten minutes
+quality: $(READY) ## measure the quality of models on film ratings, compared with other libraries; about ten minutes
 	scripts/quality
 
 test: $(READY) ## run the tests that need no network, Docker or GPU
 	$(QUICK)
 
-coverage: $(READY) ## run the same tests, and report which lines and branches they leave out
+coverage: $(READY) ## run the same tests, and report lines and branches that they do not reach
 	$(QUICK) -p pytest_cov --cov
 
-test-slow: $(READY) ## run the tests that take longer than the others together
+test-slow: $(READY) ## run the slow tests
 	$(BIN)/python -m pytest -m slow
 
-fuzz: $(READY) ## look for inputs that break what reads files and requests, SECONDS (20) for each target
+fuzz: $(READY) ## fuzz the parsers of files and requests, SECONDS (20) per target
 	scripts/fuzz $(SECONDS)
 
-check: $(READY) ## formatting, lint, types, directions of imports
-	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
+check: $(READY) ## check formatting, lint, types, imports and the readability of the documentation
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/python scripts/prose
 
-fmt: $(READY) ## format the code, and mend what lint can mend
+fmt: $(READY) ## format the code, and fix lint errors that can be fixed automatically
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 image: ## build object2vec:cpu, or object2vec:cuda with FLAVOR=cuda, and print its size
 	scripts/image $(FLAVOR)
 
-image-test: $(READY) ## run real containers of the image: train, serve, fail, stop, and those of the SageMaker SDK
+image-test: $(READY) ## test containers of the image, also with the SageMaker SDK
 	scripts/image-test $(FLAVOR)
 
-lock: $(READY) ## lock again, with hashes, what the image installs
+lock: $(READY) ## lock the dependencies of the image, with hashes
 	scripts/lock
 
-clean: ## remove .venv and all that tools left behind
+clean: ## remove .venv and the files of all tools
 	rm -rf .venv build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
