@@ -39,7 +39,7 @@ class Kernels(BuildHookInterface):
 
 
 def _builder(root: Path) -> ModuleType:
-    """Load build_kernels.py by its path: the package cannot be imported before its dependencies are installed."""
+    """Load ops/build.py by its path: the package cannot be imported before its dependencies are installed."""
     spec = spec_from_file_location("build_kernels", root / "src/object2vec/ops/build.py")
     if spec is None or spec.loader is None:
         raise ImportError(f"{root}: no src/object2vec/ops/build.py")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from object2vec import __version__
 from object2vec.data.files import local_path, read_object
 from object2vec.errors import Object2VecError, UserError, shortened
-from object2vec.ops import native
+from object2vec.ops import library
 from object2vec.serving.headers import MODES
 from object2vec.threads import set_thread_defaults
 from object2vec.training.graceful_shutdown import Stop, handle_termination_signals
@@ -53,7 +53,7 @@ class _Version(argparse.Action):
     """Print the version, and which kernels run; without them, also the reason and the command that compiles them."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        kernels = native.load()
+        kernels = library.load()
         sys.stdout.write(f"object2vec {__version__} (kernels: {kernels.build})\n")
         if kernels.warning:
             sys.stderr.write(f"object2vec: warning: {kernels.warning}\n")

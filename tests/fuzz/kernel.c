@@ -1,25 +1,21 @@
-/* Fuzzes read_lines and read_instances, built with the address and undefined-behaviour sanitizers: `kernel SECONDS FILE…`.
+/* Fuzzes read_lines and read_instances with the address and undefined-behavior sanitizers: `kernel SECONDS FILE…`.
  *
- * Inputs are changed at random, and those that take a new branch, or one more often, are kept to be changed again. Buffers are as large as
- * the caller's, to the byte. The sanitizers end the process at a fault, and print the line that is at fault. */
-#include <stdint.h>
+ * Inputs are changed at random. Those that take a new branch, or one more often, are kept and changed again. Buffers are
+ * as large as the caller's, to the byte. The sanitizers end the process at a fault, and print its line. */
+#include "api.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-int64_t o2v_read_lines(const uint8_t *bytes, int64_t size, const int64_t *most, int32_t *const *values,
-                   int64_t *const *lengths, double *labels, int64_t *cut, int64_t *lines, int64_t *consumed);
-int64_t o2v_read_instances(const uint8_t *bytes, int64_t size, int64_t document, int64_t *places, int64_t most,
-                       int64_t tokens);
-
-enum { LONGEST = 1 << 12, KEPT = 1 << 12, BRANCHES = 1 << 12 };
+enum { MAX_BYTES = 1 << 12, MAX_INPUTS = 1 << 12, BRANCHES = 1 << 12 };
 typedef struct {
     uint8_t *bytes;
     size_t size;
 } Input;
 
-static Input kept[KEPT];
+static Input inputs[MAX_INPUTS];
 static size_t count;
 static uint32_t reached[BRANCHES], hits[BRANCHES]; /* of each branch: how often inputs took it, a bit a power of two */
 static uintptr_t before;
@@ -53,9 +49,9 @@ static uint64_t draw(uint64_t below)
 
 static void keep(const uint8_t *bytes, size_t size)
 {
-    size_t place = count < KEPT ? count++ : draw(KEPT);
-    kept[place].bytes = memcpy(realloc(kept[place].bytes, size + 1), bytes, size);
-    kept[place].size = size;
+    size_t place = count < MAX_INPUTS ? count++ : draw(MAX_INPUTS);
+    inputs[place].bytes = memcpy(realloc(inputs[place].bytes, size + 1), bytes, size);
+    inputs[place].size = size;
 }
 
 /* Puts a part of one input, or what stands in lines, into another at a random place, once or often. */
@@ -63,7 +59,7 @@ static size_t change(uint8_t *bytes, size_t size)
 {
     static const char *const words[] = {"{\"instances\":[", "{\"in0\":[", "],\"in1\":[", "],\"label\":", "}", "\n", "\r", " ", ",", "-", ".",
                                         "0", "1,", "999999999", "2147483648", "123456789012345", "1e30", "[", "]", "\"", "\\"};
-    const Input *other = kept + draw(count);
+    const Input *other = inputs + draw(count);
     size_t at = draw(size + 1), from = draw(other->size + 1), length = draw(other->size - from + 1), gone, times;
     const uint8_t *part = other->bytes + from;
     if (draw(2)) {
@@ -75,7 +71,7 @@ static size_t change(uint8_t *bytes, size_t size)
     }
     gone = draw(2) ? 0 : draw(size - at + 1);
     times = draw(4) ? 1 : draw(100);
-    if (size - gone + times * length > LONGEST)
+    if (size - gone + times * length > MAX_BYTES)
         return size;
     memmove(bytes + at + times * length, bytes + at + gone, size - at - gone);
     for (size_t time = 0; time < times; time++)
@@ -87,7 +83,7 @@ static size_t change(uint8_t *bytes, size_t size)
 static void call(const uint8_t *bytes, size_t size)
 {
     size_t rows = size / strlen("{\"in0\":[],\"in1\":[],\"label\":1}") + 1;
-    const int64_t most[2] = {(int64_t)draw(draw(2) ? 6 : LONGEST), (int64_t)draw(draw(2) ? 6 : LONGEST)};
+    const int64_t most[2] = {(int64_t)draw(draw(2) ? 6 : MAX_BYTES), (int64_t)draw(draw(2) ? 6 : MAX_BYTES)};
     int32_t *const values[2] = {malloc((size / 2 + 1) * 4), malloc((size / 2 + 1) * 4)};
     int64_t *const lengths[2] = {malloc(rows * 8), malloc(rows * 8)};
     int64_t cut[2] = {0, 0}, lines, consumed, found;
@@ -132,7 +128,7 @@ static void call_for_request(const uint8_t *bytes, size_t size, int64_t document
 
 int main(int argc, char **argv)
 {
-    static uint8_t bytes[LONGEST];
+    static uint8_t bytes[MAX_BYTES];
     long calls = 0;
     time_t end = time(NULL) + atoi(argv[1]);
     keep((const uint8_t *)"", 0);
@@ -140,11 +136,11 @@ int main(int argc, char **argv)
         FILE *stream = fopen(argv[file], "rb");
         if (!stream)
             return 1;
-        keep(bytes, fread(bytes, 1, LONGEST, stream));
+        keep(bytes, fread(bytes, 1, MAX_BYTES, stream));
         fclose(stream);
     }
     for (; calls % 1024 || time(NULL) < end; calls++) {
-        const Input *input = kept + draw(count);
+        const Input *input = inputs + draw(count);
         size_t size = input->size;
         memcpy(bytes, input->bytes, size);
         for (uint64_t changes = draw(6) + 1; changes; changes--)

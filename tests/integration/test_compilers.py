@@ -62,7 +62,7 @@ def test_the_kernels_pass_their_tests(compiler: str, source: Path) -> None:
     assert version.stdout, version.stderr
     assert "(kernels: none)" not in version.stdout, version.stderr
     options = ["--disable-plugin-autoload", "-p", "hypothesispytest", "-p", "no:cacheprovider"]
-    tests = python(package, "-m", "pytest", *options, "tests/unit/test_kernels.py")
+    tests = python(package, "-m", "pytest", *options, "tests/unit/ops/test_kernels.py")
     assert tests.returncode == 0, tests.stdout
 
 

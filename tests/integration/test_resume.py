@@ -12,7 +12,7 @@ import pytest
 
 import object2vec
 from object2vec.errors import AlgorithmError, UserError
-from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import library
 from object2vec.training import checkpoints
 from object2vec.training.job import Job, run
 from small import SMALL, StopAfter, write_pairs
@@ -262,7 +262,7 @@ def test_a_checkpoint_of_a_newer_version_is_refused(tmp_path: Path) -> None:
 def test_optimizers_of_other_kinds_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there are no kernels, as on a GPU, optimizers of torch's move the tables, and keep other things."""
     cut_off(tmp_path)
-    monkeypatch.setattr(kernels_ops, "available", lambda: False)
+    monkeypatch.setattr(library, "available", lambda: False)
     with pytest.raises(UserError, match="was written on another kind of device, or by another object2vec; wanted the"):
         run(job(tmp_path))
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from object2vec.data.media_types import JSON, JSON_LINES
 from object2vec.errors import RequestError, UnsupportedMediaTypeError
-from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import library
 from object2vec.serving import codec
 from object2vec.serving.headers import Content, to_content
 from object2vec.serving.instances import NOTHING, Answers, InputWarning, Instances, Vectors
@@ -284,7 +284,7 @@ plain_instances = st.lists(
 )
 
 
-@pytest.mark.skipif(not kernels_ops.available(), reason="there is one way to read a body without kernels")
+@pytest.mark.skipif(not library.available(), reason="there is one way to read a body without kernels")
 @given(plain_instances, st.sampled_from([None, 1]))
 def test_both_ways_of_reading_a_body_are_one(records: list[dict[str, Any]], indent: int | None) -> None:
     """What is in the plain form is read by the kernel, in any spacing, as the other way reads it."""
@@ -297,7 +297,7 @@ def test_both_ways_of_reading_a_body_are_one(records: list[dict[str, Any]], inde
         assert [plain.name(row) for row in range(len(plain))] == [other.name(row) for row in range(len(other))]
 
 
-@pytest.mark.skipif(not kernels_ops.available(), reason="there is one way to read a body without kernels")
+@pytest.mark.skipif(not library.available(), reason="there is one way to read a body without kernels")
 @given(st.text('[]{}:,"0123456789.- \nin01labesct', max_size=60), st.booleans())
 def test_the_plain_form_is_json(text: str, document: bool) -> None:
     """Whatever the kernel takes, the other way takes as well, and as the same."""

@@ -11,7 +11,7 @@ from object2vec.hyperparameters import NETWORKS, Hyperparameters
 from object2vec.model.encoders import BiLSTM, HierarchicalCNN, PooledEmbedding
 from object2vec.model.segments import segment_maximum
 from object2vec.model.tokens import TokenEmbedding, Tokens
-from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import library
 from small import configured, gradients_of, network_of, tokens_of, weights_of
 
 #: Sequences of every kind: of one token, of all lengths, with 0 inside, at the end, alone, and without a token.
@@ -205,7 +205,7 @@ def test_hcnn_without_gradients_is_that_with_them(width: int, embedding: int, di
     torch.testing.assert_close(found, wanted.detach(), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.skipif(not kernels_ops.available(), reason="products of torch are of all sequences at once")
+@pytest.mark.skipif(not library.available(), reason="products of torch are of all sequences at once")
 def test_hcnn_encodes_alike_in_any_company() -> None:
     """Bit for bit: a sequence's products are its own."""
     sequences = [[1, 2, 3, 4, 5], [6], [7, 8] * 40]
@@ -243,7 +243,7 @@ def test_nan_in_any_token_propagates_to_the_encoding(
 ) -> None:
     """A NaN embedding makes the encoding NaN wherever its token is, in each form of an encoder."""
     if not with_kernels:
-        monkeypatch.setattr(kernels_ops, "available", lambda: False)
+        monkeypatch.setattr(library, "available", lambda: False)
     encoder = network_of(configured(**changes)).enc0
     encoder.embedding.weight.data[8] = torch.nan
     sequence = [1, 2, 3, 4, 5]
@@ -257,7 +257,7 @@ def test_nan_in_any_token_propagates_to_the_encoding(
 def test_segment_maximum_propagates_nan(with_kernels: bool, inference: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the columns with a NaN are NaN, in any row of a segment, before and after larger numbers and infinity."""
     if not with_kernels:
-        monkeypatch.setattr(kernels_ops, "available", lambda: False)
+        monkeypatch.setattr(library, "available", lambda: False)
     nan, inf = torch.nan, torch.inf
     x = torch.tensor([[1.0, nan, -inf, 2.0], [nan, 5.0, nan, 3.0], [inf, 9.0, inf, 1.0], [-1.0, -2.0, -3.0, -4.0]])
     with torch.inference_mode(inference):

@@ -8,7 +8,7 @@ import torch
 
 from object2vec.data.batches import Batch, Batches
 from object2vec.model.network import Network
-from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import library
 from object2vec.training.gradients import leave_gradients, output_of
 from object2vec.training.objective import Objective
 from small import configured, gradients_of, network_of, pairs_of
@@ -58,7 +58,7 @@ def test_they_are_those_of_autograd(
     objective = Objective(regression=output == "number")
     found = []
     for usable in (True, False):
-        monkeypatch.setattr(kernels_ops, "available", lambda usable=usable: usable)
+        monkeypatch.setattr(library, "available", lambda usable=usable: usable)
         network = direct(**settings)
         assert (network.direct is not None) == usable
         loss, scores, _ = leave_gradients(network, objective, batch(), share=0.75)

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from object2vec.hyperparameters import NETWORKS, OPTIMIZERS, ROW_SPARSE_OPTIMIZERS
 from object2vec.model.network import Network
 from object2vec.model.tokens import TokenEmbedding, Touched
-from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import library
 from object2vec.training.optimizers import RowOptimizer, make_optimizers
 from small import configured, gradients_of, network_of, tokens_of, touched_of
 
@@ -31,9 +31,9 @@ ROWS, WIDTH = 6, 3
 def kernels_or_not(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs a test with the kernels, and as on a machine without them."""
     if request.param:
-        assert kernels_ops.available()
+        assert library.available()
     else:
-        monkeypatch.setattr(kernels_ops, "available", lambda: False)
+        monkeypatch.setattr(library, "available", lambda: False)
 
 
 def table(seed: int = 0) -> TokenEmbedding:

@@ -7,7 +7,7 @@ import torch
 
 from object2vec.data.sequences import Sequences
 from object2vec.model.tokens import INITIAL_STD, TokenEmbedding, Tokens
-from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import library
 from small import tokens_of
 
 
@@ -46,7 +46,7 @@ def test_the_mean_leaves_0_out(row_sparse: bool) -> None:
 @pytest.mark.parametrize("with_kernels", [True, False])
 def test_a_table_in_half_precision_gives_floats(with_kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows, lines and means are those of the same numbers in single precision, and means are rounded to no half."""
-    monkeypatch.setattr(kernels_ops, "available", lambda: with_kernels)
+    monkeypatch.setattr(library, "available", lambda: with_kernels)
     made = embedding()
     made.weight.data[1:] += torch.tensor(1 / 1024)  # 3 + 1/1024 is no half
     half, single = embedding(), embedding()

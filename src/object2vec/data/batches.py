@@ -15,7 +15,7 @@ from object2vec.array_types import Float32, Int32, Int64
 from object2vec.data.disk_arrays import advise_reads, empty
 from object2vec.data.negatives import NegativeSampler
 from object2vec.data.sequences import Pairs, Sequences, positives_among
-from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import library
 from object2vec.ops import sampling as sampling_ops
 from object2vec.ops import sequences as sequences_ops
 
@@ -187,7 +187,7 @@ class Batches:
         if not self.sampler:
             return Examples(self._of_sides(rows), self.labels[rows])
         row1 = self.sampler.draw(rows, generator, from_these=from_these)
-        if kernels_ops.available():
+        if library.available():
             *both, label = sampling_ops.beside(rows, self.which[0] if self._single else None, self.labels, row1)
             return Examples((both[0], both[1]), label)
         each = np.zeros(row1.shape, np.float32)
@@ -218,7 +218,7 @@ class Batches:
         return examples, [range(at, min(at + self.size, end)) for a, end in buckets for at in range(a, end, self.size)]
 
     def _batch(self, examples: Examples) -> Batch:
-        if self._single and kernels_ops.available():
+        if self._single and library.available():
             values = self.sides[0].values, self.sides[1].values
             tokens, number = sequences_ops.number_tokens(examples.rows, values, self._lut)
             objects = self._one_each(tokens[0]), self._one_each(tokens[1])
@@ -233,7 +233,7 @@ class Batches:
 
     def _number(self, rows: tuple[Int64, Int64]) -> tuple[tuple[Int64, Int64], Sequence[Int64] | Int64]:
         """The first row of each different object among P rows a side, and for each of the P which of them it is."""
-        if kernels_ops.available():
+        if library.available():
             return sequences_ops.number(rows, self.which, self._lut)
         objects = rows if self._single else (self.which[0][rows[0]], self.which[1][rows[1]])
         (first0, place0), (first1, place1) = (

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from object2vec.array_types import Float32, Int32, Int64
 from object2vec.data.disk_arrays import empty
-from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import library
 from object2vec.ops import sampling as sampling_ops
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class NegativeSampler:
         sources = self._among(rows) if from_these else self._all
         among = len(self._objects[1]) if sources is None else sources
         seed = int(generator.integers(2**63))
-        if kernels_ops.available():
+        if library.available():
             given = rows, self.positive, among, self._objects, self._known
             drawn, found = sampling_ops.draw_negatives(
                 *given, rate=self.rate, seed=seed, rounds=ROUNDS, give_objects=self.gives_objects
@@ -142,7 +142,7 @@ def _known(
     at = 0
     of_rows = (tuple(side[part][positive[part]] for side in objects) for part in _parts(len(positive)))
     for own0, own1 in chain(of_rows, [more]):
-        if kernels_ops.available():
+        if library.available():
             sampling_ops.mark_pairs((own0, own1), bits, each)
         key[at : at + len(own0)] = own0.astype(np.int64) * count1 + own1
         at += len(own0)

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Final, TypeVar
 
 from object2vec.data.batches import Batch, Batches
-from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import library
 
 Item = TypeVar("Item")
 

@@ -17,7 +17,7 @@ from object2vec.data.files import HEAD_BYTES, UTF8_BOM, describe_encoding, descr
 from object2vec.errors import DataError, shortened
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.ops import jsonl as jsonl_ops
-from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import library
 from object2vec.ops.jsonl import Lines
 
 SIDES: Final = ("in0", "in1")

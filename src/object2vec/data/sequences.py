@@ -91,7 +91,7 @@ class Sequences:
     def take(self, index: Int32 | Int64) -> Sequences:
         """The sequences that `index` names, in its order and as often as it names them."""
         index = index.astype(np.int64, copy=False)
-        if kernels_ops.available():
+        if library.available():
             starts = sequences_ops.starts_of(self.offsets, index)
             return Sequences(sequences_ops.take(self.values, self.offsets, index, starts), starts)
         lengths = self.lengths_of(index)
@@ -113,7 +113,7 @@ class Sequences:
         if len(self.values) <= most or (lengths := self.lengths).max() <= most:
             return self
         offsets = np.concatenate([[0], np.cumsum(np.minimum(lengths, most))])
-        if kernels_ops.available():
+        if library.available():
             return Sequences(sequences_ops.take(self.values, self.offsets, np.arange(len(lengths)), offsets), offsets)
         return Sequences(self.values[self.among_first(most)], offsets)
 
@@ -127,7 +127,7 @@ class Sequences:
         which: Int32 = empty(len(self), np.int32)
         first: Int32 = empty(len(self), np.int32)
         found = 0
-        if kernels_ops.available():
+        if library.available():
             found = sequences_ops.distinct(self.values, self.offsets, which, first)
             return first[:found], which
         for length in np.unique(self.lengths):

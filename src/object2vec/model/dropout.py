@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from object2vec.ops import arguments
 from object2vec.ops import dropout as dropout_ops
-from object2vec.ops import kernels as kernels_ops
 
 
 class Dropout(nn.Module):
@@ -21,7 +21,7 @@ class Dropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:
             return x
-        if kernels_ops.usable(x):
+        if arguments.usable(x):
             dropped: Tensor = _Dropout.apply(x, self.p, int(torch.randint(2**62, ())))  # type: ignore[no-untyped-call]
             return dropped
         return nn.functional.dropout(x, self.p)

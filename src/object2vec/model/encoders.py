@@ -18,8 +18,8 @@ from object2vec.model.convolution import convolve, taps_of
 from object2vec.model.lstm import Steps, run_lstm
 from object2vec.model.segments import segment_maximum
 from object2vec.model.tokens import TokenEmbedding, Tokens
+from object2vec.ops import arguments
 from object2vec.ops import convolution as convolution_ops
-from object2vec.ops import kernels as kernels_ops
 
 
 class PooledEmbedding(nn.Module):
@@ -52,7 +52,7 @@ class HierarchicalCNN(nn.Module):
 
     def forward(self, tokens: Tokens) -> Tensor:
         table = self.embedding.weight
-        if torch.is_inference_mode_enabled() and kernels_ops.readable(table):  # nothing to keep for a gradient
+        if torch.is_inference_mode_enabled() and arguments.readable(table):  # nothing to keep for a gradient
             levels = [(taps_of(cast(Tensor, level.weight)), cast(Tensor, level.bias)) for level in self.levels]
             return convolution_ops.encode_convolved(table, *tokens, levels)
         # All sequences stand in one line, so many zeros apart that no filter at a token sees another one's.

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from object2vec.model.tokens import Tokens
-from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import arguments
 from object2vec.ops import recurrent as recurrent_ops
 
 
@@ -71,9 +71,9 @@ class Steps:
 
 def run_lstm(lstm: nn.LSTM, x: Tensor, steps: Steps) -> Tensor:
     """The output (n, U) of one layer over rows `x` (n, I), one way."""
-    if kernels_ops.usable(x):
+    if arguments.usable(x):
         weights = (getattr(lstm, name) for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"))
-        if torch.is_inference_mode_enabled() and steps.most <= kernels_ops.FEW:
+        if torch.is_inference_mode_enabled() and steps.most <= arguments.FEW_ROWS:
             return _run_few(x, *weights, steps=steps)
         hidden: Tensor = _LSTM.apply(x, *weights, steps)  # type: ignore[no-untyped-call]
         return hidden

@@ -16,7 +16,7 @@ from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.dropout import Dropout
 from object2vec.model.encoders import Encoder, PooledEmbedding, make_encoder
 from object2vec.model.tokens import TokenEmbedding, Tokens
-from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import arguments
 from object2vec.ops import scoring as scoring_ops
 
 #: What comparators make of two encodings (P, D), and which of that each gives.
@@ -51,7 +51,7 @@ class Head(nn.Module):
     @property
     def direct(self) -> scoring_ops.Output | None:
         """The output layer as the kernels take it, where it stands right on the comparators; else None."""
-        if self.layers or (self.training and self.dropout.p) or not kernels_ops.usable(self.output.weight):
+        if self.layers or (self.training and self.dropout.p) or not arguments.usable(self.output.weight):
             return None
         return scoring_ops.Output(self.output.weight, self.output.bias, self._columns)
 
@@ -66,7 +66,7 @@ class Head(nn.Module):
 
 def _linear(layer: nn.Module, x: Tensor) -> Tensor:
     """What a linear layer makes of x (P, I), (P, O)."""
-    if torch.is_inference_mode_enabled() and len(x) <= kernels_ops.FEW and kernels_ops.usable(x):
+    if torch.is_inference_mode_enabled() and len(x) <= arguments.FEW_ROWS and arguments.usable(x):
         return scoring_ops.linear(x, cast(Tensor, layer.weight), cast(Tensor, layer.bias))
     y: Tensor = layer(x)
     return y

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import arguments
 from object2vec.ops import segments as segments_ops
 
 
@@ -17,7 +17,7 @@ def segment_maximum(x: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
     The maximum is NaN if any of the rows is.
     Segment s has the rows rows[starts[s]:starts[s + 1]]; `rows` is (n,), `starts` (N + 1,), and no row is in two.
     """
-    if kernels_ops.usable(x):
+    if arguments.usable(x):
         if torch.is_inference_mode_enabled():  # nothing to keep for a gradient
             return segments_ops.segment_maximum(x.contiguous(), rows, starts)[0]
         highest: Tensor = _SegmentMaximum.apply(x, rows, starts)  # type: ignore[no-untyped-call]

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from object2vec import allocator
 from object2vec.data.sequences import Sequences
+from object2vec.ops import arguments
 from object2vec.ops import embedding as embedding_ops
-from object2vec.ops import kernels as kernels_ops
 
 #: Standard deviation of new embeddings, chosen by measurement on 100,000 film ratings. `make demo` with its weight
 #: decay set to 0: from .001 to .03 the held-out RMSE is .876 to .878, with .1 it is .881, with .3 it is .888. The
@@ -63,7 +63,7 @@ class Touched(NamedTuple):
     def by_mean(cls, tokens: Tokens, scale: Tensor, gradient: Tensor) -> Touched:
         """What the means of N sequences add, of which `mean_of` gave the `scale` (N,), from their gradient (N, E)."""
         values, offsets = tokens
-        if kernels_ops.usable(gradient):
+        if arguments.usable(gradient):
             values, origin = embedding_ops.spread(values, offsets)
         else:
             used = values != 0
@@ -126,7 +126,7 @@ class TokenEmbedding(nn.Module):
     def gradient_of(self, touched: Touched) -> Tensor:
         """The gradient of the whole table, (V, E)."""
         gradient = torch.zeros_like(self.weight)
-        if kernels_ops.usable(self.weight):
+        if arguments.usable(self.weight):
             groups = embedding_ops.group(touched.values, touched.origin, self.lut)
             embedding_ops.add_rows(gradient, groups, touched.scale, touched.gradient.contiguous())
         else:
@@ -137,7 +137,7 @@ class TokenEmbedding(nn.Module):
 
 def mean_of(weight: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor]:
     """The mean embedding of each sequence, (N, E), and what each of its tokens counts in it, (N,)."""
-    if kernels_ops.readable(weight):
+    if arguments.readable(weight):
         return embedding_ops.pool(weight, tokens.values, tokens.offsets)
     values, starts = tokens.values, tokens.offsets[:-1]
     count = torch.zeros_like(tokens.lengths).index_add_(0, tokens.sequence, (values != 0).long())

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from object2vec.ops.library import (
-    Table,
+from object2vec.ops.arguments import (
     addresses,
     check_offsets,
     check_range,
     check_shapes,
+    table_struct,
 )
-from object2vec.ops.library import call as _call
+from object2vec.ops.arguments import call as _call
 
 
 def encode_convolved(table: Tensor, values: Tensor, offsets: Tensor, levels: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
@@ -26,8 +26,8 @@ def encode_convolved(table: Tensor, values: Tensor, offsets: Tensor, levels: Seq
     Table and sequences are as in `pool`, but that id 0 is a token. A level is its weights (w, O, I), of each place that
     a filter sees, and its bias (O,).
     """
-    name = "encode_convolved"
-    rows, taps, count = Table(table), len(levels[0][0]), check_offsets(name, "offsets", offsets, len(values))
+    name = "hcnn_forward"
+    rows, taps, count = table_struct(table), len(levels[0][0]), check_offsets(name, "offsets", offsets, len(values))
     check_range(name, "values", values, len(table))
     widths = [table.shape[1], *(len(bias) for _, bias in levels)]
     for (weights, bias), (inputs, outputs) in zip(levels, pairwise(widths), strict=True):

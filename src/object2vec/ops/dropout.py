@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from object2vec.ops.library import call as _call
+from object2vec.ops.arguments import call as _call
 
 
 def dropout(x: Tensor, p: float, seed: int) -> Tensor:

@@ -9,15 +9,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from object2vec.ops.kernels import KINDS
-from object2vec.ops.library import (
+from object2vec.ops.arguments import (
     MAX_DIM,
-    Table,
     check_offsets,
     check_range,
     check_shapes,
+    table_struct,
 )
-from object2vec.ops.library import call as _call
+from object2vec.ops.arguments import call as _call
+from object2vec.ops.structs import OPTIMIZER_KINDS
 
 
 def pool(table: Tensor, values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
@@ -26,19 +26,19 @@ def pool(table: Tensor, values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor
     `table` is (V, E) float32 or float16, `values` (n,) and `offsets` (N + 1,) are int64, and bag i is
     values[offsets[i]:offsets[i + 1]].
     """
-    rows = Table(table)
-    count, dim = check_offsets("pool", "offsets", offsets, len(values)), table.shape[1]
-    check_range("pool", "values", values, len(table))
+    rows = table_struct(table)
+    count, dim = check_offsets("mean_pool", "offsets", offsets, len(values)), table.shape[1]
+    check_range("mean_pool", "values", values, len(table))
     out, scale = torch.empty(count, dim), torch.empty(count)
-    _call("pool", byref(rows), values, offsets, count, out, scale)
+    _call("mean_pool", byref(rows), values, offsets, count, out, scale)
     return out, scale
 
 
 def spread(values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
     """The ids other than 0 of N bags, and which bag each is of; all int64, the bags as in `pool`."""
-    count = check_offsets("spread", "offsets", offsets, len(values))
+    count = check_offsets("drop_zero_ids", "offsets", offsets, len(values))
     out, origin = torch.empty_like(values), torch.empty_like(values)
-    found = _call("spread", values, offsets, count, out, origin)
+    found = _call("drop_zero_ids", values, offsets, count, out, origin)
     return out[:found], origin[:found]
 
 
@@ -56,10 +56,10 @@ def group(values: Tensor, origin: Tensor, lut: Tensor) -> Groups:
     `lut` is scratch: one int32 an id of the vocabulary, all -1 before and after.
     """
     count = len(values)
-    check_shapes("group", origin=(origin, (count,)))
-    check_range("group", "values", values, len(lut))
+    check_shapes("group_by_id", origin=(origin, (count,)))
+    check_range("group_by_id", "values", values, len(lut))
     rows, starts, origins = values.new_empty(count), values.new_empty(count + 1), values.new_empty(count)
-    found = _call("group", values, origin, count, lut, rows, starts, origins)
+    found = _call("group_by_id", values, origin, count, lut, rows, starts, origins)
     return Groups(rows[:found], starts[: found + 1], origins)
 
 
@@ -85,11 +85,11 @@ def step_rows(
     first, second = [*state, table, table][:2]  # a kind that keeps less state looks at none
     rows, starts, origins = groups
     given = table, first, second, table.shape[1], *(() if lut is None else (len(table), lut))
-    name = "step_rows" if lut is None else "step_table"
+    name = "update_rows" if lut is None else "update_table"
     check_shapes(name, first=(first, table.shape), second=(second, table.shape), scale=(scale, (len(gradient),)))
     check_shapes(
         name,
-        gradient=(gradient, (len(scale), table.shape[1])),
+        grad=(gradient, (len(scale), table.shape[1])),
         **({} if lut is None else {"lut": (lut, (len(table),))}),
     )
     check_shapes(name, starts=(starts, (len(rows) + 1,)))
@@ -97,7 +97,20 @@ def step_rows(
     check_offsets(name, "starts", starts, len(origins))
     check_range(name, "origins", origins, len(scale))
     _check_dim(name, table.shape[1])
-    _call(name, KINDS[kind], *given, rows, len(rows), starts, origins, scale, gradient, rate, decay, *corrections)
+    _call(
+        name,
+        OPTIMIZER_KINDS[kind],
+        *given,
+        rows,
+        len(rows),
+        starts,
+        origins,
+        scale,
+        gradient,
+        rate,
+        decay,
+        *corrections,
+    )
 
 
 def add_rows(table: Tensor, groups: Groups, scale: Tensor, gradient: Tensor) -> None:

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
-from ctypes import byref, c_double, c_float, c_int64, c_void_p
-from typing import ClassVar
+from ctypes import byref, c_int64
 
 import torch
 from torch import Tensor
 
 from object2vec.array_types import Float32, Int32, Int64
-from object2vec.ops.kernels import KINDS
-from object2vec.ops.library import (
+from object2vec.ops import structs
+from object2vec.ops.arguments import (
     addresses,
     check_shapes,
 )
-from object2vec.ops.library import call as _call
+from object2vec.ops.arguments import call as _call
 
 
-class Moved(ctypes.Structure):
-    """What an optimizer moves: `Moved` of step.c."""
-
-    _fields_: ClassVar = [("weight", c_void_p), ("first", c_void_p), ("second", c_void_p), ("steps", c_int64)]
+class Moved(structs.ParameterState):
+    """What an optimizer moves: `ParameterState` of csrc/api.h."""
 
     def __init__(self, weight: Tensor, state: Sequence[Tensor], steps: int) -> None:
         """A weight, the optimizer's state, tensors like it, and how many steps it took before."""
@@ -32,18 +28,8 @@ class Moved(ctypes.Structure):
         self.shape = tuple(weight.shape)
 
 
-class PairBatch(ctypes.Structure):
-    """A batch of P pairs, and what a step on them comes to: `PairBatch` of step.c."""
-
-    _fields_: ClassVar = [
-        *((name, c_void_p) for name in ("tokens0", "tokens1", "index0", "index1")),
-        ("n0", c_int64),
-        ("n1", c_int64),
-        ("labels", c_void_p),
-        ("pairs", c_int64),
-        ("loss", c_double),
-        ("correct", c_int64),
-    ]
+class PairBatch(structs.PairBatch):
+    """A batch of P pairs, and what a step on them comes to: `PairBatch` of csrc/api.h."""
 
     def __init__(self, tokens: Sequence[Int32], index: Sequence[Int64], labels: Float32) -> None:
         """Of the different `tokens` of each side, none of them 0, pair p has number `index[side][p]`; `labels` is (P,).
@@ -52,24 +38,11 @@ class PairBatch(ctypes.Structure):
         one above all that they have.
         """
         (left, right), (own, partner) = tokens, index
-        self.tokens = tokens
+        self._owners = tokens, index, labels
         check_shapes("step_pairs", index0=(own, labels.shape), index1=(partner, labels.shape))
-        places = *addresses("step_pairs", tokens, "I"), *addresses("step_pairs", index, "L")
-        super().__init__(*places, len(left), len(right), *addresses("step_pairs", [labels]), len(labels))
-
-
-class Way(ctypes.Structure):
-    """How steps on pairs are made: `Way` of step.c."""
-
-    _fields_: ClassVar = [
-        ("kind", c_int64),
-        ("rate", c_float),
-        ("decay", c_float),
-        *((name, c_int64) for name in ("classes", "width", "dim")),
-        ("at", c_void_p),
-        ("parts", c_int64),
-        *((name, c_void_p) for name in ("slope", "sums", "slopes")),
-    ]
+        places = addresses("step_pairs", tokens, "int32"), addresses("step_pairs", index, "int64")
+        sizes = (c_int64 * 2)(len(left), len(right))
+        super().__init__(*places, sizes, *addresses("step_pairs", [labels]), len(labels))
 
 
 def step_pairs(
@@ -90,9 +63,11 @@ def step_pairs(
     for each batch the mean loss, and how many pairs get their class.
     """
     _, width, dim = shape
-    tokens, pairs = max(batch.n0 + batch.n1 for batch in batches), max(batch.pairs for batch in batches)
+    tokens, pairs = max(batch.n[0] + batch.n[1] for batch in batches), max(batch.pairs for batch in batches)
     scratch = torch.empty(pairs), torch.empty(threads, width + 1), torch.empty(tokens, dim)
-    way = Way(KINDS[kind], rate, decay, *shape, at.data_ptr(), threads, *map(torch.Tensor.data_ptr, scratch))
+    config = structs.StepConfig(
+        structs.OPTIMIZER_KINDS[kind], rate, decay, *shape, at.data_ptr(), threads, *map(torch.Tensor.data_ptr, scratch)
+    )
     given = (PairBatch * len(batches))(*batches)
-    _call("step_pairs", byref(way), (Moved * 4)(*moved), given, len(batches))
+    _call("step_pairs", byref(config), (Moved * 4)(*moved), given, len(batches))
     return [(batch.loss, batch.correct) for batch in given]

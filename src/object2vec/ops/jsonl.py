@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from object2vec.array_types import Float64, Int32, Int64
-from object2vec.ops.library import address, addresses, functions
-from object2vec.ops.library import call as _call
+from object2vec.ops.arguments import address, addresses
+from object2vec.ops.arguments import call as _call
+from object2vec.ops.library import functions
 
 #: A text that is shorter, in bytes, is read in less time than another thread needs to begin.
 BRIEF = 2**14
@@ -37,7 +38,7 @@ def read_lines(text: bytes, most: tuple[int, int]) -> Lines:
     lengths = np.empty(rows, np.int64), np.empty(rows, np.int64)
     labels, cut, stop = np.empty(rows, np.float64), np.zeros(2, np.int64), np.zeros(2, np.int64)
     bounds = np.array(most, np.int64)
-    columns = addresses("read_lines", values, "I"), addresses("read_lines", lengths, "L")
+    columns = addresses("read_lines", values, "int32"), addresses("read_lines", lengths, "int64")
     found = _call("read_lines", text, size, bounds, *columns, labels, cut, stop[:1], stop[1:])
     kept = tuple(column[:found] for column in lengths)
     tokens = tuple(column[: int(length.sum())] for column, length in zip(values, kept, strict=True))

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from object2vec.ops.library import call as _call
-from object2vec.ops.library import (
+from object2vec.ops.arguments import call as _call
+from object2vec.ops.arguments import (
     check_offsets,
     check_shapes,
 )
@@ -44,8 +44,8 @@ def lstm_run(starts: npt.NDArray[np.int64], backward: bool, gates: Tensor, weigh
     At most `FEW` sequences, to be fast.
     """
     units = weight.shape[1]
-    check_offsets("lstm_run", "starts", starts, len(gates))
-    check_shapes("lstm_run", w=(weight, (4 * units, units)), gates=(gates, (len(gates), 4 * units)))
+    check_offsets("lstm_layer", "starts", starts, len(gates))
+    check_shapes("lstm_layer", w=(weight, (4 * units, units)), gates=(gates, (len(gates), 4 * units)))
     cell, hidden = gates.new_empty(len(gates), units), gates.new_empty(len(gates), units)
-    _call("lstm_run", len(starts) - 1, starts, int(backward), units, gates, weight, cell, hidden)
+    _call("lstm_layer", len(starts) - 1, starts, int(backward), units, gates, weight, cell, hidden)
     return hidden

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from object2vec.array_types import Float32, Int32, Int64
-from object2vec.ops.library import call as _call
-from object2vec.ops.library import (
+from object2vec.ops.arguments import call as _call
+from object2vec.ops.arguments import (
     check_range,
     check_shapes,
 )
@@ -30,11 +30,11 @@ class Partners(NamedTuple):
 
 def mark_pairs(objects: tuple[Int32, Int32], bits: npt.NDArray[np.uint8], each: int) -> None:
     """Set the bits of n pairs of objects, (n,) each, as `Partners` has them."""
-    check_shapes("mark_pairs", object1=(objects[1], objects[0].shape))
+    check_shapes("mark_positives", object1=(objects[1], objects[0].shape))
     if each:
-        check_range("mark_pairs", "object0", objects[0], 8 * len(bits) // each)
-        check_range("mark_pairs", "object1", objects[1], each)
-    _call("mark_pairs", *objects, len(objects[0]), bits, each, 8 * len(bits))
+        check_range("mark_positives", "object0", objects[0], 8 * len(bits) // each)
+        check_range("mark_positives", "object1", objects[1], each)
+    _call("mark_positives", *objects, len(objects[0]), bits, each, 8 * len(bits))
 
 
 def draw_negatives(
@@ -55,7 +55,7 @@ def draw_negatives(
     row, `rounds` times at most. Returns how many were drawn, too. For rows their objects are given where so told.
     """
     check_range("draw_negatives", "rows", rows, len(which[0]))
-    check_shapes("draw_negatives", positive=(positive, which[0].shape), which1=(which[1], which[0].shape))
+    check_shapes("draw_negatives", positive=(positive, which[0].shape), objects1=(which[1], which[0].shape))
     if isinstance(sources, int) and sources > len(which[1]):
         raise ValueError(f"draw_negatives: sources is {sources}, wanted {len(which[1])} at most")
     out = np.empty((len(rows), 1 + rate), np.int64)
@@ -70,9 +70,9 @@ def beside(rows: Int64, which0: Int32 | None, labels: Float32, drawn: Int64) -> 
 
     They are which0[rows], or rows, what was drawn, and the labels: of each row the first has its own, the others 0.
     """
-    check_shapes("beside", drawn=(drawn, (len(rows), drawn.shape[-1])))
-    check_range("beside", "rows", rows, min(len(labels), len(labels if which0 is None else which0)))
+    check_shapes("append_negatives", drawn=(drawn, (len(rows), drawn.shape[-1])))
+    check_range("append_negatives", "rows", rows, min(len(labels), len(labels if which0 is None else which0)))
     row0, row1, label = np.empty(drawn.size, np.int64), np.empty(drawn.size, np.int64), np.empty(drawn.size, np.float32)
     given = rows, len(rows), drawn.shape[1] - 1, which0, labels, drawn
-    found = _call("beside", *given, row0, row1, label)
+    found = _call("append_negatives", *given, row0, row1, label)
     return row0[:found], row1[:found], label[:found]

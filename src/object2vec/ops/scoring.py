@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from ctypes import byref, c_int64, c_void_p
+from ctypes import byref, c_int64
 from itertools import pairwise
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from object2vec.array_types import Float32, Int32
-from object2vec.ops.library import (
-    Table,
+from object2vec.ops import structs
+from object2vec.ops.arguments import (
     address,
     addresses,
     check_classes,
     check_range,
     check_shapes,
-    functions,
+    table_struct,
 )
-from object2vec.ops.library import call as _call
+from object2vec.ops.arguments import call as _call
+from object2vec.ops.library import functions
 
 #: Parts in which `score_pairs_backward` sums the gradient of the weight, whatever the number of threads.
 BACKWARD_PARTS = 16
@@ -53,8 +54,8 @@ class Output(NamedTuple):
 def _check_pairs(kernel: str, u: Tensor, v: Tensor, output: Output) -> None:
     weight, bias, at = output
     dim = u.shape[1]
-    check_shapes(kernel, v=(v, (len(v), dim)), bias=(bias, (len(weight),)), at=(at, (4,)))
-    check_range(kernel, "at", at, weight.shape[1] - dim + 1, low=-1)
+    check_shapes(kernel, v=(v, (len(v), dim)), bias=(bias, (len(weight),)), term_columns=(at, (4,)))
+    check_range(kernel, "term_columns", at, weight.shape[1] - dim + 1, low=-1)
 
 
 def score_pairs(u: Tensor, v: Tensor, left: Tensor, right: Tensor, output: Output) -> Tensor:
@@ -76,9 +77,9 @@ def score_pairs_backward(
     """The gradients of `u`, `v` and the weight from that of the scores, `slope` (P, C)."""
     weight, _, at = output
     _check_pairs("score_pairs_backward", u, v, output)
-    check_shapes("score_pairs_backward", slope=(slope, (len(left), len(weight))), right=(right, tuple(left.shape)))
-    check_range("score_pairs_backward", "mine", left, len(u))
-    check_range("score_pairs_backward", "partner", right, len(v))
+    check_shapes("score_pairs_backward", grad=(slope, (len(left), len(weight))), right=(right, tuple(left.shape)))
+    check_range("score_pairs_backward", "object_index", left, len(u))
+    check_range("score_pairs_backward", "partner_index", right, len(v))
     parts, pairs = BACKWARD_PARTS, len(left)
     sums, d_weight = u.new_empty(parts, u.shape[1]), u.new_zeros(parts, *weight.shape)
     layer = weight, len(weight), u.shape[1], weight.shape[1], at
@@ -91,26 +92,8 @@ def score_pairs_backward(
     return gradients[0], gradients[1], d_weight.sum(0)
 
 
-class Head(ctypes.Structure):
-    """What `score_tokens` needs of a network: `struct head` of head.c."""
-
-    _fields_: ClassVar = [
-        ("tables", Table * 2),
-        ("comparators", c_void_p),
-        ("n", c_int64),
-        ("weights", c_void_p),
-        ("biases", c_void_p),
-        ("widths", c_void_p),
-        ("layers", c_int64),
-        ("activation", c_int64),
-        ("joined", c_int64),
-        ("slots", c_int64 * 2),
-        ("whose", c_void_p * 2),
-        ("parts", c_void_p * 2),
-        ("softmax", c_int64),
-        ("together", c_int64),
-        ("hidden", c_void_p),
-    ]
+class Head(structs.ScoringHead):
+    """What `score_tokens` needs of a network: `ScoringHead` of csrc/api.h."""
 
     def __init__(
         self,
@@ -139,11 +122,11 @@ class Head(ctypes.Structure):
         parts = [np.zeros((count, outputs), np.float32) for count in slots]  # no memory until one is used
         hidden = np.empty((2, TOGETHER, widths.max()), np.float32)
         super().__init__(
-            (Table * 2)(*map(Table, tables)),
+            (structs.Table * 2)(*map(table_struct, tables)),
             *(codes.ctypes.data, len(codes)),
             *(part.ctypes.data for part in (*places, widths)),
             *(len(layers), ACTIVATIONS.index(activation), joined, (c_int64 * 2)(*slots)),
-            *(addresses("Head", whose, "I"), addresses("Head", parts), int(softmax), TOGETHER, hidden.ctypes.data),
+            *(addresses("Head", whose, "int32"), addresses("Head", parts), int(softmax), TOGETHER, hidden.ctypes.data),
         )
         self.scores = int(widths[-1])
         self.sizes = len(tables[0]), len(tables[1])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from object2vec.array_types import Int32, Int64
-from object2vec.ops.library import call as _call
-from object2vec.ops.library import (
+from object2vec.ops.arguments import call as _call
+from object2vec.ops.arguments import (
     check_offsets,
     check_range,
     check_shapes,
@@ -19,13 +19,13 @@ def distinct(values: Int32, offsets: Int64, which: Int32, first: Int32) -> int:
     Sequence i is values[offsets[i]:offsets[i + 1]]. Into `first` (N,) goes the first sequence of each object; returns
     how many there are.
     """
-    check_offsets("distinct", "offsets", offsets, len(values))
-    check_shapes("distinct", which=(which, (len(offsets) - 1,)), first=(first, (len(offsets) - 1,)))
+    check_offsets("unique_sequences", "offsets", offsets, len(values))
+    check_shapes("unique_sequences", inverse=(which, (len(offsets) - 1,)), first_index=(first, (len(offsets) - 1,)))
     at, size, found = 0, 1 << 10, np.zeros(1, np.int64)
     while at < len(which):
         slots = np.full(size, -1, np.int64)
-        _call("place_objects", values, offsets, first, int(found[0]), slots, size - 1)
-        at = _call("distinct", values, offsets, at, len(which), slots, size - 1, which, first, found)
+        _call("insert_sequences", values, offsets, first, int(found[0]), slots, size - 1)
+        at = _call("unique_sequences", values, offsets, at, len(which), slots, size - 1, which, first, found)
         del slots  # before there is a larger one
         size *= 2
     return int(found[0])
@@ -46,9 +46,9 @@ def number(
     Returns the first row of each object a side, and the number of each row's object (2, n). `luts` are scratch: one
     int32 an object, all -1 before and after.
     """
-    count = _check_rows("number", rows, which)
+    count = _check_rows("unique_rows", rows, which)
     first, place, found = np.empty((2, count), np.int64), np.empty((2, count), np.int64), np.empty(2, np.int64)
-    _call("number", *rows, count, *which, *luts, first, place, found)
+    _call("unique_rows", *rows, count, *which, *luts, first, place, found)
     left, right = found.tolist()
     return (first[0, :left], first[1, :right]), place
 
@@ -57,29 +57,29 @@ def number_tokens(
     rows: tuple[Int64, Int64], tokens: tuple[Int32, Int32], luts: tuple[Int32, Int32]
 ) -> tuple[tuple[Int32, Int32], Int64]:
     """As `number`, where rows are objects of one of `tokens` each: the different tokens of a side, and the numbers."""
-    count = _check_rows("number_tokens", rows, luts)
-    _check_rows("number_tokens", rows, tokens)
+    count = _check_rows("unique_tokens", rows, luts)
+    _check_rows("unique_tokens", rows, tokens)
     first, place, found = np.empty((2, count), np.int64), np.empty((2, count), np.int64), np.empty(2, np.int64)
     out = np.empty((2, count), np.int32)
-    _call("number_tokens", *rows, count, *tokens, *luts, first, place, found, out)
+    _call("unique_tokens", *rows, count, *tokens, *luts, first, place, found, out)
     left, right = found.tolist()
     return (out[0, :left], out[1, :right]), place
 
 
 def starts_of(offsets: Int64, index: Int64) -> Int64:
     """Where the n sequences that `index` names, of those with `offsets`, begin one behind the other, (n + 1,)."""
-    check_range("starts_of", "index", index, len(offsets) - 1)
+    check_range("sequence_starts", "index", index, len(offsets) - 1)
     starts = np.empty(len(index) + 1, np.int64)
-    _call("starts_of", offsets, index, len(index), starts)
+    _call("sequence_starts", offsets, index, len(index), starts)
     return starts
 
 
 def take(values: Int32, offsets: Int64, index: Int64, starts: Int64) -> Int32:
     """The tokens of the sequences that `index` (n,) names, which are to begin at `starts` (n + 1,)."""
-    check_range("take", "index", index, len(offsets) - 1)
-    check_shapes("take", out_offsets=(starts, (len(index) + 1,)))
+    check_range("take_sequences", "index", index, len(offsets) - 1)
+    check_shapes("take_sequences", out_offsets=(starts, (len(index) + 1,)))
     out = np.empty(int(starts[-1]), np.int32)
-    done = _call("take", values, offsets, len(values), index, len(index), starts, out)
+    done = _call("take_sequences", values, offsets, len(values), index, len(index), starts, out)
     if done < len(index):
         raise ValueError(f"take: sequence {index[done]} is not within the {len(values)} values")
     return out

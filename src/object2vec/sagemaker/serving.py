@@ -272,7 +272,7 @@ def application(
     gc.disable()  # or it would look, over and over, at what torch brings along and keeps
     if os.getpid() == 1:  # which is deaf to SIGTERM without a handler, and gunicorn sets its own once this is done
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    from object2vec.ops import kernels as kernels_ops
+    from object2vec.ops import library
     from object2vec.serving.application import create_app  # torch is slow to import, and `serve` needs none of it
     from object2vec.serving.memory_budget import Room
     from object2vec.serving.model_registry import Models
@@ -281,7 +281,7 @@ def application(
 
     if device is not None:  # in the master, and not in each of the workers
         atexit.register(remove_scratch, scratch, os.getpid())
-    if warning := kernels_ops.status().warning:
+    if warning := library.load().warning:
         logger.warning(warning)
     load = partial(Predictor.load, mode=mode, device=device)
     models: Predictor | Models

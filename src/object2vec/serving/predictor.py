@@ -32,7 +32,7 @@ from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.convolution import laid_out
 from object2vec.model.network import Network
 from object2vec.model.tokens import Tokens
-from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import library
 from object2vec.serving.headers import Mode, to_mode
 from object2vec.serving.instances import (
     FEW,
@@ -68,7 +68,7 @@ def _handle_forks() -> None:
 
 def _use_one_thread() -> None:
     torch.set_num_threads(1)  # MKL's threads too
-    kernels_ops.stay_alone()
+    library.use_one_thread()
 
 
 class Predictor:

@@ -17,7 +17,7 @@ import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import library
 
 Environ = dict[str, Any]
 Wsgi = Callable[[Environ, Any], Iterable[bytes]]
@@ -78,10 +78,10 @@ class Observation:
             multiprocess_mode="livesum",
             **own,
         )
-        found = kernels_ops.status()
+        found = library.load()
         Gauge(
             "object2vec_kernels", "1 if C kernels run: those of this build", ["build"], multiprocess_mode="max", **own
-        ).labels(found.build).set(found.library is not None)
+        ).labels(found.build).set(found.handle is not None)
         self._waiting: list[_Told] = []
         self._due, self._timed, self._lock = 0.0, False, Lock()
 

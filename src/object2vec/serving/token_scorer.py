@@ -18,7 +18,7 @@ from torch import nn
 from object2vec.array_types import Float32, Int32
 from object2vec.model.encoders import PooledEmbedding
 from object2vec.model.network import Network
-from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import arguments
 from object2vec.ops import scoring as scoring_ops
 from object2vec.serving.instances import Column
 
@@ -41,7 +41,7 @@ class Lookup:
         encoders, head = (network.enc0, network.enc1), network.head
         tables = [encoder.embedding.weight for encoder in encoders]
         pooled = all(isinstance(encoder, PooledEmbedding) for encoder in encoders)
-        if not pooled or head is None or not kernels_ops.readable(tables[0]):
+        if not pooled or head is None or not arguments.readable(tables[0]):
             return None
         modules = cast(list[nn.Linear], [*head.layers, head.output])
         weights = sum(module.weight.numel() for module in modules)

@@ -15,8 +15,8 @@ from object2vec.data.batches import Batch
 from object2vec.data.sequences import Sequences
 from object2vec.model.network import Network
 from object2vec.model.tokens import TokenEmbedding, Touched
+from object2vec.ops import arguments
 from object2vec.ops import embedding as embedding_ops
-from object2vec.ops import kernels as kernels_ops
 from object2vec.training.distributed import Group
 from object2vec.training.optimizers import joined
 
@@ -111,7 +111,7 @@ class Exchange:
             Touched(_as_integers(message[m : m + n]), _as_integers(message[m + n :]), message[:m], part)
             for message, part, n, m in zip(messages, parts, values, rows, strict=True)
         ]
-        if kernels_ops.usable(table.weight):  # the kernels sum up an id's rows in the order of the ranks
+        if arguments.usable(table.weight):  # the kernels sum up an id's rows in the order of the ranks
             return joined(of_ranks, gradient)
         return _summed(table, of_ranks)
 
@@ -146,7 +146,7 @@ def _compact(table: TokenEmbedding) -> Touched:
     Without kernels it is summed up: a GPU adds in any order, and so it is done by one rank for all.
     """
     touched = joined(table.touched)
-    if kernels_ops.usable(table.weight):
+    if arguments.usable(table.weight):
         groups = embedding_ops.group(touched.values, touched.origin, table.lut)
         ids = groups.rows
         if len(touched.gradient) <= len(ids) and len(touched.values) < EXACT:

@@ -27,7 +27,7 @@ from object2vec.errors import AlgorithmError, ArtifactError, DataError
 from object2vec.hyperparameters import Hyperparameters, parse, typed
 from object2vec.model.network import Network
 from object2vec.model.pretrained import load_pretrained
-from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import library
 from object2vec.training import state, warm_start
 from object2vec.training.checkpoints import Checkpoints
 from object2vec.training.checks import Job, auxiliary_files, channel_warnings, check_channels
@@ -138,8 +138,8 @@ class Clock:
 
 
 def _log_kernels() -> None:
-    found = kernels_ops.status()
-    if found.library:
+    found = library.load()
+    if found.handle:
         logger.info(f"Kernels: {found.build}")
     else:
         logger.warning(found.warning)

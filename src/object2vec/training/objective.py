@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss
 
-from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import arguments
 from object2vec.ops import scoring as scoring_ops
 from object2vec.training.distributed import Group
 
@@ -34,7 +34,7 @@ class Objective:
             return output.sum()
         if self.regression:
             return mse_loss(output[:, 0], labels)
-        if kernels_ops.usable(output):
+        if arguments.usable(output):
             return _CrossEntropy.apply(output, labels)  # type: ignore[no-any-return, no-untyped-call]
         return cross_entropy(output, labels.long())
 
@@ -49,7 +49,7 @@ class Objective:
         """How many of P pairs get their class; none where there are no classes."""
         if self.regression:
             return 0
-        if kernels_ops.usable(output):
+        if arguments.usable(output):
             return scoring_ops.correct(output, labels)
         return int((output.argmax(dim=1) == labels.long()).sum())
 

@@ -19,8 +19,8 @@ from object2vec import allocator
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 from object2vec.model.tokens import TokenEmbedding, Touched
+from object2vec.ops import arguments
 from object2vec.ops import embedding as embedding_ops
-from object2vec.ops import kernels as kernels_ops
 
 
 def make_optimizers(network: Network, hyperparameters: Hyperparameters) -> list[Optimizer]:
@@ -48,7 +48,7 @@ def make_optimizers(network: Network, hyperparameters: Hyperparameters) -> list[
 
 def _by_rows(table: TokenEmbedding, kind: str) -> bool:
     """Whether a table is moved by what its look-ups leave: by its storage, or because there is a kernel that can."""
-    can = table.row_sparse or (kind in RowOptimizer.STATE and kernels_ops.usable(table.weight))
+    can = table.row_sparse or (kind in RowOptimizer.STATE and arguments.usable(table.weight))
     return can and table.weight.requires_grad
 
 
@@ -140,7 +140,7 @@ class RowOptimizer(Optimizer):
 
     def _step(self, table: TokenEmbedding, touched: Touched) -> None:
         kept, before = self.begin(table.weight)
-        if kernels_ops.usable(table.weight):
+        if arguments.usable(table.weight):
             groups = embedding_ops.group(touched.values, touched.origin, table.lut)
             given = self.kind, table.weight, kept, groups, touched.scale, touched.gradient
             rate, decay = self.settings

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from object2vec.data import batches as data_batches
 from object2vec.data.batches import Batch, Batches
-from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import library
 from small import pairs_of
 
 TOKENS = st.lists(st.integers(0, 3), max_size=9)
@@ -99,7 +99,7 @@ def test_batches_are_the_same_with_and_without_kernels(most: int, monkeypatch: p
     rows = [((row % 3 + 1,) * most, (row % 5 + 1,), float(row % 2)) for row in range(60)]
     epochs = []
     for with_kernels in (True, False):
-        monkeypatch.setattr(kernels_ops, "available", lambda usable=with_kernels: usable)
+        monkeypatch.setattr(library, "available", lambda usable=with_kernels: usable)
         batches = Batches(pairs_of(rows), size=7, negatives=2)  # type: ignore[arg-type]
         epochs.append([rows_of(batch) for batch in batches.epoch(0)])
     assert epochs[0] == epochs[1]
@@ -122,7 +122,7 @@ def test_scoring_with_negatives(size: int, most: int, with_kernels: bool, monkey
     Ranks that share the pairs score together what one of them scores alone, and no batch is larger than it may be.
     """
     if not with_kernels:
-        monkeypatch.setattr(kernels_ops, "available", lambda: False)
+        monkeypatch.setattr(library, "available", lambda: False)
     rows = [((user,) * most, (2 * item + user % 2,), 1.0) for user in range(1, 9) for item in (1, 2, 3)]
     train = [((user,) * most, (item,), 1.0) for user in range(1, 9) for item in (4, 5, 33)]
     train += [((user,) * most, (6,), 0.0) for user in range(1, 9)]  # no positive, so it may be drawn

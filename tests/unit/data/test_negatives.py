@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from object2vec.data import negatives
 from object2vec.data.negatives import NegativeSampler
-from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import library
 
 
 def sampler(
@@ -66,7 +66,7 @@ def test_kernels_draw_the_same(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(negatives, "EACH", each)
         with_kernels = drawn(sampler(pairs, labels, rate, uniform=uniform), seed)
-        patch.setattr(kernels_ops, "available", lambda: False)
+        patch.setattr(library, "available", lambda: False)
         assert drawn(sampler(pairs, labels, rate, uniform=uniform), seed) == with_kernels
 
 
@@ -76,7 +76,7 @@ def test_objects_are_given_for_rows(with_kernels: bool, pairs: list[tuple[int, i
     """A sampler that gives objects gives those of the rows that another one gives, and -1 where there is none."""
     objects, labels = np.array(pairs, np.int32).reshape(-1, 2).T.copy(), np.arange(len(pairs), dtype=np.float32) % 2
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernels_ops, "available", lambda: with_kernels)
+        patch.setattr(library, "available", lambda: with_kernels)
         rows, given_objects = (
             NegativeSampler((objects[0], objects[1]), labels, 2, gives_objects=gives).draw(
                 np.arange(len(pairs)), np.random.default_rng(seed)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from object2vec.data.sequences import Pairs, Sequences, positives_among
-from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import library
 from small import pairs_of
 
 LISTS = st.lists(st.lists(st.integers(0, 2**31 - 1) | st.integers(0, 2), max_size=5), max_size=12)
@@ -44,7 +44,7 @@ def test_take(lists: list[list[int]], data: st.DataObject) -> None:
 def test_distinct(with_kernels: bool, lists: list[list[int]]) -> None:
     """The distinct sequences are each there once, and every sequence knows which of them it is."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernels_ops, "available", lambda: with_kernels)
+        patch.setattr(library, "available", lambda: with_kernels)
         sequences = Sequences.of(lists)
         first, which = sequences.distinct()
     assert sorted(lists_of(sequences.take(first))) == sorted(map(list, {tuple(tokens) for tokens in lists}))

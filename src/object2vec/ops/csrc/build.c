@@ -1,13 +1,11 @@
-/* What the library says about itself. Compiled once, for any processor; see build_kernels.py. */
-#include "kernels.h"
+/* Identifies the library and chooses its level. Compiled once, for any processor; see build.py. */
+#include "api.h"
 
-/* A hash of the sources and flags. */
 EXPORT const char *o2v_build_id(void)
 {
     return O2V_BUILD_ID;
 }
 
-/* The level of kernels that this processor and its system can run. */
 EXPORT const char *o2v_level(void)
 {
 #ifdef __x86_64__

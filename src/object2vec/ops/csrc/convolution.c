@@ -1,38 +1,39 @@
-/* The hierarchical CNN over sequences of tokens, where no gradient is wanted: with one, convolutions are torch's products. */
+/* The hierarchical CNN over sequences of tokens, for inference. In training, convolutions are torch's products. */
 #include "kernels.h"
 
-/* A level: a convolution of `taps` weights (taps, out, in), its bias (out), then ReLU. */
+/* A convolution with weights (taps, out, in) and bias (out), followed by ReLU. */
 typedef struct {
     int64_t taps, in, out;
     const float *weights, *bias;
 } Level;
 
-ALONE void gather_one(const Table *table, const int64_t *ids, int64_t n, float *line)
+NOINLINE void gather_one(const Table *table, const int64_t *ids, int64_t n, float *line)
 {
     const int64_t dim = table->dim;
     for (int64_t j = 0; j < n; j++, line += dim) {
         if (j + 4 < n)
-            fetch_from(table, ids[j + 4]);
-        const float *row = row_of(table, ids[j], line);
+            prefetch_table_row(table, ids[j + 4]);
+        const float *row = table_row(table, ids[j], line);
         if (row != line)
             memcpy(line, row, (size_t)dim * sizeof *line);
     }
 }
 
-/* ReLU of n rows of y, and the maximum of each column into highest (dim): 0 without rows, NaN if one is NaN. */
-ALONE void relu_maximum(int64_t n, int64_t dim, float *restrict y, float *restrict highest)
+/* Applies ReLU to n rows of y. Writes the maximum of each column to highest (dim): 0 without rows, NaN if one is NaN.
+ */
+NOINLINE void relu_maximum(int64_t n, int64_t dim, float *restrict y, float *restrict highest)
 {
     for (int64_t k = 0; k < dim; k++)
         highest[k] = 0;
     for (int64_t j = 0; j < n; j++, y += dim)
         for (int64_t k = 0; k < dim; k++) {
             y[k] = y[k] < 0 ? 0 : y[k];
-            const float larger = highest[k] >= y[k] ? highest[k] : y[k];   /* NaN if y is */
+            const float larger = highest[k] >= y[k] ? highest[k] : y[k]; /* NaN if y is */
             highest[k] = highest[k] == highest[k] ? larger : highest[k]; /* a maximum of NaN stays */
         }
 }
 
-/* A level over the n rows of x, which has zeros before and behind them, into those of y. */
+/* Applies a level to n rows of x, which has zeros on both ends, and writes those of y. */
 static void convolve_one(const Level *level, int64_t n, const float *x, float *y, float *highest)
 {
     const int64_t before = (level->taps - 1) / 2, behind = level->taps / 2, out = level->out;
@@ -45,18 +46,16 @@ static void convolve_one(const Level *level, int64_t n, const float *x, float *y
     relu_maximum(n, out, inner, highest);
 }
 
-/* Encodes n sequences of ids values[offsets[i]:offsets[i + 1]] into encodings (n, dim): the maxima over a sequence of each
- * level, side by side. The levels have `taps` weights a place in weights[level] (taps, widths[level + 1], widths[level]) and
- * biases[level]; widths[0] is the table's. Scratch: two lines, of (tokens + n * (taps - 1)) rows of the widest level. */
-KERNEL(void, encode_convolved)(const Table *table, const int64_t *values, const int64_t *offsets, int64_t n, int64_t taps,
-                      int64_t levels, const float *const *weights, const float *const *biases, const int64_t *widths,
-                      float *line, float *next, int64_t dim, float *encodings)
+KERNEL(void, hcnn_forward)(const Table *table, const int64_t *values, const int64_t *offsets, int64_t n, int64_t taps,
+                           int64_t levels, const float *const *weights, const float *const *biases,
+                           const int64_t *widths, float *line, float *next, int64_t dim, float *encodings)
 {
     const int64_t before = (taps - 1) / 2, behind = taps / 2;
     int64_t widest = table->dim, done = 0;
     for (int64_t number = 1; number <= levels; number++)
         widest = widths[number] > widest ? widths[number] : widest;
-    for (int64_t number = 0; number < levels; number++) { /* whose weights stay in a core's cache for all sequences */
+    for (int64_t number = 0; number < levels;
+         number++) { /* this order keeps a level's weights in a core's cache for all sequences */
         const Level level = {taps, widths[number], widths[number + 1], weights[number], biases[number]};
 #pragma omp parallel for schedule(dynamic, 1)
         for (int64_t i = 0; i < n; i++) {

@@ -1,8 +1,8 @@
-/* Dropout: out = x / (1 - p), or 0 where a number drawn from seed and place falls below p, as threshold = p * 2^32. */
+/* Dropout with a hash of seed and index as random numbers. */
 #include "kernels.h"
 
-ALONE void dropout_part(const float *restrict x, float *restrict out, int64_t from, int64_t to, uint64_t seed,
-                         uint32_t threshold, float scale)
+NOINLINE void dropout_part(const float *restrict x, float *restrict out, int64_t from, int64_t to, uint64_t seed,
+                           uint32_t threshold, float scale)
 {
     const uint32_t low = (uint32_t)seed, high = (uint32_t)(seed >> 32);
     for (int64_t i = from; i < to; i++) {

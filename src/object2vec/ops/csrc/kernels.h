@@ -1,44 +1,31 @@
-/* What all kernels share.
- *
- * Plain C over flat arrays: no Python, no torch, no allocation, and no state but the caller's. build_kernels.py compiles
- * them; __init__.py declares the signatures and checks arguments, and each kernel has an equal torch or numpy form in
- * Python. Threads are OpenMP's, those that torch itself uses on a CPU. */
+/* What the kernels share. Threads are OpenMP's, the same that torch uses on a CPU. */
 #ifndef OBJECT2VEC_KERNELS_H
 #define OBJECT2VEC_KERNELS_H
 
 #include <math.h>
-#include <stdint.h>
 #include <string.h>
 
-/* Sources are compiled once for each level of processors, see build_kernels.py, and O2V_LEVEL names it. The exported
- * function `pool` is then o2v_avx2_pool. Functions that are shared by files have such names too, and stay hidden. */
-#define O2V_JOIN(level, name) o2v_##level##_##name
-#define O2V_EXPAND(level, name) O2V_JOIN(level, name)
-#ifdef O2V_LEVEL
-#define NAME(name) O2V_EXPAND(O2V_LEVEL, name)
-#else
-#define NAME(name) o2v_##name
-#endif
-#define EXPORT __attribute__((visibility("default")))
-#define KERNEL(result, name) EXPORT result NAME(name)
+#include "api.h"
 
-/* Exports the size of a struct that kernels/__init__.py declares too. */
-#define EXPORT_SIZE(type)                                                                                                \
-    EXPORT int64_t NAME(sizeof_##type)(void);                                                                            \
-    KERNEL(int64_t, sizeof_##type)(void) { return (int64_t)sizeof(type); }
+/* Exports the size of a struct, which is compared with Python's when the library is loaded. */
+#define EXPORT_SIZE(type)                \
+    KERNEL(int64_t, sizeof_##type)(void) \
+    {                                    \
+        return (int64_t)sizeof(type);    \
+    }
 
-/* A function of its own: within the region of a loop that threads share, compilers make no vector code of it. */
-#define ALONE static __attribute__((noinline))
+/* Vector loops in a function of their own: inside an OpenMP loop compilers do not vectorize them. */
+#define NOINLINE static __attribute__((noinline))
 
-#define INLINED static inline __attribute__((always_inline))
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
 
-/* Rows of a table lie far apart: memory is asked for them some turns ahead. */
-#define fetch_row(row, dim, to_write)                                                                                    \
-    for (int64_t k = 0; k < (dim); k += 64 / sizeof *(row))                                                              \
+/* Prefetches a row: rows of a table are far apart in memory. */
+#define prefetch_row(row, dim, to_write)                    \
+    for (int64_t k = 0; k < (dim); k += 64 / sizeof *(row)) \
     __builtin_prefetch((row) + k, to_write)
 
-/* e^x within 2 units in the last place, in a form that compilers make vector code of (Cephes' expf). */
-INLINED float exponential(float x)
+/* Returns e^x within 2 units in the last place, in a form that compilers vectorize (Cephes' expf). */
+ALWAYS_INLINE float fast_exp(float x)
 {
     union {
         float f;
@@ -57,21 +44,20 @@ INLINED float exponential(float x)
     return (p * r * r + r + 1.0f) * power.f;
 }
 
-/* Floats side by side, anywhere in memory: what a compiler has no registers for it does in parts. */
+/* Vectors at any address. A compiler splits those that are wider than its registers. */
 typedef float Sixteen __attribute__((vector_size(64), aligned(4), may_alias));
 typedef float Eight __attribute__((vector_size(32), aligned(4), may_alias));
 typedef float Four __attribute__((vector_size(16), aligned(4), may_alias));
 
-/* The sum of eight numbers. Compilers add up what a vector register holds one number after the other, as the order of
- * additions says; here it is halved. */
-INLINED float halved(Eight eight)
+/* Returns the sum of eight numbers by halves; compilers would add one number after the other. */
+ALWAYS_INLINE float horizontal_sum(Eight eight)
 {
     const Four four = ((const Four *)&eight)[0] + ((const Four *)&eight)[1];
     return (four[0] + four[2]) + (four[1] + four[3]);
 }
 
-/* The sum of a[k] * b[k] over n numbers. */
-INLINED float dot(const float *a, const float *b, int64_t n)
+/* Returns the sum of a[k] * b[k] over n numbers. */
+ALWAYS_INLINE float dot(const float *a, const float *b, int64_t n)
 {
     Sixteen sums = {0};
     float rest = 0;
@@ -80,84 +66,77 @@ INLINED float dot(const float *a, const float *b, int64_t n)
         sums += *(const Sixteen *)(a + k) * *(const Sixteen *)(b + k);
     for (; k < n; k++)
         rest += a[k] * b[k];
-    return halved(((const Eight *)&sums)[0] + ((const Eight *)&sums)[1]) + rest;
+    return horizontal_sum(((const Eight *)&sums)[0] + ((const Eight *)&sums)[1]) + rest;
 }
 
 /* Adds to y (rows, out) the products of x (rows, in) with w (out, in). In products.c. */
 void NAME(add_products)(int64_t rows, int64_t in, int64_t out, const float *w, const float *x, float *y);
 
-/* The same of a convolution: adds to y (rows, out) the products of x (rows + taps - 1, in) with w (taps, out, in), of row r
- * those of rows r to r + taps - 1 of x. */
+/* Adds to y (rows, out) a convolution: the products of rows r to r + taps - 1 of x (rows + taps - 1, in) with w
+ * (taps, out, in). */
 void NAME(add_convolved)(int64_t rows, int64_t taps, int64_t in, int64_t out, const float *w, const float *x, float *y);
 
-enum { MOST_DIM = 1000 }; /* of token_embedding_dim */
-
-/* A table (., dim) of floats, or of IEEE 754 halves. */
-typedef struct {
-    const void *rows;
-    int64_t dim, half;
-} Table;
-
-/* Asks for row `id`. */
-static inline void fetch_from(const Table *table, int64_t id)
+/* Prefetches row `id`. */
+static inline void prefetch_table_row(const Table *table, int64_t id)
 {
-    const int64_t bytes = table->dim * (table->half ? 2 : 4);
+    const int64_t bytes = table->dim * (table->is_half ? 2 : 4);
     for (int64_t k = 0; k < bytes; k += 64)
         __builtin_prefetch((const char *)table->rows + id * bytes + k);
 }
 
-/* Row `id`: where it lies, or of a table of finite halves as floats in `room` (dim). */
-INLINED const float *row_of(const Table *table, int64_t id, float *restrict room)
+/* Returns row `id`: its address, or a copy as floats in buffer (dim) if the table is in half precision. Halves are
+ * finite. */
+ALWAYS_INLINE const float *table_row(const Table *table, int64_t id, float *restrict buffer)
 {
     union {
         uint32_t i;
         float f;
     } number;
     const uint16_t *restrict halves = (const uint16_t *)table->rows + id * table->dim;
-    if (!table->half)
+    if (!table->is_half)
         return (const float *)table->rows + id * table->dim;
-    for (int64_t k = 0; k < table->dim; k++) { /* what is left to do is the difference between the biases of exponents */
+    for (int64_t k = 0; k < table->dim; k++) { /* fixes the difference between the exponents' biases */
         number.i = (uint32_t)(halves[k] & 0x7fff) << 13;
         number.f *= 0x1p112f;
         number.i |= (uint32_t)(halves[k] & 0x8000) << 16;
-        room[k] = number.f;
+        buffer[k] = number.f;
     }
-    return room;
+    return buffer;
 }
 
-/* What makes a score of a pair u, v, in the order in which a caller says where each begins: u * v, u, v, |u - v|. */
-enum { PRODUCT, LEFT, RIGHT, APART };
+/* The terms of a score of a pair u, v, in the order of term_columns: u * v, u, v, |u - v|. */
+enum { TERM_PRODUCT, TERM_LEFT, TERM_RIGHT, TERM_ABS_DIFF };
 
 enum { SGD, ADAGRAD, ADAM };
 
-/* A step of an optimizer: c1 and c2 are Adam's bias corrections, 1 - beta^step. */
+/* Settings of an optimizer step. c1 and c2 are Adam's bias corrections, 1 - beta^step. */
 typedef struct {
     int64_t kind;
-    float rate, decay, c1, c2;
-} Move;
+    float learning_rate, weight_decay, c1, c2;
+} OptimizerStep;
 
-/* Moves a row w (dim) and what is kept beside it against the gradient `slope`, which is scratch then. */
-static inline void move_row(const Move *move, int64_t dim, float *restrict w, float *restrict first,
-                            float *restrict second, float *restrict slope)
+/* Makes an optimizer step on a row w (dim) with its states; grad is scratch afterwards. */
+static inline void update_row(const OptimizerStep *step, int64_t dim, float *restrict w, float *restrict state1,
+                              float *restrict state2, float *restrict grad)
 {
-    const float rate = move->rate, decay = move->decay;
-    if (decay != 0)
+    const float learning_rate = step->learning_rate, weight_decay = step->weight_decay;
+    if (weight_decay != 0)
         for (int64_t k = 0; k < dim; k++)
-            slope[k] += decay * w[k];
-    if (move->kind == SGD) {
+            grad[k] += weight_decay * w[k];
+    if (step->kind == SGD) {
         for (int64_t k = 0; k < dim; k++)
-            w[k] -= rate * slope[k];
-    } else if (move->kind == ADAGRAD) {
+            w[k] -= learning_rate * grad[k];
+    } else if (step->kind == ADAGRAD) {
         for (int64_t k = 0; k < dim; k++) {
-            first[k] += slope[k] * slope[k];
-            w[k] -= rate * slope[k] / (sqrtf(first[k]) + 1e-7f);
+            state1[k] += grad[k] * grad[k];
+            w[k] -= learning_rate * grad[k] / (sqrtf(state1[k]) + 1e-7f);
         }
-    } else { /* a division and a root a number: they are what a step costs */
-        const float by = rate / move->c1, root = 1 / sqrtf(move->c2);
+    } else { /* one division and one root a number: they dominate the cost */
+        const float by = learning_rate / step->c1, root = 1 / sqrtf(step->c2);
         for (int64_t k = 0; k < dim; k++) {
-            first[k] += 0.1f * (slope[k] - first[k]);
-            second[k] = 0.999f * second[k] + 0.001f * (slope[k] * slope[k]);
-            w[k] -= by * first[k] / (sqrtf(second[k]) * root + 1e-8f);
+            state1[k] += 0.1f * (grad[k] - state1[k]);
+            state2[k] = 0.999f * state2[k] + 0.001f * (grad[k] * grad[k]);
+            w[k] -= by * state1[k] / (sqrtf(state2[k]) * root + 1e-8f);
         }
     }
 }

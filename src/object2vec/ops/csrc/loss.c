@@ -1,4 +1,4 @@
-/* Cross-entropy over classes: pair p has scores[p * classes + c], and the class labels[p]. */
+/* Cross-entropy over classes. */
 #include "kernels.h"
 
 static int64_t best_of(const float *scores, int64_t classes)
@@ -10,15 +10,15 @@ static int64_t best_of(const float *scores, int64_t classes)
     return best;
 }
 
-/* The loss of each pair into losses (pairs), and the gradient of their mean into slope (pairs, classes). */
-KERNEL(void, cross_entropy)(const float *scores, const float *labels, int64_t pairs, int64_t classes, float *losses, float *slope)
+KERNEL(void, cross_entropy)(const float *scores, const float *labels, int64_t pairs, int64_t classes, float *losses,
+                            float *grad)
 {
     const float part = 1 / (float)pairs;
 #pragma omp parallel for schedule(static) if (pairs * classes > 4096)
     for (int64_t p = 0; p < pairs; p++) {
         const float *own = scores + p * classes;
         const int64_t best = best_of(own, classes), label = (int64_t)labels[p];
-        float *to = slope + p * classes, sum = 0;
+        float *to = grad + p * classes, sum = 0;
         for (int64_t c = 0; c < classes; c++)
             sum += to[c] = expf(own[c] - own[best]);
         losses[p] = logf(sum) + own[best] - own[label];
@@ -27,7 +27,6 @@ KERNEL(void, cross_entropy)(const float *scores, const float *labels, int64_t pa
     }
 }
 
-/* How many pairs have the highest score for their class. */
 KERNEL(int64_t, correct)(const float *scores, const float *labels, int64_t pairs, int64_t classes)
 {
     int64_t found = 0;

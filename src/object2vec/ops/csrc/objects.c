@@ -1,4 +1,4 @@
-/* Objects: n sequences of tokens lie in values[offsets[i]:offsets[i + 1]]; sequences of the same tokens are one object. */
+/* Unique sequences, and negative pairs. Sequences of the same tokens are one object. */
 #include "kernels.h"
 
 static uint64_t hash_of(const int32_t *tokens, int64_t length)
@@ -11,18 +11,8 @@ static uint64_t hash_of(const int32_t *tokens, int64_t length)
     return hash;
 }
 
-/* A place of a hash table of objects. Most sequences that are not the same have another tag, and need not be looked at:
- * they may be far away, on disk. */
-typedef struct {
-    int32_t object; /* -1 where empty */
-    uint32_t tag;
-} Slot;
-
-/* Goes on from sequence `from`: the number of each sequence's object into which (n), the first sequence that holds it
- * into first. `found` objects are known. slots is a hash table of them, mask + 1 (a power of two) long; returns where it
- * got to, n or the sequence for which the table, seven eighths full by then, has no more room. */
-KERNEL(int64_t, distinct)(const int32_t *values, const int64_t *offsets, int64_t from, int64_t n, Slot *slots, int64_t mask,
-                 int32_t *which, int32_t *first, int64_t *found)
+KERNEL(int64_t, unique_sequences)(const int32_t *values, const int64_t *offsets, int64_t from, int64_t n, Slot *slots,
+                                  int64_t mask, int32_t *inverse, int32_t *first_index, int64_t *found)
 {
     for (int64_t i = from; i < n; i++) {
         const int32_t *tokens = values + offsets[i];
@@ -33,16 +23,16 @@ KERNEL(int64_t, distinct)(const int32_t *values, const int64_t *offsets, int64_t
             if (slot.object < 0) {
                 if (8 * *found > 7 * mask)
                     return i;
-                slots[at] = (Slot){which[i] = (int32_t)*found, (uint32_t)(hash >> 32)};
-                first[(*found)++] = (int32_t)i;
+                slots[at] = (Slot){inverse[i] = (int32_t)*found, (uint32_t)(hash >> 32)};
+                first_index[(*found)++] = (int32_t)i;
                 break;
             }
             if (slot.tag != (uint32_t)(hash >> 32))
                 continue;
-            const int64_t other = offsets[first[slot.object]];
-            if (offsets[first[slot.object] + 1] - other == length &&
+            const int64_t other = offsets[first_index[slot.object]];
+            if (offsets[first_index[slot.object] + 1] - other == length &&
                 !memcmp(values + other, tokens, (size_t)length * sizeof *tokens)) {
-                which[i] = slot.object;
+                inverse[i] = slot.object;
                 break;
             }
         }
@@ -50,13 +40,12 @@ KERNEL(int64_t, distinct)(const int32_t *values, const int64_t *offsets, int64_t
     return n;
 }
 
-/* Puts `found` objects, that stand in the sequences `first`, into an empty hash table. */
-KERNEL(void, place_objects)(const int32_t *values, const int64_t *offsets, const int32_t *first, int64_t found, Slot *slots,
-                   int64_t mask)
+KERNEL(void, insert_sequences)(const int32_t *values, const int64_t *offsets, const int32_t *first_index, int64_t found,
+                               Slot *slots, int64_t mask)
 {
     for (int64_t object = 0; object < found; object++) {
-        const int64_t start = offsets[first[object]];
-        const uint64_t hash = hash_of(values + start, offsets[first[object] + 1] - start);
+        const int64_t start = offsets[first_index[object]];
+        const uint64_t hash = hash_of(values + start, offsets[first_index[object] + 1] - start);
         int64_t at = (int64_t)hash & mask;
         while (slots[at].object >= 0)
             at = (at + 1) & mask;
@@ -64,61 +53,57 @@ KERNEL(void, place_objects)(const int32_t *values, const int64_t *offsets, const
     }
 }
 
-/* Numbers the objects which[rows[j]] of n rows, or rows[j] where which is NULL, as they come: the first row of each into
- * first (n), the number of each row's into place (n). `lut` is scratch, one an object, all -1 before and after. Returns how
- * many different ones there are. Without a branch: whether an object is new is hard to guess. */
-static int64_t number_side(const int64_t *rows, int64_t n, const int32_t *which, int32_t *lut, int64_t *first, int64_t *place)
+/* Does what unique_rows does for one side; returns the number of unique objects. Without a branch: whether an object is
+ * new is hard to predict. */
+static int64_t unique_side(const int64_t *rows, int64_t n, const int32_t *objects, int32_t *lut, int64_t *first_index,
+                           int64_t *inverse)
 {
     int64_t found = 0;
     for (int64_t j = 0; j < n; j++) {
-        int32_t *own = lut + (which ? which[rows[j]] : rows[j]);
-        if (which && j + 16 < n)
-            __builtin_prefetch(which + rows[j + 16]);
+        int32_t *own = lut + (objects ? objects[rows[j]] : rows[j]);
+        if (objects && j + 16 < n)
+            __builtin_prefetch(objects + rows[j + 16]);
         const int is_new = *own < 0;
         const int32_t number = is_new ? (int32_t)found : *own;
         *own = number;
-        place[j] = number;
-        first[found] = rows[j];
+        inverse[j] = number;
+        first_index[found] = rows[j];
         found += is_new;
     }
     for (int64_t r = 0; r < found; r++)
-        lut[which ? which[first[r]] : first[r]] = -1;
+        lut[objects ? objects[first_index[r]] : first_index[r]] = -1;
     return found;
 }
 
-/* The same for both sides of pairs of rows, into first and place (2, n); how many different ones there are of side s goes
- * into found[s]. */
-KERNEL(void, number)(const int64_t *rows0, const int64_t *rows1, int64_t n, const int32_t *which0, const int32_t *which1, int32_t *lut0,
-            int32_t *lut1, int64_t *first, int64_t *place, int64_t *found)
+KERNEL(void, unique_rows)(const int64_t *rows0, const int64_t *rows1, int64_t n, const int32_t *objects0,
+                          const int32_t *objects1, int32_t *lut0, int32_t *lut1, int64_t *first_index, int64_t *inverse,
+                          int64_t *found)
 {
 #pragma omp parallel for schedule(static) if (n > 1024)
     for (int s = 0; s < 2; s++)
-        found[s] = number_side(s ? rows1 : rows0, n, s ? which1 : which0, s ? lut1 : lut0, first + s * n, place + s * n);
+        found[s] = unique_side(s ? rows1 : rows0, n, s ? objects1 : objects0, s ? lut1 : lut0, first_index + s * n,
+                               inverse + s * n);
 }
 
-/* The same where rows are objects of one token each, those of tokens0 and tokens1: the tokens of the different ones of
- * side s into tokens + s * n. */
-KERNEL(void, number_tokens)(const int64_t *rows0, const int64_t *rows1, int64_t n, const int32_t *tokens0, const int32_t *tokens1,
-                   int32_t *lut0, int32_t *lut1, int64_t *first, int64_t *place, int64_t *found, int32_t *tokens)
+KERNEL(void, unique_tokens)(const int64_t *rows0, const int64_t *rows1, int64_t n, const int32_t *tokens0,
+                            const int32_t *tokens1, int32_t *lut0, int32_t *lut1, int64_t *first_index,
+                            int64_t *inverse, int64_t *found, int32_t *tokens)
 {
-    NAME(number)(rows0, rows1, n, NULL, NULL, lut0, lut1, first, place, found);
+    NAME(unique_rows)(rows0, rows1, n, NULL, NULL, lut0, lut1, first_index, inverse, found);
     for (int s = 0; s < 2; s++)
         for (int64_t r = 0; r < found[s]; r++)
-            tokens[s * n + r] = (s ? tokens1 : tokens0)[first[s * n + r]];
+            tokens[s * n + r] = (s ? tokens1 : tokens0)[first_index[s * n + r]];
 }
 
-/* Where the sequences that `index` (n) names are to begin, one behind the other, into out (n + 1). */
-KERNEL(void, starts_of)(const int64_t *offsets, const int64_t *index, int64_t n, int64_t *out)
+KERNEL(void, sequence_starts)(const int64_t *offsets, const int64_t *index, int64_t n, int64_t *out)
 {
     out[0] = 0;
     for (int64_t j = 0; j < n; j++)
         out[j + 1] = out[j] + offsets[index[j] + 1] - offsets[index[j]];
 }
 
-/* Copies the sequences that `index` (n) names to where out_offsets (n + 1) says, one behind the other. Returns n, or the
- * number of the first one that is not within the `size` values. */
-KERNEL(int64_t, take)(const int32_t *values, const int64_t *offsets, int64_t size, const int64_t *index, int64_t n,
-                      const int64_t *out_offsets, int32_t *out)
+KERNEL(int64_t, take_sequences)(const int32_t *values, const int64_t *offsets, int64_t size, const int64_t *index,
+                                int64_t n, const int64_t *out_offsets, int32_t *out)
 {
     for (int64_t j = 0; j < n; j++) {
         const int64_t start = offsets[index[j]], length = out_offsets[j + 1] - out_offsets[j];
@@ -132,50 +117,48 @@ KERNEL(int64_t, take)(const int32_t *values, const int64_t *offsets, int64_t siz
     return n;
 }
 
-/* Which of `count` bits stands for a pair of objects: its own where there are `each` for every object0; else one by chance,
- * that others may have too. */
-static uint64_t bit_of(int32_t object0, int32_t object1, int64_t each, int64_t count)
+/* Returns the index of the bit of a pair of objects; see mark_positives. */
+static uint64_t bit_of(int32_t object0, int32_t object1, int64_t bits_per_object, int64_t count)
 {
-    if (each)
-        return (uint64_t)(object0 * each + object1);
+    if (bits_per_object)
+        return (uint64_t)(object0 * bits_per_object + object1);
     const uint64_t key = ((uint64_t)(uint32_t)object0 << 32) | (uint32_t)object1;
     return (uint64_t)((unsigned __int128)((key ^ key >> 29) * 0x9e3779b97f4a7c15u) * (uint64_t)count >> 64);
 }
 
-/* Sets the bits of the pairs of objects object0[j] and object1[j], n of them. */
-KERNEL(void, mark_pairs)(const int32_t *object0, const int32_t *object1, int64_t n, uint8_t *bits, int64_t each, int64_t count)
+KERNEL(void, mark_positives)(const int32_t *object0, const int32_t *object1, int64_t n, uint8_t *bits,
+                             int64_t bits_per_object, int64_t count)
 {
     for (int64_t j = 0; j < n; j++) {
-        const uint64_t bit = bit_of(object0[j], object1[j], each, count);
+        const uint64_t bit = bit_of(object0[j], object1[j], bits_per_object, count);
         bits[bit >> 3] |= (uint8_t)(1 << (bit & 7));
     }
 }
 
-/* Whether an object is among the `left` partners that begin at `partners`, ascending. Without a branch: half of the
- * guesses would be wrong. */
-static uint8_t search(const int32_t *partners, int64_t left, int32_t object)
+/* Returns whether an object is among `count` ascending partners. Without a branch: half of the predictions would fail.
+ */
+static uint8_t contains(const int32_t *partners, int64_t count, int32_t object)
 {
-    if (left == 0)
+    if (count == 0)
         return 0;
-    for (; left > 1; left -= left / 2)
-        partners += partners[left / 2 - 1] < object ? left / 2 : 0;
+    for (; count > 1; count -= count / 2)
+        partners += partners[count / 2 - 1] < object ? count / 2 : 0;
     return *partners == object;
 }
 
-/* Whether object1 is among the partners of object0, which lie in partners[starts[object0]:starts[object0 + 1]], ascending.
- * The bits of all such pairs were set by mark_pairs, so that few others need a search, or none. */
+/* Returns whether object1 is a partner of object0. Most pairs need no search: their bit is not set. */
 static int are_partners(int32_t object0, int32_t object1, const int64_t *starts, const int32_t *partners,
-                        const uint8_t *bits, int64_t each, int64_t count)
+                        const uint8_t *bits, int64_t bits_per_object, int64_t count)
 {
-    const uint64_t bit = bit_of(object0, object1, each, count);
+    const uint64_t bit = bit_of(object0, object1, bits_per_object, count);
     const int marked = bits[bit >> 3] >> (bit & 7) & 1;
-    if (each || !marked)
+    if (bits_per_object || !marked)
         return marked;
-    return search(partners + starts[object0], starts[object0 + 1] - starts[object0], object1);
+    return contains(partners + starts[object0], starts[object0 + 1] - starts[object0], object1);
 }
 
-/* The random number of a place: splitmix64, after Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
- * 2014. */
+/* Returns the random number of a place: splitmix64, after Steele, Lea and Flood, "Fast splittable pseudorandom number
+ * generators", 2014. */
 static uint64_t random_at(uint64_t seed, uint64_t place)
 {
     uint64_t z = seed + (place + 1) * 0x9e3779b97f4a7c15u;
@@ -184,29 +167,27 @@ static uint64_t random_at(uint64_t seed, uint64_t place)
     return z ^ z >> 31;
 }
 
-/* Draws `rate` rows for each of n rows that is positive, any of `count` alike, or of sources (count) where that is not
- * NULL, until its object1 is no partner of the row's object0, `rounds` times at most. Into out (n, 1 + rate) go each row
- * and what was drawn for it, -1 for none; of each its object1, where give_objects is 1. Returns how many were drawn. */
-KERNEL(int64_t, draw_negatives)(const int64_t *rows, int64_t n, const uint8_t *positive, int64_t rate, uint64_t seed, int64_t rounds,
-                       const int64_t *sources, int64_t count, const int32_t *which0, const int32_t *which1,
-                       const int64_t *starts, const int32_t *partners, const uint8_t *bits, int64_t each, int64_t size,
-                       int64_t give_objects, int64_t *out)
+KERNEL(int64_t, draw_negatives)(const int64_t *rows, int64_t n, const uint8_t *positive, int64_t negatives,
+                                uint64_t seed, int64_t rounds, const int64_t *sources, int64_t count,
+                                const int32_t *objects0, const int32_t *objects1, const int64_t *starts,
+                                const int32_t *partners, const uint8_t *bits, int64_t bits_per_object, int64_t size,
+                                int64_t give_objects, int64_t *out)
 {
     int64_t found = 0;
-#pragma omp parallel for schedule(static) reduction(+ : found) if (n * rate > 4096)
+#pragma omp parallel for schedule(static) reduction(+ : found) if (n * negatives > 4096)
     for (int64_t i = 0; i < n; i++) {
-        const int32_t object0 = which0[rows[i]];
-        int64_t *own = out + i * (1 + rate);
-        *own++ = give_objects ? which1[rows[i]] : rows[i];
-        for (int64_t k = 0; k < rate; k++) {
+        const int32_t object0 = objects0[rows[i]];
+        int64_t *own = out + i * (1 + negatives);
+        *own++ = give_objects ? objects1[rows[i]] : rows[i];
+        for (int64_t k = 0; k < negatives; k++) {
             own[k] = -1;
             for (int64_t round = 0; positive[rows[i]] && round < rounds; round++) {
-                const uint64_t number = random_at(seed, (uint64_t)((i * rate + k) * rounds + round));
+                const uint64_t number = random_at(seed, (uint64_t)((i * negatives + k) * rounds + round));
                 const int64_t at = (int64_t)((unsigned __int128)number * (uint64_t)count >> 64);
                 const int64_t row = sources ? sources[at] : at;
-                if (are_partners(object0, which1[row], starts, partners, bits, each, size))
+                if (are_partners(object0, objects1[row], starts, partners, bits, bits_per_object, size))
                     continue;
-                own[k] = give_objects ? which1[row] : row;
+                own[k] = give_objects ? objects1[row] : row;
                 found++;
                 break;
             }
@@ -215,16 +196,13 @@ KERNEL(int64_t, draw_negatives)(const int64_t *rows, int64_t n, const uint8_t *p
     return found;
 }
 
-/* Puts n rows and what was drawn for each, drawn (n, 1 + rate), into columns: row0 has which0[rows[i]], or rows[i] where
- * that is NULL, and row1 what is drawn; the first of each row has its label, of `labels`, and the others 0. What is -1 is
- * left out. Returns how many there are. */
-KERNEL(int64_t, beside)(const int64_t *rows, int64_t n, int64_t rate, const int32_t *which0, const float *labels, const int64_t *drawn,
-               int64_t *row0, int64_t *row1, float *label)
+KERNEL(int64_t, append_negatives)(const int64_t *rows, int64_t n, int64_t negatives, const int32_t *objects0,
+                                  const float *labels, const int64_t *drawn, int64_t *row0, int64_t *row1, float *label)
 {
     int64_t found = 0;
     for (int64_t i = 0; i < n; i++) {
-        const int64_t own = which0 ? which0[rows[i]] : rows[i];
-        for (int64_t k = 0; k <= rate; k++, drawn++) {
+        const int64_t own = objects0 ? objects0[rows[i]] : rows[i];
+        for (int64_t k = 0; k <= negatives; k++, drawn++) {
             row0[found] = own;
             row1[found] = *drawn;
             label[found] = k ? 0 : labels[rows[i]];

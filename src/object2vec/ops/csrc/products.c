@@ -1,30 +1,33 @@
-/* Products of a few rows with a matrix of weights, which is read once for all of them: libraries, which lay out what they
- * multiply first, are slower at it. */
+/* Products of a few rows with a weight matrix, which is read once for all rows. BLAS libraries pack their operands
+ * first, and are slower at it. */
 #if defined(__clang__)
-#pragma clang fp contract(fast) /* a product and its sum in one instruction */
+#pragma clang fp contract(fast) /* fused multiply-add */
 #elif defined(__GNUC__)
 #pragma GCC optimize("fp-contract=fast")
 #ifdef __AVX512F__
-#pragma GCC target("no-avx512f") /* code for wider registers is slower here */
+#pragma GCC target("no-avx512f") /* wider registers are slower here */
 #endif
 #endif
 #include "kernels.h"
 
-/* Twelve sums, three of x and one of the weights fill the sixteen registers of AVX2. */
-enum { WEIGHTS = 4, ROWS = 3, CHUNK = 64 }; /* rows of weights and of x at a time; of weights a thread, of x a convolution */
+/* Twelve sums, three rows of x and one of weights fill the sixteen registers of AVX2. */
+enum {
+    WEIGHTS = 4,
+    ROWS = 3,
+    CHUNK = 64
+}; /* rows of weights and of x at a time; weight rows a thread, x rows a convolution */
 
-typedef int32_t Marks __attribute__((vector_size(32), aligned(4), may_alias));
-static const int32_t MARKS[16] = {0, 0, 0, 0, 0, 0, 0, 0, -1, -1, -1, -1, -1, -1, -1, -1};
+typedef int32_t Mask __attribute__((vector_size(32), aligned(4), may_alias));
+static const int32_t MASKS[16] = {0, 0, 0, 0, 0, 0, 0, 0, -1, -1, -1, -1, -1, -1, -1, -1};
 
-/* Adds to y (rows, out) the products of so many rows with so many of w (weights, .), each of `taps` parts: part t of a row
- * is row t after it in x (., in), and that of a row of w is the same one of the matrix (out, in) that is t after it.
- * At least eight numbers lie in a row. */
-INLINED void block(const int64_t rows, const int64_t weights, int64_t taps, int64_t in, int64_t out, const float *w,
-                   const float *x, float *y)
+/* Adds to y (rows, out) the products of `rows` rows with `weights` rows of w. Each product has `taps` parts: part t
+ * takes row r + t of x (., in) and matrix t of w (taps, out, in). `in` is at least 8. */
+ALWAYS_INLINE void add_block(const int64_t rows, const int64_t weights, int64_t taps, int64_t in, int64_t out,
+                             const float *w, const float *x, float *y)
 {
     Eight sums[WEIGHTS][ROWS] = {{{0}}};
     const int64_t whole = in / 8 * 8;
-    const Marks last = *(const Marks *)(MARKS + in % 8); /* of the last eight of a row, those that are not in `whole` */
+    const Mask last = *(const Mask *)(MASKS + in % 8); /* selects, of the last eight of a row, those after `whole` */
     for (int64_t tap = 0; tap < taps; tap++, x += in, w += in * out) {
         for (int64_t k = 0; k < whole; k += 8)
             for (int64_t row = 0; row < rows; row++)
@@ -33,28 +36,28 @@ INLINED void block(const int64_t rows, const int64_t weights, int64_t taps, int6
         for (int64_t row = 0; row < rows && whole < in; row++)
             for (int64_t j = 0; j < weights; j++)
                 sums[j][row] +=
-                    *(const Eight *)(w + j * in + in - 8) * (Eight)(*(const Marks *)(x + row * in + in - 8) & last);
+                    *(const Eight *)(w + j * in + in - 8) * (Eight)(*(const Mask *)(x + row * in + in - 8) & last);
     }
     for (int64_t row = 0; row < rows; row++)
         for (int64_t j = 0; j < weights; j++)
-            y[row * out + j] += halved(sums[j][row]);
+            y[row * out + j] += horizontal_sum(sums[j][row]);
 }
 
-/* The same for any number of rows, a few at a time. */
-INLINED void column(int64_t rows, const int64_t weights, int64_t taps, int64_t in, int64_t out, const float *w,
-                    const float *x, float *y)
+/* Does the same for any number of rows, a few at a time. */
+ALWAYS_INLINE void add_column(int64_t rows, const int64_t weights, int64_t taps, int64_t in, int64_t out,
+                              const float *w, const float *x, float *y)
 {
     for (; rows >= ROWS; rows -= ROWS, x += ROWS * in, y += ROWS * out)
-        block(ROWS, weights, taps, in, out, w, x, y);
+        add_block(ROWS, weights, taps, in, out, w, x, y);
     switch (rows) {
-    case 2: block(2, weights, taps, in, out, w, x, y); break;
-    case 1: block(1, weights, taps, in, out, w, x, y); break;
+    case 2: add_block(2, weights, taps, in, out, w, x, y); break;
+    case 1: add_block(1, weights, taps, in, out, w, x, y); break;
     }
 }
 
-/* The same for the rows of w from `first` up to `end`. */
-ALONE void add_some(int64_t rows, int64_t taps, int64_t in, int64_t out, int64_t first, int64_t end, const float *w,
-                     const float *x, float *y)
+/* Does the same for the rows of w from `first` to `end` - 1. */
+NOINLINE void add_range(int64_t rows, int64_t taps, int64_t in, int64_t out, int64_t first, int64_t end, const float *w,
+                        const float *x, float *y)
 {
     if (in < 8) {
         for (int64_t row = 0; row < rows; row++)
@@ -65,25 +68,24 @@ ALONE void add_some(int64_t rows, int64_t taps, int64_t in, int64_t out, int64_t
     }
     int64_t j = first;
     for (; j + WEIGHTS <= end; j += WEIGHTS)
-        column(rows, WEIGHTS, taps, in, out, w + j * in, x, y + j);
+        add_column(rows, WEIGHTS, taps, in, out, w + j * in, x, y + j);
     for (; j < end; j++)
-        column(rows, 1, taps, in, out, w + j * in, x, y + j);
+        add_column(rows, 1, taps, in, out, w + j * in, x, y + j);
 }
 
 void NAME(add_products)(int64_t rows, int64_t in, int64_t out, const float *w, const float *x, float *y)
 {
 #pragma omp parallel for schedule(static) if (rows * in * out > 262144)
     for (int64_t first = 0; first < out; first += CHUNK)
-        add_some(rows, 1, in, out, first, first + CHUNK < out ? first + CHUNK : out, w, x, y);
+        add_range(rows, 1, in, out, first, first + CHUNK < out ? first + CHUNK : out, w, x, y);
 }
 
 void NAME(add_convolved)(int64_t rows, int64_t taps, int64_t in, int64_t out, const float *w, const float *x, float *y)
 {
     for (int64_t row = 0; row < rows; row += CHUNK)
-        add_some(row + CHUNK < rows ? CHUNK : rows - row, taps, in, out, 0, out, w, x + row * in, y + row * out);
+        add_range(row + CHUNK < rows ? CHUNK : rows - row, taps, in, out, 0, out, w, x + row * in, y + row * out);
 }
 
-/* A linear layer: into y (rows, out) the bias (out) and the products of x (rows, in) with w (out, in). */
 KERNEL(void, linear)(int64_t rows, int64_t in, int64_t out, const float *w, const float *bias, const float *x, float *y)
 {
     for (int64_t row = 0; row < rows; row++)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import re
 from collections.abc import Callable
@@ -19,8 +20,7 @@ from object2vec.ops import build as build_kernels
 from object2vec.ops import dropout as dropout_ops
 from object2vec.ops import embedding as embedding_ops
 from object2vec.ops import jsonl as jsonl_ops
-from object2vec.ops import kernels as kernels_ops
-from object2vec.ops import library as calls
+from object2vec.ops import library
 from object2vec.ops import recurrent as recurrent_ops
 from object2vec.ops import scoring as scoring_ops
 from object2vec.ops import segments as segments_ops
@@ -33,7 +33,7 @@ OBJECTS = [[3], [1, 2, 3, 4, 5, 6], [], [0], [8, 0, 8], [2, 5, 0, 0], [7, 7, 7, 
 
 def test_they_are_built() -> None:
     """The kernels are there: a machine that runs these tests has a compiler."""
-    assert kernels_ops.available()
+    assert library.available()
 
 
 def outcome(network: Network) -> tuple[torch.Tensor, dict[str, torch.Tensor | None]]:
@@ -52,7 +52,7 @@ def test_training_is_the_same_with_and_without(
     """The output and the gradient of every weight are those of the plain form, for each encoder."""
     hyperparameters = configured(network=network, enc0_layers=layers, token_embedding_storage_type=storage)
     output, gradients = outcome(network_of(hyperparameters))
-    monkeypatch.setattr(kernels_ops, "available", lambda: False)
+    monkeypatch.setattr(library, "available", lambda: False)
     plain_output, plain_gradients = outcome(network_of(hyperparameters))
     torch.testing.assert_close(output, plain_output, atol=1e-5, rtol=1e-5)
     for name, gradient in plain_gradients.items():
@@ -72,7 +72,7 @@ def test_cross_entropy_is_the_same_with_and_without(pairs: int, classes: int, mo
         loss = objective.loss(scores, labels)
         (3 * loss).backward()
         of_both.append((loss, scores.grad, objective.correct(scores, labels)))
-        monkeypatch.setattr(kernels_ops, "available", lambda: False)
+        monkeypatch.setattr(library, "available", lambda: False)
     torch.testing.assert_close(*of_both)
 
 
@@ -240,26 +240,23 @@ def test_halves_are_read_as_torch_reads_them() -> None:
     assert torch.equal(scale, floats_scale)
 
 
-def c_signature(result: str, parameters: str) -> str:
-    """Return a C prototype as `SIGNATURES` has it, without the marks of what may be None."""
-    scalars = {"void": "v", "int64_t": "n", "float": "f", "uint64_t": "u", "uint32_t": "w"}
-    arrays = {"float": "F", "double": "D", "int64_t": "L", "Slot": "L", "int32_t": "I", "uint8_t": "B"}
-    words = [scalars[result]]
-    for parameter in parameters.split(","):
-        type_, name = re.fullmatch(r"(.*?)(\w+)", " ".join(parameter.split())).groups()  # type: ignore[union-attr]
-        base, stars = type_.replace("const", "").replace("*", "").strip(), type_.count("*")
-        letter = scalars[base] if not stars else arrays.get(base, "P") if stars == 1 else "P"
-        words.append(f"{name}:{letter}{'+' if letter.isupper() and letter != 'P' and 'const' not in type_ else ''}")
-    return " ".join(words)
-
-
 def test_signatures_are_those_of_the_sources() -> None:
-    """Python declares the types, names and written arrays of each kernel as its C does: nothing else would notice."""
+    """The compiler compares sources with api.h; here every kernel is declared there, with the same parameter names."""
     sources = "\n".join(path.read_text() for path in build_kernels.FOLDER.glob("*.c"))
-    found = re.findall(r"^KERNEL\((\w+), (\w+)\)\(([^)]*)\)\s*{", sources, re.MULTILINE)
-    assert {name: c_signature(result, parameters) for result, name, parameters in found} == {
-        name: signature.replace("?", "") for name, signature in calls.SIGNATURES.items()
-    }
+    found = re.findall(r"^KERNEL\(\w+, (\w+)\)\(([^)]*)\)\s*{", sources, re.MULTILINE)
+    names = {kernel: tuple(re.findall(r"(\w+)(?:,|$)", parameters)) for kernel, parameters in found}
+    assert names == {kernel: signature.names for kernel, signature in library.signatures().items()}
+
+
+def test_signatures_are_read_from_the_header() -> None:
+    """An array has its dtype and marks; structs, arrays of addresses and numbers are no arrays."""
+    signature = library.signatures()["draw_negatives"]
+    assert signature.array("sources") == ("draw_negatives", "sources", "int64", False, True)
+    assert signature.array("out") == ("draw_negatives", "out", "int64", True, False)
+    assert signature.types[3:5] == (ctypes.c_int64, ctypes.c_uint64)
+    signature = library.signatures()["hcnn_forward"]
+    assert [parameter and parameter.name for parameter in signature.parameters[::6]] == [None, None, "encodings"]
+    assert signature.result is None
 
 
 @pytest.mark.parametrize("count", [0, 3, 16, 21])
@@ -289,15 +286,15 @@ TOKENS, STARTS = np.array([1, 2, 3], np.int32), np.array([0, 2, 3])
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: embedding_ops.pool(TABLE, IDS.int(), OFFSETS), "pool: values is int32, wanted int64"),
+        (lambda: embedding_ops.pool(TABLE, IDS.int(), OFFSETS), "mean_pool: values is int32, wanted int64"),
         (lambda: embedding_ops.pool(TABLE.double(), IDS, OFFSETS), "table is float64, wanted float32"),
-        (lambda: embedding_ops.pool(TABLE, IDS, OFFSETS.int()), "pool: offsets is int32, wanted int64"),
+        (lambda: embedding_ops.pool(TABLE, IDS, OFFSETS.int()), "mean_pool: offsets is int32, wanted int64"),
         (
             lambda: embedding_ops.pool(TABLE, [1, 2, 7], OFFSETS),
-            "pool: values is a list, wanted an array or tensor of int64",
+            "mean_pool: values is a list, wanted an array or tensor of int64",
         ),
-        (lambda: embedding_ops.spread(IDS.float(), OFFSETS), "spread: values is float32"),
-        (lambda: embedding_ops.group(IDS, IDS, LUT.long()), "group: lut is int64, wanted int32"),
+        (lambda: embedding_ops.spread(IDS.float(), OFFSETS), "drop_zero_ids: values is float32"),
+        (lambda: embedding_ops.group(IDS, IDS, LUT.long()), "group_by_id: lut is int64, wanted int32"),
         (lambda: embedding_ops.add_rows(TABLE, GROUPS, SCALE.double(), GRADIENT), "scale is float64"),
         (lambda: dropout_ops.dropout(TABLE.half(), 0.5, 1), "dropout: x is float16"),
         (lambda: scoring_ops.linear(TABLE.double(), TABLE, torch.zeros(8)), "linear: x is float64"),
@@ -326,7 +323,7 @@ def test_another_type_is_refused(call: Callable[[], object], message: str) -> No
         (lambda: embedding_ops.pool(torch.randn(4, 8).t(), IDS, OFFSETS), "wanted a contiguous one"),
         (
             lambda: embedding_ops.pool(TABLE, torch.arange(6)[::2], OFFSETS),
-            "pool: values has shape (3,) and strides (2,)",
+            "mean_pool: values has shape (3,) and strides (2,)",
         ),
         (lambda: embedding_ops.pool(TABLE[0], IDS, OFFSETS), "table has shape (4,), wanted (V, E)"),
         (lambda: embedding_ops.pool(torch.randn(2, 1001), LEFT, OFFSETS), "E up to 1000"),
@@ -342,13 +339,13 @@ def test_another_type_is_refused(call: Callable[[], object], message: str) -> No
         ),
         (lambda: embedding_ops.pool(TABLE, IDS, OFFSETS[:0]), "offsets has shape (0,), wanted (n + 1,)"),
         (lambda: embedding_ops.spread(IDS, torch.tensor([0, 9])), "offsets[1] is 9"),
-        (lambda: embedding_ops.group(torch.tensor([8]), LEFT[:1], LUT), "group: values[0] is 8"),
+        (lambda: embedding_ops.group(torch.tensor([8]), LEFT[:1], LUT), "group_by_id: values[0] is 8"),
         (lambda: embedding_ops.group(IDS, LEFT, LUT), "origin has shape (2,), wanted (3,)"),
         (
             lambda: embedding_ops.add_rows(TABLE, GROUPS._replace(rows=torch.tensor([1, 8])), SCALE, GRADIENT),
             "rows[1] is 8",
         ),
-        (lambda: embedding_ops.add_rows(TABLE, GROUPS, SCALE, torch.randn(2, 3)), "gradient has shape (2, 3)"),
+        (lambda: embedding_ops.add_rows(TABLE, GROUPS, SCALE, torch.randn(2, 3)), "grad has shape (2, 3)"),
         (
             lambda: embedding_ops.add_rows(TABLE.t(), GROUPS, SCALE, torch.randn(2, 8)),
             "table has shape (4, 8) and strides",
@@ -361,11 +358,11 @@ def test_another_type_is_refused(call: Callable[[], object], message: str) -> No
         (lambda: segments_ops.segment_maximum(TABLE, torch.tensor([1, 8, 2]), OFFSETS), "rows[1] is 8"),
         (
             lambda: segments_ops.segment_maximum_backward(TABLE[:1], torch.tensor([[0, 3, 9, 1]]).int(), 8),
-            "where[2] is 9",
+            "argmax[2] is 9",
         ),
         (lambda: scoring_ops.score_pairs(TABLE, TABLE[:1], LEFT, RIGHT, LAYER), "right[0] is 1"),
         (lambda: scoring_ops.score_pairs(TABLE, TABLE, LEFT, RIGHT[:1], LAYER), "right has shape (1,), wanted (2,)"),
-        (lambda: scoring_ops.score_pairs_backward(TABLE, TABLE, LEFT, RIGHT, LAYER, SCALE), "slope has shape (2,)"),
+        (lambda: scoring_ops.score_pairs_backward(TABLE, TABLE, LEFT, RIGHT, LAYER, SCALE), "grad has shape (2,)"),
         (
             lambda: scoring_ops.cross_entropy(torch.randn(2, 3), torch.tensor([0.0, 3.0])),
             "labels[1] is 3, wanted a class",
@@ -391,7 +388,7 @@ def test_an_array_that_cannot_be_written_is_refused() -> None:
     """Outputs that are mapped read-only would end the process."""
     which = np.zeros(2, np.int32)
     which.flags.writeable = False
-    with pytest.raises(ValueError, match="which is read-only, wanted one that can be written"):
+    with pytest.raises(ValueError, match="inverse is read-only, wanted one that can be written"):
         sequences_ops.distinct(TOKENS, STARTS, which, np.zeros(2, np.int32))
 
 

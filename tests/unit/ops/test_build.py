@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from object2vec.ops import build as build_kernels
-from object2vec.ops import native
+from object2vec.ops import library
 
 HEADER = '#define EXPORT __attribute__((visibility("default")))\n'
 
@@ -21,8 +21,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "kernels"
     folder.mkdir()
     shutil.copy(build_kernels.FOLDER / "build.c", folder)
-    (folder / "kernels.h").write_text("#include <stdint.h>\n" + HEADER)
-    (folder / "one.c").write_text('#include "kernels.h"\nint hidden_by_the_linker;\n')
+    (folder / "api.h").write_text("#include <stdint.h>\n" + HEADER)
+    (folder / "one.c").write_text('#include "api.h"\nint hidden_by_the_linker;\n')
     monkeypatch.setattr(build_kernels, "FOLDER", folder)
     monkeypatch.setattr(build_kernels, "LIBRARY", folder / "kernels.so")
     monkeypatch.setattr(build_kernels, "LEVELS", {"baseline": ()})
@@ -78,15 +78,15 @@ def test_a_compiler_without_openmp(package: Path) -> None:
     """Kernels are compiled for one thread, and the library says so."""
     script = 'for word; do [ "$word" = -fopenmp ] && exit 1; done; exec cc "$@"'
     assert build_kernels.build(compiler(package.parent / "cc", script)) is False
-    found = native.load(package / "kernels.so")
-    assert (found.reason, found.threads) == ("", False)
+    found = library.load(package / "kernels.so")
+    assert (found.reason, found.has_threads) == ("", False)
     assert found.build.endswith("-1thread")
 
 
 def test_a_compiler_with_openmp(package: Path) -> None:
     """Kernels use threads, and nothing but `o2v_` names is exported."""
     assert build_kernels.build(["cc"]) is True
-    assert native.load(package / "kernels.so").threads
+    assert library.load(package / "kernels.so").has_threads
     assert {"o2v_build_id", "o2v_level", "o2v_has_threads"} == exported(package / "kernels.so")
 
 

@@ -11,16 +11,14 @@ import pytest
 
 from object2vec import cli
 from object2vec.ops import build as build_kernels
-from object2vec.ops import kernels as kernels_ops
-from object2vec.ops import library as calls
-from object2vec.ops import native
+from object2vec.ops import library, structs
 from object2vec.serving.telemetry import Observation
 from object2vec.training import job
 
-GONE = native.Native(None, reason="it is missing")
+GONE = library.Library(None, reason="it is missing")
 
 
-def library(path: Path, **texts: str) -> Path:
+def compile_library(path: Path, **texts: str) -> Path:
     """Compile a library whose `o2v_` functions return texts; a thread count stands for one without OpenMP."""
     lines = [f'const char *o2v_{name}(void) {{ return "{text}"; }}' for name, text in texts.items()]
     path.with_suffix(".c").write_text("\n".join([*lines, "long o2v_has_threads(void) { return 1; }"]))
@@ -33,15 +31,15 @@ def test_a_file_that_is_no_library(tmp_path: Path, content: bytes) -> None:
     """An empty, foreign or cut file cannot be loaded, and counts as missing."""
     path = tmp_path / "kernels.so"
     path.write_bytes(content)
-    found = native.load(path)
-    assert found.library is None
+    found = library.load(path)
+    assert found.handle is None
     assert f"{path} cannot be loaded" in found.reason
 
 
 def test_no_file(tmp_path: Path) -> None:
     """The warning has the reason, the cost and the command."""
-    found = native.load(tmp_path / "kernels.so")
-    assert (found.library, found.build) == (None, "none")
+    found = library.load(tmp_path / "kernels.so")
+    assert (found.handle, found.build) == (None, "none")
     assert "kernels.so is missing" in found.warning
     assert "40 times" in found.warning
     assert found.warning.endswith("-m object2vec.ops.build")
@@ -49,37 +47,37 @@ def test_no_file(tmp_path: Path) -> None:
 
 def test_a_library_from_other_sources(tmp_path: Path) -> None:
     """Another build id counts as missing; so does a library of before there were ids."""
-    other = native.load(library(tmp_path / "other.so", build_id="0123", level="avx2"))
+    other = library.load(compile_library(tmp_path / "other.so", build_id="0123", level="avx2"))
     assert "has the build id 0123, wanted " in other.reason
-    old = native.load(library(tmp_path / "old.so"))
+    old = library.load(compile_library(tmp_path / "old.so"))
     assert "has the build id of an older version" in old.reason
 
 
 def test_a_library_without_a_kernel(tmp_path: Path) -> None:
     """The right id without the kernels counts as missing, and names the first that is not there."""
-    made = library(tmp_path / "few.so", build_id=build_kernels.source_id(), level="avx2")
-    found = calls.check_library(native.load(made), ())
-    assert found.library is None
+    made = compile_library(tmp_path / "few.so", build_id=build_kernels.source_id(), level="avx2")
+    found = library.load(made)
+    assert found.handle is None
     assert "has no o2v_avx2_" in found.reason
 
 
-def test_a_struct_of_another_size() -> None:
-    """A struct that Python declares otherwise than C makes the library count as missing."""
+def test_a_struct_of_another_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library whose struct has another size than in Python counts as missing."""
 
-    class Way(ctypes.Structure):
+    class StepConfig(ctypes.Structure):
         _fields_ = [("kind", ctypes.c_int64)]
 
-    found = calls.check_library(native.load(), (Way,))
-    assert found.library is None
-    assert "sizeof_Way, wanted 8" in found.reason
-    assert kernels_ops.status().library is not None
+    assert library.load().handle is not None
+    monkeypatch.setattr(structs, "ALL", (StepConfig,))
+    found = library.load.__wrapped__()
+    assert found.handle is None
+    assert "sizeof_StepConfig, wanted 8" in found.reason
 
 
 @pytest.fixture
 def missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without kernels."""
-    monkeypatch.setattr(kernels_ops, "status", lambda: GONE)
-    monkeypatch.setattr(native, "load", lambda: GONE)
+    monkeypatch.setattr(library, "load", lambda: GONE)
 
 
 @pytest.mark.usefixtures("missing")
@@ -98,13 +96,13 @@ def test_the_version_names_the_kernels(capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(SystemExit):
         cli.main(["--version"])
     out, err = capsys.readouterr()
-    assert out.endswith(f" (kernels: {kernels_ops.status().build})\n")
+    assert out.endswith(f" (kernels: {library.load().build})\n")
     assert err == ""
 
 
 def test_metrics_name_the_kernels() -> None:
     """The gauge is 1, with the build as its label."""
-    assert f'object2vec_kernels{{build="{kernels_ops.status().build}"}} 1.0' in Observation().metrics().decode()
+    assert f'object2vec_kernels{{build="{library.load().build}"}} 1.0' in Observation().metrics().decode()
 
 
 @pytest.mark.usefixtures("missing")

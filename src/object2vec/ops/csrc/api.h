@@ -1,0 +1,332 @@
+/* Every struct and function that the library exports. Python reads the signatures from this file when it loads the
+ * library; ops/structs.py declares the structs again, and their sizes are compared at load.
+ *
+ * All functions are plain C over flat, contiguous arrays. They allocate nothing and keep no state. Python checks
+ * dtypes, layouts, shapes and the ranges of integers before each call; C cannot. Shapes are in parentheses. An array is
+ * read unless its pointer is not const. A pointer is never NULL unless it is marked NULLABLE.
+ *
+ * Common shapes: n sequences, sequence i has values[offsets[i]:offsets[i + 1]]; V rows of a table; `dim` numbers a row,
+ * MAX_DIM at most. */
+#ifndef OBJECT2VEC_API_H
+#define OBJECT2VEC_API_H
+
+#include <stdint.h>
+
+/* The sources are compiled once for each processor level, which O2V_LEVEL names (see build.py). The exported function
+ * `mean_pool` is then o2v_avx2_mean_pool. Hidden functions that files share have such names too. */
+#define O2V_JOIN(level, name) o2v_##level##_##name
+#define O2V_EXPAND(level, name) O2V_JOIN(level, name)
+#ifdef O2V_LEVEL
+#define NAME(name) O2V_EXPAND(O2V_LEVEL, name)
+#else
+#define NAME(name) o2v_##name
+#endif
+#define EXPORT __attribute__((visibility("default")))
+#define KERNEL(result, name) EXPORT result NAME(name)
+#define NULLABLE
+
+/* ---- build.c: compiled once, for any processor ---- */
+
+/* A hash of the sources and flags. */
+EXPORT const char *o2v_build_id(void);
+
+/* The level that this processor and its operating system can run: avx512, avx2 or baseline. */
+EXPORT const char *o2v_level(void);
+
+/* 1 if compiled with OpenMP, else 0. */
+EXPORT int64_t o2v_has_threads(void);
+
+/* ---- checks.c: the first index where an array breaks a rule, or -1 ---- */
+
+/* A value of values (n) below `low`, or `high` and above. Both bounds fit the type. */
+KERNEL(int64_t, find_out_of_range32)(const int32_t *values, int64_t n, int64_t low, int64_t high);
+KERNEL(int64_t, find_out_of_range64)(const int64_t *values, int64_t n, int64_t low, int64_t high);
+
+/* An offset of offsets (n) that is negative, less than the one before it, or greater than `limit`. */
+KERNEL(int64_t, find_bad_offset)(const int64_t *offsets, int64_t n, int64_t limit);
+
+/* A label of labels (n) that is no class from 0 to classes - 1. */
+KERNEL(int64_t, find_bad_class)(const float *labels, int64_t n, int64_t classes);
+
+/* ---- tables.c: embeddings ---- */
+
+enum { MAX_DIM = 1000 }; /* the greatest token_embedding_dim */
+
+/* A table (V, dim): float32, or IEEE 754 half precision without NaN and infinity. */
+typedef struct {
+    const void *rows;
+    int64_t dim, is_half;
+} Table;
+KERNEL(int64_t, sizeof_Table)(void);
+
+/* Writes the mean row of each bag of ids to out (n, dim), and 1 / tokens to scale (n). Id 0 is no token; a bag without
+ * tokens gives zeros. values (offsets[n]) are from 0 to V - 1. */
+KERNEL(void, mean_pool)(const Table *table, const int64_t *values, const int64_t *offsets, int64_t n, float *out,
+                        float *scale);
+
+/* Copies the ids of n bags without the zeros to out, and the bag of each to origin; both have room for offsets[n].
+ * Returns the number of ids. */
+KERNEL(int64_t, drop_zero_ids)(const int64_t *values, const int64_t *offsets, int64_t n, int64_t *out, int64_t *origin);
+
+/* Groups n ids by value: unique ids to rows (n), in order of first occurrence; the origins of id rows[r] to
+ * origins[starts[r]:starts[r + 1]], in the order of the ids. origins is (n), starts (n + 1). lut (V) is scratch: all -1
+ * before and after. Returns the number of unique ids. */
+KERNEL(int64_t, group_by_id)(const int64_t *values, const int64_t *origin, int64_t n, int32_t *lut, int64_t *rows,
+                             int64_t *starts, int64_t *origins);
+
+/* Makes one optimizer step on n unique rows of table (V, dim).
+ *
+ * The gradient of row rows[r] is the sum of scale[o] * grad[o] over o in origins[starts[r]:starts[r + 1]]; grad is
+ * (m, dim), scale (m). kind is SGD, ADAGRAD or ADAM of kernels.h. state1 and state2 (V, dim) are Adam's first and
+ * second moments; Adagrad uses state1 for the sum of squares. A caller passes the table in place of a state that is
+ * unused. c1 and c2 are Adam's bias corrections, 1 - beta^step. */
+KERNEL(void, update_rows)(int64_t kind, float *table, float *state1, float *state2, int64_t dim, const int64_t *rows,
+                          int64_t n, const int64_t *starts, const int64_t *origins, const float *scale,
+                          const float *grad, float learning_rate, float weight_decay, float c1, float c2);
+
+/* Makes the same step on the whole table; the gradient of every other row is 0. `size` is V. lut (V) is scratch: all -1
+ * before and after. */
+KERNEL(void, update_table)(int64_t kind, float *table, float *state1, float *state2, int64_t dim, int64_t size,
+                           int32_t *lut, const int64_t *rows, int64_t n, const int64_t *starts, const int64_t *origins,
+                           const float *scale, const float *grad, float learning_rate, float weight_decay, float c1,
+                           float c2);
+
+/* ---- pairs.c: scores of pairs by a linear layer over comparators ---- */
+
+/* Writes the scores of pairs to out (pairs, classes). Pair p has row left[p] of u (., dim) and row right[p] of v (.,
+ * dim). The score of class c is bias[c] + sum over k of  h[k] u[k] v[k] + l[k] u[k] + r[k] v[k] + d[k] |u[k] - v[k]|
+ * where h, l, r and d begin in row c of weight (classes, width) at the columns term_columns (4). A negative column
+ * means that the term is missing; l and r are both there or both missing. */
+KERNEL(void, score_pairs)(const float *u, const float *v, const int64_t *left, const int64_t *right, int64_t pairs,
+                          const float *weight, int64_t classes, int64_t dim, int64_t width, const int64_t *term_columns,
+                          const float *bias, float *out);
+
+/* Adds the gradient of u (n, dim), one side of the pairs, to d_u (n, dim). If that side is the left one, also adds the
+ * gradient of weight to d_weight (shards, classes, width), in `shards` partial sums. Both are zeros before.
+ *
+ * Pair p has row object_index[p] of u, and row partner_index[p] of `partners`, the other side. grad (pairs, classes) is
+ * the gradient of the scores. sums (shards, dim), starts (n + 1) and order (pairs) are scratch. */
+KERNEL(void, score_pairs_backward)(int64_t is_left, const float *u, int64_t n, const float *partners,
+                                   const int64_t *object_index, const int64_t *partner_index, int64_t pairs,
+                                   const float *grad, const float *weight, int64_t classes, int64_t dim, int64_t width,
+                                   const int64_t *term_columns, int64_t shards, float *sums, int64_t *starts,
+                                   int64_t *order, float *d_u, float *d_weight);
+
+/* ---- head.c: scores of pairs of single tokens, without gradients ---- */
+
+/* Two tables of the same dim, and the layers over them. Layer l has weights[l] (widths[l], widths[l + 1]) and biases[l]
+ * (widths[l + 1]). All but the last are followed by the activation. widths[0] is the comparators' output.
+ *
+ * `concat` fills the columns from concat_column on; -1 if it is not a comparator. The first layer's output for the row
+ * of one token does not depend on the other token, so it is cached: that of token t of a side is cached_parts[side][t %
+ * cache_rows[side]] if cached_tokens[side] has t at that index. Token 0 is never scored. `scratch` is (2, block_pairs *
+ * the greatest of widths[:layers]). */
+typedef struct {
+    Table tables[2];
+    const int64_t *comparators;
+    int64_t comparator_count;
+    const float *const *weights, *const *biases;
+    const int64_t *widths;
+    int64_t layers, activation, concat_column, cache_rows[2];
+    int32_t *cached_tokens[2];
+    float *cached_parts[2];
+    int64_t softmax, block_pairs;
+    float *scratch;
+} ScoringHead;
+KERNEL(int64_t, sizeof_ScoringHead)(void);
+
+/* Writes the scores, or probabilities, of pairs of tokens0 and tokens1 (pairs) to out (pairs, widths[layers]). It
+ * writes to the head's cache and scratch, so one thread at a time may call it. */
+KERNEL(void, score_tokens)(const ScoringHead *head, const int32_t *tokens0, const int32_t *tokens1, int64_t pairs,
+                           float *out);
+
+/* ---- products.c ---- */
+
+/* Writes a linear layer to y (rows, out): bias (out) plus the products of x (rows, in) with w (out, in). */
+KERNEL(void, linear)(int64_t rows, int64_t in, int64_t out, const float *w, const float *bias, const float *x,
+                     float *y);
+
+/* ---- loss.c: cross-entropy over scores (pairs, classes); labels (pairs) are classes ---- */
+
+/* Writes the loss of each pair to losses (pairs), and the gradient of their mean to grad (pairs, classes). */
+KERNEL(void, cross_entropy)(const float *scores, const float *labels, int64_t pairs, int64_t classes, float *losses,
+                            float *grad);
+
+/* Returns the number of pairs whose greatest score is that of their class. */
+KERNEL(int64_t, correct)(const float *scores, const float *labels, int64_t pairs, int64_t classes);
+
+/* ---- step.c: whole training steps on pairs of single tokens ---- */
+
+/* A parameter, its optimizer state as in update_rows, and the steps it took before. Adagrad has no state2, SGD none. */
+typedef struct {
+    float *weight, *NULLABLE state1, *NULLABLE state2;
+    int64_t steps;
+} ParameterState;
+KERNEL(int64_t, sizeof_ParameterState)(void);
+
+/* A batch of pairs. tokens[side] (n[side]) are unique and not 0. Pair p has token tokens[side][index[side][p]]. index
+ * is numbered by first occurrence: each entry is at most one more than the greatest before it. The step writes the mean
+ * loss and the number of correct pairs. */
+typedef struct {
+    const int32_t *tokens[2];
+    const int64_t *index[2];
+    int64_t n[2];
+    const float *labels;
+    int64_t pairs;
+    double loss;
+    int64_t correct;
+} PairBatch;
+KERNEL(int64_t, sizeof_PairBatch)(void);
+
+/* Settings of all steps, and scratch for the largest batch. The layer has weight (classes, width) and terms at
+ * term_columns (4), as in score_pairs; classes is 1 for a score, 2 for a logit. Scratch: score_grads (pairs),
+ * shard_sums (shards, width + 1), row_grads (n[0] + n[1], dim). */
+typedef struct {
+    int64_t kind;
+    float learning_rate, weight_decay;
+    int64_t classes, width, dim;
+    const int64_t *term_columns;
+    int64_t shards;
+    float *score_grads, *shard_sums, *row_grads;
+} StepConfig;
+KERNEL(int64_t, sizeof_StepConfig)(void);
+
+/* Makes one optimizer step for each of `count` batches, on the rows they use and on the output layer. parameters (4)
+ * are the tables of both sides, the layer's weight (classes, width) and its bias (classes). */
+KERNEL(void, step_pairs)(const StepConfig *config, const ParameterState *parameters, PairBatch *batches, int64_t count);
+
+/* ---- lstm.c: gates are in torch's order, i, f, g, o ---- */
+
+/* Makes one LSTM step of n sequences. gates (n, 4 * units) hold the pre-activations, and then the gates. before
+ * (continuing, units) is the cell state of the first sequences; the others start with zeros. Writes cell and hidden
+ * (n, units). */
+KERNEL(void, lstm_forward)(int64_t n, int64_t continuing, int64_t units, float *gates, const float *before, float *cell,
+                           float *hidden);
+
+/* Makes the backward pass of that step. gates hold the gates, and then the gradient of the pre-activations. d_hidden
+ * (n, units) is the gradient of hidden. d_cell (n, units) holds the gradient of cell from later steps, and then that of
+ * before. */
+KERNEL(void, lstm_backward)(int64_t n, int64_t continuing, int64_t units, float *gates, const float *before,
+                            const float *cell, const float *d_hidden, float *d_cell);
+
+/* Runs one LSTM layer in one direction. Rows are ordered by step: step t has rows starts[t] to starts[t + 1] - 1, and
+ * its first rows continue those of the step before. starts is (steps + 1). gates (rows, 4 * units) hold the products of
+ * the inputs plus biases, and then the gates. w is (4 * units, units). Writes cell and hidden (rows, units). */
+KERNEL(void, lstm_layer)(int64_t steps, const int64_t *starts, int64_t backward, int64_t units, float *gates,
+                         const float *w, float *cell, float *hidden);
+
+/* ---- convolution.c ---- */
+
+/* Encodes n sequences of ids with stacked convolutions, each followed by ReLU: writes the maxima over time of all
+ * levels, side by side, to encodings (n, dim). values are from 0 to V - 1; id 0 is a token.
+ *
+ * Level l has weights[l] (taps, widths[l + 1], widths[l]) and biases[l] (widths[l + 1]); widths is (levels + 1), and
+ * widths[0] is the table's dim. line and next are scratch: (offsets[n] + n * (taps - 1), the greatest width) each. */
+KERNEL(void, hcnn_forward)(const Table *table, const int64_t *values, const int64_t *offsets, int64_t n, int64_t taps,
+                           int64_t levels, const float *const *weights, const float *const *biases,
+                           const int64_t *widths, float *line, float *next, int64_t dim, float *encodings);
+
+/* ---- segments.c: segment s has rows[starts[s]:starts[s + 1]] of x (m, dim) ---- */
+
+/* Writes the maximum of each column over the rows of n segments to maxima (n, dim), and the row that has it to argmax
+ * (n, dim), the first of equal ones. A segment without rows has 0 and -1. A column with a NaN has NaN. */
+KERNEL(void, segment_max)(const float *x, int64_t dim, const int64_t *rows, const int64_t *starts, int64_t n,
+                          float *maxima, int32_t *argmax);
+
+/* Adds grad (n, dim) of the maxima to d_x (m, dim) at the rows argmax. No row is in two segments. */
+KERNEL(void, segment_max_backward)(const float *grad, int64_t dim, const int32_t *argmax, int64_t n, float *d_x);
+
+/* ---- dropout.c ---- */
+
+/* Writes x * scale to out (n), or 0 where a random number of (seed, index) is less than threshold = p * 2^32. */
+KERNEL(void, dropout)(const float *x, float *out, int64_t n, uint64_t seed, uint32_t threshold, float scale);
+
+/* ---- objects.c: unique sequences, and negative pairs ---- */
+
+/* A bucket of a hash table of objects. Sequences that differ mostly have different tags, so that their tokens, which
+ * may be on disk, are not compared. */
+typedef struct {
+    int32_t object; /* -1 if empty */
+    uint32_t tag;
+} Slot;
+
+/* Numbers the unique ones of n sequences, from sequence `from` on: writes the object of each sequence to inverse (n),
+ * and the first sequence of each object to first_index (n). *found is the number of objects so far. slots (mask + 1, a
+ * power of two) is their hash table. Returns n, or the sequence at which the table was seven eighths full. */
+KERNEL(int64_t, unique_sequences)(const int32_t *values, const int64_t *offsets, int64_t from, int64_t n, Slot *slots,
+                                  int64_t mask, int32_t *inverse, int32_t *first_index, int64_t *found);
+
+/* Inserts `found` objects, whose first sequences are first_index, into an empty hash table. */
+KERNEL(void, insert_sequences)(const int32_t *values, const int64_t *offsets, const int32_t *first_index, int64_t found,
+                               Slot *slots, int64_t mask);
+
+/* Numbers the unique objects of n rows of both sides, in order of first occurrence. The object of row rows0[j] is
+ * objects0[rows0[j]], or rows0[j] if objects0 is NULL; the same for side 1. Writes the first row of each unique object
+ * to first_index (2, n), the number of each row's object to inverse (2, n), and the number of unique ones to found (2).
+ * lut0 and lut1 are scratch, one entry an object: all -1 before and after. */
+KERNEL(void, unique_rows)(const int64_t *rows0, const int64_t *rows1, int64_t n, const int32_t *NULLABLE objects0,
+                          const int32_t *NULLABLE objects1, int32_t *lut0, int32_t *lut1, int64_t *first_index,
+                          int64_t *inverse, int64_t *found);
+
+/* Does the same for rows that are objects of one token each, and writes the tokens of the unique ones to tokens (2, n).
+ */
+KERNEL(void, unique_tokens)(const int64_t *rows0, const int64_t *rows1, int64_t n, const int32_t *tokens0,
+                            const int32_t *tokens1, int32_t *lut0, int32_t *lut1, int64_t *first_index,
+                            int64_t *inverse, int64_t *found, int32_t *tokens);
+
+/* Writes the offsets of n selected sequences, one after the other, to out (n + 1). */
+KERNEL(void, sequence_starts)(const int64_t *offsets, const int64_t *index, int64_t n, int64_t *out);
+
+/* Copies n selected sequences to out at out_offsets (n + 1); a shorter room takes the first tokens of a sequence.
+ * Returns n, or the first sequence that is not within values (size). */
+KERNEL(int64_t, take_sequences)(const int32_t *values, const int64_t *offsets, int64_t size, const int64_t *index,
+                                int64_t n, const int64_t *out_offsets, int32_t *out);
+
+/* Sets the bits of n pairs of objects in a bit set of `count` bits. With bits_per_object > 0 each pair has its own bit,
+ * object0 * bits_per_object + object1. With 0 a hash chooses it, and pairs may share one. */
+KERNEL(void, mark_positives)(const int32_t *object0, const int32_t *object1, int64_t n, uint8_t *bits,
+                             int64_t bits_per_object, int64_t count);
+
+/* Draws `negatives` rows for each of n rows that is positive, until their object1 is not a partner of the row's
+ * object0, `rounds` times at most. A row is drawn uniformly from `count` rows, or from sources (count). The partners of
+ * object o are partners[starts[o]:starts[o + 1]], ascending, and bits (size bits) are marked by mark_positives.
+ *
+ * Writes each row and its draws to out (n, 1 + negatives), -1 for a failed one; the objects of side 1 instead of rows
+ * if give_objects. Returns the number of draws that succeeded. The result depends on the seed and the place alone. */
+KERNEL(int64_t, draw_negatives)(const int64_t *rows, int64_t n, const uint8_t *positive, int64_t negatives,
+                                uint64_t seed, int64_t rounds, const int64_t *NULLABLE sources, int64_t count,
+                                const int32_t *objects0, const int32_t *objects1, const int64_t *starts,
+                                const int32_t *partners, const uint8_t *bits, int64_t bits_per_object, int64_t size,
+                                int64_t give_objects, int64_t *out);
+
+/* Writes the pairs of n rows and their draws, drawn (n, 1 + negatives), as columns (drawn's size each): row0 is
+ * objects0[rows[i]], or rows[i] if objects0 is NULL; row1 is the draw; label is labels[rows[i]] for the first of each
+ * row and 0 for the others. Leaves out draws of -1. Returns the number of pairs. */
+KERNEL(int64_t, append_negatives)(const int64_t *rows, int64_t n, int64_t negatives, const int32_t *NULLABLE objects0,
+                                  const float *labels, const int64_t *drawn, int64_t *row0, int64_t *row1,
+                                  float *label);
+
+/* ---- lines.c: JSON in a plain form ---- */
+
+/* Reads whole lines of bytes (size) up to the first that is not plain. A plain record is an object with in0, in1 and
+ * label once each and nothing else, tokens of at most 9 digits, and a label of at most 15 digits.
+ *
+ * For record r: its label to labels[r]; the first max_len[s] tokens of side s to values[s], their number to
+ * lengths[s][r]. truncated[s] counts records that had more. Blank lines are no records. Writes the number of lines read
+ * to *lines, and where reading stopped to *consumed; that is `size` if all lines were plain. Returns the number of
+ * records. Room: values[s] (size / 2 + 1); labels and lengths[s] as many as the shortest records fit. */
+KERNEL(int64_t, read_lines)(const uint8_t *bytes, int64_t size, const int64_t *max_len, int32_t *const *values,
+                            int64_t *const *lengths, double *labels, int64_t *truncated, int64_t *lines,
+                            int64_t *consumed);
+
+/* Reads a request of lines of instances, or a document {"instances": [...]}. An instance is as a record, but one side
+ * may be missing, and so may the label.
+ *
+ * max_rows is greater than the number of instances, and max_tokens is the most tokens a side can have. Writes to
+ * columns: sequences of each side (2), tokens of each side (2); then max_rows each: the offsets of both sides, the
+ * instance of each sequence of both sides, the line number of each instance; then the values of both sides, max_tokens
+ * int32 each. Returns the number of instances, or -1 if the request is not plain. */
+KERNEL(int64_t, read_instances)(const uint8_t *bytes, int64_t size, int64_t document, int64_t *columns,
+                                int64_t max_rows, int64_t max_tokens);
+
+#endif
