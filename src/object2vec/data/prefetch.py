@@ -26,7 +26,7 @@ def prefetch_items(items: Iterator[Item]) -> Iterator[Item]:
     def next_chunk(size: int) -> list[Item]:
         return list(islice(items, size))
 
-    with ThreadPoolExecutor(1, "prefetch", initializer=kernels_ops.stay_alone) as executor:
+    with ThreadPoolExecutor(1, "prefetch", initializer=library.use_one_thread) as executor:
         size = 1
         pending = executor.submit(next_chunk, size)
         while chunk := pending.result():

@@ -56,7 +56,7 @@ class RecordReader:
         """
         parts = []
         rest = chunk
-        if kernels_ops.available():
+        if library.available():
             parts.append(jsonl_ops.read_lines(chunk.text, self.max_len))
             rest = Chunk(chunk.file, chunk.first_line + parts[0].lines, chunk.text[parts[0].consumed :])
             self._check(parts[0], chunk)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from object2vec.array_types import Float32, Int32, Int64
 from object2vec.data.disk_arrays import AppendOnlyArray, advise_reads, empty
-from object2vec.ops import kernels as kernels_ops
+from object2vec.ops import library
 from object2vec.ops import sequences as sequences_ops
 
 

@@ -97,20 +97,8 @@ def step_rows(
     check_offsets(name, "starts", starts, len(origins))
     check_range(name, "origins", origins, len(scale))
     _check_dim(name, table.shape[1])
-    _call(
-        name,
-        OPTIMIZER_KINDS[kind],
-        *given,
-        rows,
-        len(rows),
-        starts,
-        origins,
-        scale,
-        gradient,
-        rate,
-        decay,
-        *corrections,
-    )
+    kind_and_tables = OPTIMIZER_KINDS[kind], *given
+    _call(name, *kind_and_tables, rows, len(rows), starts, origins, scale, gradient, rate, decay, *corrections)
 
 
 def add_rows(table: Tensor, groups: Groups, scale: Tensor, gradient: Tensor) -> None:
