@@ -1,6 +1,6 @@
-"""Object2Vec: low-dimensional embeddings of anything that can be written as integer tokens, learned from pairs.
+"""Learn low-dimensional embeddings of objects from pairs of token sequences.
 
-`object2vec.load(directory)` opens a trained model; everything else is in the command `object2vec`.
+`object2vec.load(directory)` opens a trained model. The command `object2vec` trains and serves models.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 
 
 def load(directory: str | Path) -> Predictor:
-    """Open a model for `encode` and `score`: its directory, a folder that holds it, or a .tar.gz of it.
+    """Load a model for `encode` and `score`: its directory, a folder that contains it, or a .tar.gz of it.
 
     Raises:
         UserError: `directory` is not a path on this machine.
@@ -26,6 +26,6 @@ def load(directory: str | Path) -> Predictor:
     from object2vec.threads import bounded_spinning
 
     with bounded_spinning():
-        from object2vec.serving.predictor import Predictor  # torch is slow to import: only when a model is wanted
+        from object2vec.serving.predictor import Predictor  # imports torch, which is slow
 
     return Predictor.load(directory)

@@ -1,4 +1,4 @@
-"""How memory is asked of the system where that decides speed."""
+"""Allocate memory from the system where this decides speed."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ M_MMAP_MAX: Final = -4
 
 
 def zeros(rows: int, columns: int) -> Tensor:
-    """A table of zeros, (rows, columns) float32 on the CPU.
+    """Return a table of zeros, (rows, columns) float32 on the CPU.
 
-    A row takes memory once it is written to. Where the system can, its pages are huge ones: single rows of a large
-    table are then found without a second look-up in the page table.
+    A page takes memory when it is first written. Pages are huge where the system has them: reading single rows of a
+    large table then causes fewer misses in the TLB.
 
     Raises:
-        MemoryError: the system has no room for it.
+        MemoryError: the system has not enough memory.
     """
     size = 4 * rows * columns
     if not sys.platform.startswith("linux") or not size:
@@ -32,18 +32,18 @@ def zeros(rows: int, columns: int) -> Tensor:
         buffer = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except OSError as error:
         raise MemoryError(f"no {size / 1e9:.3g} GB for a table of {rows} rows and {columns} columns") from error
-    with suppress(OSError):  # a system without them
+    with suppress(OSError):  # no huge pages on this system
         buffer.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(buffer, dtype=torch.float32).view(rows, columns)
 
 
 def keep_freed() -> None:
-    """Let this process keep memory that it freed instead of giving it back to the system.
+    """Keep freed memory in this process instead of returning it to the system.
 
-    A training step asks for the same sizes as the one before, and memory fresh from the system has to be mapped and
-    zeroed page by page. Nothing happens where malloc is not glibc's.
+    Each training step allocates the same sizes, and the system must map and zero each new page. There is no effect
+    without glibc's malloc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform.startswith("linux") else None
     if mallopt is not None:
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)  # as large as an int is
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)  # the largest int
         mallopt(M_MMAP_MAX, 0)

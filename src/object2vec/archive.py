@@ -1,4 +1,4 @@
-"""Find a model in folders and archives, and extract it. Imports nothing slow.
+"""Find a model in folders and archives, and extract it, without slow imports.
 
 A model is a directory with `config.json` and `model.safetensors`. An archive of one is a .tar.gz or .tar file in which
 both are at the top or together in a folder.
@@ -23,18 +23,18 @@ from object2vec.hyperparameters import MODEL_FILES
 _Path = TypeVar("_Path", Path, PurePosixPath)
 
 CONFIG, WEIGHTS = MODEL_FILES
-#: The archive that the platform makes of a model directory.
+#: The archive of a model directory that the platform writes.
 MODEL_ARCHIVE: Final = "model.tar.gz"
 EXPECTED_MODEL: Final = f"wanted a directory with {CONFIG} and {WEIGHTS}, or a .tar.gz of one"
 ARCHIVE_SUFFIXES: Final = (".tar.gz", ".tgz", ".tar", ".zip")
-#: How far below a folder a model is looked for, and how many files and folders are looked at.
+#: The depth of the search for a model below a folder, and how many entries it reads.
 MAX_DEPTH: Final = 3
 MAX_ENTRIES: Final = 10_000
-#: Bytes of the largest weights that the ranges of the hyperparameters allow, and more.
+#: More bytes than the largest weights that the ranges of the hyperparameters allow.
 MAX_WEIGHTS_BYTES: Final = 2**35
-#: Bytes that an archive may hold in addition to the weights: its own headers, config.json, vocabularies.
+#: Bytes that an archive may have in addition to the weights: headers, config.json, vocabularies.
 EXTRA_BYTES: Final = 2**30
-#: The first bytes of compressed files that are named and not read.
+#: The first bytes of formats that are recognized and not read.
 OTHER_FORMATS: Final = {
     b"PK\x03\x04": "a zip archive",
     b"BZh": "compressed with bzip2",
@@ -47,10 +47,10 @@ OTHER_FORMATS: Final = {
 def find_model(path: Path) -> Path:
     """Return the model directory or the archive that `path` is, or the only one in the folders below it.
 
-    The nearest level counts. A model directory or a `model.tar.gz` comes before archives of other names.
+    The first level with a model counts. Archives with names other than `model.tar.gz` come last.
 
     Raises:
-        ArtifactError: there is none, or there are several; the sentence says where it was looked for.
+        ArtifactError: there is none, or there are several. The message says where was searched.
     """
     if path.is_file():
         return path.parent if path.name in MODEL_FILES else path
@@ -81,9 +81,9 @@ def find_model(path: Path) -> Path:
 
 @contextmanager
 def extracted(path: Path, max_bytes: int | None = None) -> Iterator[Path]:
-    """Yield the model at `path` as a directory; an archive is extracted to a temporary one, removed at the end.
+    """Yield the model at `path` as a directory. An archive is extracted to a temporary directory.
 
-    Weights in an archive may have at most `max_bytes`.
+    The weights in an archive may have at most `max_bytes`.
 
     Raises:
         ArtifactError: see `find_model` and `extract`.
@@ -99,12 +99,12 @@ def extracted(path: Path, max_bytes: int | None = None) -> Iterator[Path]:
 def extract(archive: Path, directory: Path, max_bytes: int | None = None) -> Path:
     """Extract the two files of a model into a new folder of `directory`, and return that folder.
 
-    No name in the archive decides where anything is written. Weights may have at most `max_bytes`, by default as much
-    as fits the disk.
+    Names in the archive do not decide where files are written. The weights may have at most `max_bytes`, by default
+    the free space of the disk.
 
     Raises:
-        ArtifactError: the archive is missing or damaged, or holds no model or several; or it holds what no model has:
-            links and devices, names that lead out of it, more bytes than allowed.
+        ArtifactError: the archive is missing or damaged, or does not have exactly one model; or it has links, devices,
+            absolute paths, `..`, or more bytes than allowed.
     """
     if max_bytes is None:
         max_bytes = min(MAX_WEIGHTS_BYTES, shutil.disk_usage(directory).free)
@@ -113,7 +113,7 @@ def extract(archive: Path, directory: Path, max_bytes: int | None = None) -> Pat
     try:
         with _open(archive) as stream, _members(stream, max_bytes + EXTRA_BYTES) as members:
             for member in members:
-                members.members.clear()  # or they would add up
+                members.members.clear()  # or memory grows with each member
                 name = PurePosixPath(member.name)
                 if not (member.isfile() or member.isdir()) or member.issparse() or {"/", ".."} & set(name.parts):
                     raise ArtifactError(f"{archive}: {member.name!r} is no file of a model, wanted {CONFIG}, {WEIGHTS}")
@@ -146,7 +146,7 @@ def _is_model(folder: Path) -> bool:
 
 
 def _is_archive(file: Path) -> bool:
-    """Whether a file is a tar, compressed or not, or is named like an archive."""
+    """Return whether a file is a tar, compressed or not, or has the name of an archive."""
     if file.name.lower().endswith(ARCHIVE_SUFFIXES):
         return True
     try:
@@ -158,7 +158,7 @@ def _is_archive(file: Path) -> bool:
 
 
 def _levels(path: Path) -> Iterator[list[Path]]:
-    """The folder, then its folders, then theirs."""
+    """Yield the folder, then its subfolders, then their subfolders."""
     level, left = [path], MAX_ENTRIES
     for _ in range(MAX_DEPTH + 1):
         yield level
@@ -170,7 +170,7 @@ def _levels(path: Path) -> Iterator[list[Path]]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What is in a folder, by name, without hidden files and markers such as `_SUCCESS` and `__MACOSX`."""
+    """Return the sorted entries of a folder, without hidden files and markers such as `_SUCCESS` and `__MACOSX`."""
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for _, entry in zip(range(MAX_ENTRIES), entries, strict=False)]
@@ -185,13 +185,13 @@ def _only(path: Path, found: Sequence[_Path], names: Sequence[str]) -> _Path:
     return found[0]
 
 
-def _listed(names: Sequence[str], most: int = 5) -> str:
-    shown = ", ".join(shortened(name) for name in names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+def _listed(names: Sequence[str], max_count: int = 5) -> str:
+    shown = ", ".join(shortened(name) for name in names[:max_count])
+    return f"{shown} and {len(names) - max_count} more" if len(names) > max_count else shown
 
 
 def _open(archive: Path) -> IO[bytes]:
-    """The bytes of a tar, decompressed if its first bytes are gzip's."""
+    """Open a tar, and decompress it if its first bytes are those of gzip."""
     stream = archive.open("rb")
     start = stream.read(8)
     stream.seek(0)
@@ -215,7 +215,7 @@ class _TooLarge(Exception):  # noqa: N818 -- never leaves this module
 
 
 class _Bounded:
-    """A stream that raises once more than `left` bytes have been read, so that a bomb does not fill the disk."""
+    """A stream that raises after `left` bytes, so that a decompression bomb does not fill the disk."""
 
     def __init__(self, stream: Any, left: int) -> None:
         self.stream = stream

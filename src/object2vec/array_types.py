@@ -1,4 +1,4 @@
-"""Names for numpy's arrays."""
+"""Types of numpy arrays."""
 
 from __future__ import annotations
 

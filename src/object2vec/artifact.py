@@ -1,8 +1,8 @@
-"""A model directory: `config.json`, `model.safetensors`, and the vocabulary files that training was given.
+"""A model directory: `config.json`, `model.safetensors`, and vocabulary files.
 
-Readable without this package. `config.json` has `format_version` first and the hyperparameters under the built-in's
-names; the tensors' names are listed in the README. Nothing in it is code, and nothing is unpickled.
-Functions that need tensors import torch: a command checks `config.json` before it pays for that.
+Other programs can read it. `config.json` has `format_version` and the hyperparameters under the built-in's names.
+The documentation lists the names of the tensors. A model directory contains no code and no pickle.
+Only functions that need tensors import torch, so that a command can check `config.json` first.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION: Final = 1
 CONFIG, WEIGHTS = MODEL_FILES
-#: Rows of a table that are worked on at a time, so that what is made of them stays small.
+#: Rows of a table that are converted at a time, so that intermediate results stay small.
 CHUNK_ROWS: Final = 2**12
 
 
@@ -46,17 +46,17 @@ def save(
     vocabularies: Mapping[str, Path],
     weights: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write a model directory. All files of it are on the disk before the first one takes its place.
+    """Write a model directory. All files are complete on the disk before the first one replaces an older one.
 
-    `training` says how the model came about (JSON values); `vocabularies` are copied in under their names; `weights`
-    stand in the place of the network's own of their names.
+    `training` describes the training in JSON values. `vocabularies` maps names to files, which are copied.
+    `weights` replace the parameters of the network that have the same names.
 
     Raises:
-        AlgorithmError: they cannot be written; those from before stay.
+        AlgorithmError: the files cannot be written; existing ones are unchanged.
     """
     from safetensors.torch import save_file
 
-    # The tied table belongs to both encoders and is one tensor in the file.
+    # A tied table belongs to both encoders and is one tensor in the file.
     named = dict(network.named_parameters()) | dict(weights or {})
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
     if hyperparameters.token_embedding_dtype == "float16":
@@ -70,7 +70,7 @@ def save(
     fills: dict[str, Callable[[Path], object]] = {
         **{name: partial(shutil.copyfile, path) for name, path in vocabularies.items()},
         WEIGHTS: partial(save_file, tensors),
-        CONFIG: lambda aside: aside.write_text(json.dumps(config, indent=2) + "\n"),
+        CONFIG: lambda path: path.write_text(json.dumps(config, indent=2) + "\n"),
     }
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -81,10 +81,10 @@ def save(
 
 
 def check_writable(directory: Path) -> None:
-    """See that a model can be written to a directory, before there is one.
+    """Check that a model can be written to a directory.
 
     Raises:
-        UserError: it cannot.
+        UserError: it cannot be written.
     """
     new = not directory.exists()
     try:
@@ -97,10 +97,10 @@ def check_writable(directory: Path) -> None:
 
 
 def read_config(directory: Path) -> Hyperparameters:
-    """The hyperparameters of a model directory; cheap, and enough to see that it holds one of ours.
+    """Return the hyperparameters of a model directory. Weights are not read.
 
     Raises:
-        ArtifactError: it holds no model, another program's, or one of a newer format.
+        ArtifactError: there is no model, or it is of another program or a newer format.
     """
     path = directory / CONFIG
     wanted = f"wanted a model directory with {CONFIG} and {WEIGHTS}"
@@ -119,7 +119,7 @@ def read_config(directory: Path) -> Hyperparameters:
 
 
 def check_model(directory: Path) -> Hyperparameters:
-    """Return the hyperparameters of a model directory whose weights are whole. It imports no torch.
+    """Return the hyperparameters of a model directory, and check that its weights are complete, without torch.
 
     Raises:
         ArtifactError: see `read_config`; or the weights are missing or truncated.
@@ -134,7 +134,7 @@ def _weights(path: Path, framework: str, device: str = "cpu") -> Iterator[Any]:
     """Open the tensors of a file.
 
     Raises:
-        ArtifactError: the file is missing or damaged; what is wrong inside shows within.
+        ArtifactError: the file is missing or damaged.
     """
     try:
         with safe_open(path, framework=framework, device=device) as tensors:
@@ -144,7 +144,7 @@ def _weights(path: Path, framework: str, device: str = "cpu") -> Iterator[Any]:
 
 
 def read_epochs(directory: Path) -> int:
-    """For how many epochs a model's weights were trained, at least 1; 1 where its directory does not say."""
+    """Return the number of epochs that a model was trained, at least 1; 1 if it is not recorded."""
     training = read_object(directory / CONFIG, "wanted a model directory", ArtifactError).get("training")
     epochs = training.get("epochs") if isinstance(training, dict) else None
     return min(max(epochs, 1), 10**6) if type(epochs) is int else 1
@@ -153,10 +153,10 @@ def read_epochs(directory: Path) -> int:
 def load(
     directory: Path, *, with_head: bool = True, device: torch.device | None = None
 ) -> tuple[Hyperparameters, Network]:
-    """Open a model directory.
+    """Load a model directory.
 
     Raises:
-        ArtifactError: see `read_config`; or the weights are missing, truncated, or not those of the configuration.
+        ArtifactError: see `read_config`; or the weights are missing, truncated, or do not fit the configuration.
     """
     from object2vec.model.network import network_of_shapes
 
@@ -169,18 +169,18 @@ def load(
 
 
 def to_float16(table: Tensor) -> Tensor:
-    """A table of token embeddings (V, E), on the CPU, in float16; what is beyond its largest number becomes that."""
+    """Return a table of token embeddings (V, E), on the CPU, in float16; values outside its range are clamped."""
     import torch
 
-    most = torch.finfo(torch.float16).max
+    largest = torch.finfo(torch.float16).max
     half = torch.from_numpy(empty(table.numel(), np.float16)).view_as(table)
-    for at in range(0, len(table), CHUNK_ROWS):
-        half[at : at + CHUNK_ROWS] = table[at : at + CHUNK_ROWS].clamp(-most, most)
+    for start in range(0, len(table), CHUNK_ROWS):
+        half[start : start + CHUNK_ROWS] = table[start : start + CHUNK_ROWS].clamp(-largest, largest)
     return half
 
 
 def _fill(path: Path, network: Network, tensors: Any) -> None:
-    """Put the file's tensors in the place of the parameters of their names; all must be there and of the right kind."""
+    """Replace the parameters by the tensors of the file. Names, shapes and types must agree."""
     import torch
 
     parameters = dict(network.named_parameters())
@@ -196,17 +196,17 @@ def _fill(path: Path, network: Network, tensors: Any) -> None:
             got, wanted = (f"{tuple(t.shape)} of {t.dtype}" for t in (tensor, parameter))
             raise ArtifactError(f"{path}: does not fit {CONFIG}, {name} is {got}, wanted {wanted}")
         parameters[name] = tensor
-    # The tied table stands in both encoders, and only under its first name in the file.
+    # The file has a tied table only under the name of the first encoder.
     network.load_state_dict({name: parameters[first] for name, first in _first_names(network).items()}, assign=True)
 
 
 def _tables(network: Network) -> set[str]:
-    """The names of the parameters that are tables of token embeddings."""
+    """Return the names of the parameters that are tables of token embeddings."""
     tables = {table.weight for table in network.tables}
     return {name for name, parameter in network.named_parameters() if parameter in tables}
 
 
 def _first_names(network: Network) -> dict[str, str]:
-    """Each parameter's names, all of them, to the one that `named_parameters` gives."""
+    """Map all names of each parameter to the one that `named_parameters` gives."""
     firsts = {id(parameter): name for name, parameter in network.named_parameters()}
     return {name: firsts[id(p)] for name, p in network.named_parameters(remove_duplicate=False)}

@@ -1,4 +1,4 @@
-"""Files that are whole on the disk, or not there."""
+"""Write files atomically: a reader sees a complete file, or none."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-#: A folder beside a file that is being written. What a process that was killed has left in it goes with the next file.
+#: Files are written in this folder of their directory first. The next write removes what a killed process left in it.
 STAGING_DIR: Final = ".unfinished"
 BLOCK_BYTES: Final = 2**20
 
 
 def write_atomically(directory: Path, fills: Mapping[str, Callable[[Path], object]]) -> None:
-    """Fill files aside, by name, and when all of them are on the disk, put each in its place in a directory at once.
+    """Write files of a directory: `fills` maps their names to functions that write to a path.
 
-    They come to their places in the given order, and no later one before an earlier one.
+    When all are complete on the disk, each is renamed into place, in the given order.
     """
-    aside = directory / STAGING_DIR
-    aside.mkdir(exist_ok=True)
+    staging = directory / STAGING_DIR
+    staging.mkdir(exist_ok=True)
     try:
         for name, fill in fills.items():
-            fill(aside / name)
-            (aside / name).chmod(0o644)  # whoever may enter the directory may read the file
-            _sync(aside / name)
+            fill(staging / name)
+            (staging / name).chmod(0o644)  # readable by all who can enter the directory
+            _sync(staging / name)
         for name in fills:
-            (aside / name).replace(directory / name)
+            (staging / name).replace(directory / name)
             _sync(directory)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:
@@ -42,7 +42,7 @@ def _sync(path: Path) -> None:
 
 
 def checksum(path: Path) -> str:
-    """The CRC-32 of a file, in hexadecimal digits."""
+    """Return the CRC-32 of a file, in hexadecimal digits."""
     value = 0
     with path.open("rb") as file:
         while block := file.read(BLOCK_BYTES):

@@ -1,9 +1,9 @@
-"""Every error that object2vec raises on purpose, and whose fault each one is.
+"""The errors that object2vec raises, and who has to act on each.
 
     Object2VecError
-    ├── UserError                 what the caller gave cannot be used
-    │   ├── HyperparameterError   a configuration: every fault of it, one a line
-    │   ├── DataError             a channel, a file or a line of one
+    ├── UserError                 the input of the caller is not valid
+    │   ├── HyperparameterError   a configuration: all its errors, one per line
+    │   ├── DataError             a channel, a file, or a line of a file
     │   ├── ArtifactError         a model directory
     │   └── RequestError          an HTTP request
     │       ├── ModelExistsError
@@ -12,12 +12,12 @@
     │       ├── PayloadTooLargeError
     │       ├── RequestTimeoutError
     │       └── UnsupportedMediaTypeError
-    ├── AlgorithmError            what was given is fine, and the work failed all the same
-    ├── NoRoomError               a model for which there is no memory
-    └── OverloadedError           more requests than can be answered in time
+    ├── AlgorithmError            the input is valid, and the work failed
+    ├── NoRoomError               not enough memory for a model
+    └── OverloadedError           too many requests to answer in time
 
-The class decides the exit status of a command and the status of an HTTP reply; nothing else does.
-A message is one sentence that says what was got, where, and what was wanted.
+Only the class decides the exit status of a command and the status of an HTTP reply.
+A message is one sentence. It says where the error is, what was got and what was wanted.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from typing import ClassVar
 
 
 def printable(text: str) -> str:
-    """Text as one line that any log and any encoding can hold: what cannot be printed is escaped."""
+    """Return text as one printable line: other characters are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def shortened(text: str, most: int = 40) -> str:
-    """The beginning of a text that a sentence quotes."""
-    return text if len(text) <= most else text[:most] + "…"
+def shortened(text: str, max_length: int = 40) -> str:
+    """Return the beginning of a text, to quote it in a message."""
+    return text if len(text) <= max_length else text[:max_length] + "…"
 
 
 class Object2VecError(Exception):
-    """The root of the tree; never raised itself."""
+    """The base class of all errors; never raised itself."""
 
     exit_code: ClassVar[int] = 1
     http_status: ClassVar[int] = 500
-    #: The word for it in a reply's `type`, the class's name where it is empty.
+    #: The `type` of an HTTP reply; empty for the name of the class.
     reply_type: ClassVar[str] = ""
-    #: What the platform shows before the sentence (the built-in's own convention).
+    #: The prefix that the platform shows before the message, as in the built-in.
     family: ClassVar[str] = "AlgorithmError"
 
     def __init__(self, sentence: str) -> None:
@@ -52,23 +52,23 @@ class Object2VecError(Exception):
 
 
 class AlgorithmError(Object2VecError):
-    """The input is valid and the work failed: a loss that is not finite, say."""
+    """The input is valid and the work failed, for example because the loss is not finite."""
 
 
 class NoRoomError(Object2VecError):
-    """A model for which there is no memory; the platform unloads another and tries again."""
+    """Not enough memory for a model; the platform unloads another model and tries again."""
 
     http_status = 507
 
 
 class OverloadedError(Object2VecError):
-    """More requests than can be answered in time; to be sent again later."""
+    """Too many requests to answer in time; the client should try again later."""
 
     http_status = 503
 
 
 class UserError(Object2VecError):
-    """What the caller gave cannot be used; trying again without a change is of no use."""
+    """The input is not valid; trying again without a change fails again."""
 
     exit_code = 2
     http_status = 400
@@ -76,7 +76,7 @@ class UserError(Object2VecError):
 
 
 class HyperparameterError(UserError):
-    """Every fault of one configuration, together."""
+    """All errors of one configuration."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(map(printable, faults))
@@ -84,16 +84,16 @@ class HyperparameterError(UserError):
 
 
 class DataError(UserError):
-    """A channel, a file, or one line of a file that cannot be read as pairs."""
+    """A channel, a file, or a line of a file that cannot be read as pairs."""
 
     @classmethod
     def at(cls, path: Path, line: int, what: str) -> DataError:
-        """The fault `what` in `line` (counted from 1) of the file `path`."""
+        """Return an error about `line` (counted from 1) of the file `path`."""
         return cls(f"{path}, line {line}: {what}")
 
 
 class ArtifactError(UserError):
-    """A model directory that cannot be loaded; a server that meets one cannot answer at all."""
+    """A model directory that cannot be loaded; a server cannot answer without it."""
 
     http_status = 500
 
@@ -102,42 +102,42 @@ class RequestError(UserError):
     """A request whose body cannot be answered; the message names the instance."""
 
 
-# The next two bear the words of multi-model-server, for which the platform's clients look.
+# The next two use the type names of multi-model-server, which clients of the platform check.
 
 
 class ModelExistsError(RequestError):
-    """A model to be loaded under the name of one that is."""
+    """A model of this name is already loaded."""
 
     http_status = 409
     reply_type = "ConflictStatusException"
 
 
 class ModelNotFoundError(RequestError):
-    """A model that is not loaded."""
+    """A model of this name is not loaded."""
 
     http_status = 404
     reply_type = "ModelNotFoundException"
 
 
 class NotAcceptableError(RequestError):
-    """None of the reply types that the request accepts is one that can be sent."""
+    """The request accepts none of the reply types that the server can send."""
 
     http_status = 406
 
 
 class PayloadTooLargeError(RequestError):
-    """A request body above the limit."""
+    """A request body larger than the limit."""
 
     http_status = 413
 
 
 class RequestTimeoutError(RequestError):
-    """A request whose body did not come."""
+    """A request whose body did not arrive in time."""
 
     http_status = 408
 
 
 class UnsupportedMediaTypeError(RequestError):
-    """A request body in a format that is not read."""
+    """A request body in a format that is not supported."""
 
     http_status = 415

@@ -1,4 +1,4 @@
-"""What there is to run on: CPUs and memory, of the machine and of the part of it that a control group allows."""
+"""CPUs and memory that this process may use, by the machine and its control group."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import sys
 from pathlib import Path
 from typing import Final
 
-#: Where Linux says how much memory there is, and how much of all a container may have.
+#: Memory of the machine, and limits of the control group, on Linux.
 MEMINFO: Final = Path("/proc/meminfo")
 CGROUP: Final = Path("/sys/fs/cgroup")
-#: What is mounted where: proc_pid_mountinfo(5).
+#: Mounted file systems, see proc_pid_mountinfo(5).
 MOUNTS: Final = Path("/proc/self/mountinfo")
 _SIZE: Final = re.compile(r"^(\w+): +(\d+) kB$", re.MULTILINE)
 
 
 def cpus() -> int:
-    """How many CPUs this process may keep busy, at least 1: of the host's the ones it may run on, within its quota."""
+    """Return how many CPUs this process may use, at least 1: its affinity, within the quota of its control group."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, int(min(allowed, _quota())))
 
 
 def is_in_memory(folder: str) -> bool:
-    """Return whether the files of a folder are in memory, as those of a tmpfs are."""
+    """Return whether a folder is on a file system in memory, such as tmpfs."""
     try:
         device = Path(folder).stat().st_dev
         mounts = MOUNTS.read_text()
@@ -36,30 +36,30 @@ def is_in_memory(folder: str) -> bool:
 
 
 def memory_limit() -> int:
-    """Bytes that this process can have at most: those of the machine, of its control group, and of its own limits."""
+    """Return how many bytes this process can allocate, by machine, control group and resource limits."""
     limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
     machine = _meminfo()
     swap = machine.get("SwapTotal", 0)
     limits.append(machine.get("MemTotal", sys.maxsize) + swap)
     limits.append(_number("memory.max") + min(_number("memory.swap.max"), swap))
-    limits.append(_number("memory/memory.limit_in_bytes") + swap)  # the first version of control groups
+    limits.append(_number("memory/memory.limit_in_bytes") + swap)  # version 1 of control groups
     limits.append(_number("memory/memory.memsw.limit_in_bytes"))
     return min(each for each in limits if each != resource.RLIM_INFINITY)
 
 
 def memory_available() -> int:
-    """Bytes that this process may take without swap: what the machine has left, within its control group's limit."""
+    """Return how many bytes are free without swap, at most the limit of the control group."""
     left = _meminfo().get("MemAvailable", 2**40)
     return min(left, _number("memory.max"), _number("memory/memory.limit_in_bytes"))
 
 
 def _meminfo() -> dict[str, int]:
-    """What Linux says of the machine's memory, in bytes."""
+    """Return the entries of /proc/meminfo, in bytes."""
     return {name: 1024 * int(size) for name, size in _SIZE.findall(_text(MEMINFO))}
 
 
 def _quota() -> float:
-    """CPUs that the control group allows, infinite without a limit: one file in version 2, in version 1 two."""
+    """Return the CPU quota of the control group, infinite without one; version 1 has two files for it."""
     quota, period = _text(CGROUP / "cpu.max").split() or (
         _text(CGROUP / "cpu" / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")
     )
@@ -67,7 +67,7 @@ def _quota() -> float:
 
 
 def _number(name: str) -> int:
-    """What a file of the control group says, a very large number where that is nothing."""
+    """Return the number in a file of the control group; sys.maxsize if there is none."""
     text = _text(CGROUP / name).strip()
     return int(text) if text.isdecimal() else sys.maxsize
 

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderHyperparameters:
-    """One encoder, with `enc1_network=enc0` and `layers=auto` already resolved."""
+    """The configuration of one encoder; `enc1_network=enc0` and `layers=auto` are resolved."""
 
     network: str
     max_seq_len: int
@@ -22,7 +22,7 @@ class EncoderHyperparameters:
 
     @property
     def frozen(self) -> bool:
-        """Whether the token embeddings are left as the pretrained file has them."""
+        """Whether the token embeddings are pretrained and not trained further."""
         return bool(self.pretrained_embedding_file) and self.freeze_pretrained_embedding
 
 
@@ -57,7 +57,7 @@ class Hyperparameters:
     seed: int
 
     def encoding_dim(self, side: int) -> int:
-        """Length of the vectors that the encoder of `side` (0 or 1) gives."""
+        """Return the dimension of the encodings of `side` (0 or 1)."""
         encoder = self.encoders[side]
         return encoder.token_embedding_dim if encoder.network == "pooled_embedding" else self.enc_dim
 
@@ -67,7 +67,7 @@ class Hyperparameters:
 
     @property
     def scores(self) -> int:
-        """How many numbers a pair's score has: one a class, or the one of a regression."""
+        """How many scores a pair has: one per class, or one for regression."""
         return 1 if self.regression else self.num_classes
 
     @property
@@ -75,7 +75,7 @@ class Hyperparameters:
         return self.token_embedding_storage_type == "row_sparse"
 
     def to_dict(self) -> dict[str, str | int | float | bool]:
-        """Flat, under the built-in's names; `parse` of it gives this configuration again."""
+        """Return a flat mapping from the built-in's names to values. `parse` reads it back."""
         flat = {f"enc{side}_{f.name}": getattr(self.encoders[side], f.name) for side in (0, 1) for f in ENCODER_FIELDS}
         flat |= {f.name: getattr(self, f.name) for f in fields(self) if f.name != "encoders"}
         return flat | {"comparator_list": ", ".join(self.comparator_list)}
@@ -86,8 +86,8 @@ ENCODER_FIELDS: Final = fields(EncoderHyperparameters)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
-    """A configuration, and what its owner should know of how it was read."""
+    """A configuration, and warnings for its author."""
 
     hyperparameters: Hyperparameters
     warnings: tuple[str, ...]
-    num_gpus: int | Literal["auto"]  # no part of what is learnt, and so not of a model's configuration
+    num_gpus: int | Literal["auto"]  # not saved: it does not change the model

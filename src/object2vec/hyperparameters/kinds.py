@@ -24,7 +24,7 @@ class Integer:
         return f"an integer from {self.low} to {self.high}"
 
     def parse(self, text: str) -> int:
-        """Read any number whose value is whole: some clients write 3 as 3.0, and R writes 100000 as 1e+05."""
+        """Parse a number that is an integer: some clients write 3 as 3.0, and R writes 100000 as 1e+05."""
         if not re.fullmatch(NUMBER, text):
             raise ValueError(text)
         try:
@@ -68,9 +68,9 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class ChoiceList:
-    """A list of choices, each at most once; its order is kept.
+    """A list of unique choices, in the given order.
 
-    Clients write it comma-separated, as a JSON list, or as Python prints a list or a tuple.
+    Clients write it comma-separated, as a JSON list, or as the repr of a Python list or tuple.
     """
 
     choices: tuple[str, ...]
@@ -117,7 +117,7 @@ class AutoInteger:
 
 @dataclass(frozen=True, slots=True)
 class FileName:
-    """The name of a file inside the `auxiliary` channel; empty for none."""
+    """The name of a file in the `auxiliary` channel; empty for none."""
 
     wanted: str = "the name of a file in the auxiliary channel (letters, digits, '.', '_' and '-')"
 
@@ -129,7 +129,7 @@ class FileName:
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """Taken so that the built-in's configurations stay valid, and without effect."""
+    """A value without effect, accepted so that configurations of the built-in stay valid."""
 
     wanted: str = "anything"
 

@@ -24,7 +24,7 @@ from object2vec.hyperparameters.table import (
     Hyperparameter,
 )
 
-#: How many layers of JSON quotes are taken off a value.
+#: Layers of JSON quotes that are removed from a value.
 MAX_QUOTES: Final = 4
 
 
@@ -40,23 +40,22 @@ class _Naming:
         return cls(0 if 0 in counted or not counted else 1)
 
     def typed(self, text: str) -> str:
-        """A built-in's name, or a sentence of such names, in the user's way of counting."""
+        """Replace the built-in's encoder names in a text by the user's."""
         return re.sub(r"enc([01])(?![0-9])", lambda m: f"enc{int(m[1]) + self.first}", text)
 
     def builtin(self, text: str) -> str:
-        """The reverse of `typed`, for one name; what is no encoder's stays."""
+        """Return the built-in's name for a name that the user wrote."""
         match = re.fullmatch(r"enc(\d)((?:_.*)?)", text)
         return f"enc{int(match[1]) - self.first}{match[2]}" if match else text
 
 
 def parse(values: Mapping[str, object]) -> Parsed:
-    """Read a configuration: names to values in any client's encoding (text, quoted text, or plain JSON values).
+    """Parse a configuration: a mapping from names to text, quoted text or JSON values.
 
     An empty value, `None` or `null` means "not given".
 
     Raises:
-        HyperparameterError: with every fault: unknown names, values out of range, required ones that are missing,
-            and rules between them that are broken.
+        HyperparameterError: with all errors: unknown names, invalid or missing values, and values in conflict.
     """
     naming = _Naming.from_values(values)
     reading = _Parser(naming)
@@ -67,17 +66,17 @@ def parse(values: Mapping[str, object]) -> Parsed:
 
 
 def typed(text: str, values: Mapping[str, object]) -> str:
-    """A sentence with hyperparameters in the built-in's names, in the way of counting encoders of a configuration."""
+    """Replace the built-in's encoder names in a text by those that a configuration uses."""
     return _Naming.from_values(values).typed(text)
 
 
 def _is_given(value: object) -> bool:
-    """Whether a value is more than a client's way to write "not given", which web forms and null columns leave."""
+    """Return whether a value is given; web forms and null columns write "not given" in several ways."""
     return _text(value).lower() not in ("", "none", "null")
 
 
 def _text(value: object) -> str:
-    """Return one value as plain text, whichever client wrote it: `0.1`, `"0.1"`, `"\\"abc\\""`, true, ["a", "b"]."""
+    """Return a value as plain text, without the JSON quotes that some clients add."""
     try:
         text = value if isinstance(value, str) else json.dumps(value, default=str)
         for _ in range(MAX_QUOTES):
@@ -91,7 +90,7 @@ def _text(value: object) -> str:
 
 
 class _Parser:
-    """Values read so far, under the built-in's names, and the faults found."""
+    """Parse values one at a time; collect them under the built-in's names, with errors and warnings."""
 
     def __init__(self, naming: _Naming) -> None:
         self.naming = naming
@@ -104,7 +103,7 @@ class _Parser:
         self.faults.append(self.naming.typed(sentence))
 
     def take(self, key: str, text: str) -> None:
-        """Read one value."""
+        """Parse one value."""
         name = self.naming.builtin(key)
         if name not in TABLE:
             if not key.startswith(("sagemaker_", "_tuning_")):
@@ -129,8 +128,8 @@ class _Parser:
         return f"{_shortened(key)}: no such hyperparameter, the nearest is {near[0]}"
 
     def finish(self) -> Parsed:
-        """Fill in defaults, check what holds between values."""
-        # Where enc1_network itself could not be read, nothing more is asked of the second encoder.
+        """Fill in defaults, check rules between values, and return the configuration."""
+        # If enc1_network is invalid, missing values of the second encoder are not reported.
         same = self.values.get("enc1_network") in ("enc0", None)
         for row in TABLE.values():
             if row.name not in self.values:
@@ -164,7 +163,7 @@ class _Parser:
         return None
 
     def _copy_first_encoder(self) -> None:
-        """`enc1_network=enc0` takes every value of enc0, as in the built-in, which does not say so; we do."""
+        """Copy all values of enc0 for `enc1_network=enc0`, and warn where the user gave another value."""
         for encoder_field in ENCODER_FIELDS:
             first, second = f"enc0_{encoder_field.name}", f"enc1_{encoder_field.name}"
             given, taken = self.values[second], self.values[first]
@@ -174,7 +173,7 @@ class _Parser:
             self.values[second] = taken
 
     def _build(self) -> Hyperparameters:
-        """The configuration; where there are faults, with None for what could not be read."""
+        """Build the configuration, with None for invalid values."""
         encoders = self._encoder(0), self._encoder(1)
         rest = {f.name: self.values[f.name] for f in fields(Hyperparameters) if f.name != "encoders"}
         return Hyperparameters(encoders=encoders, **rest)
@@ -186,7 +185,7 @@ class _Parser:
         return EncoderHyperparameters(**given)
 
     def _without_buckets(self, hyperparameters: Hyperparameters) -> Hyperparameters:
-        """`row_sparse` switches buckets off, as in the built-in."""
+        """Switch buckets off for `row_sparse`, as the built-in does."""
         if not (hyperparameters.row_sparse and hyperparameters.bucket_width):
             return hyperparameters
         width = hyperparameters.bucket_width
@@ -197,9 +196,9 @@ class _Parser:
 
 
 def _conflicts(hyperparameters: Hyperparameters) -> Iterator[str]:
-    """The rules between hyperparameters that this configuration breaks, in the built-in's names.
+    """Yield a sentence for each rule between values that is broken, in the built-in's names.
 
-    A sentence holds the name of each hyperparameter that it hangs on: it is dropped where one of them was not read.
+    The sentence names all values of the rule. The caller drops it if one of them is invalid.
     """
     if hyperparameters.row_sparse and hyperparameters.optimizer not in ROW_SPARSE_OPTIMIZERS:
         yield (
@@ -219,7 +218,7 @@ def _conflicts(hyperparameters: Hyperparameters) -> Iterator[str]:
             for side, e in enumerate(hyperparameters.encoders)
         ]
         yield f"{length[0]} and {length[1]}: both encodings must have the same length, change one of the two"
-    for side, encoder in enumerate(dict.fromkeys(hyperparameters.encoders)):  # the second only where it is unlike
+    for side, encoder in enumerate(dict.fromkeys(hyperparameters.encoders)):  # equal encoders are checked once
         if encoder.pretrained_embedding_file and not encoder.vocab_file:
             yield (
                 f"enc{side}_pretrained_embedding_file: got '{encoder.pretrained_embedding_file}' and no "
@@ -235,7 +234,7 @@ def _conflicts(hyperparameters: Hyperparameters) -> Iterator[str]:
 
 
 def _ties(first: EncoderHyperparameters, second: EncoderHyperparameters) -> Iterator[str]:
-    """What two encoders that share one table must have in common."""
+    """Yield a sentence for each difference between encoders that share one table."""
     shared = ("vocab_size", "token_embedding_dim", "pretrained_embedding_file", "vocab_file")
     for name in shared:
         one, other = getattr(first, name), getattr(second, name)

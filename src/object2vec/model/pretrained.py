@@ -1,6 +1,7 @@
-"""Pretrained token embeddings in a text file: a word and its numbers a line, separated by spaces or tabs.
+"""Read pretrained token embeddings from a text file with a word and its vector per line.
 
-GloVe writes such files, and word2vec and fastText with a first line of two integers: how many words and numbers.
+Fields are separated by spaces or tabs, as in files of GloVe. Files of word2vec and fastText also have a first line with
+the number of words and the dimension.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from object2vec.errors import DataError, shortened
 
 logger = logging.getLogger(__name__)
 
-#: Tens of times what a thousand numbers take.
+#: Far more than a line with a thousand numbers.
 MAX_LINE_BYTES: Final = 2**20
 NUMERIC: Final = b"0123456789+-.eE "
 CONTROL: Final = re.compile(rb"[\0-\x08\x0e-\x1f\x7f]")
@@ -33,14 +34,14 @@ EXAMPLES: Final = 3
 
 
 class Coverage(NamedTuple):
-    """How many words of a vocabulary have a vector, of how many, and how many would have one in another letter case."""
+    """Counts of a vocabulary's words: with a vector, all, and with a vector in another letter case only."""
 
     found: int
     words: int
     other_case: int
 
     def log(self, encoder: str, name: str, *, frozen: bool) -> None:
-        """Log the share of words with a vector, as a warning where it is under a half."""
+        """Log the share of words with a vector, as a warning if it is below a half."""
         sentence = f"{encoder}: {self.found} of {self.words} words have a vector in {name}"
         if 2 * self.found >= self.words:
             logger.info(f"{sentence}, the rest start like new")
@@ -53,9 +54,9 @@ class Coverage(NamedTuple):
 
 
 def load_pretrained(path: Path, vocabulary: Mapping[str, int], table: Tensor) -> Coverage:
-    """Copy the vectors of the vocabulary's words into their rows of `table` (V, E); other rows stay as they are.
+    """Copy the vectors of the vocabulary's words into their rows of `table` (V, E); other rows do not change.
 
-    Of several lines with the same word, or words with the same id, the first one counts.
+    The first line counts if several have the same word, or words with the same id.
 
     Raises:
         DataError: the file cannot be read, a line is not a word and E numbers, or no word is in the vocabulary.
@@ -75,7 +76,7 @@ def load_pretrained(path: Path, vocabulary: Mapping[str, int], table: Tensor) ->
 
 
 class _Reader:
-    """Reads a file once. Lines of other words are only checked for their characters and number of fields."""
+    """Reads a file once. Lines of unknown words are only checked for their characters and number of fields."""
 
     def __init__(self, path: Path, vocabulary: Mapping[str, int], dim: int) -> None:
         self.path = path
@@ -85,12 +86,12 @@ class _Reader:
         self.ids = {word.encode(errors="surrogatepass"): token for word, token in vocabulary.items()}
         self.first_parts = {word.partition(b" ")[0] for word in self.ids}
         self.folded = {word.casefold() for word in vocabulary}
-        self.header: int | None = None  # the count of words that it gives
+        self.header: int | None = None  # its number of words
         self.lines = 0
         self.matched: set[bytes] = set()
         self.other_case: set[str] = set()
         self.examples: list[bytes] = []
-        self.not_utf8: list[int] = []  # the first such line, and their number
+        self.not_utf8: list[int] = []  # the first such line, and their count
 
     def vectors(self) -> Iterator[tuple[int, Float32]]:
         """Yield the id and the vector of each line whose word is in the vocabulary."""
@@ -163,7 +164,7 @@ class _Reader:
         return vector.astype(np.float32)
 
     def _add_unmatched(self, line: int, word: bytes) -> None:
-        """Remember what may explain that a word is not in the vocabulary."""
+        """Record possible reasons why a word is not in the vocabulary, for messages."""
         if len(self.examples) < EXAMPLES:
             self.examples.append(word)
         try:
@@ -179,7 +180,7 @@ class _Reader:
             self.other_case.add(folded)
 
     def finish(self) -> int:
-        """Check what only the whole file shows; return how many words match in another letter case only."""
+        """Check the complete file; return how many words match in another letter case only."""
         if not self.lines:
             raise DataError(f"{self.path}: the file is empty, {self.wanted} a line")
         found = {word.decode(errors="surrogatepass").casefold() for word in self.matched}
@@ -199,7 +200,7 @@ class _Reader:
 
 
 def _floats(fields: list[bytes]) -> list[float] | None:
-    """Return the numbers that fields are, or None if one is not a number."""
+    """Return the fields as numbers, or None if one is not a number."""
     try:
         numbers = [float(field) for field in fields]
     except ValueError:
