@@ -1,16 +1,16 @@
-# object2vec on a mounted /opt/ml: `docker run IMAGE train`, `docker run IMAGE serve`; no word is `train`.
+# object2vec on a mounted /opt/ml: `docker run IMAGE train`, `docker run IMAGE serve`. The default is `train`.
 #
 # Build it with `make image`, or by hand: docker build --build-arg FLAVOR=cpu|cuda [--build-arg LOCK=FILE] -t object2vec .
-# Optional build secrets: id=ca_bundle (certificates that pip trusts), id=pip_conf (a pip.conf naming an index). Wheels in
-# wheels/ are found beside the index; the CPU flavour needs torch's CPU wheel there or on that index.
+# Optional build secrets: id=ca_bundle (certificates that pip trusts), id=pip_conf (a pip.conf naming an index). pip also
+# finds wheels in wheels/. The CPU flavor needs torch's CPU wheel there or on the index.
 
-# ---- base: what every stage stands on ------------------------------------------------------------------------------------
+# ---- base: shared by all stages -------------------------------------------------------------------------------------------
 FROM debian:bookworm-slim AS base
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends python3 \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/log/apt /var/log/dpkg.log
 
-# ---- builder: has a compiler, for sagemaker-training, which comes as source ----------------------------------------------
+# ---- builder: has a compiler, because sagemaker-training is a source package ---------------------------------------------
 FROM base AS builder
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends gcc libc6-dev python3-dev python3-venv \
@@ -23,10 +23,10 @@ RUN --mount=type=secret,id=ca_bundle --mount=type=secret,id=pip_conf \
  && python3 -m venv /opt/build \
  && /opt/build/bin/pip install --require-hashes -r /lock/requirements-build.txt
 
-# The dependencies, in a layer that only a change of the lock makes again. First every wheel into one folder, each checked
-# against its hash (and the one source package built there with the locked setuptools), then from that folder alone.
-# What only compiles or tests (headers, programs, test suites: a sixth of it all) is left out; numpy imports its own tests.
-# LOCK names another lock file under container/, for example one with a torch for an older CUDA; see README.md.
+# Install the dependencies in a layer that is rebuilt only if the lock file changes. pip first collects all wheels in one
+# folder and checks their hashes. It builds the one source package there, with the locked setuptools. Then it installs from
+# that folder only. Headers, programs and tests are removed, a sixth of the size. numpy needs its own tests.
+# LOCK names another lock file in container/, for example with a torch for an older CUDA; see docs/sagemaker.md.
 ARG FLAVOR=cpu
 ARG LOCK=requirements-${FLAVOR}.txt
 COPY container/${LOCK} /lock/requirements.txt
@@ -43,7 +43,7 @@ RUN --mount=type=secret,id=ca_bundle --mount=type=secret,id=pip_conf --mount=typ
  && find gevent networkx scipy sympy -depth -type d -name tests -exec rm -r {} + \
  && rm -r /wheelhouse
 
-# ---- package: the wheel of object2vec itself, its kernels compiled -------------------------------------------------------
+# ---- package: the wheel of object2vec, with compiled kernels --------------------------------------------------------------
 FROM builder AS package
 WORKDIR /source
 COPY pyproject.toml hatch_build.py README.md LICENSE ./
@@ -52,8 +52,8 @@ RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /dist .
 
 # ---- the image -----------------------------------------------------------------------------------------------------------
 FROM base
-# Nothing lives under /opt/ml: the platform mounts over it. /opt/program comes first on PATH, because sagemaker-training
-# installs a `train` of its own; ours checks the platform's files and then calls it.
+# The image has no files in /opt/ml, because the platform mounts over it. /opt/program is first on PATH, because
+# sagemaker-training installs its own `train`. Ours checks the platform's files and then calls it.
 ENV PATH=/opt/program:/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     LANG=C.UTF-8 \
@@ -65,8 +65,8 @@ COPY container/train container/serve /opt/program/
 RUN --mount=type=bind,from=package,source=/dist,target=/dist \
     pip install --no-cache-dir --no-index --no-deps --root-user-action ignore /dist/*.whl
 
-# No USER: the platform's configuration folder can be entered by root alone, hosting expects root, and local mode's mounts
-# belong to root. No ENTRYPOINT and no init: the platform passes one word, `train` or `serve`, and brings an init of its own.
+# No USER: only root can read the platform's configuration folder, hosting expects root, and local mode's mounts belong to
+# root. No ENTRYPOINT and no init: the platform passes one word, `train` or `serve`, and has its own init.
 EXPOSE 8080
 CMD ["train"]
 
