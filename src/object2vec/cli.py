@@ -1,6 +1,6 @@
 """The command `object2vec`: train, serve, predict, describe.
 
-Thin: it reads its arguments and calls what the image calls. What is slow to import is imported when a verb needs it.
+It parses arguments and calls the same functions as the image. Slow imports happen in the verb that needs them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from object2vec import __version__
+from object2vec.data.channels import CHANNELS
 from object2vec.data.files import local_path, read_object
 from object2vec.errors import Object2VecError, UserError, shortened
 from object2vec.ops import library
@@ -26,10 +27,10 @@ from object2vec.training.graceful_shutdown import Stop, handle_termination_signa
 if TYPE_CHECKING:
     from object2vec.training.report import Style
 
-#: Exit statuses as a shell has them: 128 and the signal's number.
-INTERRUPTED: Final = 128 + signal.SIGINT
-BROKEN_PIPE: Final = 128 + signal.SIGPIPE
-#: What Linux allows, see limits.h.
+#: Exit statuses of a shell: 128 + the signal's number.
+INTERRUPTED_STATUS: Final = 128 + signal.SIGINT
+BROKEN_PIPE_STATUS: Final = 128 + signal.SIGPIPE
+#: The limit of Linux, see limits.h.
 MAX_PATH_CHARACTERS: Final = 4096
 
 
@@ -43,14 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stderr.write(f"object2vec: error: {sentence}\n")
         return error.exit_code
     except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:  # whoever read the output has gone, as `head` does
-        return BROKEN_PIPE
+        return INTERRUPTED_STATUS
+    except BrokenPipeError:  # the reader of the output has ended, as `head` does
+        return BROKEN_PIPE_STATUS
     return 0
 
 
 class _Version(argparse.Action):
-    """Print the version, and which kernels run; without them, also the reason and the command that compiles them."""
+    """Print the version and the build of the kernels, and warn if there are none."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         kernels = library.load()
@@ -61,10 +62,8 @@ class _Version(argparse.Action):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="object2vec", description="Embeddings of objects, learned from pairs of them."
-    )
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and the kernels, and end")
+    parser = argparse.ArgumentParser(prog="object2vec", description="Learn embeddings of objects from pairs.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and the build of the kernels")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
     _add_train(verbs)
     _add_serve(verbs)
@@ -77,28 +76,19 @@ def _parser() -> argparse.ArgumentParser:
 # train
 # ----------------------------------------------------------------------------------------------------------------------
 
-CHANNELS: Final = {
-    "train": "pairs to learn from: a JSON Lines file, or a folder of them, plain or gzip",
-    "validation": "pairs that decide which epoch is best and when to stop",
-    "test": "pairs that the best model is scored on at the end",
-    "auxiliary": "folder with pretrained embeddings and vocabularies",
-    "model": "model to go on from: the directory that an earlier `train` wrote, or a .tar.gz of it",
-}
-
-
 LOGS: Final = {
     "sagemaker": "the lines of SageMaker's built-in algorithm",
-    "plain": "a table of epochs",
-    "quiet": "warnings and errors alone",
+    "plain": "one table row per epoch",
+    "quiet": "only warnings and errors",
 }
 
 
 def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = verbs.add_parser(
         "train",
-        help="learn a model from pairs",
-        description="Learn a model from pairs, and write it to a directory that `serve` and `predict` open.",
-        epilog='A line of a channel: {"in0": [6, 17, 606], "in1": [16, 21, 13], "label": 1}',
+        help="train a model on pairs",
+        description="Train a model on pairs, and write a model directory for `serve` and `predict`.",
+        epilog='Each line of a channel is a pair: {"in0": [6, 17, 606], "in1": [16, 21, 13], "label": 1}',
     )
     for name, text in CHANNELS.items():
         kind = "DIR" if name == "auxiliary" else "PATH"
@@ -108,23 +98,23 @@ def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         nargs="+",
         required=True,
         metavar="FILE|NAME=VALUE",
-        help="JSON files of an object each, and single values; what comes later counts. "
+        help="JSON files and single values; later ones override earlier ones. "
         "Required: enc0_max_seq_len and enc0_vocab_size",
     )
-    parser.add_argument("--out", type=_output_path, required=True, metavar="DIR", help="where the model goes")
+    parser.add_argument("--out", type=_output_path, required=True, metavar="DIR", help="model directory to write")
     parser.add_argument(
         "--resume",
         type=_output_path,
         nargs="?",
         const=Path(),
         metavar="DIR",
-        help="keep checkpoints in DIR (OUT.checkpoints if not said), and go on from the newest one there",
+        help="write checkpoints to DIR (default: OUT.checkpoints), and continue from the newest one",
     )
     parser.add_argument(
         "--log",
         choices=LOGS,
         metavar="|".join(LOGS),
-        help=f"{_either(LOGS)} (default on a terminal: plain with a progress bar, elsewhere: sagemaker)",
+        help=f"{_describe_choices(LOGS)} (default on a terminal: plain with a progress bar, elsewhere: sagemaker)",
     )
     parser.set_defaults(verb=_train)
 
@@ -155,20 +145,20 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _log_style() -> Style:
-    """Return the style for a terminal if both outputs are one that can move its cursor, else the built-in's."""
+    """Return the style for a terminal if both outputs are terminals with a cursor, else the built-in's."""
     terminal = sys.stdout.isatty() and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
     return "bar" if terminal else "sagemaker"
 
 
 def _checkpoint_dir(arguments: argparse.Namespace) -> Path | None:
-    if arguments.resume == Path():  # given without a folder
+    if arguments.resume == Path():  # --resume without a folder
         out: Path = arguments.out
         return out.with_name(f"{out.resolve().name}.checkpoints")
     return arguments.resume  # type: ignore[no-any-return]
 
 
 def _hyperparameters(words: Iterable[str]) -> dict[str, object]:
-    """Read JSON files and `NAME=VALUE`s; a later one replaces an earlier one."""
+    """Read JSON files and `NAME=VALUE` arguments; later ones override earlier ones."""
     wanted = 'wanted for --hyperparameters a JSON file like {"epochs": "10"}, or NAME=VALUE'
     values: dict[str, object] = {}
     for word in words:
@@ -185,7 +175,7 @@ def _hyperparameters(words: Iterable[str]) -> dict[str, object]:
 def _exists(path: str) -> bool:
     try:
         return Path(path).exists()
-    except OSError:  # a value may be longer than a file's name can be
+    except OSError:  # a value can be longer than any file name
         return False
 
 
@@ -198,13 +188,17 @@ def _add_serve(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser = verbs.add_parser(
         "serve",
         help="answer HTTP requests with a model",
-        description="Answer POST /invocations and GET /ping with a model. SageMaker's variables are heeded where no "
-        "argument says otherwise.",
+        description="Answer POST /invocations and GET /ping with a model. SageMaker's environment variables apply "
+        "unless an argument overrides them.",
     )
     _add_model(parser)
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine only)"
+    )
     parser.add_argument("--port", type=_positive, metavar="N", help="port to listen on (default: 8080)")
-    parser.add_argument("--workers", type=_positive, metavar="N", help="processes (default: one a CPU, one on a GPU)")
+    parser.add_argument(
+        "--workers", type=_positive, metavar="N", help="number of processes (default: one per CPU, or one on a GPU)"
+    )
     parser.set_defaults(verb=_serve)
 
 
@@ -226,7 +220,7 @@ def _serve(arguments: argparse.Namespace) -> None:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-#: What `predict` says of inputs that it answers, after how many sides of instances that are.
+#: Warnings of `predict`, after the number of sides that they are about.
 INPUT_WARNINGS: Final = {
     "no_tokens": "sides have no tokens: they are empty, or for pooled_embedding hold only id 0",
     "truncated": "sides are longer than max_seq_len: the tokens after it are not read",
@@ -236,18 +230,18 @@ INPUT_WARNINGS: Final = {
 def _add_predict(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = verbs.add_parser(
         "predict",
-        help="answer a file with a model",
-        description="Answer a file as a server answers a request with it: scores for pairs, embeddings for one side.",
+        help="compute scores or embeddings for a file",
+        description="Answer a file as a server answers a request: scores for pairs, embeddings for single sides.",
     )
     _add_model(parser)
     types = "application/jsonlines or application/json"
-    parser.add_argument("--input", default="-", metavar="FILE", help="what to answer, - for standard input (default)")
-    parser.add_argument("--output", default="-", metavar="FILE", help="where to, - for standard output (default)")
+    parser.add_argument("--input", default="-", metavar="FILE", help="input file, - for standard input (default)")
+    parser.add_argument("--output", default="-", metavar="FILE", help="output file, - for standard output (default)")
     parser.add_argument(
-        "--content-type", default="application/jsonlines", metavar="TYPE", help=f"of the input: {types}"
+        "--content-type", default="application/jsonlines", metavar="TYPE", help=f"type of the input: {types}"
     )
     parser.add_argument(
-        "--accept", metavar="TYPE", help=f"of the output: {types}, or application/x-npy (default: the input's)"
+        "--accept", metavar="TYPE", help=f"type of the output: {types}, or application/x-npy (default: as the input)"
     )
     parser.set_defaults(verb=_predict)
 
@@ -283,15 +277,15 @@ DESCRIPTIONS: Final = {
 def _add_describe(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = verbs.add_parser(
         "describe",
-        help="print what SageMaker can be told of the algorithm",
-        description=f"Print, as JSON, what SageMaker can be told of the algorithm: {_either(DESCRIPTIONS)}.",
+        help="print descriptions of the algorithm for SageMaker",
+        description=f"Print a description of the algorithm for SageMaker as JSON: {_describe_choices(DESCRIPTIONS)}.",
     )
     parser.add_argument("what", choices=DESCRIPTIONS, metavar="|".join(DESCRIPTIONS))
-    parser.add_argument("--image", help="address of the image in a registry, for `algorithm`")
+    parser.add_argument("--image", help="registry address of the image, for `algorithm`")
     parser.set_defaults(verb=_describe)
 
 
-def _either(texts: Mapping[str, str]) -> str:
+def _describe_choices(texts: Mapping[str, str]) -> str:
     return "; ".join(f"`{name}` is {text}" for name, text in texts.items())
 
 
@@ -307,16 +301,14 @@ def _describe(arguments: argparse.Namespace) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# What verbs share
+# Arguments of several verbs
 # ----------------------------------------------------------------------------------------------------------------------
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
-    text = "model directory that `train` wrote, a folder that holds it, or a .tar.gz of it"
+    text = "model directory, a folder that contains it, or a .tar.gz of it"
     parser.add_argument("--model", type=_input_path, required=True, metavar="PATH", help=text)
-    parser.add_argument(
-        "--mode", choices=MODES, help="what a pair is answered with: its scores (default), or embeddings"
-    )
+    parser.add_argument("--mode", choices=MODES, help="reply to a pair: its scores (default), or embeddings")
 
 
 def _input_path(text: str) -> Path:

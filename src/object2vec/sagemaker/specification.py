@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from object2vec.data.channels import CHANNELS
 from object2vec.hyperparameters import (
     REQUIRED,
     TABLE,
@@ -30,13 +31,6 @@ QUALITY: Final = {
     "cross_entropy": ("cross_entropy <loss>", "Minimize"),
     "accuracy": ("accuracy <score>", "Maximize"),
     "mean_squared_error": ("mean_squared_error <loss>", "Minimize"),
-}
-CHANNELS: Final = {
-    "train": "Pairs to learn from",
-    "validation": "Pairs that decide which epoch is best and when to stop",
-    "test": "Pairs that the best model is scored on at the end",
-    "auxiliary": "Pretrained embeddings and vocabularies",
-    "model": "A packed model to go on from",
 }
 #: What the channels hold that are none of lines; their files are told apart by their names, which a pipe does not have.
 FILES: Final = {

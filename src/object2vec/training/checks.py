@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from object2vec import artifact
+from object2vec.data.channels import CHANNELS, PAIR_CHANNELS
 from object2vec.data.jsonlines import check_first_record
 from object2vec.errors import DataError, shortened
 from object2vec.hyperparameters import Hyperparameters, parse
 from object2vec.training import warm_start
 
-#: The channels that hold pairs.
-PAIR_CHANNELS: Final = ("train", "validation", "test")
-CHANNELS: Final = (*PAIR_CHANNELS, "auxiliary", "model")
 #: Channels that SageMaker's SDK adds for its own use.
 SDK_CHANNELS: Final = ("code", "sm_drivers")
 #: Beginnings of names that people give a validation channel.
