@@ -1,4 +1,4 @@
-"""The best model so far is written whole, whatever ends a job after its first epoch."""
+"""The best model so far is written completely, however a job ends after its first epoch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from small import SMALL, weights_of, write_pairs
 
 ROWS = [([user], [item], float(user % 2 == item % 2)) for user in range(1, 9) for item in range(1, 9)]
 VALUES = SMALL | {"mini_batch_size": 8, "epochs": 5, "learning_rate": 0.02, "early_stopping_patience": 5}
-#: How each error reads once the job has ended.
+#: The message of each error at the end of the job.
 ERRORS = {
     "memory": (MemoryError("no room"), AlgorithmError, r"Out of memory \(no room\): .* would help; "),
     "gpu memory": (torch.OutOfMemoryError("CUDA out of memory"), AlgorithmError, r"Out of memory \(CUDA out of memory"),
@@ -41,7 +41,7 @@ ERRORS = {
 
 
 def job(folder: Path, **values: object) -> Job:
-    """A small job whose loss falls in each epoch."""
+    """Return a small job whose loss falls in each epoch."""
     channels = {name: write_pairs(folder / name, ROWS) for name in ("train", "validation")}
     return Job(
         hyperparameters=VALUES | values,
@@ -52,7 +52,7 @@ def job(folder: Path, **values: object) -> Job:
 
 
 def fail_in_epoch(epoch: int, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the third step of an epoch raise an error."""
+    """Raise an error in the third step of an epoch."""
     step = Trainer._step_by_gradients
 
     def fail(trainer: Trainer, batch: Batch) -> tuple[float, int]:
@@ -64,7 +64,7 @@ def fail_in_epoch(epoch: int, error: BaseException, monkeypatch: pytest.MonkeyPa
 
 
 def whole_model(folder: Path, epochs: int) -> dict[str, np.ndarray]:
-    """The weights of a job that ends after so many epochs, the last of which is the best."""
+    """Return the weights of a job that ends after so many epochs, with the last one best."""
     made = Job(hyperparameters=VALUES | {"epochs": epochs}, channels=job(folder).channels, model_dir=folder / "whole")
     run(made)
     assert best_epoch(folder / "whole") == epochs - 1
@@ -76,7 +76,7 @@ def best_epoch(model: Path) -> int:
 
 
 def assert_model_of_epoch(folder: Path, epoch: int) -> None:
-    """The model directory holds the weights of an epoch, and all of them."""
+    """Check that the model directory has all weights of an epoch."""
     wanted = whole_model(folder, epoch + 1)
     assert best_epoch(folder / "model") == epoch
     for name, weight in weights_of(object2vec.artifact.load(folder / "model")[1]).items():
@@ -92,7 +92,7 @@ def test_any_error_in_a_later_epoch_keeps_the_best_model(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The error goes on, and says which epoch's model is where."""
+    """The error is raised again, and names the epoch and folder of the saved model."""
     kept = f"the model of epoch 1, the best so far, is in {tmp_path / 'model'}"
     with monkeypatch.context() as patch:
         fail_in_epoch(2, error, patch)
@@ -111,7 +111,7 @@ def test_any_error_in_a_later_epoch_keeps_the_best_model(
 def test_an_error_outside_a_step_keeps_the_best_model(
     where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the third epoch is validated, while its checkpoint is written, or where an average is kept."""
+    """An error during validation, a checkpoint, or averaging of weights."""
     calls = 0
 
     def after_two(function: Callable[..., object]) -> Callable[..., object]:
@@ -138,7 +138,7 @@ def test_an_error_outside_a_step_keeps_the_best_model(
 
 
 def test_an_error_in_the_first_epoch_leaves_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is no best model then, and nothing says that there is one."""
+    """There is no best model yet, and the error mentions none."""
     fail_in_epoch(0, RuntimeError("a bug"), monkeypatch)
     with pytest.raises(RuntimeError, match="a bug") as raised:
         run(job(tmp_path))
@@ -147,7 +147,7 @@ def test_an_error_in_the_first_epoch_leaves_no_model(tmp_path: Path, monkeypatch
 
 
 def test_an_error_after_a_resume_keeps_the_best_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The best epoch may be one of before the job was cut off."""
+    """The best epoch may be one before the interruption."""
     run(job(tmp_path, epochs=2))
     (tmp_path / "model" / "config.json").unlink()
     fail_in_epoch(2, MemoryError("no room"), monkeypatch)
@@ -156,8 +156,8 @@ def test_an_error_after_a_resume_keeps_the_best_model(tmp_path: Path, monkeypatc
     assert best_epoch(tmp_path / "model") == 1
 
 
-def test_a_best_model_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first error stays the error of the job."""
+def test_failed_write_of_the_best_model_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first error remains the error of the job."""
 
     def save(*_: object, **__: object) -> None:
         raise AlgorithmError("the disk is full")
@@ -168,8 +168,8 @@ def test_a_best_model_that_cannot_be_written_is_named(tmp_path: Path, monkeypatc
         run(job(tmp_path))
 
 
-def test_a_model_is_written_though_the_log_cannot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Standard output may be a pipe whose reader has gone."""
+def test_model_is_written_if_stdout_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard output may be a pipe without a reader."""
     fail_in_epoch(2, BrokenPipeError("gone"), monkeypatch)
     closed = []
 
@@ -206,7 +206,7 @@ def test_the_command_fails_and_keeps_the_best_model(
 
 @pytest.mark.parametrize("work", [run_out_of_memory_on_rank_0, run_out_of_memory_on_rank_1])
 def test_an_error_on_one_of_two_ranks_keeps_the_best_model(work: Callable[..., None], tmp_path: Path) -> None:
-    """The first rank writes it and says so, whichever rank failed; both end with an error."""
+    """Rank 0 writes the model and reports it, whichever rank failed; both end with an error."""
     with Ranks(work, tmp_path) as ranks:
         ended = [ranks.ends(rank) for rank in (0, 1)]
     assert [code for code, _ in ended] == [3, 3]
@@ -218,15 +218,15 @@ def test_an_error_on_one_of_two_ranks_keeps_the_best_model(work: Callable[..., N
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# A forced exit: another thread writes the model while the main thread is somewhere in its work.
+# Forced exits: another thread writes the model while the main thread works.
 # ----------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("averaged", [False, True])
-def test_a_forced_exit_while_an_epoch_is_kept_writes_one_epoch(
+def test_forced_exit_during_copy_of_best_weights_writes_one_epoch(
     averaged: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another thread writes the model when the first weight of the third epoch is copied and the others are not."""
+    """Another thread writes the model after one weight of the third epoch is copied."""
     stop, copied = Stop(), Best.kept
     written: list[dict[str, np.ndarray]] = []
 
@@ -250,8 +250,8 @@ def test_a_forced_exit_while_an_epoch_is_kept_writes_one_epoch(
         np.testing.assert_array_equal(written[0][name], weight, err_msg=name)
 
 
-def test_an_error_while_an_epoch_is_kept_writes_one_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C when only the first weight is copied: the model is that epoch's all the same."""
+def test_error_during_copy_of_best_weights_writes_one_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After Ctrl-C with one weight copied, the model has weights of only one epoch."""
     copied = Best.kept
 
     def interrupt(best: Best, name: str, parameter: torch.Tensor) -> torch.Tensor:
@@ -266,10 +266,8 @@ def test_an_error_while_an_epoch_is_kept_writes_one_epoch(tmp_path: Path, monkey
     assert_model_of_epoch(tmp_path, 1)
 
 
-def test_a_forced_exit_before_an_epoch_has_ended_writes_finite_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In the middle of a step that changes weights, the model can be loaded, and all of it is finite."""
+def test_forced_exit_in_first_epoch_writes_finite_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """During a step that updates weights, the written model loads, and all weights are finite."""
     stop, step = Stop(), Trainer._step_by_gradients
     left: list[int] = [3]
 
@@ -290,10 +288,8 @@ def test_a_forced_exit_before_an_epoch_has_ended_writes_finite_weights(
     assert all(np.isfinite(w).all() for w in weights_of(object2vec.artifact.load(tmp_path / "model")[1]).values())
 
 
-def test_a_forced_exit_writes_no_model_of_weights_that_are_not_finite(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No epoch has ended, and the weights have diverged: the sentence names one of them."""
+def test_forced_exit_writes_no_model_with_nonfinite_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No epoch has ended and the weights diverged; the error names one of them."""
     stop, step = Stop(), Trainer._step_by_gradients
 
     def diverge_and_stop(trainer: Trainer, batch: Batch) -> tuple[float, int]:

@@ -1,4 +1,4 @@
-"""Wheels of the package, built from a clean copy by different compilers, and by none."""
+"""Wheels of the package, built from a clean copy by different compilers, and without one."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import pytest
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
-#: A compiler and, where it is not the command itself, the program that must be installed for it.
+#: A compiler, and the program that it needs if that is not the command itself.
 COMPILERS = ["gcc", "gcc-11", "clang", "ccache gcc"]
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A copy of the sources, with nothing that was built, but an old library that must not be packed."""
+    """Copy the sources without build outputs, and add an old library that must not be packed."""
     copy = tmp_path / "source"
     shutil.copytree(ROOT / "src", copy / "src", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE", ".gitignore"):
@@ -29,7 +29,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def pip_wheel(source: Path, compiler: str) -> tuple[Path, str]:
-    """Build a wheel, unpack it, and return the folder and what pip said."""
+    """Build and unpack a wheel; return the folder and the output of pip."""
     out = source.with_name("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "--verbose", "--no-deps", "--wheel-dir", str(out), str(source)]
     done = subprocess.run(
@@ -43,7 +43,7 @@ def pip_wheel(source: Path, compiler: str) -> tuple[Path, str]:
 
 
 def python(package: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run Python with the unpacked package in place of this checkout."""
+    """Run Python with the unpacked package instead of this checkout."""
     environment = os.environ | {"PYTHONPATH": str(package)}
     return subprocess.run(
         [sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=900
@@ -51,8 +51,8 @@ def python(package: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("compiler", COMPILERS)
-def test_the_kernels_pass_their_tests(compiler: str, source: Path) -> None:
-    """A wheel has kernels that pass the tests of the kernels."""
+def test_kernels_of_each_compiler_pass_their_tests(compiler: str, source: Path) -> None:
+    """The kernels in the wheel pass the kernel tests."""
     if shutil.which(compiler.split()[0]) is None:
         pytest.skip(f"needs {compiler.split()[0]}")
     package, _ = pip_wheel(source, compiler)
@@ -67,8 +67,8 @@ def test_the_kernels_pass_their_tests(compiler: str, source: Path) -> None:
 
 
 @pytest.mark.parametrize("compiler", ["false", "nonesuch --version"])
-def test_a_compiler_that_fails_gives_a_package_without_kernels(compiler: str, source: Path) -> None:
-    """The build warns and goes on, no old library is packed, and the package says what is missing."""
+def test_failing_compiler_gives_a_package_without_kernels(compiler: str, source: Path) -> None:
+    """The build warns and continues, packs no old library, and the package reports the missing kernels."""
     package, said = pip_wheel(source, compiler)
     assert "no C kernels, so training on a CPU will be slower" in said
     assert not list(package.rglob("*.so"))

@@ -1,4 +1,4 @@
-"""What a machine can do to a job, for real: one sentence in the failure file each, and no half a model left."""
+"""Failures of the machine during a job: one sentence in the failure file, and no partial model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from object2vec.sagemaker import training
 from ranks import free_port, start_host, train_with_a_device_that_fails
 from trees import failure_of, lines_of, train_within, with_files
 
-#: The job whose weights are larger than the smallest of the disks here.
+#: A job whose weights are larger than the smallest disk.
 LARGE = {"enc0_vocab_size": "20000", "enc0_token_embedding_dim": "10"}
 
 
@@ -34,7 +34,7 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Callable[[Path, str], None]]:
-    """`mount(folder, options)` puts a file system of its own in the place of a folder, in memory."""
+    """Return `mount(folder, options)`, which mounts a file system in memory over a folder."""
     mounted: list[Path] = []
 
     def mount(folder: Path, options: str) -> None:
@@ -49,8 +49,8 @@ def mount(tmp_path: Path) -> Iterator[Callable[[Path, str], None]]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_full_disk_for_the_model(base: Path, mount: Callable[[Path, str], None]) -> None:
-    """The weights do not fit: the files from before stay as they were, and nothing of the new ones is left."""
+def test_full_disk_keeps_the_previous_model(base: Path, mount: Callable[[Path, str], None]) -> None:
+    """If the weights do not fit, the previous files stay, and no partial files are left."""
     mount(with_files(base, LARGE) / "model", "size=100k")
     (base / "model" / "config.json").write_text("before")
     sentence = failure_of(base)
@@ -60,27 +60,27 @@ def test_a_full_disk_for_the_model(base: Path, mount: Callable[[Path, str], None
     assert (base / "model" / "config.json").read_text() == "before"
 
 
-def test_a_model_directory_that_cannot_be_written(base: Path, mount: Callable[[Path, str], None]) -> None:
-    """A read-only mount is noticed before any data is read."""
+def test_read_only_model_directory_fails_before_data_is_read(base: Path, mount: Callable[[Path, str], None]) -> None:
+    """A read-only mount is an error before data is read."""
     mount(with_files(base, train=b"no JSON") / "model", "ro")
     sentence = f"{base}/model: Read-only file system, wanted a folder that a model can be written to"
     assert failure_of(base) == f"ClientError: {sentence}"
 
 
-def test_the_command_says_so_too(
+def test_command_reports_the_same_error(
     base: Path, mount: Callable[[Path, str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`object2vec train` ends with a status other than 0 and the same sentence."""
+    """`object2vec train` prints the same message, and its status is not 0."""
     mount(with_files(base) / "model", "ro")
     words = ["--train", str(base / "input/data/train"), "--out", str(base / "model")]
     assert cli.main(["train", *words, "--hyperparameters", str(base / "input/config/hyperparameters.json")]) == 2
     assert f"object2vec: error: {base}/model: Read-only file system" in capsys.readouterr().err
 
 
-def test_a_full_disk_for_data(
+def test_full_temporary_folder_is_named(
     base: Path, tmp_path: Path, mount: Callable[[Path, str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Columns that do not fit into the folder for temporary files name that folder."""
+    """Columns that do not fit into the temporary folder are an error that names it."""
     with_files(base, train=lines_of(20_000))
     mount(tmp_path / "temporary", "size=100k")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
@@ -89,10 +89,10 @@ def test_a_full_disk_for_data(
     assert not list((base / "model").glob("*"))
 
 
-def test_a_full_disk_for_what_is_mapped(
+def test_mapped_array_reserves_its_disk_space(
     tmp_path: Path, mount: Callable[[Path, str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A page that the disk has no room for would kill the process at the first write: it is asked for before."""
+    """Writing to an unallocated page of a full disk would kill the process, so space is reserved first."""
     mount(tmp_path / "temporary", "size=1m")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     with pytest.raises(AlgorithmError, match="temporary: No space left on device, where data and the best weights lie"):
@@ -100,8 +100,8 @@ def test_a_full_disk_for_what_is_mapped(
 
 
 @pytest.mark.slow
-def test_a_file_of_a_limited_size(base: Path) -> None:
-    """A limit on the size of files is met like a full disk, which needs no mount to be made."""
+def test_file_size_limit_fails_like_a_full_disk(base: Path) -> None:
+    """A limit on file sizes fails like a full disk, and needs no mount."""
     with_files(base, train=lines_of(20_000))
     process = start_host(base, free_port(), partial(train_within, resource.RLIMIT_FSIZE, 2**16))
     process.join(300)
@@ -118,8 +118,8 @@ def test_a_file_of_a_limited_size(base: Path) -> None:
     ],
     ids=["gzip", "line"],
 )
-def test_a_truncated_file(base: Path, name: str, content: bytes, sentence: str) -> None:
-    """A file that ends too early is named, whatever of it could be read."""
+def test_truncated_file_is_named(base: Path, name: str, content: bytes, sentence: str) -> None:
+    """A truncated file is an error that names it, however much of it was readable."""
     path = with_files(base) / "input" / "data" / "train" / name
     path.write_bytes(content)
     assert failure_of(base).startswith((f"ClientError: {path}: {sentence}", f"ClientError: {path}, {sentence}"))
@@ -127,13 +127,13 @@ def test_a_truncated_file(base: Path, name: str, content: bytes, sentence: str) 
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Memory: a limit on a process's addresses, beside what it has already.
+# Memory: a limit on additional address space of a process.
 # ----------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_weights_that_memory_cannot_hold(base: Path) -> None:
-    """What training takes at least is known before it starts, with its sizes and what would help."""
+def test_weights_larger_than_memory_fail_before_training(base: Path) -> None:
+    """The memory for training is checked before it starts. The error gives sizes and advice."""
     sentence = out_of_memory(base, {"enc0_vocab_size": "1000000", "enc0_token_embedding_dim": "300"})
     assert "(training takes at least 7.2 GB): of " in sentence
     assert " GB the weights take 2.4 GB, 2.4 GB of it for tokens (" in sentence
@@ -142,8 +142,8 @@ def test_weights_that_memory_cannot_hold(base: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_batch_that_memory_cannot_hold(base: Path) -> None:
-    """What a step cannot have is said with the hyperparameters that a batch hangs on."""
+def test_batch_larger_than_memory_names_hyperparameters(base: Path) -> None:
+    """The error names the hyperparameters that determine the memory of a batch."""
     sizes = {"mini_batch_size": "10000", "mlp_dim": "10000", "mlp_layers": "10", "enc0_token_embedding_dim": "4"}
     large = sizes | {"mlp_layers": "1", "mlp_dim": "10000", "negative_sampling_rate": "9"}
     sentence = out_of_memory(base, large, lines_of(10_000))
@@ -152,7 +152,7 @@ def test_a_batch_that_memory_cannot_hold(base: Path) -> None:
 
 
 def out_of_memory(base: Path, hyperparameters: dict[str, str], train: bytes = lines_of(30)) -> str:
-    """The failure of a job that must have too little memory."""
+    """Return the failure of a job with too little memory."""
     with_files(base, hyperparameters, train=train)
     process = start_host(base, free_port(), partial(train_within, resource.RLIMIT_AS, 2**29))
     process.join(300)
@@ -165,8 +165,8 @@ def out_of_memory(base: Path, hyperparameters: dict[str, str], train: bytes = li
 
 
 @pytest.mark.slow
-def test_a_job_that_the_system_kills(base: Path) -> None:
-    """SIGKILL, which comes from the system where memory runs out, leaves nobody who could speak but the witness."""
+def test_supervisor_reports_a_killed_job(base: Path) -> None:
+    """The system sends SIGKILL if memory runs out; only the supervisor can report it."""
     with_files(base, {"epochs": "100"}, train=lines_of(20_000))
     process = start_host(base, free_port(), training.train)
     while "Completed Epoch: 0" not in (log := (base / "log").read_text() if (base / "log").exists() else ""):
@@ -185,8 +185,8 @@ def test_a_job_that_the_system_kills(base: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_the_command_around_training_cannot_use(base: Path) -> None:
-    """AWS's command fails by itself on some values, with a traceback for a reason; the reason takes its place."""
+def test_toolkit_traceback_is_replaced_by_its_reason(base: Path) -> None:
+    """AWS's command fails on some values with a traceback; the failure file has its reason instead."""
     process = start_host(with_files(base, {"sagemaker_container_log_level": "loud"}), free_port(), training.train)
     process.join(300)
     assert process.exitcode == 1, (base / "log").read_text()
@@ -195,8 +195,8 @@ def test_what_the_command_around_training_cannot_use(base: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_process_that_ends_before_it_is_connected(base: Path) -> None:
-    """The others of its host would wait for it for minutes, and are told."""
+def test_process_that_ends_before_connecting_fails_the_others(base: Path) -> None:
+    """The other processes of its host are notified, instead of waiting for minutes."""
     process = start_host(with_files(base), free_port(), train_with_a_device_that_fails)
     process.join(300)
     log = (base / "log").read_text()

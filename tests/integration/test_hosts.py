@@ -1,4 +1,4 @@
-"""Two hosts of a job on real trees, each a process with the image's command: one model, one log, no endless wait."""
+"""Two hosts of a job, each a process with the image's command: one model, one log, no endless wait."""
 
 from __future__ import annotations
 
@@ -49,11 +49,12 @@ def losses(lines: str) -> list[float]:
 
 
 @pytest.mark.parametrize("storage", ["dense", "row_sparse"])
-def test_two_hosts_are_one_with_twice_the_batch(
+def test_two_hosts_equal_one_with_twice_the_batch(
     hosts: tuple[Host, Host], storage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The losses of every epoch and channel and the weights are those of one host; the first host alone prints and
-    writes. The training data is on both hosts, the validation data on the second alone.
+    """All losses and the weights equal those of one host.
+
+    Only the first host prints and writes. The training data is on both hosts, the validation data only on the second.
     """
     rows = rows_of(60)
     for host, validation in zip(hosts, ([], rows), strict=True):
@@ -78,7 +79,7 @@ def test_two_hosts_are_one_with_twice_the_batch(
 def test_processes_of_one_host_share_its_batch(
     hosts: tuple[Host, Host], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Two devices of a host, a process each, have the losses of one; the first process alone prints and writes."""
+    """Two devices of a host have the losses of one; only the first process prints and writes."""
     rows = rows_of(60)
     host = hosts[0].channel("train", rows).channel("validation", rows)
     host.start(free_port(), HYPERPARAMETERS, HOSTS[:1], train_on_two_devices)
@@ -90,8 +91,8 @@ def test_processes_of_one_host_share_its_batch(
     assert host.files == ["config.json", "model.safetensors"]
 
 
-def test_a_host_without_data_takes_part(hosts: tuple[Host, Host]) -> None:
-    """The first host has no file of the training data, and writes the model that the second one's data made."""
+def test_host_without_data_takes_part(hosts: tuple[Host, Host]) -> None:
+    """The first host has no training file, and writes the model trained on data of the second."""
     hosts[0].channel("train", [], SHARDED)
     hosts[1].channel("train", rows_of(60), SHARDED)
     start(hosts)
@@ -113,9 +114,10 @@ def test_sigterm_on_one_host_stops_both(hosts: tuple[Host, Host]) -> None:
 
 
 @pytest.mark.parametrize("end", ["stopped", "killed"])
-def test_two_hosts_go_on_together(hosts: tuple[Host, Host], end: str, tmp_path: Path) -> None:
-    """Cut off within an epoch and started again, two hosts have the losses of two that were left alone, to the last
-    digit, dropout and unequal shards included. Only the first host keeps checkpoints; the second one asks it.
+def test_two_hosts_resume_together(hosts: tuple[Host, Host], end: str, tmp_path: Path) -> None:
+    """Two hosts that are interrupted within an epoch have exactly the losses of an uninterrupted job.
+
+    This includes dropout and unequal shards. Only the first host keeps checkpoints; the second gets them from it.
     """
     rows = rows_of(60)
     given = {"dropout": "0.3", "epochs": "8", "mini_batch_size": "4", "early_stopping_patience": "5"}
@@ -142,10 +144,8 @@ def test_two_hosts_go_on_together(hosts: tuple[Host, Host], end: str, tmp_path: 
     assert not (hosts[1].base / "checkpoints").exists()
 
 
-def test_two_hosts_in_a_step_of_a_minute_are_not_waited_for(hosts: tuple[Host, Host]) -> None:
-    """SIGTERM on both, as the platform stops a job: status 0 on both, though one ends before the other, and
-    in the middle of a step that they make together.
-    """
+def test_sigterm_in_a_long_step_of_two_hosts_writes_a_model_in_time(hosts: tuple[Host, Host]) -> None:
+    """SIGTERM on both hosts in a common step gives status 0 on both, though one ends first."""
     rows = [(in0 * 50, in1 * 50, label) for in0, in1, label in rows_of(1_500) if in0 and in1]
     for host in hosts:
         host.channel("train", rows, SHARDED)
@@ -161,7 +161,7 @@ def test_two_hosts_in_a_step_of_a_minute_are_not_waited_for(hosts: tuple[Host, H
 
 
 def measured(lines: str) -> dict[str, str]:
-    """What was printed for each metric; what was printed twice was printed alike."""
+    """Return the printed value of each metric; repeated metrics must be equal."""
     found: dict[str, str] = {}
     for name, value in re.findall(r"(#quality_metric: .*)=(\S+)", lines):
         assert found.setdefault(name, value) == value, name
@@ -173,9 +173,10 @@ def weights_in(host: Host) -> bytes:
 
 
 @pytest.mark.parametrize(("killed", "left"), [(0, 1), (1, 0)])
-def test_a_host_that_is_killed_ends_the_other(hosts: tuple[Host, Host], killed: int, left: int) -> None:
-    """The host that is left ends with status 1 and a sentence that names the one that has gone; the first one with the
-    best model so far.
+def test_killed_host_ends_the_other(hosts: tuple[Host, Host], killed: int, left: int) -> None:
+    """The remaining host ends with status 1 and an error that names the lost one.
+
+    The first host keeps the best model so far.
     """
     for host in hosts:
         host.channel("train", rows_of(60) * 20)
@@ -191,8 +192,8 @@ def test_a_host_that_is_killed_ends_the_other(hosts: tuple[Host, Host], killed: 
 
 
 @pytest.mark.parametrize("bad", [0, 1])
-def test_a_host_with_a_bad_line_ends_the_other(hosts: tuple[Host, Host], bad: int) -> None:
-    """The failure files of both name the line."""
+def test_invalid_line_on_one_host_ends_both(hosts: tuple[Host, Host], bad: int) -> None:
+    """Both failure files name the line."""
     for number, host in enumerate(hosts):
         host.channel("train", [*rows_of(10), *([([1], [9], 1.0)] if number == bad else [])], SHARDED)
     start(hosts)
@@ -210,10 +211,10 @@ def test_a_host_with_a_bad_line_ends_the_other(hosts: tuple[Host, Host], bad: in
     ],
     ids=["no host has any", "not the same"],
 )
-def test_channels_that_cannot_be_shared(
+def test_unequal_or_empty_channels_are_rejected_on_both_hosts(
     hosts: tuple[Host, Host], distribution: str, counts: tuple[int, int], sentence: str
 ) -> None:
-    """Both hosts say what is wrong with the data."""
+    """Both hosts report the data error."""
     for host, count in zip(hosts, counts, strict=True):
         host.channel("train", rows_of(count) if count else [], distribution)
     start(hosts)

@@ -1,4 +1,4 @@
-"""Channels as the platform gives them, by the image's `train` on real trees: Pipe mode is File mode in another way."""
+"""Input modes of channels, with the image's `train`: Pipe mode gives the results of File mode."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from trees import failure_of, lines_of, tree
 CHANNELS = ("train", "validation", "test")
 
 
-#: What two files of each channel hold.
+#: Contents of two files of each channel.
 CONTENT = {name: (lines_of(30, 7 * n), lines_of(10, 11 * n)) for n, name in enumerate(CHANNELS)}
 
 
@@ -29,8 +29,8 @@ def piped(*names: str) -> dict[str, dict[str, str]]:
     return {name: {"TrainingInputMode": "Pipe"} for name in names}
 
 
-class Feeder:
-    """The platform's end of pipes: makes each one, late if so wished, and writes parts into it once it is opened."""
+class PipeWriter:
+    """The platform's end of the pipes: creates each one, possibly late, and writes parts after it is opened."""
 
     def __init__(self) -> None:
         self.threads: list[threading.Thread] = []
@@ -49,8 +49,8 @@ class Feeder:
 
 
 @pytest.fixture
-def feeder() -> Iterator[Feeder]:
-    feeder = Feeder()
+def feeder() -> Iterator[PipeWriter]:
+    feeder = PipeWriter()
     yield feeder
     for thread in feeder.threads:
         thread.join(60)
@@ -69,7 +69,7 @@ def metrics(log: str) -> list[str]:
 
 @pytest.fixture
 def in_file_mode(tmp_path: Path, base: Path, capfd: pytest.CaptureFixture[str]) -> list[str]:
-    """The metrics of the job whose channels are folders."""
+    """Return the metrics of the job in File mode."""
     data = tree(tmp_path / "file", {name: {"TrainingInputMode": "FastFile"} for name in CHANNELS})
     for name, parts in CONTENT.items():
         (data / f"{name}-manifest").write_text("no channel")
@@ -85,10 +85,10 @@ def in_file_mode(tmp_path: Path, base: Path, capfd: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
-def test_pipe_mode_is_file_mode(
-    base: Path, feeder: Feeder, in_file_mode: list[str], packed: bool, capfd: pytest.CaptureFixture[str]
+def test_pipe_mode_gives_the_metrics_of_file_mode(
+    base: Path, feeder: PipeWriter, in_file_mode: list[str], packed: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Pipes give the metrics that files give, of all channels and epochs; late ones and packed ones too."""
+    """All metrics of all channels are equal, also for late and compressed pipes."""
     data = tree(base, piped(*CHANNELS))
     for number, (name, parts) in enumerate(CONTENT.items()):
         feeder.feed(data / f"{name}_0", [gzip.compress(p) if packed else p for p in parts], late=number / 10)
@@ -97,8 +97,8 @@ def test_pipe_mode_is_file_mode(
 
 
 @pytest.mark.slow
-def test_pipes_are_read_once_for_all_devices(base: Path, feeder: Feeder, in_file_mode: list[str]) -> None:
-    """A host with two devices reads a pipe once, for both of its processes, which see the records of File mode."""
+def test_pipe_is_read_once_for_all_devices(base: Path, feeder: PipeWriter, in_file_mode: list[str]) -> None:
+    """A host with two devices reads a pipe once for both processes, with the records of File mode."""
     data = tree(base, piped(*CHANNELS))
     for name, parts in CONTENT.items():
         feeder.feed(data / f"{name}_0", parts)
@@ -111,42 +111,44 @@ def test_pipes_are_read_once_for_all_devices(base: Path, feeder: Feeder, in_file
 
 
 @pytest.mark.parametrize("cut", [0, 20], ids=["whole", "cut off"])
-def test_a_pipe_for_several_processes_is_copied_as_it_is(base: Path, feeder: Feeder, cut: int) -> None:
-    """Damaged gzip is found where the copy is read, and is no fault of the disk."""
+def test_damaged_gzip_in_a_copied_pipe_is_a_data_error(base: Path, feeder: PipeWriter, cut: int) -> None:
+    """Damaged gzip is reported when the copy is read, and not as a disk error."""
     packed = gzip.compress(lines_of(300, 0))
     feeder.feed(tree(base, piped("train")) / "train_0", [packed[: len(packed) - cut]])
     with pipes.opened(TrainingEnvironment.read(Directories(base)), readers=2) as channels:
         assert channels["train"].read_bytes() == packed[: len(packed) - cut]
 
 
-def test_parts_of_a_pipe_without_a_last_line_break(base: Path, feeder: Feeder, capfd: pytest.CaptureFixture) -> None:
-    """The platform joins files without a line break: records, empty files and byte order marks between are read."""
+def test_concatenated_parts_without_line_breaks_are_read(
+    base: Path, feeder: PipeWriter, capfd: pytest.CaptureFixture
+) -> None:
+    """The platform concatenates files without line breaks; records, empty files and byte order marks are read."""
     parts = [lines_of(30, 0).rstrip(), b"", b"\xef\xbb\xbf" + lines_of(10, 30).rstrip(), b"\xef\xbb\xbf"]
     feeder.feed(tree(base, piped("train")) / "train_0", parts)
     training.main()
     assert "Total: 40 samples" in capfd.readouterr().out
 
 
-def test_a_pipe_of_another_format(base: Path, feeder: Feeder) -> None:
-    """The format is named as it is of a file."""
+def test_pipe_in_another_format_is_rejected(base: Path, feeder: PipeWriter) -> None:
+    """The error names the format, as for a file."""
     feeder.feed(tree(base, piped("train")) / "train_0", [lines_of(3, 0).decode().encode("utf-16")])
     assert failure_of(base) == f"ClientError: {base}/input/data/train_0: UTF-16 text; save it as UTF-8"
 
 
-def test_a_feeder_that_dies_within_a_line(base: Path, feeder: Feeder) -> None:
-    """A pipe that is closed in the middle of a line is no channel; the line is named."""
+def test_pipe_closed_within_a_line_is_an_error(base: Path, feeder: PipeWriter) -> None:
+    """The error names the incomplete line."""
     feeder.feed(tree(base, piped("train")) / "train_0", [lines_of(3, 0) + b'{"in0": [1], "in'])
     assert failure_of(base).startswith(f"ClientError: {base}/input/data/train_0, line 4: not JSON (")
 
 
-def test_a_feeder_that_dies_within_gz(base: Path, feeder: Feeder) -> None:
-    """A pipe that is closed before its gzip is whole is named."""
+def test_pipe_closed_within_gzip_is_an_error(base: Path, feeder: PipeWriter) -> None:
+    """The error names the pipe."""
     feeder.feed(tree(base, piped("train")) / "train_0", [gzip.compress(lines_of(300, 0))[:-20]])
     assert failure_of(base).startswith(f"ClientError: {base}/input/data/train_0: cannot be read past line ")
 
 
-def none_at_all(pipe: Path) -> None:
-    """The platform makes no pipe."""
+def no_pipe(pipe: Path) -> None:
+    """Create no pipe."""
 
 
 def pipe_without_writer(pipe: Path) -> None:
@@ -156,22 +158,22 @@ def pipe_without_writer(pipe: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (none_at_all, "no such pipe after 0.2 s, wanted one for a channel in Pipe mode"),
+        (no_pipe, "no such pipe after 0.2 s, wanted one for a channel in Pipe mode"),
         (pipe_without_writer, "cannot be read past line 0 (no data has arrived in the pipe for 0.2 s)"),
     ],
 )
-def test_a_feeder_that_never_comes(
+def test_missing_pipe_or_writer_times_out(
     base: Path, make: Callable[[Path], None], sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A pipe that does not appear, and one that nobody opens, are waited for as long as is said and no longer."""
+    """A missing pipe, and one without a writer, are an error after the time limit."""
     for module in (files, pipes):
         monkeypatch.setattr(module, "PIPE_IDLE_SECONDS", 0.2)
     make(tree(base, piped("train")) / "train_0")
     assert failure_of(base) == f"ClientError: {base}/input/data/train_0: {sentence}"
 
 
-def test_a_feeder_that_hangs(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So is a pipe whose writer sends nothing more, and stays."""
+def test_idle_pipe_times_out(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe whose writer stays open but sends nothing is an error after the time limit."""
     monkeypatch.setattr(files, "PIPE_IDLE_SECONDS", 0.2)
     pipe = tree(base, piped("train")) / "train_0"
     os.mkfifo(pipe)
@@ -194,8 +196,8 @@ def test_a_feeder_that_hangs(base: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         ("train", "s3://bucket", 'wanted an object like {"TrainingInputMode": "File"}'),
     ],
 )
-def test_ways_that_there_are_not(base: Path, name: str, channel: object, sentence: str) -> None:
-    """A channel that comes in a way that is not read is named, with what is wanted."""
+def test_unknown_input_mode_is_rejected(base: Path, name: str, channel: object, sentence: str) -> None:
+    """The error names the channel and the accepted modes."""
     tree(base, {name: channel})
     start = f"ClientError: {base}/input/config/inputdataconfig.json: channel {name}: {sentence}"
     assert failure_of(base).startswith(start)

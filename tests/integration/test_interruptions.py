@@ -1,4 +1,4 @@
-"""Whole `train` processes that are killed and stopped, at any moment and on any step, and started again."""
+"""`train` processes that are killed or stopped at any moment, and started again."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def rows(count: int, *, tokens: int = 6, seed: int = 0) -> list[Row]:
 
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Host]:
-    """A host whose platform keeps checkpoints."""
+    """Return a host whose platform keeps checkpoints."""
     made = Host(tmp_path / "ml", "algo-1")
     (made.base / "checkpoints").mkdir()
     yield made
@@ -48,7 +48,7 @@ def start(
 
 
 def measured(*logs: str) -> dict[str, str]:
-    """What was printed for each metric; what was printed more than once was printed alike."""
+    """Return the printed value of each metric; repeated metrics must be equal."""
     found: dict[str, str] = {}
     for log in logs:
         for name, value in re.findall(r"(#quality_metric: .*)=(\S+)\n", log):
@@ -64,12 +64,10 @@ def measured(*logs: str) -> dict[str, str]:
     ],
     ids=["row sparse", "hcnn"],
 )
-def test_a_job_that_is_killed_twenty_times_is_the_same_job(
+def test_job_killed_twenty_times_equals_uninterrupted_one(
     host: Host, tmp_path: Path, values: dict[str, object]
 ) -> None:
-    """Killed at twenty random moments, wherever they fall, and started again each time, a job ends; what it prints is
-    what an uninterrupted one prints, and its model has the same scores.
-    """
+    """Killed at twenty random moments, a job has the metrics and scores of an uninterrupted one."""
     hyperparameters = {"epochs": 20, "mini_batch_size": 8, "learning_rate": 0.001, **values}
     hyperparameters |= {"early_stopping_patience": 5, "early_stopping_tolerance": 1e-6}
     whole = Host(tmp_path / "whole", "algo-1")
@@ -100,9 +98,10 @@ def scores(host: Host, pairs: list[tuple[list[int], list[int]]]) -> np.ndarray:
     return object2vec.load(host.base / "model").score(pairs)
 
 
-def test_a_step_of_a_minute_is_not_waited_for(host: Host) -> None:
-    """SIGTERM in a step that takes longer than a job has to end: status 0 before the step ends, with a model that
-    loads; a second SIGTERM on the way changes nothing.
+def test_sigterm_in_a_long_step_writes_a_model_in_time(host: Host) -> None:
+    """SIGTERM in a step that is longer than the grace period gives status 0 and a model that loads.
+
+    A second SIGTERM changes nothing.
     """
     many = [(in0 * 50, in1 * 50, label) for in0, in1, label in rows(10_000)]
     host.channel("train", many)
@@ -116,9 +115,10 @@ def test_a_step_of_a_minute_is_not_waited_for(host: Host) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.1, 0.3, 0.6, 1.0, 2.0])
-def test_a_stop_at_any_moment_leaves_a_model(host: Host, seconds: float) -> None:
-    """While it starts, while it reads, while it trains: status 0, and a model that loads and scores. A
-    second SIGTERM changes nothing.
+def test_sigterm_at_any_moment_leaves_a_model(host: Host, seconds: float) -> None:
+    """During start, reading or training: status 0, and a model that loads and scores.
+
+    A second SIGTERM changes nothing.
     """
     host.channel("train", rows(3000)).channel("validation", rows(3000, seed=1)).channel("test", rows(3000, seed=2))
     start(host, {"mini_batch_size": 1} | ENDLESS)
@@ -129,8 +129,8 @@ def test_a_stop_at_any_moment_leaves_a_model(host: Host, seconds: float) -> None
     assert host.failure == ""
 
 
-def test_a_stop_before_torch_is_there(host: Host) -> None:
-    """SIGTERM a moment after the start is no reason to end with nothing, or with a signal's status."""
+def test_sigterm_before_torch_is_imported_leaves_a_model(host: Host) -> None:
+    """SIGTERM right after the start gives a model and status 0, not the status of the signal."""
     host.channel("train", rows(300))
     host.configure(SMALL | ENDLESS, ["algo-1"])
     code = "from object2vec.sagemaker.training import train; train()"
@@ -146,7 +146,7 @@ def test_a_stop_before_torch_is_there(host: Host) -> None:
 
 
 def handles_sigterm(pid: int) -> bool:
-    """Whether a process has installed a handler for SIGTERM, as Linux says."""
+    """Return whether a process has a handler for SIGTERM, according to Linux."""
     caught = Path(f"/proc/{pid}/status").read_text().partition("SigCgt:")[2].split()[0]
     return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
@@ -161,8 +161,8 @@ def stopped(host: Host) -> None:
     print(f"ended {time.monotonic() - began:.1f} s after SIGTERM")
 
 
-def test_a_stopped_job_goes_on(host: Host, tmp_path: Path) -> None:
-    """After SIGTERM in its second epoch, the platform's next start ends as a job that was never stopped."""
+def test_stopped_job_resumes(host: Host, tmp_path: Path) -> None:
+    """After SIGTERM in the second epoch, the next start ends like an uninterrupted job."""
     whole = Host(tmp_path / "whole", "algo-1")
     for each in (host, whole):
         each.channel("train", rows(2000)).channel("validation", rows(200, seed=1))
@@ -178,8 +178,8 @@ def test_a_stopped_job_goes_on(host: Host, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adagrad", "rmsprop"])
-def test_a_job_goes_on_from_a_packed_model(host: Host, tmp_path: Path, optimizer: str) -> None:
-    """From the model.tar.gz of a job that has converged, the first epoch's losses are within 1 % of its last's."""
+def test_job_starts_from_a_packed_model(host: Host, tmp_path: Path, optimizer: str) -> None:
+    """Started from model.tar.gz of a converged job, the losses of epoch 0 are within 1 % of its last ones."""
     values = {"optimizer": optimizer, "learning_rate": 0.01, "mini_batch_size": 32, "mlp_activation": "relu"}
     noisy = [(a, b, 1 - label if n % 5 == 0 else label) for n, (a, b, label) in enumerate(rows(3000))]
     first = Host(tmp_path / "first", "algo-1").channel("train", noisy).channel("validation", noisy)

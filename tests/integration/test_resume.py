@@ -1,4 +1,4 @@
-"""Jobs that are cut off and go on: the same losses to the last digit, and the same model to the last bit."""
+"""Jobs that are interrupted and resume: exactly the same losses and the same model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from object2vec.training import checkpoints
 from object2vec.training.job import Job, run
 from small import SMALL, StopAfter, write_pairs
 
-#: What a checkpoint must hold differs from one of these to the next.
+#: Configurations whose checkpoints have different contents.
 KINDS: dict[str, dict[str, object]] = {
     **{optimizer: {"optimizer": optimizer} for optimizer in ("adadelta", "adagrad", "adam", "rmsprop", "sgd")},
     **{
@@ -45,7 +45,7 @@ def channels(folder: Path, count: int = 60) -> dict[str, Path]:
 
 
 def job(folder: Path, *, name: str = "", resumed: bool = True, **values: object) -> Job:
-    """A small job on the channels of a folder, its model and its checkpoints called after `name`."""
+    """Return a small job on the channels of a folder; `name` is for its model and checkpoints."""
     given = {path.name: path for path in folder.iterdir() if path.is_file()} or channels(folder)
     return Job(
         hyperparameters=SMALL | COMMON | values,
@@ -56,7 +56,7 @@ def job(folder: Path, *, name: str = "", resumed: bool = True, **values: object)
 
 
 def measured(lines: list[str]) -> dict[str, str]:
-    """What was printed for each metric; it may have been printed twice, and alike."""
+    """Return the printed value of each metric; a metric that is printed twice must be equal."""
     found: dict[str, str] = {}
     for line in lines:
         if line.startswith("#quality_metric"):
@@ -72,12 +72,10 @@ def weights(model: Path) -> bytes:
 @pytest.mark.parametrize(
     "kind", [kind if kind in QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
 )
-def test_a_job_that_is_cut_off_again_and_again_is_the_same_job(
+def test_repeatedly_interrupted_job_equals_uninterrupted_one(
     tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Stopped after every few batches, and started as often, a job has the metrics of one that was left alone, to the
-    last digit, its last lines, and its model.
-    """
+    """A job that stops every few batches has exactly the metrics, last lines and model of an uninterrupted one."""
     values = {"epochs": 3} | KINDS[kind]
     run(job(tmp_path, name="whole ", resumed=False, **values))
     whole, last = measured(caplog.messages), caplog.messages[-12:]
@@ -97,8 +95,8 @@ def test_a_job_that_is_cut_off_again_and_again_is_the_same_job(
     assert configs[0] == configs[1]
 
 
-def test_checkpoints_come_after_every_epoch_and_old_ones_go(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Four epochs leave the last two checkpoints, of two files each, and nothing else."""
+def test_last_two_epoch_checkpoints_are_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Four epochs leave the last two checkpoints, with two files each, and nothing else."""
     run(job(tmp_path))
     folder = tmp_path / "checkpoints"
     names = [f"checkpoint-00{epoch}-000000000" for epoch in (3, 4)]
@@ -109,7 +107,7 @@ def test_checkpoints_come_after_every_epoch_and_old_ones_go(tmp_path: Path, capl
         f'Saved checkpoint to "{folder}/checkpoint-00{epoch}-000000000.json"' for epoch in (1, 2, 3, 4)
     ]
     ends = []
-    for _ in range(2):  # the first, and one that finds nothing left to train
+    for _ in range(2):  # the first run, and one with nothing left to train
         ends.append([line for line in caplog.messages if line.startswith(("Best model", "#quality_metric"))])
         caplog.clear()
         run(job(tmp_path))
@@ -117,10 +115,10 @@ def test_checkpoints_come_after_every_epoch_and_old_ones_go(tmp_path: Path, capl
     assert ends[1] == ends[0][best:]
 
 
-def test_checkpoints_come_within_long_epochs(
+def test_checkpoint_is_written_within_a_long_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """When its time has come a checkpoint is written after the batch, and a job goes on from there."""
+    """When the interval has passed, a checkpoint follows the batch, and a job resumes from it."""
     run(job(tmp_path, name="whole ", resumed=False, epochs=1))
     whole = measured(caplog.messages)
     caplog.clear()
@@ -128,7 +126,7 @@ def test_checkpoints_come_within_long_epochs(
     monkeypatch.setattr(checkpoints, "SHARE", float("inf"))
     made = job(tmp_path, epochs=1)
     run(made)
-    assert sum(line.startswith("Saved") for line in caplog.messages) == 9  # of 8 batches, and of the epoch
+    assert sum(line.startswith("Saved") for line in caplog.messages) == 9  # 8 batches, and the epoch
     for path in (tmp_path / "checkpoints").glob("checkpoint-001-*"):
         path.unlink()
     caplog.clear()
@@ -137,8 +135,8 @@ def test_checkpoints_come_within_long_epochs(
     assert measured(caplog.messages) == whole
 
 
-def cut_off(folder: Path) -> list[Path]:
-    """A job that was stopped in its third epoch; its checkpoints' files, the newest first."""
+def interrupted_job(folder: Path) -> list[Path]:
+    """Return a job that was stopped in its third epoch, and its checkpoint files, newest first."""
     run(job(folder), stop=StopAfter(25))
     return sorted((folder / "checkpoints").iterdir(), reverse=True)
 
@@ -149,11 +147,11 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_a_broken_checkpoint_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """It is named in a warning, the one before it is taken, and the job ends as it would have."""
+def test_damaged_checkpoint_is_skipped_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The job resumes from the previous checkpoint, and ends with the same result."""
     run(job(tmp_path, name="whole ", resumed=False))
     whole = measured(caplog.messages)
-    newest = cut_off(tmp_path)[0]
+    newest = interrupted_job(tmp_path)[0]
     flip(newest)
     caplog.clear()
     run(job(tmp_path))
@@ -164,9 +162,9 @@ def test_a_broken_checkpoint_is_left_out(tmp_path: Path, caplog: pytest.LogCaptu
     assert weights(tmp_path / "model") == weights(tmp_path / "whole model")
 
 
-def test_where_all_are_broken_a_job_begins_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Each is named, and the job runs from its first epoch; the broken ones go."""
-    for path in cut_off(tmp_path):
+def test_job_restarts_if_all_checkpoints_are_damaged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Warnings name all of them. The job starts at the first epoch, and removes them."""
+    for path in interrupted_job(tmp_path):
         flip(path)
     caplog.clear()
     run(job(tmp_path))
@@ -185,11 +183,11 @@ def test_where_all_are_broken_a_job_begins_anew(tmp_path: Path, caplog: pytest.L
         ({"epochs": 2}, "epochs is 2, and the checkpoint checkpoint-002-000000003 is past epoch 1, wanted more epochs"),
     ],
 )
-def test_a_checkpoint_of_another_configuration_is_refused(
+def test_checkpoint_of_another_configuration_is_rejected(
     tmp_path: Path, values: dict[str, object], sentence: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """All that differs is named, before any data is read, and what is there stays."""
-    before = cut_off(tmp_path)
+    """The error lists all differences before data is read, and keeps all files."""
+    before = interrupted_job(tmp_path)
     caplog.clear()
     with pytest.raises(UserError) as raised:
         run(job(tmp_path, **values))
@@ -199,9 +197,9 @@ def test_a_checkpoint_of_another_configuration_is_refused(
 
 
 @pytest.mark.parametrize("channel", ["train", "validation"])
-def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path, channel: str) -> None:
-    """One label that is another one is enough; the test channel may change."""
-    cut_off(tmp_path)
+def test_checkpoint_of_other_data_is_rejected(tmp_path: Path, channel: str) -> None:
+    """One changed label is an error; the test channel may change."""
+    interrupted_job(tmp_path)
     channels(tmp_path / "other", 61)
     lines = (tmp_path / channel).read_text().splitlines()
     lines[0], lines[1] = lines[1], lines[0]
@@ -211,8 +209,8 @@ def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path, channel: str) -> 
         run(job(tmp_path))
 
 
-def test_more_epochs_than_there_were(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A job that has ended goes on when it is given more epochs, as if it had had them from the start."""
+def test_finished_job_continues_with_more_epochs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A finished job with more epochs continues as if it had them from the start."""
     run(job(tmp_path, name="whole ", resumed=False, epochs=6))
     whole = measured(caplog.messages)
     run(job(tmp_path, epochs=4))
@@ -223,8 +221,8 @@ def test_more_epochs_than_there_were(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert weights(tmp_path / "model") == weights(tmp_path / "whole model")
 
 
-def test_a_checkpoint_that_cannot_be_written_ends_no_job(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A folder that goes away in mid-job is a warning at each epoch; the model is written."""
+def test_failed_checkpoint_write_does_not_end_the_job(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """If the folder disappears during the job, each epoch logs a warning, and the model is written."""
     made = job(tmp_path)
 
     class Removing(StopAfter):
@@ -240,17 +238,17 @@ def test_a_checkpoint_that_cannot_be_written_ends_no_job(tmp_path: Path, caplog:
     assert object2vec.load(tmp_path / "model")
 
 
-def test_a_folder_for_checkpoints_must_be_one_to_write_in(tmp_path: Path) -> None:
-    """A file in its place is known at once."""
+def test_unwritable_checkpoint_folder_fails_at_start(tmp_path: Path) -> None:
+    """A file in place of the folder is an error at the start."""
     made = job(tmp_path)
     (tmp_path / "checkpoints").write_text("")
     with pytest.raises(UserError, match=r"checkpoints: no checkpoint can be written here \(File exists\), wanted a fo"):
         run(made)
 
 
-def test_a_checkpoint_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    """Its format may mean anything."""
-    newest = cut_off(tmp_path)[1]
+def test_checkpoint_of_a_newer_version_is_rejected(tmp_path: Path) -> None:
+    """The format of a newer version is unknown."""
+    newest = interrupted_job(tmp_path)[1]
     document = json.loads(newest.read_text())
     document["values"]["format_version"] = 2
     document["checksum"] = checkpoints._checksum(document["values"])
@@ -259,16 +257,18 @@ def test_a_checkpoint_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         run(job(tmp_path))
 
 
-def test_optimizers_of_other_kinds_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there are no kernels, as on a GPU, optimizers of torch's move the tables, and keep other things."""
-    cut_off(tmp_path)
+def test_checkpoint_of_another_optimizer_implementation_is_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without kernels, as on a GPU, torch's optimizers update the tables, and their state differs."""
+    interrupted_job(tmp_path)
     monkeypatch.setattr(library, "available", lambda: False)
     with pytest.raises(UserError, match="was written on another kind of device, or by another object2vec; wanted the"):
         run(job(tmp_path))
 
 
-def test_a_job_that_diverges_keeps_its_best_epoch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """It fails with epoch and batch, and the sentence says where the best model so far is."""
+def test_diverged_job_keeps_its_best_epoch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The error names the epoch, the batch, and the location of the best model."""
     values = {"output_layer": "mean_squared_error", "optimizer": "sgd", "learning_rate": 0.01, "mlp_layers": 0}
     rows = [([n % 8 + 1], [1], 1.3) for n in range(60)]
     (tmp_path / "train").parent.mkdir(exist_ok=True)

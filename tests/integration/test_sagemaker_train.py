@@ -1,4 +1,4 @@
-"""The `train` of the image on a real tree, by sagemaker-training's own command: outcomes, statuses, failure files."""
+"""The image's `train` on a real tree, with sagemaker-training's own command: results, statuses, failure files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ RESOURCES = {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_n
 def tree(
     base: Path, *, hyperparameters: object = HYPERPARAMETERS, channels: Mapping[str, str] | None = None, **files: str
 ) -> Path:
-    """The platform's folder with its three files, each as given in `files` instead; a channel has one file of text."""
+    """Write the platform's folder with its three files, or those of `files`; each channel has one text file."""
     channels = {"train": GOOD} if channels is None else channels
     written = {
         "hyperparameters": json.dumps(hyperparameters),
@@ -54,7 +54,7 @@ def tree(
 
 
 def start(base: Path) -> subprocess.Popen[str]:
-    """What container/train runs, in a process of its own."""
+    """Run container/train in a process."""
     environment = os.environ | {
         "SAGEMAKER_BASE_DIR": str(base),
         "SAGEMAKER_TRAINING_MODULE": "object2vec.sagemaker.training:main",
@@ -67,8 +67,8 @@ def start(base: Path) -> subprocess.Popen[str]:
     )
 
 
-def test_a_job_ends_well(tmp_path: Path) -> None:
-    """Status 0, a model that opens, the success file, no failure file; files beside a channel are none of its data."""
+def test_successful_job_writes_model_and_success_file(tmp_path: Path) -> None:
+    """Status 0, a model that loads, the success file, no failure file. Files next to a channel are not data."""
     written = {"enc0_vocab_size": "5e+00", "comparator_list": '["hadamard", "concat"]', "enc1_layers": "", "seed": None}
     base = tree(tmp_path, hyperparameters=HYPERPARAMETERS | written | {"enc1_vocab_size": "null", "mlp_layers": "1.0"})
     (base / "input" / "data" / "train-manifest").write_text("not a channel")
@@ -83,10 +83,10 @@ def test_a_job_ends_well(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["folder", "file", "file that names a folder"])
-def test_checkpoints_are_where_the_platform_has_them(
+def test_checkpoint_folder_is_that_of_the_platform(
     tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In the folder that checkpointconfig.json names; or in the usual one, if the file or the folder is there."""
+    """Checkpoints go to the folder in checkpointconfig.json, or to the default one if the file or folder exists."""
     folder = tmp_path / ("elsewhere" if form.endswith("folder") and form != "folder" else "checkpoints")
     named = {"S3Uri": "s3://b/p"} | ({"LocalPath": str(folder)} if folder.name == "elsewhere" else {})
     tree(tmp_path, **({} if form == "folder" else {"checkpointconfig": json.dumps(named)}))
@@ -101,10 +101,10 @@ def test_checkpoints_are_where_the_platform_has_them(
     assert f"Going on from checkpoint-002-000000000 in {folder}: epoch 2, batch 0" in caplog.messages
 
 
-def test_without_checkpoints_the_log_says_so(
+def test_log_reports_missing_checkpoint_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In the built-in's words, and no folder is made."""
+    """The log uses the built-in's words, and no folder is created."""
     tree(tmp_path)
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
     monkeypatch.setattr("object2vec.training.report.log_to_stdout", lambda: None)
@@ -114,8 +114,8 @@ def test_without_checkpoints_the_log_says_so(
 
 
 @pytest.mark.slow
-def test_a_failed_job_does_not_end_with_0(tmp_path: Path) -> None:
-    """A channel without records ends with status 1, where sagemaker-training alone may end with 0."""
+def test_failed_job_has_nonzero_status(tmp_path: Path) -> None:
+    """A channel without records gives status 1, where sagemaker-training alone may give 0."""
     base = tree(tmp_path, channels={"train": ""})
     with start(base) as job:
         output, _ = job.communicate(timeout=120)
@@ -178,8 +178,8 @@ def failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
     ids=["no channel", "no train channel", "bad line", "unknown id", "objective", "bad hyperparameter", "content type"],
 )
-def test_what_fails_says_why(failure: Path, tmp_path: Path, changes: dict, sentence: str) -> None:
-    """The sentence is first in the failure file and the only thing in it; sagemaker-training gets its ClientError."""
+def test_failure_file_has_only_the_error(failure: Path, tmp_path: Path, changes: dict, sentence: str) -> None:
+    """The failure file has only the error message; sagemaker-training gets its ClientError."""
     base = tree(tmp_path, **changes)
     with pytest.raises(ClientError) as raised:
         training.main()
@@ -189,10 +189,10 @@ def test_what_fails_says_why(failure: Path, tmp_path: Path, changes: dict, sente
 
 
 @pytest.mark.parametrize("error", [OSError("text"), TimeoutError(), KeyboardInterrupt(), SystemExit(0), MemoryError()])
-def test_the_unforeseen_fails_too(
+def test_unexpected_exceptions_fail_the_job(
     failure: Path, tmp_path: Path, error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exceptions on which sagemaker-training would end with 0 reach it as ClientError, with their name in the file."""
+    """Exceptions for which sagemaker-training would return 0 reach it as ClientError, named in the failure file."""
     tree(tmp_path)
 
     def fail(*_: object, **__: object) -> None:
@@ -214,8 +214,8 @@ def test_the_unforeseen_fails_too(
         ({"resourceconfig": '{"current_host": "algo-3", "hosts": ["algo-1"]}'}, "the first among the second"),
     ],
 )
-def test_broken_files_of_the_platform(failure: Path, tmp_path: Path, changes: dict, what: str) -> None:
-    """What sagemaker-training would meet with a traceback ends before it, with a sentence that names the file."""
+def test_invalid_platform_file_is_named(failure: Path, tmp_path: Path, changes: dict, what: str) -> None:
+    """A file on which sagemaker-training fails with a traceback is reported first, by name."""
     tree(tmp_path)
     (name, text) = next(iter(changes.items()))
     (tmp_path / "input" / "config" / f"{name}.json").write_text(text)
@@ -226,8 +226,8 @@ def test_broken_files_of_the_platform(failure: Path, tmp_path: Path, changes: di
     assert what in failure.read_text()
 
 
-def test_missing_hyperparameters(failure: Path, tmp_path: Path) -> None:
-    """The file is named."""
+def test_missing_hyperparameters_file_is_named(failure: Path, tmp_path: Path) -> None:
+    """The error names the file."""
     tree(tmp_path)
     (tmp_path / "input" / "config" / "hyperparameters.json").unlink()
     with pytest.raises(SystemExit):
@@ -267,15 +267,17 @@ def test_a_job_without_the_files_of_the_platform(tmp_path: Path, left: str) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_hyperparameters_in_other_encodings(tmp_path: Path, encoding: str) -> None:
-    """A byte order mark and UTF-16, as editors and shells of Windows write, are read by the whole command."""
+def test_hyperparameters_may_be_utf16_or_have_a_bom(tmp_path: Path, encoding: str) -> None:
+    """The whole command reads a byte order mark and UTF-16, as Windows tools write them."""
     base = tree(tmp_path)
     (base / "input" / "config" / "hyperparameters.json").write_text(json.dumps(HYPERPARAMETERS), encoding=encoding)
     run_by_the_toolkit(base)
 
 
-def test_an_unknown_channel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """The job warns about it once and goes on."""
+def test_unknown_channel_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The job warns once and continues."""
     tree(tmp_path, channels={"train": GOOD, "val": GOOD})
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
     monkeypatch.setattr("object2vec.training.report.log_to_stdout", lambda: None)
@@ -285,10 +287,10 @@ def test_an_unknown_channel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     assert caplog.messages.count(sentence) == 1
 
 
-def test_a_channel_of_empty_and_packed_parts(
+def test_spark_part_files_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Part files as Spark writes them: gzip without a suffix is read, empty parts are skipped with a warning."""
+    """Gzip without a suffix is read; empty parts are skipped with a warning."""
     tree(tmp_path, channels={"train": GOOD, "validation": GOOD})
     for name in ("train", "validation"):
         (tmp_path / "input" / "data" / name / "part-1").write_bytes(gzip.compress(GOOD.encode()))
@@ -303,8 +305,8 @@ def test_a_channel_of_empty_and_packed_parts(
         assert f"channel {name}: files without records are skipped: {which}" in caplog.messages
 
 
-def test_a_failure_file_that_is_there_stays(failure: Path, tmp_path: Path) -> None:
-    """A lower layer may have written a better one."""
+def test_existing_failure_file_is_kept(failure: Path, tmp_path: Path) -> None:
+    """A lower layer may have written a better message."""
     tree(tmp_path, channels={})
     failure.write_text("better")
     with pytest.raises(ClientError):

@@ -1,4 +1,4 @@
-"""A sweep: jobs over all networks, optimizers and output layers, as a tuning job makes them. None fails."""
+"""A sweep over all networks, optimizers and output layers, as a tuning job runs it. No job fails."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VOCABULARY = 40
 
 
 def configuration(number: int) -> dict[str, Any]:
-    """One of the sweep: 20 have any two of network, optimizer and output layer in each combination."""
+    """Return one configuration; 20 of them cover all pairs of network, optimizer and output layer."""
     draw = random.Random(number)
     optimizer = OPTIMIZERS[number % len(OPTIMIZERS)]
     sparse = optimizer in ROW_SPARSE_OPTIMIZERS and draw.random() < 0.5
@@ -51,7 +51,7 @@ def configuration(number: int) -> dict[str, Any]:
         "epochs": 2,
         "seed": number,
     }
-    if number % 4 == 3:  # a second network of its own, as long as the first
+    if number % 4 == 3:  # its own second network, with the length of the first
         values |= {
             "enc1_network": values["enc0_network"] if values["enc0_network"] == "pooled_embedding" else "bilstm",
             "enc1_max_seq_len": 3,
@@ -61,8 +61,8 @@ def configuration(number: int) -> dict[str, Any]:
     return values
 
 
-def test_the_sweep_has_all_of_each() -> None:
-    """Every network meets every optimizer and every output layer, and every optimizer every output layer."""
+def test_sweep_covers_all_pairs() -> None:
+    """All pairs of networks, optimizers and output layers occur."""
     sweep = [configuration(number) for number in range(20)]
     for one, other, count in [("enc0_network", "optimizer", 15), ("enc0_network", "output_layer", 6)]:
         assert len({(values[one], values[other]) for values in sweep}) == count
@@ -70,8 +70,8 @@ def test_the_sweep_has_all_of_each() -> None:
 
 
 @pytest.mark.parametrize("number", range(20))
-def test_a_legal_configuration_never_fails(tmp_path: Path, number: int) -> None:
-    """It trains, validates, scores, is saved, loaded, and scores and encodes again, with finite numbers."""
+def test_valid_configuration_trains_saves_and_loads(tmp_path: Path, number: int) -> None:
+    """The job trains, validates, scores, saves, loads, scores and encodes, with finite numbers."""
     draw = random.Random(number)
     sequences = [[draw.randrange(VOCABULARY) for _ in range(draw.randint(0, 10))] for _ in range(100)]
     rows = [(a, b, draw.randint(0, 1)) for a, b in zip(sequences[:50], sequences[50:], strict=True)]

@@ -1,4 +1,4 @@
-"""Whole jobs on small data: from files to a model directory, and every line on the way."""
+"""Whole training jobs on small data: from files to a model directory, and all log lines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from small import StopAfter, network_of, write_pairs
 
 Row = tuple[list[int], list[int], float]
 
-#: A small job; a test's own values go over these.
+#: A small job; tests override single values.
 SMALL = {
     **{"enc0_network": "pooled_embedding", "enc0_max_seq_len": "6", "enc0_vocab_size": "20", "enc_dim": "8"},
     **{"enc0_token_embedding_dim": "8", "mlp_dim": "8", "epochs": "3", "mini_batch_size": "16"},
@@ -35,7 +35,7 @@ SMALL = {
 
 
 def sequences(count: int, *, seed: int, regression: bool = False) -> list[Row]:
-    """Pairs of sequences over ids 1 … 19 that go together if their first tokens have one parity."""
+    """Return pairs of sequences over ids 1 to 19, positive if the parities of their first tokens are equal."""
     draw = random.Random(seed)
     rows = []
     for _ in range(count):
@@ -47,7 +47,7 @@ def sequences(count: int, *, seed: int, regression: bool = False) -> list[Row]:
 
 @pytest.fixture
 def channels(tmp_path: Path) -> dict[str, Path]:
-    """Train, validation and test channels, each a folder."""
+    """Write train, validation and test channels, each a folder."""
     found = {}
     for seed, (name, count) in enumerate({"train": 96, "validation": 40, "test": 30}.items()):
         found[name] = write_pairs(tmp_path / name / "a.jsonl", sequences(count, seed=seed)).parent
@@ -59,7 +59,7 @@ def job(tmp_path: Path, channels: Mapping[str, Path], /, **values: object) -> Jo
 
 
 def losses(text: str) -> list[str]:
-    """The lines with a loss or a score, which a seed must repeat."""
+    """Return the lines with a loss or a score, which must repeat for a seed."""
     return [line for line in text.splitlines() if "#quality_metric" in line or "Best model" in line]
 
 
@@ -69,10 +69,10 @@ def losses(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("output_layer", ["softmax", "mean_squared_error"])
-def test_every_pattern_of_the_platform_matches_the_log(
+def test_platform_metric_patterns_match_the_log(
     tmp_path: Path, output_layer: str, capsys: pytest.CaptureFixture[str], package_logger: logging.Logger
 ) -> None:
-    """The log of a job with all channels has, as printed, each metric of its kind in each epoch, and no other kind."""
+    """The log has each metric of its kind once per epoch in the printed form, and no other metrics."""
     regression = output_layer == "mean_squared_error"
     channels = {
         name: write_pairs(tmp_path / name / "a.jsonl", sequences(50, seed=seed, regression=regression))
@@ -94,8 +94,10 @@ def test_every_pattern_of_the_platform_matches_the_log(
     assert re.findall(PATTERNS["train:progress"], out)[-1] == "100.0"
 
 
-def test_the_log_in_order(tmp_path: Path, channels: dict[str, Path], caplog: pytest.LogCaptureFixture) -> None:
-    """What people and programs look for stands in the built-in's order."""
+def test_log_lines_are_in_the_order_of_the_builtin(
+    tmp_path: Path, channels: dict[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Lines that users and programs search for are in the built-in's order."""
     run(job(tmp_path, channels, epochs="1"))
     wanted = [
         r"Final configuration: \{.*\}",
@@ -134,10 +136,10 @@ def test_the_log_in_order(tmp_path: Path, channels: dict[str, Path], caplog: pyt
     assert {"setuptime", "model.serialize.time", "model.score.time", "totaltime"} <= set(last["Metrics"])
 
 
-def test_the_log_says_how_the_configuration_was_read(
+def test_log_warns_about_ignored_and_truncated_input(
     tmp_path: Path, channels: dict[str, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Notices are warnings: how the encoders are counted, what has no effect, what is cut, what holds no token."""
+    """Warnings report the numbering of encoders, ignored values, truncation, and sides without tokens."""
     values = {f"enc1{key[4:]}" if key.startswith("enc0") else key: value for key, value in SMALL.items()}
     write_pairs(channels["train"] / "b.jsonl", [([0], [], 1.0)])
     values |= {"epochs": "1", "enc2_vocab_size": "7"}
@@ -152,7 +154,7 @@ def test_the_log_says_how_the_configuration_was_read(
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# What comes out.
+# The model.
 # ----------------------------------------------------------------------------------------------------------------------
 
 KINDS: dict[str, dict[str, object]] = {
@@ -174,12 +176,10 @@ KINDS: dict[str, dict[str, object]] = {
 
 
 @pytest.mark.parametrize("values", KINDS.values(), ids=list(KINDS))
-def test_a_job_ends_in_a_model_that_scores_as_was_printed(
+def test_saved_model_reproduces_the_printed_test_loss(
     tmp_path: Path, channels: dict[str, Path], values: dict[str, object], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each kind of job writes a model; opened by `object2vec.load`, its scores on the test channel have exactly the
-    loss that the job printed for it, and config.json names the best epoch.
-    """
+    """The model's scores on the test channel give exactly the printed loss. config.json names the best epoch."""
     run(job(tmp_path, channels, **values))
     predictor = object2vec.load(tmp_path / "model")
     rows = [json.loads(line) for line in (channels["test"] / "a.jsonl").read_text().splitlines()]
@@ -199,7 +199,7 @@ def test_a_job_ends_in_a_model_that_scores_as_was_printed(
 def test_a_seed_repeats_a_job(
     tmp_path: Path, channels: dict[str, Path], kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The same seed twice prints the same losses to the last digit and saves the same weights; another does not."""
+    """The same seed repeats all losses and weights exactly; another seed does not."""
     printed, weights = [], []
     for number, seed in enumerate(("5", "5", "6")):
         caplog.clear()
@@ -211,10 +211,8 @@ def test_a_seed_repeats_a_job(
     assert weights[0] != weights[2]
 
 
-def test_training_learns_what_is_in_the_data(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """From positives alone, with negatives drawn, a model learns whose items a user likes: at least nine of ten pairs
-    of the validation channel are told apart.
-    """
+def test_training_with_negatives_ranks_validation_pairs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Trained on positives with sampled negatives, a model ranks at least nine of ten validation pairs correctly."""
     pairs = [([user], [item], float(user // 10 == item // 10)) for user in range(40) for item in range(40)]
     random.Random(1).shuffle(pairs)
     likes = [pair for pair in pairs[:1200] if pair[2] == 1]
@@ -231,7 +229,7 @@ def test_training_learns_what_is_in_the_data(tmp_path: Path, caplog: pytest.LogC
     assert max(float(line.rpartition("=")[2]) for line in best) > 0.9
 
 
-def test_a_channel_may_be_folders_and_compressed(
+def test_nested_and_compressed_files_give_the_same_model(
     tmp_path: Path, channels: dict[str, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     """The same rows in one file, or in nested folders and compressed, give the same model."""
@@ -246,11 +244,12 @@ def test_a_channel_may_be_folders_and_compressed(
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_a_model_in_half_precision_is_tested_as_it_is_served(
+def test_float16_model_is_evaluated_as_served(
     tmp_path: Path, channels: dict[str, Path], network: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What is printed of the test channel is what the model that was written gives for it; training is as ever."""
-    large = parse(SMALL | {"enc0_network": network}).hyperparameters  # new embeddings are so small that nothing shows
+    """The printed test metrics are those of the saved float16 model; training does not change."""
+    # new embeddings are too small for a visible difference
+    large = parse(SMALL | {"enc0_network": network}).hyperparameters
     artifact.save(tmp_path / "large", network_of(large), large, training={}, vocabularies={})
     losses = {}
     for dtype in ("float32", "float16"):
@@ -267,10 +266,10 @@ def test_a_model_in_half_precision_is_tested_as_it_is_served(
     assert float(losses["float16"][1][0]) == pytest.approx(loss, rel=1e-6)
 
 
-def test_a_job_without_validation_and_test(
+def test_train_channel_alone_monitors_training_loss(
     tmp_path: Path, channels: dict[str, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With the train channel alone, the training loss is watched, and nothing is said of other channels."""
+    """With only a train channel, early stopping monitors the training loss, and no other channel is logged."""
     run(job(tmp_path, {"train": channels["train"]}))
     text = "\n".join(caplog.messages)
     watched = [float(number) for number in re.findall(PATTERNS["train:cross_entropy"], text)]
@@ -278,20 +277,20 @@ def test_a_job_without_validation_and_test(
     assert not re.search(r"Validation metrics|, validation |Test Metric|, test ", text)
 
 
-def test_a_job_that_is_stopped_saves_its_best_epoch(
+def test_stopped_job_saves_its_best_epoch(
     tmp_path: Path, channels: dict[str, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Asked to stop, a job ends well, with the best epoch so far saved; there is no time to score the test channel."""
+    """A stopped job succeeds and saves the best epoch so far; it does not score the test channel."""
     run(job(tmp_path, channels, epochs="100"), stop=StopAfter(10))
     assert len(re.findall(PATTERNS["train:cross_entropy"], caplog.text)) == 1
     assert len(re.findall(PATTERNS["test:cross_entropy"], caplog.text)) == 0
     assert artifact.load(tmp_path / "model")
 
 
-def test_a_job_that_is_stopped_at_once_saves_a_model(
+def test_job_stopped_in_first_epoch_saves_current_weights(
     tmp_path: Path, channels: dict[str, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Stopped before its first epoch ended, a job saves the weights that it has, and config.json is strict JSON."""
+    """A job that is stopped in its first epoch saves its current weights; config.json is strict JSON."""
     run(job(tmp_path, channels), stop=StopAfter(0))
     assert "Stopped before the first epoch ended" in caplog.text
 
@@ -304,7 +303,7 @@ def test_a_job_that_is_stopped_at_once_saves_a_model(
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# The official notebooks, on small data of the same shape: some dozens to hundreds of rows, where the notebooks have up
+# The official notebooks, on small data of the same shape: dozens to hundreds of rows, where the notebooks have up
 # to half a million. The quick form of each has fewer `epochs`, and a smaller `enc_dim` for the pretrained sentence
 # encoder; the slow form, with fewer rows still, has nothing changed.
 # ----------------------------------------------------------------------------------------------------------------------
@@ -315,7 +314,7 @@ def words(draw: random.Random, vocabulary: int, low: int, high: int) -> list[int
 
 
 def notebook_rows(name: str, count: int, seed: int) -> list[Row]:
-    """Rows of the shape that a notebook has: lengths, ids and labels."""
+    """Return rows in the shape of a notebook's data: lengths, ids and labels."""
     draw = random.Random(seed)
     rows = []
     for _ in range(count):
@@ -336,7 +335,7 @@ def notebook_rows(name: str, count: int, seed: int) -> list[Row]:
     return rows
 
 
-#: Rows of training data, epochs, and what is changed of the hyperparameters beside.
+#: Rows of training data, epochs, and changed hyperparameters.
 SIZES: dict[str, tuple[int, int, dict[str, str]]] = {
     "movies, ratings": (500, 2, {}),
     "movies, recommendation": (500, 2, {}),
@@ -349,8 +348,10 @@ SIZES: dict[str, tuple[int, int, dict[str, str]]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_the_official_notebooks_train_unchanged(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Every hyperparameter is as the notebook has it; the job ends as it may, and gives a model that scores."""
+def test_notebooks_train_with_all_hyperparameters_unchanged(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With all hyperparameters of a notebook unchanged, the job succeeds and its model scores."""
     hyperparameters = NOTEBOOKS[name]
     channels = {
         channel: write_pairs(tmp_path / channel / "x.jsonl", notebook_rows(name, 8, seed)).parent
@@ -369,10 +370,8 @@ def test_the_official_notebooks_train_unchanged(tmp_path: Path, name: str, caplo
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in ("genres", "documents"))) for name in SIZES]
 )
-def test_the_official_notebooks_train(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The hyperparameters of each official notebook train on data of its shape, print their metrics, and give a model
-    that scores.
-    """
+def test_notebooks_train_in_their_quick_form(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """With a notebook's hyperparameters and data of its shape, the job prints its metrics and its model scores."""
     count, epochs, changes = SIZES[name]
     hyperparameters = NOTEBOOKS[name] | {"epochs": str(epochs)} | changes
     channels = {
@@ -386,7 +385,8 @@ def test_the_official_notebooks_train(tmp_path: Path, name: str, caplog: pytest.
     for metric in metrics:
         for channel in ("train", "validation", "test"):
             found = re.findall(PATTERNS[f"{channel}:{metric}"], caplog.text)
-            again = "Best model based on epoch 0" in caplog.text and epochs == 2  # printed once more, as the last
+            # the best epoch is printed again, unless it is the last
+            again = "Best model based on epoch 0" in caplog.text and epochs == 2
             assert len(found) == (1 if channel == "test" else epochs + again)
             assert all(math.isfinite(float(number)) for number in found)
     predictor = object2vec.load(tmp_path / "model")
@@ -397,7 +397,7 @@ def test_the_official_notebooks_train(tmp_path: Path, name: str, caplog: pytest.
 
 
 def auxiliary(folder: Path, hyperparameters: Mapping[str, str]) -> Path:
-    """A vocabulary of 100 words, every second of which has a vector."""
+    """Write a vocabulary of 100 words, half of them with a pretrained vector."""
     folder.mkdir()
     (folder / hyperparameters["enc0_vocab_file"]).write_text(json.dumps({f"word{n}": n for n in range(100)}))
     lines = (f"word{n} {' '.join(f'{(n + d) % 7 / 10 - 0.3:.5f}' for d in range(300))}\n" for n in range(0, 100, 2))
@@ -412,7 +412,7 @@ def auxiliary(folder: Path, hyperparameters: Mapping[str, str]) -> Path:
 
 @pytest.fixture
 def pretrained(tmp_path: Path, channels: dict[str, Path]) -> dict[str, Path]:
-    """The channels, with vectors for the words of the ids 1 to 10; the vocabulary has 15."""
+    """Add vectors for the words of ids 1 to 10 to the channels; the vocabulary has 15 words."""
     folder = tmp_path / "auxiliary"
     folder.mkdir()
     (folder / "v.json").write_text(json.dumps({f"w{n}": n for n in range(1, 16)}))
@@ -426,7 +426,7 @@ FILES = {"enc0_pretrained_embedding_file": "g.txt", "enc0_vocab_file": "v.json"}
 @pytest.mark.parametrize("storage", ["dense", "row_sparse"])
 @pytest.mark.parametrize("tied", ["True", "False"])
 @pytest.mark.parametrize("frozen", ["True", "False"])
-def test_pretrained_embeddings_are_frozen_or_not(
+def test_frozen_pretrained_embeddings_do_not_change(
     tmp_path: Path,
     pretrained: dict[str, Path],
     frozen: str,
@@ -434,8 +434,9 @@ def test_pretrained_embeddings_are_frozen_or_not(
     storage: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Frozen, the file's vectors are in the model to the last bit, and the rest of the table is as it began; not
-    frozen, training moves them. How many words were found is printed.
+    """Frozen vectors are in the model exactly, and all other rows keep their initial values.
+
+    Without freezing, training updates them. The number of words found is printed.
     """
     values = FILES | {
         "enc0_freeze_pretrained_embedding": frozen,
@@ -467,10 +468,10 @@ def test_pretrained_embeddings_are_frozen_or_not(
         ({"enc0_vocab_size": "15"}, r"v\.json: the word 'w15' has the id 15, wanted an integer from 0 to 14"),
     ],
 )
-def test_auxiliary_files_that_do_not_fit(
+def test_invalid_auxiliary_file_is_rejected_before_training(
     tmp_path: Path, pretrained: dict[str, Path], change: dict[str, object], sentence: str
 ) -> None:
-    """An auxiliary file that is missing or does not fit the hyperparameters is refused before training."""
+    """A missing auxiliary file, or one that does not match the hyperparameters, is an error before training."""
     rows = [(in0[:1], in1[:1], label) for in0, in1, label in sequences(20, seed=1) if max(in0[0], in1[0]) < 15]
     pretrained["train"] = write_pairs(tmp_path / "short.jsonl", rows)
     with pytest.raises(DataError, match=sentence):
@@ -478,24 +479,24 @@ def test_auxiliary_files_that_do_not_fit(
     assert not (tmp_path / "model").exists()
 
 
-def test_a_vocabulary_that_is_missing_is_known_before_training(
+def test_missing_vocabulary_is_rejected_before_data_is_read(
     tmp_path: Path, channels: dict[str, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A vocabulary that only goes along with the model is looked for before data is read, not after training."""
+    """A vocabulary that is only saved with the model is checked before data is read."""
     with pytest.raises(DataError, match=r"There is no auxiliary channel, wanted one with the file v\.json"):
         run(job(tmp_path, channels, enc0_vocab_file="v.json"))
     assert not any("Creating data iterator" in line for line in caplog.messages)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Jobs that cannot be done.
+# Invalid jobs.
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_bad_hyperparameters_are_known_before_data_is_read(
+def test_invalid_hyperparameters_are_rejected_before_data_is_read(
     tmp_path: Path, channels: dict[str, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """All faults of the configuration are raised together, no file is opened, and no model is written."""
+    """All configuration errors are raised together; no file is opened and no model is written."""
     with pytest.raises(HyperparameterError) as caught:
         run(job(tmp_path, channels, epochs="0", optimizer="rmsprop", token_embedding_storage_type="row_sparse"))
     assert len(caught.value.faults) == 2
@@ -504,10 +505,10 @@ def test_bad_hyperparameters_are_known_before_data_is_read(
 
 
 @pytest.mark.parametrize("channel", ["train", "validation", "test"])
-def test_a_bad_line_of_any_channel_is_known_before_training(
+def test_invalid_line_in_any_channel_fails_before_training(
     tmp_path: Path, channels: dict[str, Path], channel: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A line that is no pair ends the job before it trains, whichever channel has it."""
+    """An invalid line in any channel ends the job before training."""
     write_pairs(channels[channel] / "b.jsonl", [([1], [2], 1.0), ([1], [20], 1.0)])
     with pytest.raises(DataError) as caught:
         run(job(tmp_path, channels))
@@ -517,8 +518,8 @@ def test_a_bad_line_of_any_channel_is_known_before_training(
     assert not any("Completed Epoch" in line for line in caplog.messages)
 
 
-def test_a_job_needs_a_train_channel(tmp_path: Path, channels: dict[str, Path]) -> None:
-    """Without a train channel, the channels that there are are named."""
+def test_missing_train_channel_names_the_given_channels(tmp_path: Path, channels: dict[str, Path]) -> None:
+    """Without a train channel, the error names the given channels."""
     del channels["train"]
     with pytest.raises(DataError, match="There is no train channel, wanted one; the channels are: validation, test"):
         run(job(tmp_path, channels))
@@ -526,8 +527,8 @@ def test_a_job_needs_a_train_channel(tmp_path: Path, channels: dict[str, Path]) 
         run(job(tmp_path, {}))
 
 
-def test_an_empty_channel_is_named(tmp_path: Path, channels: dict[str, Path]) -> None:
-    """A channel without a record is refused by name."""
+def test_empty_channel_is_rejected_by_name(tmp_path: Path, channels: dict[str, Path]) -> None:
+    """A channel without records is an error that names it."""
     (channels["validation"] / "a.jsonl").unlink()
     with pytest.raises(DataError, match=r"channel validation: not able to find any data/records in 0 file\(s\)"):
         run(job(tmp_path, channels))
@@ -546,8 +547,10 @@ def test_an_empty_channel_is_named(tmp_path: Path, channels: dict[str, Path]) ->
         ("application/x-recordio-protobuf", False),
     ],
 )
-def test_content_types(tmp_path: Path, channels: dict[str, Path], content_type: str, taken: bool) -> None:
-    """JSON Lines is taken, with parameters and in any case; another type is refused in the built-in's words."""
+def test_content_type_must_be_json_lines(
+    tmp_path: Path, channels: dict[str, Path], content_type: str, taken: bool
+) -> None:
+    """JSON Lines is accepted with parameters and in any case; other types are rejected in the built-in's words."""
     made = Job(
         hyperparameters=SMALL | {"epochs": "1"},
         channels={"train": channels["train"], "auxiliary": tmp_path},

@@ -1,4 +1,4 @@
-"""Validation and test channels that hold positives only, where training draws negatives."""
+"""Validation and test channels with only positives, if training draws negatives."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VALUES = SMALL | {"enc0_max_seq_len": 1, "mlp_layers": 0, "comparator_list": "ha
 
 
 def likes(users: int = 400, items: int = 120) -> tuple[list[Row], list[Row]]:
-    """What users like: ten items of their own group each for training, and two others for validation."""
+    """Return positives of users: ten items of their own group for training, two others for validation."""
     draw, train, validation = random.Random(0), [], []
     for user in range(1, users + 1):
         own = draw.sample([item for item in range(1, items + 1) if item % 4 == user % 4], 12)
@@ -32,22 +32,23 @@ def likes(users: int = 400, items: int = 120) -> tuple[list[Row], list[Row]]:
 
 
 def job(folder: Path, train: list[Row], others: dict[str, list[Row]], **values: object) -> Job:
-    """A job on these channels."""
+    """Return a job on these channels."""
     channels = {name: write_pairs(folder / name, rows) for name, rows in {"train": train, **others}.items()}
     model = folder / "model"
     return Job(hyperparameters=VALUES | values, channels=channels, model_dir=model)
 
 
 def printed(lines: list[str], metric: str) -> list[float]:
-    """A metric, epoch by epoch."""
+    """Return a metric by epoch."""
     found = dict(re.findall(rf"epoch=(\d+), {metric}>=(\S+)", "\n".join(lines)))
     return [float(value) for value in found.values()]
 
 
-def test_negatives_make_validation_sensible(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Without negatives, the best epoch is the one that calls most pairs positive: validation accuracy jumps from 0
-    past train accuracy and then falls while the model gets better. With negatives it follows train accuracy, and
-    training goes on for longer.
+def test_validation_negatives_select_a_better_epoch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Without negatives, the best epoch is the one that scores most pairs as positive.
+
+    Validation accuracy then exceeds train accuracy, and falls while the model improves. With negatives it follows train
+    accuracy, and training is longer.
     """
     train, validation = likes()
     best, accuracies = {}, {}
@@ -73,8 +74,10 @@ def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("channel", ["validation", "test"])
 @pytest.mark.parametrize("output_layer", ["softmax", "mean_squared_error"])
-def test_what_the_log_says(channel: str, output_layer: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A warning names the setting where it is off; where it is on, the log says what is drawn."""
+def test_log_names_the_setting_for_validation_negatives(
+    channel: str, output_layer: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If it is off, a warning names the setting; if it is on, the log describes the negatives."""
     rows: list[Row] = [([n % 8 + 1], [n % 3 + 1], 1.0) for n in range(24)]
     values = {"epochs": 1, "output_layer": output_layer}
     run(job(tmp_path, rows, {channel: rows}, **values))
@@ -100,10 +103,10 @@ def test_what_the_log_says(channel: str, output_layer: str, tmp_path: Path, capl
     ],
     ids=["mixed", "negatives only", "no sampling", "ratings"],
 )
-def test_other_channels_stay_as_they_are(
+def test_channels_with_negatives_are_not_changed(
     labels: list[float], values: dict[str, object], mode: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Labels of both kinds, or no negatives in training: nothing is said, and no pair is added."""
+    """With labels of both kinds, or without negative sampling, nothing is logged and no pair is added."""
     train: list[Row] = [([n % 8 + 1], [n % 3 + 1], 1.0) for n in range(24)]
     rows = [([n % 8 + 1], [n % 3 + 1], labels[n % 2]) for n in range(10)]
     others = {"validation": rows, "test": rows}
@@ -112,8 +115,8 @@ def test_other_channels_stay_as_they_are(
     assert any(line.startswith("Finished scoring on 10 examples") for line in caplog.messages)
 
 
-def test_a_resumed_job_has_the_same_negatives(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A job that is cut off again and again prints the losses of one that is not; another setting is another job."""
+def test_resumed_job_has_the_same_validation_negatives(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A repeatedly interrupted job prints the losses of an uninterrupted one. Another setting is rejected."""
     train, validation = likes(40, 48)
     values = {"enc0_vocab_size": 60, "epochs": 3, "mini_batch_size": 100, "validation_negative_sampling": "auto"}
     made = job(tmp_path, train, {"validation": validation, "test": validation}, **values)
@@ -132,8 +135,8 @@ def test_a_resumed_job_has_the_same_negatives(tmp_path: Path, caplog: pytest.Log
     assert {line for line in caplog.messages if line.startswith("#test_score")} == tested
 
 
-def test_a_channel_without_possible_negatives_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """All items are liked by all users, in training or in validation."""
+def test_warning_if_no_negatives_are_possible(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """All users like all items, in training or in validation."""
     train: list[Row] = [([user], [item], 1.0) for user in (1, 2) for item in (1, 2, 3)]
     validation: list[Row] = [([user], [item], 1.0) for user in (1, 2) for item in (3, 4)]
     run(job(tmp_path, train, {"test": validation}, epochs=1, validation_negative_sampling="auto"))
@@ -142,8 +145,8 @@ def test_a_channel_without_possible_negatives_is_named(tmp_path: Path, caplog: p
     assert warnings[1].startswith("of 12 negatives 12 could not be drawn")
 
 
-def test_several_hosts_draw_negatives_for_their_shares(tmp_path: Path) -> None:
-    """Whether a channel holds positives only is a question of all shares; one that is empty adds nothing."""
+def test_hosts_draw_negatives_for_their_shards(tmp_path: Path) -> None:
+    """Whether a channel has only positives depends on all shards; an empty one adds nothing."""
     with Ranks(score_positives, tmp_path) as ranks:
         ended = [ranks.ends(rank) for rank in (0, 1)]
     assert [code for code, _ in ended] == [0, 0], ended[0][1] + ended[1][1]

@@ -1,4 +1,4 @@
-"""Code and settings of the working directory and of other tools do not reach a command."""
+"""Code and settings in the working directory, and of other tools, do not affect a command."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ BODY = json.dumps({"instances": [{"in0": [1], "in1": [2]}]}).encode()
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working directory with a model in it, and with a file for each of the modules that fails when it is run."""
+    """Create a working directory with a model, and with files for modules that fail when imported."""
     folder = tmp_path_factory.mktemp("work")
     for name in [*MODULES.split(), "gunicorn.conf"]:
         (folder / f"{name}.py").write_text(f"raise RuntimeError('{name}.py of the working directory was run')\n")
@@ -50,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_serve(folder: Path, tmp_path: Path) -> None:
-    """A relative model path is still one of the working directory; no folder is left, also after an archive."""
+    """A relative model path is relative to the working directory; no folder is left, also for an archive."""
     with tarfile.open(folder / "packed.tgz", "w:gz") as archive:
         archive.add(folder / "model", "model")
     server = Server(Path("packed.tgz"), tmp_path / "log", cwd=folder, TMPDIR=str(tmp_path), **ENVIRONMENT)
@@ -61,7 +61,7 @@ def test_serve(folder: Path, tmp_path: Path) -> None:
 
 
 def run(folder: Path, *words: str, **environment: str) -> str:
-    """The output of a command that must succeed."""
+    """Return the output of a command that must succeed."""
     done = subprocess.run(
         words, cwd=folder, env=os.environ | environment, capture_output=True, text=True, timeout=300, check=False
     )
@@ -78,8 +78,8 @@ def test_train_and_predict(folder: Path) -> None:
     assert "scores" in run(folder, COMMAND, "predict", "--model", "trained", "--input", "pairs.jsonl")
 
 
-def test_processes_of_further_devices(folder: Path, tmp_path: Path) -> None:
-    """A process that Python's multiprocessing starts."""
+def test_multiprocessing_children_ignore_the_working_directory(folder: Path, tmp_path: Path) -> None:
+    """Start a process with Python's multiprocessing."""
     script = tmp_path / "script.py"
     script.write_text(
         "import multiprocessing\n"
@@ -92,8 +92,8 @@ def test_processes_of_further_devices(folder: Path, tmp_path: Path) -> None:
     assert run(folder, sys.executable, str(script)) == "['cpu', 'cpu'] 1\n"
 
 
-def test_train_of_the_image(folder: Path, tmp_path: Path) -> None:
-    """AWS's command around training imports nothing of the working directory, nor of /opt/ml/code."""
+def test_image_train_ignores_the_working_directory(folder: Path, tmp_path: Path) -> None:
+    """AWS's command imports nothing from the working directory or from /opt/ml/code."""
     pytest.importorskip("sagemaker_training")
     for name in ("input/config", "input/data/train", "code", "model", "output"):
         (tmp_path / name).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What the image installs is what pyproject.toml asks for, and what it starts can be started."""
+"""The lock files satisfy pyproject.toml, and the programs of the image are executable."""
 
 from __future__ import annotations
 
@@ -29,38 +29,38 @@ def wanted() -> list[Requirement]:
 
 
 @pytest.mark.parametrize("flavor", ["cpu", "cuda"])
-def test_lock_satisfies_what_the_project_asks_for(flavor: str) -> None:
+def test_lock_satisfies_pyproject(flavor: str) -> None:
     versions = locked(flavor)
     assert {canonicalize_name(need.name) for need in wanted()} <= versions.keys()
     assert [str(need) for need in wanted() if versions[canonicalize_name(need.name)] not in need.specifier] == []
 
 
-def test_flavours_differ_in_torch_and_cuda_alone() -> None:
+def test_flavors_differ_only_in_torch_and_cuda() -> None:
     cpu, cuda = locked("cpu"), locked("cuda")
     assert str(cpu.pop("torch")) == f"{cuda.pop('torch')}+cpu"
     assert cpu.items() <= cuda.items()
     assert {name.split("-")[0] for name in cuda.keys() - cpu.keys()} == {"cuda", "nvidia", "triton"}
 
 
-def test_what_tests_the_sdk_has_the_tools_of_the_project() -> None:
+def test_sdk_tests_use_the_pinned_tools() -> None:
     dev = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["dev"]
     pins = re.findall(r"^\w.*", (ROOT / "tests/sdk/requirements.txt").read_text(), re.MULTILINE)
     assert [pin for pin in pins if pin not in dev and not pin.startswith("sagemaker==2.")] == []
 
 
-def test_what_builds_is_locked_too() -> None:
+def test_build_requirements_are_locked() -> None:
     assert {"hatchling", "setuptools"} <= locked("build").keys()
 
 
 @pytest.mark.parametrize("name", ["train", "serve"])
-def test_program_of_the_image_can_be_executed(name: str) -> None:
+def test_image_programs_are_executable(name: str) -> None:
     path = ROOT / "container" / name
     assert path.stat().st_mode & 0o555 == 0o555  # for everyone
     assert path.read_bytes().startswith(b"#!/opt/venv/bin/python\n")
     assert b"\r" not in path.read_bytes()
 
 
-def test_every_target_has_help_and_one_line() -> None:
+def test_make_targets_have_help_and_one_line() -> None:
     makefile = (ROOT / "Makefile").read_text()
     [phony] = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
     assert re.findall(r"^([a-z-]+):.*## \w.*$\n(?:\t.*\n)?(?!\t)", makefile, re.MULTILINE) == phony.split()
