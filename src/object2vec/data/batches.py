@@ -15,7 +15,6 @@ from object2vec.array_types import Float32, Int32, Int64
 from object2vec.data.disk_arrays import advise_reads, empty
 from object2vec.data.negatives import NegativeSampler
 from object2vec.data.sequences import Pairs, Sequences, positives_among
-from object2vec.ops import library
 from object2vec.ops import sampling as sampling_ops
 from object2vec.ops import sequences as sequences_ops
 
@@ -187,15 +186,9 @@ class Batches:
         if not self.sampler:
             return Examples(self._of_sides(rows), self.labels[rows])
         row1 = self.sampler.draw(rows, generator, from_these=from_these)
-        if library.available():
-            *both, label = sampling_ops.beside(rows, self.which[0] if self._single else None, self.labels, row1)
-            return Examples((both[0], both[1]), label)
-        each = np.zeros(row1.shape, np.float32)
-        each[:, 0] = self.labels[rows]
-        own, _ = self._of_sides(rows)
-        examples = Examples((np.repeat(own, row1.shape[1]), row1.ravel()), each.ravel())
-        there = examples.rows[1] >= 0
-        return examples if there.all() else examples[there]
+        objects0 = self.which[0] if self._single else None
+        row0, row1, label = sampling_ops.append_negatives(rows, objects0, self.labels, row1)
+        return Examples((row0, row1), label)
 
     def _of_sides(self, rows: Int64) -> tuple[Int64, Int64]:
         """The rows of each side that make these rows of the pairs."""
@@ -218,28 +211,18 @@ class Batches:
         return examples, [range(at, min(at + self.size, end)) for a, end in buckets for at in range(a, end, self.size)]
 
     def _batch(self, examples: Examples) -> Batch:
-        if self._single and library.available():
+        if self._single:
             values = self.sides[0].values, self.sides[1].values
-            tokens, number = sequences_ops.number_tokens(examples.rows, values, self._lut)
+            tokens, index = sequences_ops.unique_tokens(examples.rows, values, self._lut)
             objects = self._one_each(tokens[0]), self._one_each(tokens[1])
-            return Batch(objects, (number[0], number[1]), examples.labels, single=True)
-        first, place = self._number(examples.rows)
+            return Batch(objects, index, examples.labels, single=True)
+        first, index = sequences_ops.unique_rows(examples.rows, self.which, self._lut)
         objects = self.sides[0].take(first[0]), self.sides[1].take(first[1])
-        return Batch(objects, (place[0], place[1]), examples.labels, single=self._single)
+        return Batch(objects, index, examples.labels)
 
     def _one_each(self, tokens: Int32) -> Sequences:
         """Objects of one token."""
         return Sequences(tokens, self._offsets[: len(tokens) + 1])
-
-    def _number(self, rows: tuple[Int64, Int64]) -> tuple[tuple[Int64, Int64], Sequence[Int64] | Int64]:
-        """The first row of each different object among P rows a side, and for each of the P which of them it is."""
-        if library.available():
-            return sequences_ops.number(rows, self.which, self._lut)
-        objects = rows if self._single else (self.which[0][rows[0]], self.which[1][rows[1]])
-        (first0, place0), (first1, place1) = (
-            np.unique(side, return_index=True, return_inverse=True)[1:] for side in objects
-        )
-        return (rows[0][first0], rows[1][first1]), (place0, place1)
 
     @cached_property
     def _lut(self) -> tuple[Int32, Int32]:

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from object2vec.array_types import Float32, Int32, Int64
 from object2vec.data.disk_arrays import empty
-from object2vec.ops import library
 from object2vec.ops import sampling as sampling_ops
 
 logger = logging.getLogger(__name__)
@@ -61,13 +60,10 @@ class NegativeSampler:
         sources = self._among(rows) if from_these else self._all
         among = len(self._objects[1]) if sources is None else sources
         seed = int(generator.integers(2**63))
-        if library.available():
-            given = rows, self.positive, among, self._objects, self._known
-            drawn, found = sampling_ops.draw_negatives(
-                *given, rate=self.rate, seed=seed, rounds=ROUNDS, give_objects=self.gives_objects
-            )
-        else:
-            drawn, found = self._draw_plainly(rows, among, seed)
+        given = rows, self.positive, among, self._objects, self._known
+        drawn, found = sampling_ops.draw_negatives(
+            *given, rate=self.rate, seed=seed, rounds=ROUNDS, give_objects=self.gives_objects
+        )
         wanted = int(np.count_nonzero(self.positive[rows])) * self.rate
         if found < wanted and not self._warned:
             self._warned = True
@@ -77,52 +73,8 @@ class NegativeSampler:
             logger.warning(f"{what}. The batch has fewer, and so may others have")
         return drawn
 
-    def _draw_plainly(self, rows: Int64, among: Int64 | int, seed: int) -> tuple[Int64, int]:
-        """What the kernel does, in numpy."""
-        place = np.arange(len(rows) * self.rate)[np.repeat(self.positive[rows], self.rate)]
-        row0, row1 = rows[place // self.rate], np.full(len(rows) * self.rate, -1)
-        again, count = np.arange(len(place)), among if isinstance(among, int) else len(among)
-        for turn in range(ROUNDS):
-            at = _below(count, _random_at(seed, place[again] * ROUNDS + turn)) if len(again) else again
-            row = at if isinstance(among, int) else among[at]
-            known = self._is_known(row0[again], row)
-            row1[place[again[~known]]] = row[~known]
-            again = again[known]
-        drawn = np.column_stack((rows, row1.reshape(len(rows), self.rate)))
-        if self.gives_objects:
-            drawn = np.where(drawn < 0, drawn, self._objects[1][drawn])
-        return drawn, len(place) - len(again)
-
-    def _is_known(self, row0: Int64, row1: Int64) -> npt.NDArray[np.bool_]:
-        starts, partners, *_ = self._known
-        object0, object1 = self._objects[0][row0], self._objects[1][row1]
-        at, left, last = starts[object0], np.diff(starts)[object0], len(partners) - 1
-        known = left > 0
-        while (left > 1).any():  # the search of the kernel, for all pairs at once
-            half = left // 2
-            at = at + np.where(partners[np.minimum(at + half - (half > 0), last)] < object1, half, 0)
-            left = left - half
-        return known & (partners[np.minimum(at, last)] == object1) if len(partners) else known
-
     def _among(self, rows: Int64) -> Int64:
         return rows[_one_row_each(self._objects[1][rows])] if self._all is not None else rows
-
-
-def _random_at(seed: int, places: Int64) -> npt.NDArray[np.uint64]:
-    """The random numbers of places, (n,): splitmix64."""
-    z: npt.NDArray[np.uint64] = (places.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    z += np.uint64(seed)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
-        z ^= z >> np.uint64(shift)
-        z *= np.uint64(factor)
-    return z
-
-
-def _below(count: int, random: npt.NDArray[np.uint64]) -> Int64:
-    """random * count / 2^64, for a count below 2^32."""
-    half, size = np.uint64(32), np.uint64(count)
-    high, low = random >> half, random & np.uint64(2**32 - 1)
-    return (high * size + (low * size >> half) >> half).astype(np.int64)
 
 
 def _one_row_each(objects: Int32) -> Int64:
@@ -142,8 +94,7 @@ def _known(
     at = 0
     of_rows = (tuple(side[part][positive[part]] for side in objects) for part in _parts(len(positive)))
     for own0, own1 in chain(of_rows, [more]):
-        if library.available():
-            sampling_ops.mark_pairs((own0, own1), bits, each)
+        sampling_ops.mark_positives((own0, own1), bits, each)
         key[at : at + len(own0)] = own0.astype(np.int64) * count1 + own1
         at += len(own0)
     key.sort()

@@ -17,7 +17,6 @@ from object2vec.data.files import HEAD_BYTES, UTF8_BOM, describe_encoding, descr
 from object2vec.errors import DataError, shortened
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.ops import jsonl as jsonl_ops
-from object2vec.ops import library
 from object2vec.ops.jsonl import Lines
 
 SIDES: Final = ("in0", "in1")
@@ -54,12 +53,9 @@ class RecordReader:
         Raises:
             DataError: a line is not a record, or holds a value out of range; names the first such line.
         """
-        parts = []
-        rest = chunk
-        if library.available():
-            parts.append(jsonl_ops.read_lines(chunk.text, self.max_len))
-            rest = Chunk(chunk.file, chunk.first_line + parts[0].lines, chunk.text[parts[0].consumed :])
-            self._check(parts[0], chunk)
+        parts = [jsonl_ops.read_lines(chunk.text, self.max_len)]
+        self._check(parts[0], chunk)
+        rest = Chunk(chunk.file, chunk.first_line + parts[0].lines, chunk.text[parts[0].consumed :])
         if rest.text:
             parts.append(_read_any(rest, self))
             self._check(parts[-1], rest)

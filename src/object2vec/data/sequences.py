@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from object2vec.array_types import Float32, Int32, Int64
 from object2vec.data.disk_arrays import AppendOnlyArray, advise_reads, empty
-from object2vec.ops import library
 from object2vec.ops import sequences as sequences_ops
 
 
@@ -91,31 +90,17 @@ class Sequences:
     def take(self, index: Int32 | Int64) -> Sequences:
         """The sequences that `index` names, in its order and as often as it names them."""
         index = index.astype(np.int64, copy=False)
-        if library.available():
-            starts = sequences_ops.starts_of(self.offsets, index)
-            return Sequences(sequences_ops.take(self.values, self.offsets, index, starts), starts)
-        lengths = self.lengths_of(index)
-        offsets = np.zeros(len(index) + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        shift = np.repeat(self.offsets[index] - offsets[:-1], lengths)
-        return Sequences(self.values[shift + np.arange(offsets[-1])], offsets)
+        return Sequences(*sequences_ops.take(self.values, self.offsets, index))
 
     def among_first(self, most: int) -> npt.NDArray[np.bool_]:
         """Which of the values are among the first `most` of their sequence, (tokens,)."""
-        starts, ends = self.offsets[:-1], self.offsets[1:]
-        steps = np.zeros(len(self.values) + 1, np.int8)  # a byte a token: there may be millions
-        np.add.at(steps, starts, 1)
-        np.subtract.at(steps, np.minimum(starts + most, ends), 1)
-        return np.cumsum(steps, dtype=np.int8, out=steps)[:-1].view(np.bool_)
+        return sequences_ops.within_max_len(self.offsets, most)
 
     def cut(self, most: int) -> Sequences:
         """The first `most` tokens of each sequence."""
-        if len(self.values) <= most or (lengths := self.lengths).max() <= most:
+        if len(self.values) <= most or self.lengths.max() <= most:
             return self
-        offsets = np.concatenate([[0], np.cumsum(np.minimum(lengths, most))])
-        if library.available():
-            return Sequences(sequences_ops.take(self.values, self.offsets, np.arange(len(lengths)), offsets), offsets)
-        return Sequences(self.values[self.among_first(most)], offsets)
+        return Sequences(*sequences_ops.truncate(self.values, self.offsets, most))
 
     def distinct(self) -> tuple[Int32, Int32]:
         """The different ones among the N sequences: where each stands first, and for each of the N which it is, (N,).
@@ -126,28 +111,8 @@ class Sequences:
             return np.zeros(1, np.int32), np.zeros(1, np.int32)
         which: Int32 = empty(len(self), np.int32)
         first: Int32 = empty(len(self), np.int32)
-        found = 0
-        if library.available():
-            found = sequences_ops.distinct(self.values, self.offsets, which, first)
-            return first[:found], which
-        for length in np.unique(self.lengths):
-            rows = np.flatnonzero(self.lengths == length)
-            tokens = self.values[self.offsets[rows, None] + np.arange(length)]
-            _, index, inverse = np.unique(_as_keys(tokens), return_index=True, return_inverse=True)
-            which[rows] = found + inverse
-            first[found : found + len(index)] = rows[index]
-            found += len(index)
+        found = sequences_ops.unique_sequences(self.values, self.offsets, which, first)
         return first[:found], which
-
-
-def _as_keys(tokens: Int32) -> npt.NDArray[np.generic]:
-    """A (rows, length) matrix as (rows,) values that are equal where the rows are."""
-    rows, length = tokens.shape
-    if length == 0:
-        return np.zeros(rows, np.int32)
-    if length == 1:
-        return tokens[:, 0]
-    return np.ascontiguousarray(tokens).view(np.dtype((np.void, 4 * length)))[:, 0]
 
 
 @dataclass(frozen=True, slots=True)

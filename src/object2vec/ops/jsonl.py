@@ -8,71 +8,76 @@ from typing import NamedTuple
 import numpy as np
 
 from object2vec.array_types import Float64, Int32, Int64
-from object2vec.ops.arguments import address, addresses
-from object2vec.ops.arguments import call as _call
-from object2vec.ops.library import functions
+from object2vec.ops import library
+from object2vec.ops.arguments import address, addresses, call
 
-#: A text that is shorter, in bytes, is read in less time than another thread needs to begin.
-BRIEF = 2**14
+#: A shorter text is read in less time than another thread needs to start, so the call keeps the interpreter's lock.
+SHORT_TEXT_BYTES = 2**14
 
 
 class Lines(NamedTuple):
-    """What `read_lines` made of a text: columns of its records, and where it stopped."""
+    """The columns of the records of a text, and where reading stopped."""
 
-    values: tuple[Int32, Int32]  # the tokens of all records, a side each
+    values: tuple[Int32, Int32]  # tokens of all records of each side
     lengths: tuple[Int64, Int64]  # tokens of each record
     labels: Float64
-    cut: Int64  # records with more than the most tokens, a side each
+    cut: Int64  # records of each side with more tokens than are kept
     lines: int
     consumed: int
 
 
-def read_lines(text: bytes, most: tuple[int, int]) -> Lines:
-    """Read records in the plain form from whole lines, as far as they are plain; `most` tokens a side are kept.
+def read_lines(text: bytes, max_len: tuple[int, int]) -> Lines:
+    """Read records from whole lines, up to the first that is not plain, and keep `max_len` tokens of each side.
 
-    Plain is `{"in0": [1, 2], "in1": [3], "label": 1.5}` with its keys in any order and nothing else, spaces anywhere.
+    A plain record is `{"in0": [1, 2], "in1": [3], "label": 1.5}`: keys in any order and nothing else, spaces anywhere.
+    Without kernels no line is read.
     """
-    size = len(text)
+    size = len(text) if library.available() else 0
     values = np.empty(size // 2 + 1, np.int32), np.empty(size // 2 + 1, np.int32)
     rows = size // len('{"in0":[],"in1":[],"label":1}') + 1
     lengths = np.empty(rows, np.int64), np.empty(rows, np.int64)
-    labels, cut, stop = np.empty(rows, np.float64), np.zeros(2, np.int64), np.zeros(2, np.int64)
-    bounds = np.array(most, np.int64)
-    columns = addresses("read_lines", values, "int32"), addresses("read_lines", lengths, "int64")
-    found = _call("read_lines", text, size, bounds, *columns, labels, cut, stop[:1], stop[1:])
+    labels, truncated, stop = np.empty(rows, np.float64), np.zeros(2, np.int64), np.zeros(2, np.int64)
+    found = 0
+    if library.available():
+        columns = addresses("read_lines", values, "int32"), addresses("read_lines", lengths, "int64")
+        limits = np.array(max_len, np.int64)
+        found = call("read_lines", text, size, limits, *columns, labels, truncated, stop[:1], stop[1:])
     kept = tuple(column[:found] for column in lengths)
     tokens = tuple(column[: int(length.sum())] for column, length in zip(values, kept, strict=True))
-    return Lines((tokens[0], tokens[1]), (kept[0], kept[1]), labels[:found], cut, int(stop[0]), int(stop[1]))
+    return Lines((tokens[0], tokens[1]), (kept[0], kept[1]), labels[:found], truncated, int(stop[0]), int(stop[1]))
 
 
-class Sides(NamedTuple):
-    """What `read_instances` made of a request: for each side the tokens, where each sequence begins, whose it is."""
+class RequestColumns(NamedTuple):
+    """The columns of a request, for each side: tokens, offsets of its sequences, and the instance of each sequence."""
 
     values: tuple[Int32, Int32]
-    offsets: tuple[Int64, Int64]  # one more than sequences, from 0
-    rows: tuple[Int64, Int64]  # which instance has a sequence
-    numbers: Int64  # of the line of each instance, from 1, where the request is lines
+    offsets: tuple[Int64, Int64]
+    rows: tuple[Int64, Int64]
+    numbers: Int64  # the line of each instance, from 1, if the request is lines
 
 
-def read_instances(text: bytes, *, document: bool) -> Sides | None:
-    """Read a request in the plain form: lines of instances, or a document `{"instances": [...]}`. None if it is not.
+def read_instances(text: bytes, *, document: bool) -> RequestColumns | None:
+    """Read a plain request: lines of instances, or a document `{"instances": [...]}`. Return None for another one.
 
-    Plain is `{"in0": [1, 2], "in1": [3]}`, one side at least, perhaps a label, and nothing else, spaces anywhere.
+    A plain instance is `{"in0": [1, 2], "in1": [3]}`: one side at least, perhaps a label, spaces anywhere. Without
+    kernels no request is read.
     """
+    if not library.available():
+        return None
     # An instance begins with a brace and has two lists at most; every token in a list but the first follows a comma.
-    most = text.count(b"{") + 2
-    tokens = text.count(b",") + 2 * most
-    places = np.empty(4 + 5 * most + tokens, np.int64)
-    read = functions(ctypes.PyDLL if len(text) < BRIEF else ctypes.CDLL)["read_instances"]
-    found = read(text, len(text), document, address(places), most, tokens)
+    max_rows = text.count(b"{") + 2
+    max_tokens = text.count(b",") + 2 * max_rows
+    columns = np.empty(4 + 5 * max_rows + max_tokens, np.int64)
+    read = library.functions(ctypes.PyDLL if len(text) < SHORT_TEXT_BYTES else ctypes.CDLL)["read_instances"]
+    found = read(text, len(text), document, address(columns), max_rows, max_tokens)
     if found < 0:
         return None
-    left, right, left_tokens, right_tokens = places[:4].tolist()
-    a, b, c, d, numbers, end = range(4, 5 + 5 * most, most)
-    values = places[end:].view(np.int32)
-    return Sides(
-        (values[:left_tokens], values[tokens : tokens + right_tokens]),
-        (places[a : a + left + 1], places[b : b + right + 1]),
-        (places[c : c + left], places[d : d + right]),
-        places[numbers : numbers + found],
+    left, right, left_tokens, right_tokens = columns[:4].tolist()
+    a, b, c, d, numbers, end = range(4, 5 + 5 * max_rows, max_rows)
+    values = columns[end:].view(np.int32)
+    return RequestColumns(
+        (values[:left_tokens], values[max_tokens : max_tokens + right_tokens]),
+        (columns[a : a + left + 1], columns[b : b + right + 1]),
+        (columns[c : c + left], columns[d : d + right]),
+        columns[numbers : numbers + found],
     )

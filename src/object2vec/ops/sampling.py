@@ -8,40 +8,40 @@ import numpy as np
 import numpy.typing as npt
 
 from object2vec.array_types import Float32, Int32, Int64
-from object2vec.ops.arguments import call as _call
-from object2vec.ops.arguments import (
-    check_range,
-    check_shapes,
-)
+from object2vec.ops import library
+from object2vec.ops.arguments import call, check_range, check_shapes
 
 
 class Partners(NamedTuple):
-    """Which objects are partners: those of object o are partners[starts[o]:starts[o + 1]], ascending.
+    """The known positive pairs of objects.
 
-    `bits` has a bit for each pair of objects, `each` of them for an object of side 0; or, where those would be too
-    many, some for each pair of partners, and `each` is 0. One whose bit is 0 is no pair of partners.
+    Those of object o of side 0 are partners[starts[o]:starts[o + 1]], ascending. `bits` lets the kernel skip most
+    searches. With bits_per_object > 0 each pair of objects has its own bit. With 0 a hash chooses the bit of a pair;
+    a bit of 0 means that the pair is not known.
     """
 
     starts: Int64
     partners: Int32
     bits: npt.NDArray[np.uint8]
-    each: int
+    bits_per_object: int
 
 
-def mark_pairs(objects: tuple[Int32, Int32], bits: npt.NDArray[np.uint8], each: int) -> None:
-    """Set the bits of n pairs of objects, (n,) each, as `Partners` has them."""
+def mark_positives(objects: tuple[Int32, Int32], bits: npt.NDArray[np.uint8], bits_per_object: int) -> None:
+    """Set the bits of n pairs of objects, (n,) each, for the kernel; see `Partners`."""
+    if not library.available():
+        return
     check_shapes("mark_positives", object1=(objects[1], objects[0].shape))
-    if each:
-        check_range("mark_positives", "object0", objects[0], 8 * len(bits) // each)
-        check_range("mark_positives", "object1", objects[1], each)
-    _call("mark_positives", *objects, len(objects[0]), bits, each, 8 * len(bits))
+    if bits_per_object:
+        check_range("mark_positives", "object0", objects[0], 8 * len(bits) // bits_per_object)
+        check_range("mark_positives", "object1", objects[1], bits_per_object)
+    call("mark_positives", *objects, len(objects[0]), bits, bits_per_object, 8 * len(bits))
 
 
 def draw_negatives(
     rows: Int64,
     positive: npt.NDArray[np.bool_],
     sources: Int64 | int,
-    which: tuple[Int32, Int32],
+    objects: tuple[Int32, Int32],
     known: Partners,
     *,
     rate: int,
@@ -49,30 +49,94 @@ def draw_negatives(
     rounds: int,
     give_objects: bool,
 ) -> tuple[Int64, int]:
-    """For n rows (n, 1 + rate): each, and behind it what is drawn for it where it is `positive`, -1 for none.
+    """Draw `rate` negatives for each of n rows that is `positive`; return (n, 1 + rate) and the number drawn.
 
-    Any of so many rows is drawn, or of `sources`, until object which[1] of it is no partner of object which[0] of the
-    row, `rounds` times at most. Returns how many were drawn, too. For rows their objects are given where so told.
+    Each line has the row, and then its draws, -1 for a failed one. A draw is uniform from so many rows, or from
+    `sources`. It is repeated, up to `rounds` times, while its object of side 1 is a known partner of the row's object
+    of side 0. With `give_objects` the objects of side 1 are returned instead of rows. The result depends on the seed
+    and the place alone.
     """
-    check_range("draw_negatives", "rows", rows, len(which[0]))
-    check_shapes("draw_negatives", positive=(positive, which[0].shape), objects1=(which[1], which[0].shape))
-    if isinstance(sources, int) and sources > len(which[1]):
-        raise ValueError(f"draw_negatives: sources is {sources}, wanted {len(which[1])} at most")
+    if isinstance(sources, int) and sources > len(objects[1]):
+        raise ValueError(f"draw_negatives: sources is {sources}, wanted {len(objects[1])} at most")
+    if not library.available():
+        out, found = _draw_negatives_numpy(rows, positive, sources, objects, known, rate, seed, rounds)
+        return np.where(out < 0, out, objects[1][out]) if give_objects else out, found
+    check_range("draw_negatives", "rows", rows, len(objects[0]))
+    check_shapes("draw_negatives", positive=(positive, objects[0].shape), objects1=(objects[1], objects[0].shape))
     out = np.empty((len(rows), 1 + rate), np.int64)
-    among = (None, sources) if isinstance(sources, int) else (sources, len(sources))
+    drawn_from = (None, sources) if isinstance(sources, int) else (sources, len(sources))
     given = rows, len(rows), positive, rate, seed, rounds
-    found = _call("draw_negatives", *given, *among, *which, *known, 8 * len(known.bits), give_objects, out)
-    return out, found
+    return out, call("draw_negatives", *given, *drawn_from, *objects, *known, 8 * len(known.bits), give_objects, out)
 
 
-def beside(rows: Int64, which0: Int32 | None, labels: Float32, drawn: Int64) -> tuple[Int64, Int64, Float32]:
-    """Of n rows and what `draw_negatives` gave for them, (n, 1 + rate), the columns of all pairs, without those of -1.
+def _draw_negatives_numpy(
+    rows: Int64,
+    positive: npt.NDArray[np.bool_],
+    sources: Int64 | int,
+    objects: tuple[Int32, Int32],
+    known: Partners,
+    rate: int,
+    seed: int,
+    rounds: int,
+) -> tuple[Int64, int]:
+    place = np.arange(len(rows) * rate)[np.repeat(positive[rows], rate)]
+    object0, out = objects[0][rows[place // rate]], np.full(len(rows) * rate, -1)
+    pending, count = np.arange(len(place)), sources if isinstance(sources, int) else len(sources)
+    for turn in range(rounds):
+        index = _below(count, _random_at(seed, place[pending] * rounds + turn)) if len(pending) else pending
+        row = index if isinstance(sources, int) else sources[index]
+        is_known = _are_partners(object0[pending], objects[1][row], known)
+        out[place[pending[~is_known]]] = row[~is_known]
+        pending = pending[is_known]
+    return np.column_stack((rows, out.reshape(len(rows), rate))), len(place) - len(pending)
 
-    They are which0[rows], or rows, what was drawn, and the labels: of each row the first has its own, the others 0.
+
+def _are_partners(object0: Int32, object1: Int32, known: Partners) -> npt.NDArray[np.bool_]:
+    starts, partners = known.starts, known.partners
+    at, left, last = starts[object0], np.diff(starts)[object0], len(partners) - 1
+    found = left > 0
+    while (left > 1).any():  # the kernel's search, for all pairs at once
+        half = left // 2
+        at = at + np.where(partners[np.minimum(at + half - (half > 0), last)] < object1, half, 0)
+        left = left - half
+    return found & (partners[np.minimum(at, last)] == object1) if len(partners) else found
+
+
+def _random_at(seed: int, places: Int64) -> npt.NDArray[np.uint64]:
+    """Return the random numbers of places, (n,): splitmix64."""
+    z: npt.NDArray[np.uint64] = (places.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    z += np.uint64(seed)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+        z ^= z >> np.uint64(shift)
+        z *= np.uint64(factor)
+    return z
+
+
+def _below(count: int, random: npt.NDArray[np.uint64]) -> Int64:
+    """Return random * count / 2^64, for a count below 2^32."""
+    half, size = np.uint64(32), np.uint64(count)
+    high, low = random >> half, random & np.uint64(2**32 - 1)
+    return (high * size + (low * size >> half) >> half).astype(np.int64)
+
+
+def append_negatives(
+    rows: Int64, objects0: Int32 | None, labels: Float32, drawn: Int64
+) -> tuple[Int64, Int64, Float32]:
+    """Return the pairs of n rows and their draws (n, 1 + rate) as columns, without failed draws.
+
+    Columns are objects0[rows], or rows; the draws; and the labels. The first pair of a row has its own label, the
+    others have 0.
     """
+    if not library.available():
+        own = rows if objects0 is None else objects0[rows].astype(np.int64)
+        each = np.zeros(drawn.shape, np.float32)
+        each[:, 0] = labels[rows]
+        kept = drawn.ravel() >= 0
+        return np.repeat(own, drawn.shape[1])[kept], drawn.ravel()[kept], each.ravel()[kept]
     check_shapes("append_negatives", drawn=(drawn, (len(rows), drawn.shape[-1])))
-    check_range("append_negatives", "rows", rows, min(len(labels), len(labels if which0 is None else which0)))
-    row0, row1, label = np.empty(drawn.size, np.int64), np.empty(drawn.size, np.int64), np.empty(drawn.size, np.float32)
-    given = rows, len(rows), drawn.shape[1] - 1, which0, labels, drawn
-    found = _call("append_negatives", *given, row0, row1, label)
+    check_range("append_negatives", "rows", rows, min(len(labels), len(labels if objects0 is None else objects0)))
+    row0, row1 = np.empty(drawn.size, np.int64), np.empty(drawn.size, np.int64)
+    label = np.empty(drawn.size, np.float32)
+    given = rows, len(rows), drawn.shape[1] - 1, objects0, labels, drawn
+    found = call("append_negatives", *given, row0, row1, label)
     return row0[:found], row1[:found], label[:found]

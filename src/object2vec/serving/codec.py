@@ -25,7 +25,6 @@ from object2vec.data.media_types import JSON, JSON_LINES
 from object2vec.data.sequences import Sequences
 from object2vec.errors import NotAcceptableError, RequestError
 from object2vec.ops import jsonl as jsonl_ops
-from object2vec.ops import library
 from object2vec.serving.headers import NPY, Content, unsupported
 from object2vec.serving.instances import SIDES, Answers, Column, InputWarning, Instances, Side
 
@@ -86,7 +85,7 @@ def decode_plain(body: bytes, content: Content, first: int = 1) -> Instances | N
     if content.charset != "utf-8":
         return None
     document = content.type == JSON
-    found = jsonl_ops.read_instances(body, document=document) if library.available() else None
+    found = jsonl_ops.read_instances(body, document=document)
     if found is None:
         return None
     left, right = map(Column, found.rows, map(Sequences, found.values, found.offsets))

@@ -169,7 +169,7 @@ def test_bits_by_chance_are_settled_by_a_search() -> None:
     generator = np.random.default_rng(0)
     pairs = [(int(a), int(b)) for a, b in generator.integers(0, 200_000, (4000, 2))]
     made = sampler([*pairs, (199_999, 199_999)], rate=100)
-    assert made._known.each == 0
+    assert made._known.bits_per_object == 0
     found = drawn(made)
     assert len(found) == 4001 * 100
     assert not {(pairs[a][0], pairs[b][1]) for a, b in found if max(a, b) < 4000} & set(pairs)

@@ -26,6 +26,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(build_kernels, "FOLDER", folder)
     monkeypatch.setattr(build_kernels, "LIBRARY", folder / "kernels.so")
     monkeypatch.setattr(build_kernels, "LEVELS", {"baseline": ()})
+    monkeypatch.setattr(library, "signatures", dict)
+    monkeypatch.setattr(library.structs, "ALL", ())
     return folder
 
 
@@ -100,7 +102,7 @@ def exported(library: Path) -> set[str]:
 def test_all_exports_of_the_package_have_the_prefix() -> None:
     """Nothing in the library can clash with a name of another one."""
     names = exported(build_kernels.LIBRARY)
-    assert len(names) > 90
+    assert len(names) > 80
     assert [name for name in names if not name.startswith("o2v_")] == []
 
 

@@ -114,7 +114,7 @@ def test_distinct_finds_the_different_sequences(given_lists: list[list[int]]) ->
     """Every sequence belongs to the first one that is equal to it; each object is counted once, in order."""
     sequences = Sequences.of(given_lists)
     which, first = np.empty(len(sequences), np.int32), np.empty(len(sequences), np.int32)
-    found = sequences_ops.distinct(sequences.values, sequences.offsets, which, first)
+    found = sequences_ops.unique_sequences(sequences.values, sequences.offsets, which, first)
     seen = list(dict.fromkeys(map(tuple, given_lists)))
     assert [tuple(given_lists[i]) for i in first[:found]] == seen
     assert [seen[object_] for object_ in which] == list(map(tuple, given_lists))
@@ -124,7 +124,7 @@ def test_distinct_finds_more_objects_than_it_has_room_for_at_first() -> None:
     """The table of objects grows, and those that were found before are found again."""
     tokens = np.random.default_rng(0).permutation(np.arange(20_000, dtype=np.int32) % 9_000)
     which, first = np.empty(len(tokens), np.int32), np.empty(len(tokens), np.int32)
-    found = sequences_ops.distinct(tokens, np.arange(len(tokens) + 1), which, first)
+    found = sequences_ops.unique_sequences(tokens, np.arange(len(tokens) + 1), which, first)
     assert found == 9_000
     first = first[:found]
     assert np.array_equal(tokens[first][which], tokens)
@@ -302,8 +302,8 @@ TOKENS, STARTS = np.array([1, 2, 3], np.int32), np.array([0, 2, 3])
         (lambda: segments_ops.segment_maximum(TABLE, IDS.int(), OFFSETS), "rows is int32"),
         (lambda: scoring_ops.score_pairs(TABLE, TABLE, LEFT.int(), RIGHT, LAYER), "left is int32"),
         (lambda: scoring_ops.cross_entropy(TABLE, torch.zeros(8, dtype=torch.int64)), "labels is int64"),
-        (lambda: sequences_ops.starts_of(STARTS.astype(np.int32), STARTS[:1]), "offsets is int32"),
-        (lambda: sequences_ops.take(TOKENS.astype(np.int64), STARTS, STARTS[:1], STARTS[:2]), "values is int64"),
+        (lambda: sequences_ops.take(TOKENS, STARTS.astype(np.int32), STARTS[:1]), "offsets is int32"),
+        (lambda: sequences_ops.take(TOKENS.astype(np.int64), STARTS, STARTS[:1]), "values is int64"),
         (lambda: jsonl_ops.read_lines("text", (1, 1)), "read_lines: bytes is a str"),
     ],
 )
@@ -368,14 +368,14 @@ def test_another_type_is_refused(call: Callable[[], object], message: str) -> No
             "labels[1] is 3, wanted a class",
         ),
         (lambda: scoring_ops.cross_entropy(torch.randn(2, 3), torch.tensor([math.nan, 1.0])), "labels[0] is nan"),
-        (lambda: sequences_ops.starts_of(STARTS, np.array([2])), "index[0] is 2, wanted an integer from 0 to 1"),
+        (lambda: sequences_ops.take(TOKENS, STARTS, np.array([2])), "index[0] is 2, wanted an integer from 0 to 1"),
         (
-            lambda: sequences_ops.take(TOKENS, STARTS, np.array([1]), np.array([0, 2])),
+            lambda: sequences_ops.take(TOKENS, np.array([0, 2, 4]), np.array([1])),
             "sequence 1 is not within the 3 values",
         ),
-        (lambda: sequences_ops.take(TOKENS, STARTS, np.array([-1]), np.array([0, 2])), "index[0] is -1"),
-        (lambda: sequences_ops.distinct(TOKENS, np.array([0, 4]), TOKENS[:1], TOKENS[1:2]), "offsets[1] is 4"),
-        (lambda: sequences_ops.number((STARTS, STARTS), (TOKENS, TOKENS), (TOKENS, TOKENS)), "rows0[2] is 3"),
+        (lambda: sequences_ops.take(TOKENS, STARTS, np.array([-1])), "index[0] is -1"),
+        (lambda: sequences_ops.unique_sequences(TOKENS, np.array([0, 4]), TOKENS[:1], TOKENS[1:2]), "offsets[1] is 4"),
+        (lambda: sequences_ops.unique_rows((STARTS, STARTS), (TOKENS, TOKENS), (TOKENS, TOKENS)), "rows0[2] is 3"),
     ],
 )
 def test_another_layout_shape_or_range_is_refused(call: Callable[[], object], message: str) -> None:
@@ -389,7 +389,7 @@ def test_an_array_that_cannot_be_written_is_refused() -> None:
     which = np.zeros(2, np.int32)
     which.flags.writeable = False
     with pytest.raises(ValueError, match="inverse is read-only, wanted one that can be written"):
-        sequences_ops.distinct(TOKENS, STARTS, which, np.zeros(2, np.int32))
+        sequences_ops.unique_sequences(TOKENS, STARTS, which, np.zeros(2, np.int32))
 
 
 def test_tokens_that_a_head_does_not_know_are_refused() -> None:

@@ -274,9 +274,6 @@ KERNEL(void, unique_tokens)(const int64_t *rows0, const int64_t *rows1, int64_t 
                             const int32_t *tokens1, int32_t *lut0, int32_t *lut1, int64_t *first_index,
                             int64_t *inverse, int64_t *found, int32_t *tokens);
 
-/* Writes the offsets of n selected sequences, one after the other, to out (n + 1). */
-KERNEL(void, sequence_starts)(const int64_t *offsets, const int64_t *index, int64_t n, int64_t *out);
-
 /* Copies n selected sequences to out at out_offsets (n + 1); a shorter room takes the first tokens of a sequence.
  * Returns n, or the first sequence that is not within values (size). */
 KERNEL(int64_t, take_sequences)(const int32_t *values, const int64_t *offsets, int64_t size, const int64_t *index,

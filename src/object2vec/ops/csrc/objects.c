@@ -95,13 +95,6 @@ KERNEL(void, unique_tokens)(const int64_t *rows0, const int64_t *rows1, int64_t 
             tokens[s * n + r] = (s ? tokens1 : tokens0)[first_index[s * n + r]];
 }
 
-KERNEL(void, sequence_starts)(const int64_t *offsets, const int64_t *index, int64_t n, int64_t *out)
-{
-    out[0] = 0;
-    for (int64_t j = 0; j < n; j++)
-        out[j + 1] = out[j] + offsets[index[j] + 1] - offsets[index[j]];
-}
-
 KERNEL(int64_t, take_sequences)(const int32_t *values, const int64_t *offsets, int64_t size, const int64_t *index,
                                 int64_t n, const int64_t *out_offsets, int32_t *out)
 {
