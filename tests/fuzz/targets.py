@@ -75,7 +75,7 @@ def requests(data: bytes) -> None:
     value_or_none(lambda: codec.decode(data, content))
     value_or_none(lambda: to_options(data[:200].decode("latin-1")))
     for content in (Content(), Content(type=JSON_LINES)):
-        plain = value_or_none(lambda content=content: codec.decode_plain(data, content))
+        plain = value_or_none(lambda content=content: codec.decode_token_ids(data, content))
         other = value_or_none(lambda content=content: codec.decode_any(data, content))
         if plain is None:
             continue

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from object2vec import artifact
-from object2vec.serving.invocations import AT_ONCE
+from object2vec.serving.invocations import MAX_INVOCATIONS
 from servers import Server, becomes, pending
 from small import configured, network_of
 
@@ -175,14 +175,14 @@ def peak(server: Server) -> int:
 def test_clients_that_stall_leave_room_for_health(model: Path, tmp_path: Path) -> None:
     """More of them than may be in progress: others are refused and /ping is answered while they stall."""
     server = Server(model, tmp_path / "log", SAGEMAKER_MODEL_SERVER_WORKERS="1")
-    stalled = [socket.create_connection(("127.0.0.1", server.port), timeout=120) for _ in range(AT_ONCE + 60)]
+    stalled = [socket.create_connection(("127.0.0.1", server.port), timeout=120) for _ in range(MAX_INVOCATIONS + 60)]
     for connection in stalled:
         connection.sendall(HEAD + b"Content-Length: 100\r\n\r\n{")
-    assert becomes(server, AT_ONCE)
+    assert becomes(server, MAX_INVOCATIONS)
     for _ in range(50):
         assert server.send("GET", "/ping")[0] == 200
         assert server.send("POST", "/invocations", BODY)[0] == 503
-    assert pending(server) == AT_ONCE  # none of them was waited for
+    assert pending(server) == MAX_INVOCATIONS  # none of them was waited for
     for connection in stalled:
         connection.close()
     assert becomes(server, 0)

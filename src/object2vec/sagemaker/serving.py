@@ -274,36 +274,36 @@ def application(
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     from object2vec.ops import library
     from object2vec.serving.application import create_app  # torch is slow to import, and `serve` needs none of it
-    from object2vec.serving.memory_budget import Room
-    from object2vec.serving.model_registry import Models
+    from object2vec.serving.memory_budget import MemoryBudget
+    from object2vec.serving.model_registry import ModelRegistry
     from object2vec.serving.predictor import Predictor
-    from object2vec.serving.telemetry import Observation
+    from object2vec.serving.telemetry import Telemetry
 
     if device is not None:  # in the master, and not in each of the workers
         atexit.register(remove_scratch, scratch, os.getpid())
     if warning := library.load().warning:
         logger.warning(warning)
     load = partial(Predictor.load, mode=mode, device=device)
-    models: Predictor | Models
+    models: Predictor | ModelRegistry
     try:
         if room is None:
             models = load(directory)
         else:
             register = Path(scratch, "models")
-            models = Models(
+            models = ModelRegistry(
                 directory=register, root=Path(directory).parent, capacity=room, workers=concurrency, open=load
             )
     except Object2VecError as error:
         logger.critical("cannot serve: %s", error)
         raise SystemExit(CANNOT_LOAD) from None
-    observation = Observation(shared=Path(scratch, "metrics"), log=io.FileIO(1, "wb", closefd=False))
+    telemetry = Telemetry(shared=Path(scratch, "metrics"), log=io.FileIO(1, "wb", closefd=False))
     app = create_app(
         models,
         max_payload=max_payload,
         concurrency=concurrency,
         accept=accept,
-        room=Room(bodies),
-        observation=observation,
+        memory=MemoryBudget(bodies),
+        telemetry=telemetry,
     )
     # What stands now stays to the end. The collector need not look at it again: workers go on sharing its memory, and
     # a process ends in a fraction of the time.

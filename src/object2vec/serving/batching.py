@@ -16,61 +16,64 @@ from time import perf_counter, sleep
 from typing import Final
 
 from object2vec.serving.instances import Answers
-from object2vec.serving.predictor import ROWS, Question, answer_together
+from object2vec.serving.predictor import MAX_BATCH_ROWS, Query, answer_batch
 
 #: How long a pass waits for as many as were there around the last one: a part of what that took, seconds at the most.
-PART: Final = 0.25
-LONGEST: Final = 0.01
+WAIT_SHARE: Final = 0.25
+MAX_WAIT_SECONDS: Final = 0.01
 #: How long until it looks again, in seconds.
-MOMENT: Final = 0.0005
+POLL_SECONDS: Final = 0.0005
 
 
 @dataclass(eq=False, slots=True)
-class _Waiting:
-    question: Question
+class _Pending:
+    query: Query
     answers: Answers | None = None
 
 
-class Turns:
+class MicroBatcher:
     """The turns of a process's requests."""
 
     def __init__(self) -> None:
-        self._turn = Lock()
-        self._waiting: deque[_Waiting] = deque()
-        self._around, self._took = 1, 0.0  # requests in the last pass or come meanwhile; the seconds that it took
+        self._lock = Lock()
+        self._waiting: deque[_Pending] = deque()
+        self._last_requests, self._last_seconds = (
+            1,
+            0.0,
+        )  # requests in the last pass or come meanwhile; the seconds that it took
 
-    def answer(self, question: Question) -> Iterator[Answers]:
-        """The answers in parts; a long question waits for a turn with each."""
-        return map(self._answer, question.parts())
+    def answer(self, query: Query) -> Iterator[Answers]:
+        """The answers in parts; a long query waits for a turn with each."""
+        return map(self._answer, query.parts())
 
-    def _answer(self, question: Question) -> Answers:
-        return question.looked_up() or self._in_turn(question)
+    def _answer(self, query: Query) -> Answers:
+        return query.token_scores() or self._answer_in_batch(query)
 
-    def _in_turn(self, question: Question) -> Answers:
-        mine = _Waiting(question)
-        self._waiting.append(mine)
-        with self._turn:
-            until = perf_counter() + min(PART * self._took, LONGEST)
-            while mine.answers is None and len(self._waiting) < self._around and perf_counter() < until:
-                sleep(MOMENT)
-            return mine.answers or self._pass(mine)
+    def _answer_in_batch(self, query: Query) -> Answers:
+        own = _Pending(query)
+        self._waiting.append(own)
+        with self._lock:
+            until = perf_counter() + min(WAIT_SHARE * self._last_seconds, MAX_WAIT_SECONDS)
+            while own.answers is None and len(self._waiting) < self._last_requests and perf_counter() < until:
+                sleep(POLL_SECONDS)
+            return own.answers or self._run_batch(own)
 
-    def _pass(self, mine: _Waiting) -> Answers:
-        """One pass for `mine` and for what else goes with it, as far as there is room; where it fails, for none."""
-        together = [mine]
-        room = ROWS - mine.question.count
+    def _run_batch(self, own: _Pending) -> Answers:
+        """One pass for `own` and for what else goes with it, as far as there is room; where it fails, for none."""
+        batch = [own]
+        room = MAX_BATCH_ROWS - own.query.count
         for _ in range(len(self._waiting)):
             other = self._waiting.popleft()
-            if other is mine or other.answers is not None:
+            if other is own or other.answers is not None:
                 continue
-            if other.question.count <= room and other.question.goes_with(mine.question):
-                together.append(other)
-                room -= other.question.count
+            if other.query.count <= room and other.query.can_batch_with(own.query):
+                batch.append(other)
+                room -= other.query.count
             else:
                 self._waiting.append(other)
         started = perf_counter()
-        found = answer_together([waiting.question for waiting in together])
-        self._around, self._took = len(together) + len(self._waiting), perf_counter() - started
-        for waiting, answers in zip(together, found, strict=True):
+        found = answer_batch([waiting.query for waiting in batch])
+        self._last_requests, self._last_seconds = len(batch) + len(self._waiting), perf_counter() - started
+        for waiting, answers in zip(batch, found, strict=True):
             waiting.answers = answers
         return found[0]

@@ -29,17 +29,17 @@ from object2vec.serving.headers import NPY, Content, unsupported
 from object2vec.serving.instances import SIDES, Answers, Column, InputWarning, Instances, Side
 
 #: What a body of answers begins with, has between them, and ends with.
-FRAMES: Final = {JSON: (b'{"predictions":[', b",", b"]}"), JSON_LINES: (b"", b"\n", b"")}
+FRAMING: Final = {JSON: (b'{"predictions":[', b",", b"]}"), JSON_LINES: (b"", b"\n", b"")}
 #: Floats that are taken for whole numbers lie below this in absolute value: each integer there is a float64.
-WHOLE_BELOW: Final = 2.0**53
+MAX_EXACT_FLOAT: Final = 2.0**53
 #: Bytes of a body that decide its format.
 HEAD_BYTES: Final = 2**16
-DOCUMENT: Final = re.compile(rb'\{\s*"instances"\s*:')
-LINE: Final = re.compile(rb'\{\s*"(in0|in1|label)"\s*:')
+DOCUMENT_START: Final = re.compile(rb'\{\s*"instances"\s*:')
+LINE_START: Final = re.compile(rb'\{\s*"(in0|in1|label)"\s*:')
 #: A document up to this size is read as a whole before it is known that its model can be loaded.
-SHORT_BYTES: Final = 2**20
+MAX_EARLY_BYTES: Final = 2**20
 # What the built-in says to a body without `instances`; clients look for it.
-REFUSED: Final = "unable to evaluate payload provided"
+BUILTIN_ERROR: Final = "unable to evaluate payload provided"
 
 
 def identify(body: bytes, content: Content) -> Content:
@@ -60,12 +60,12 @@ def _format(head: bytes) -> str:
     """Return the format of a body that begins with `head`; empty for what is neither."""
     if head[:1] not in (b"{", b"["):
         return ""
-    if DOCUMENT.match(head):
+    if DOCUMENT_START.match(head):
         return JSON
     try:
         record = orjson.loads(head.partition(b"\n")[0])
     except orjson.JSONDecodeError:
-        return JSON_LINES if LINE.match(head) else JSON
+        return JSON_LINES if LINE_START.match(head) else JSON
     return JSON_LINES if isinstance(record, dict) and not record.keys().isdisjoint(SIDES) else JSON
 
 
@@ -76,11 +76,11 @@ def decode(body: bytes, content: Content, first: int = 1) -> Instances:
         RequestError: the body, or an instance in it, is not what its type says.
     """
     body = body.removeprefix(BOM_UTF8)
-    plain = decode_plain(body, content, first)
+    plain = decode_token_ids(body, content, first)
     return decode_any(body, content, first) if plain is None else plain
 
 
-def decode_plain(body: bytes, content: Content, first: int = 1) -> Instances | None:
+def decode_token_ids(body: bytes, content: Content, first: int = 1) -> Instances | None:
     """Read a body in the form that nearly all have, without an object made of each token; None if it is another."""
     if content.charset != "utf-8":
         return None
@@ -114,7 +114,7 @@ def check_one_array(instances: Instances, *, scored: bool) -> None:
     Raises:
         NotAcceptableError: they do not.
     """
-    if not instances.alike:
+    if not instances.uniform:
         raise NotAcceptableError(f"{NPY} is one array, wanted instances that are all pairs or all of the same side")
     if not scored and all(map(len, instances.columns)):
         raise NotAcceptableError(
@@ -133,7 +133,7 @@ def decode_first(body: bytes, content: Content) -> Instances | None:
         return None
     body = body.removeprefix(BOM_UTF8)
     if content.type == JSON:
-        return decode_any(body, content) if len(body) <= SHORT_BYTES else None
+        return decode_any(body, content) if len(body) <= MAX_EARLY_BYTES else None
     for number, line in enumerate(io.BytesIO(body), start=1):
         if line.strip():
             return decode_any(line, content, number)
@@ -153,7 +153,7 @@ def encode_parts(answers: Iterable[Answers], kind: str, warnings: Sequence[Input
 
     The answer to an instance with `warnings` names them.
     """
-    before, between, end = FRAMES[kind]
+    before, between, end = FRAMING[kind]
     start = 0
     for part in answers:
         if part.count:
@@ -183,7 +183,7 @@ def encode_array(answers: Iterable[Answers], count: int) -> Iterator[bytes]:
     """
     first: tuple[str, int] | None = None
     for part in answers:
-        key, vectors = part.alike or ("", np.empty((0, 0), np.float32))
+        key, vectors = part.uniform or ("", np.empty((0, 0), np.float32))
         kind = key, vectors.shape[1]
         if not key or kind != (first or kind):
             raise NotAcceptableError(f"{NPY} is one array, wanted answers of one kind")
@@ -201,10 +201,10 @@ def _array_header(shape: tuple[int, int]) -> bytes:
 
 def _join(between: bytes, answers: Answers) -> bytes:
     """The answers as JSON objects with `between` between them."""
-    alike = answers.alike
-    if alike is None:
+    uniform = answers.uniform
+    if uniform is None:
         return between.join(map(_dump, answers))
-    key, vectors = alike  # written all together: [[1,2],[3,4]] without its outer brackets, and keys put in
+    key, vectors = uniform  # written all together: [[1,2],[3,4]] without its outer brackets, and keys put in
     start, end = b'{"%s":' % key.encode(), b"}"
     return start + _dump(vectors)[1:-1].replace(b"],[", b"]" + end + between + start + b"[") + end
 
@@ -224,16 +224,16 @@ def _parse(text: bytes, where: str = "") -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise RequestError(f"{where}{REFUSED}: not JSON ({error.msg} at character {error.pos + 1})") from None
+        raise RequestError(f"{where}{BUILTIN_ERROR}: not JSON ({error.msg} at character {error.pos + 1})") from None
 
 
 def _decode_json(body: bytes) -> Instances:
     document = _parse(body)
     if not isinstance(document, dict) or "instances" not in document:
-        raise RequestError(f'{REFUSED}: no instances, wanted an object like {{"instances": [{{"in0": [1, 2]}}]}}')
+        raise RequestError(f'{BUILTIN_ERROR}: no instances, wanted an object like {{"instances": [{{"in0": [1, 2]}}]}}')
     records = document["instances"]
     if not isinstance(records, list):
-        raise RequestError(f"{REFUSED}: instances is {_kind(records)}, wanted a list")
+        raise RequestError(f"{BUILTIN_ERROR}: instances is {_describe(records)}, wanted a list")
     return _to_instances(records, "instances[{}]", range(len(records)))
 
 
@@ -241,16 +241,16 @@ def _to_instances(records: list[Any], label: str, numbers: Sequence[int]) -> Ins
     sides: tuple[list[list[int] | None], ...] = ([], [])
     for number, record in zip(numbers, records, strict=True):
         if not isinstance(record, dict):
-            raise RequestError(f"{label.format(number)} is {_kind(record)}, wanted an object with in0, in1 or both")
+            raise RequestError(f"{label.format(number)} is {_describe(record)}, wanted an object with in0, in1 or both")
         if record.get("in0") is None and record.get("in1") is None:  # as null, which pandas writes for a missing value
             raise RequestError(f"{label.format(number)} has neither in0 nor in1")
         for side, column in zip(SIDES, sides, strict=True):
             tokens = record.get(side)
             ids = tokens if tokens is None else _to_ids(tokens)
             if ids is None and tokens is not None:
-                raise RequestError(f"{label.format(number)}: {_fault(side, tokens)}")
+                raise RequestError(f"{label.format(number)}: {_describe_error(side, tokens)}")
             column.append(ids)
-    left, right = map(Column.of, sides)
+    left, right = map(Column.from_lists, sides)
     return Instances(columns=(left, right), label=label, numbers=numbers)
 
 
@@ -268,17 +268,17 @@ def _to_ids(tokens: Any) -> list[int] | None:
 
 def _is_id(token: Any) -> bool:
     """Return whether a JSON value is a whole number: an integer, or a float such as 1.0. `bool` is no integer here."""
-    return type(token) is int or (type(token) is float and token.is_integer() and abs(token) < WHOLE_BELOW)
+    return type(token) is int or (type(token) is float and token.is_integer() and abs(token) < MAX_EXACT_FLOAT)
 
 
-def _fault(side: Side, tokens: Any) -> str:
+def _describe_error(side: Side, tokens: Any) -> str:
     if not isinstance(tokens, list):
-        return f"{side} is {_kind(tokens)}, wanted a list of integer token ids"
+        return f"{side} is {_describe(tokens)}, wanted a list of integer token ids"
     position, token = next((i, token) for i, token in enumerate(tokens) if not _is_id(token))
-    return f"{side}[{position}] is {_kind(token)}, wanted an integer token id"
+    return f"{side}[{position}] is {_describe(token)}, wanted an integer token id"
 
 
-def _kind(value: Any) -> str:
+def _describe(value: Any) -> str:
     """A JSON value in a few words. Lists and objects are only named: they can be deep, or as long as a body."""
     if isinstance(value, list):
         return "a list"
@@ -293,4 +293,4 @@ def _to_utf8(body: bytes, charset: str) -> bytes:
     try:
         return body.decode(charset).removeprefix("\ufeff").encode()
     except (UnicodeError, LookupError) as error:
-        raise RequestError(f"{REFUSED}: not {charset} ({error})") from None
+        raise RequestError(f"{BUILTIN_ERROR}: not {charset} ({error})") from None

@@ -35,10 +35,10 @@ GENERIC_TYPES: Final = frozenset(
     }
 )
 
-LONGEST: Final = 5000  # of infer_max_seqlens, as of max_seq_len
+MAX_SEQ_LEN: Final = 5000  # of infer_max_seqlens, as of max_seq_len
 ATTRIBUTES: Final = "X-Amzn-SageMaker-Custom-Attributes"
 #: Names in the custom attributes that begin with this are ours. All others belong to the client.
-PREFIX: Final = "object2vec-"
+OPTION_PREFIX: Final = "object2vec-"
 OPTIONS: Final = ("digits", "mode", "stream", "warnings")
 FLAGS: Final = {"0": False, "1": True, "false": False, "true": True}
 
@@ -135,18 +135,18 @@ def to_options(attributes: str) -> RequestOptions:
     given: dict[str, str] = {}
     for attribute in re.split("[,;]", attributes):
         name, _, value = attribute.partition("=")
-        if name.strip().lower().startswith(PREFIX):
-            given.setdefault(name.strip().lower().removeprefix(PREFIX), value.strip())
+        if name.strip().lower().startswith(OPTION_PREFIX):
+            given.setdefault(name.strip().lower().removeprefix(OPTION_PREFIX), value.strip())
     for name in given:
         if name not in OPTIONS:
             [nearest] = difflib.get_close_matches(name, OPTIONS, n=1, cutoff=0.0)
-            named = shortened(PREFIX + name)
-            raise RequestError(f"{named!r} in {ATTRIBUTES} is not known, the nearest name is {PREFIX}{nearest}")
+            named = shortened(OPTION_PREFIX + name)
+            raise RequestError(f"{named!r} in {ATTRIBUTES} is not known, the nearest name is {OPTION_PREFIX}{nearest}")
     mode, digits = given.get("mode"), given.get("digits")
     if digits is not None and not re.fullmatch("[0-9]", digits):
         raise _bad_option("digits", digits, "an integer from 0 to 9")
     return RequestOptions(
-        mode=None if mode is None else to_mode(mode, f"{PREFIX}mode in {ATTRIBUTES}"),
+        mode=None if mode is None else to_mode(mode, f"{OPTION_PREFIX}mode in {ATTRIBUTES}"),
         digits=None if digits is None else int(digits),
         stream=_flag("stream", given.get("stream", "0")),
         warnings=_flag("warnings", given.get("warnings", "0")),
@@ -160,7 +160,7 @@ def _flag(name: str, text: str) -> bool:
 
 
 def _bad_option(name: str, text: str, wanted: str) -> RequestError:
-    return RequestError(f"{PREFIX}{name} in {ATTRIBUTES} is {shortened(text)!r}, wanted {wanted}")
+    return RequestError(f"{OPTION_PREFIX}{name} in {ATTRIBUTES} is {shortened(text)!r}, wanted {wanted}")
 
 
 def _parameters(header: str) -> tuple[str, dict[str, str]]:
@@ -180,8 +180,8 @@ def _charset(name: str) -> str:
 def _max_seq_lens(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"\s*(\d{1,4})\s*,\s*(\d{1,4})\s*", text)
     lengths = (int(match[1]), int(match[2])) if match else (0, 0)
-    if not all(1 <= length <= LONGEST for length in lengths):
-        raise RequestError(f"infer_max_seqlens is {text!r}, wanted two integers from 1 to {LONGEST}, like 100,50")
+    if not all(1 <= length <= MAX_SEQ_LEN for length in lengths):
+        raise RequestError(f"infer_max_seqlens is {text!r}, wanted two integers from 1 to {MAX_SEQ_LEN}, like 100,50")
     return lengths
 
 

@@ -19,35 +19,35 @@ Prediction = dict[str, Float32 | dict[str, Float32]]
 
 SIDES: Final[tuple[Side, ...]] = get_args(Side)
 #: So few tokens that numpy takes longer to begin than to look at them.
-FEW: Final = 8
+MAX_FEW_TOKENS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """What instances have of a side: sequence i is of instance `rows[i]`, (n,) and ascending.
 
-    An id that does not fit 32 bits stands as -1, and is itself in `odd` under its place among the values.
+    An id that does not fit 32 bits stands as -1, and is itself in `out_of_range_ids` under its place among the values.
     """
 
     rows: Int64
     sequences: Sequences
-    odd: Mapping[int, int] = field(default_factory=dict)
+    out_of_range_ids: Mapping[int, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, given: Sequence[Sequence[int] | None]) -> Column:
+    def from_lists(cls, given: Sequence[Sequence[int] | None]) -> Column:
         """The column of instances that have a list of ids each, or None."""
         rows = [row for row, tokens in enumerate(given) if tokens is not None]
         lists = [tokens for tokens in given if tokens is not None]
-        odd: dict[int, int] = {}
+        out_of_range_ids: dict[int, int] = {}
         try:
             sequences = Sequences.of(lists)
         except OverflowError:
-            odd = {place: token for place, token in enumerate(chain(*lists)) if not _fits(token)}
+            out_of_range_ids = {place: token for place, token in enumerate(chain(*lists)) if not _fits(token)}
             sequences = Sequences.of([[token if _fits(token) else -1 for token in tokens] for tokens in lists])
-        return cls(np.array(rows, np.int64), sequences, odd)
+        return cls(np.array(rows, np.int64), sequences, out_of_range_ids)
 
     @classmethod
-    def joined(cls, columns: Sequence[Column], counts: Sequence[int]) -> Column:
+    def concatenate(cls, columns: Sequence[Column], counts: Sequence[int]) -> Column:
         """The columns of several requests, of so many instances each, as if they were one."""
         starts = accumulate(counts[:-1], initial=0)
         rows = np.concatenate([column.rows + start for column, start in zip(columns, starts, strict=True)])
@@ -56,12 +56,12 @@ class Column:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def at(self, place: int) -> tuple[int, int]:
+    def locate(self, place: int) -> tuple[int, int]:
         """Whose the id at a place among the values is, and the id."""
         row = self.rows[np.searchsorted(self.sequences.offsets, place, side="right") - 1]
-        return int(row), self.odd.get(place, int(self.sequences.values[place]))
+        return int(row), self.out_of_range_ids.get(place, int(self.sequences.values[place]))
 
-    def between(self, start: int, stop: int) -> Column:
+    def slice(self, start: int, stop: int) -> Column:
         """The part of the instances from `start` up to `stop`, counted from 0."""
         if not start and (not len(self) or self.rows[-1] < stop):
             return self
@@ -88,7 +88,7 @@ class Instances:
         return len(self.numbers)
 
     @property
-    def alike(self) -> bool:
+    def uniform(self) -> bool:
         """Whether all of them have the same sides."""
         return all(len(column) in (0, len(self)) for column in self.columns)
 
@@ -126,11 +126,11 @@ def read_side(instances: Instances, side: int, vocab_size: int, max_len: int) ->
     """
     column = instances.columns[side]
     ids = column.sequences.values
-    few = len(ids) <= FEW
+    few = len(ids) <= MAX_FEW_TOKENS
     if not all(0 <= i < vocab_size for i in ids.tolist()) if few else ids.view(np.uint32).max() >= vocab_size:
         wrong = (ids.view(np.uint32) >= vocab_size) & column.sequences.among_first(max_len)
         if wrong.any():
-            row, token = column.at(int(wrong.argmax()))
+            row, token = column.locate(int(wrong.argmax()))
             raise RequestError(f"{instances.name(row)}: {_unknown(SIDES[side], token, vocab_size)}")
     cut = column.sequences.cut(max_len)
     return column if cut is column.sequences else Column(column.rows, cut)
@@ -152,7 +152,7 @@ class Vectors:
     def split(self, bounds: Sequence[int]) -> list[Vectors]:
         """Those of the instances from each bound up to the next, counted from it."""
         if not len(self.rows):
-            return [NOTHING] * (len(bounds) - 1)
+            return [EMPTY] * (len(bounds) - 1)
         places = np.searchsorted(self.rows, bounds).tolist()
         return [
             Vectors(self.rows[first:last] - bound, self.values[first:last])
@@ -160,7 +160,7 @@ class Vectors:
         ]
 
 
-NOTHING: Final = Vectors(np.empty(0, np.int64), np.empty((0, 0), np.float32))
+EMPTY: Final = Vectors(np.empty(0, np.int64), np.empty((0, 0), np.float32))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +172,7 @@ class Answers:
     embeddings: tuple[Vectors, Vectors]
 
     @property
-    def alike(self) -> tuple[str, Float32] | None:
+    def uniform(self) -> tuple[str, Float32] | None:
         """The key and the vectors (N, D) of all answers in their order, where all have one and the same."""
         kinds = ("scores", self.scores), *(("embeddings", vectors) for vectors in self.embeddings)
         found = [(key, vectors) for key, vectors in kinds if len(vectors.rows)]

@@ -6,7 +6,7 @@ import socket
 import struct
 from codecs import BOM_UTF8
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from io import BytesIO
@@ -23,44 +23,49 @@ from object2vec.errors import (
     UnsupportedMediaTypeError,
 )
 from object2vec.serving import codec, headers
-from object2vec.serving.batching import Turns
+from object2vec.serving.batching import MicroBatcher
 from object2vec.serving.deadlines import DEADLINES, MIN_BYTES_PER_SECOND, Deadlines, Transfer
 from object2vec.serving.headers import NPY, Content
 from object2vec.serving.instances import Instances, count_warnings
-from object2vec.serving.memory_budget import COLUMNS, OBJECTS, SHORT, Room
+from object2vec.serving.memory_budget import COLUMN_BYTES, MAX_UNCOUNTED_BYTES, OBJECT_BYTES, MemoryBudget
 from object2vec.serving.predictor import Predictor
-from object2vec.serving.responses import Reply
+from object2vec.serving.responses import Reply, StreamedBody, WholeBody
 from object2vec.serving.spool import spool
 from object2vec.serving.telemetry import INSTANCES, WARNINGS, Environ
 
 #: Invocations under way in a process at a time, from the first byte of a body until the reply has left. It has more
 #: threads than these, so that one is left for /ping.
-AT_ONCE: Final = 192
+MAX_INVOCATIONS: Final = 192
 #: Seconds without a byte from a client after which it is given up.
-SILENCE: Final = 60
-PATIENCE: Final = struct.pack("ll", SILENCE, 0)
+BODY_IDLE_SECONDS: Final = 60
+IDLE_TIMEVAL: Final = struct.pack("ll", BODY_IDLE_SECONDS, 0)
 #: Bytes that are read at a time. A client at the least rate sends them in less than the time that any message gets.
-PIECE_BYTES: Final = 2**17
+READ_BYTES: Final = 2**17
 #: How much of a body that is too long is read, and thrown away.
-DRAINED_MB: Final = 1024
+MAX_DRAINED_MB: Final = 1024
 
 
 class Invocations:
-    """The invocations of a process. `most` is the longest body in bytes, None for any; `accept` the type to answer in
-    where a request leaves it open, None for the request's own; `room` the memory for bodies."""
+    """The invocations of a process.
 
-    def __init__(self, *, most: int | None = None, accept: str | None = None, room: Room | None = None) -> None:
-        self._room = room or Room()
-        memory = self._room.size // COLUMNS
-        self._most = memory if most is None else min(most, memory)
+    `max_bytes` limits a body; None is no limit. `accept` is the reply type where a request names none; None is the
+    request's own type. `memory` is the budget of all bodies.
+    """
+
+    def __init__(
+        self, *, max_bytes: int | None = None, accept: str | None = None, memory: MemoryBudget | None = None
+    ) -> None:
+        self._memory = memory or MemoryBudget()
+        limit = self._memory.size // COLUMN_BYTES
+        self._max_bytes = limit if max_bytes is None else min(max_bytes, limit)
         self._advice = (
-            f"; raise SAGEMAKER_MAX_PAYLOAD_IN_MB, which is {self._most / 2**20:g}"
-            if self._most == most
+            f"; raise SAGEMAKER_MAX_PAYLOAD_IN_MB, which is {self._max_bytes / 2**20:g}"
+            if self._max_bytes == max_bytes
             else "; it has no memory for more"
         )
         self._accept = accept
-        self._places = deque([None] * AT_ONCE)  # each is taken by one thread, without a lock
-        self._turns = Turns()
+        self._slots = deque([None] * MAX_INVOCATIONS)  # each is taken by one thread, without a lock
+        self._batcher = MicroBatcher()
 
     def answer(self, environ: Environ, predictor: Callable[[], Predictor]) -> Reply:
         """Answer a request with the model that `predictor` finds.
@@ -69,15 +74,17 @@ class Invocations:
             Object2VecError: it cannot be answered.
         """
         try:
-            place = self._places.pop()
+            slot = self._slots.pop()
         except IndexError:
             raise OverloadedError(
-                f"{AT_ONCE} requests are under way in this worker already, send it again later"
+                f"{MAX_INVOCATIONS} requests are under way in this worker already, send it again later"
             ) from None
         with ExitStack() as held:
-            held.callback(self._places.append, place)
+            held.callback(self._slots.append, slot)
             reply = self._answer(environ, predictor, held)
-            return reply if isinstance(reply.body, tuple) else replace(reply, body=_Leaving(reply.body, held.pop_all()))
+            if isinstance(reply.body, WholeBody):
+                return reply
+            return replace(reply, body=replace(reply.body, close=held.pop_all().close))
 
     def _answer(self, environ: Environ, predictor: Callable[[], Predictor], held: ExitStack) -> Reply:
         model = predictor()
@@ -93,76 +100,65 @@ class Invocations:
                 raise NotAcceptableError(f"object2vec-warnings=1 and {NPY} do not go together, wanted another Accept")
             instances = self._decode(body, content)
             environ[INSTANCES] = len(instances)
-            question = model.ask(instances, mode=options.mode, max_seq_lens=content.max_seq_lens)
-            if question.warnings:
-                environ[WARNINGS] = count_warnings(question.warnings)
+            query = model.prepare(instances, mode=options.mode, max_seq_lens=content.max_seq_lens)
+            if query.warnings:
+                environ[WARNINGS] = count_warnings(query.warnings)
             if kind == NPY:
-                codec.check_one_array(instances, scored=question.scored)
-            answers = self._turns.answer(question)
+                codec.check_one_array(instances, scored=query.scored)
+            answers = self._batcher.answer(query)
             if options.digits is not None:
                 answers = (part.rounded(options.digits) for part in answers)
-            warnings = question.warnings if options.warnings else ()
-            if not question.long:
-                return Reply(body=(codec.encode(answers, kind, warnings),), type=name)
+            warnings = query.warnings if options.warnings else ()
+            if not query.is_long:
+                return Reply(body=WholeBody(codec.encode(answers, kind, warnings)), type=name)
             encode = (
-                codec.encode_array(answers, question.count)
-                if kind == NPY
-                else codec.encode_parts(answers, kind, warnings)
+                codec.encode_array(answers, query.count) if kind == NPY else codec.encode_parts(answers, kind, warnings)
             )
             if not options.stream:
-                length, stored = spool(encode, self._room, held)
-                return Reply(body=stored, type=name, length=length)
+                return Reply(body=spool(encode, self._memory, held), type=name)
             first = next(encode)  # before the status leaves, so that what goes wrong at once has one of its own
             held.push(reserved.pop_all())
-            return Reply(body=chain((first,), encode), type=name)
+            return Reply(body=StreamedBody(chain((first,), encode)), type=name)
 
     def _read(self, environ: Environ, reserved: ExitStack) -> bytes:
-        def take(length: int) -> None:
-            if length > SHORT:  # nearly none is, and asking would take its time
-                reserved.enter_context(self._room.taken(length))
+        def reserve(length: int) -> None:
+            if length > MAX_UNCOUNTED_BYTES:  # nearly none is, and asking would take its time
+                reserved.enter_context(self._memory.reserve(length))
 
         try:
-            return read_body(environ, self._most, take).removeprefix(BOM_UTF8)
+            return read_body(environ, self._max_bytes, reserve).removeprefix(BOM_UTF8)
         except PayloadTooLargeError as error:
             raise PayloadTooLargeError(f"{error}{self._advice}") from None
 
     def _decode(self, body: bytes, content: Content) -> Instances:
-        instances = codec.decode_plain(body, content)
+        instances = codec.decode_token_ids(body, content)
         if instances is not None:
             return instances
-        most = self._room.size // (COLUMNS + OBJECTS)
-        if len(body) > most:
+        max_bytes = self._memory.size // (COLUMN_BYTES + OBJECT_BYTES)
+        if len(body) > max_bytes:
             raise PayloadTooLargeError(
-                f"the body is longer than {most} bytes, the most that there is memory for where instances are more than"
-                " in0 and in1, lists of integers, in UTF-8"
+                f"the body is longer than {max_bytes} bytes, the most that there is memory for where instances are"
+                " more than in0 and in1, lists of integers, in UTF-8"
             )
-        with self._room.taken(len(body), OBJECTS):
+        with self._memory.reserve(len(body), OBJECT_BYTES):
             return codec.decode_any(body, content)
 
 
-class _Leaving:
-    """A body that leaves in parts, each made when the one before has left; WSGI closes it, and what is held ends."""
-
-    def __init__(self, parts: Iterable[bytes], held: ExitStack) -> None:
-        self._parts = parts
-        self.close = held.close
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._parts)
-
-
-def _freely(length: int) -> None:
+def _reserve_nothing(length: int) -> None:
     """There is memory for any length."""
 
 
 def read_body(
-    environ: Environ, most: int, take: Callable[[int], None] = _freely, deadlines: Deadlines = DEADLINES
+    environ: Environ,
+    max_bytes: int,
+    reserve: Callable[[int], None] = _reserve_nothing,
+    deadlines: Deadlines = DEADLINES,
 ) -> bytes:
-    """The request's body, however it is sent; `take` is told of bytes before they are read into memory.
+    """The request's body, however it is sent; `reserve` is told of bytes before they are read into memory.
 
     Raises:
-        PayloadTooLargeError: it is longer than `most` bytes.
-        OverloadedError: `take` has no memory for it.
+        PayloadTooLargeError: it is longer than `max_bytes` bytes.
+        OverloadedError: `reserve` has no memory for it.
         RequestTimeoutError: it does not come, or too slowly.
         RequestError: it is not what its headers say.
         UnsupportedMediaTypeError: it is compressed.
@@ -174,8 +170,8 @@ def read_body(
         try:
             declared = environ.get("CONTENT_LENGTH")
             if declared:
-                return _read_length(environ, int(declared), most, take, transfer)
-            return _read_chunks(environ, most, take, transfer) if environ.get("wsgi.input_terminated") else b""
+                return _read_length(environ, int(declared), max_bytes, reserve, transfer)
+            return _read_chunks(environ, max_bytes, reserve, transfer) if environ.get("wsgi.input_terminated") else b""
         except (PayloadTooLargeError, OverloadedError):
             _drain(environ, transfer)
             raise
@@ -189,15 +185,17 @@ def read_body(
             ) from None
 
 
-def _read_length(environ: Environ, length: int, most: int, take: Callable[[int], None], transfer: Transfer) -> bytes:
-    if length > most:
-        raise _too_long(most)
-    take(length)
-    if length <= PIECE_BYTES:
+def _read_length(
+    environ: Environ, length: int, max_bytes: int, reserve: Callable[[int], None], transfer: Transfer
+) -> bytes:
+    if length > max_bytes:
+        raise _too_long(max_bytes)
+    reserve(length)
+    if length <= READ_BYTES:
         body = _read(environ, length)
     else:
         buffer = BytesIO()
-        while transfer.received < length and (part := _read(environ, min(PIECE_BYTES, length - transfer.received))):
+        while transfer.received < length and (part := _read(environ, min(READ_BYTES, length - transfer.received))):
             transfer.received += buffer.write(part)
         body = buffer.getvalue()
     if len(body) < length:
@@ -205,27 +203,27 @@ def _read_length(environ: Environ, length: int, most: int, take: Callable[[int],
     return body
 
 
-def _read_chunks(environ: Environ, most: int, take: Callable[[int], None], transfer: Transfer) -> bytes:
+def _read_chunks(environ: Environ, max_bytes: int, reserve: Callable[[int], None], transfer: Transfer) -> bytes:
     # A limit is not left to what stands in front of us, which may cut a chunked body off there and say nothing.
     parts: list[bytes] = []
-    while part := _read(environ, PIECE_BYTES):
+    while part := _read(environ, READ_BYTES):
         transfer.received += len(part)
-        if transfer.received > most:
-            raise _too_long(most)
-        take(len(part))
+        if transfer.received > max_bytes:
+            raise _too_long(max_bytes)
+        reserve(len(part))
         parts.append(part)
     return b"".join(parts)
 
 
-def _read(environ: Environ, length: int, patience: int = SILENCE) -> bytes:
+def _read(environ: Environ, length: int, idle_seconds: int = BODY_IDLE_SECONDS) -> bytes:
     connection = environ.get("gunicorn.socket")
     if connection is not None:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", patience, 0))  # a timeval
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, PATIENCE)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", idle_seconds, 0))  # a timeval
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, IDLE_TIMEVAL)
     try:
         body: bytes = environ["wsgi.input"].read(length)
     except BlockingIOError:
-        raise RequestTimeoutError(f"no byte of the body came for {SILENCE} s") from None
+        raise RequestTimeoutError(f"no byte of the body came for {BODY_IDLE_SECONDS} s") from None
     except Exception as error:  # whatever the server in front finds wrong with it
         raise RequestError(f"the body cannot be read: {str(error) or type(error).__name__}") from error
     return body
@@ -234,12 +232,12 @@ def _read(environ: Environ, length: int, patience: int = SILENCE) -> bytes:
 def _drain(environ: Environ, transfer: Transfer) -> None:
     # A client that sends all before it reads anything gets to see why it is refused.
     with suppress(RequestError):
-        for _ in range(DRAINED_MB * 2**20 // PIECE_BYTES):
-            part = _read(environ, PIECE_BYTES, patience=1)
+        for _ in range(MAX_DRAINED_MB * 2**20 // READ_BYTES):
+            part = _read(environ, READ_BYTES, idle_seconds=1)
             if not part:
                 return
             transfer.received += len(part)
 
 
-def _too_long(most: int) -> PayloadTooLargeError:
-    return PayloadTooLargeError(f"the body is longer than {most} bytes, the most that this server takes")
+def _too_long(max_bytes: int) -> PayloadTooLargeError:
+    return PayloadTooLargeError(f"the body is longer than {max_bytes} bytes, the most that this server takes")

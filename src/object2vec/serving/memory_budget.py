@@ -16,13 +16,13 @@ from typing import Final
 from object2vec.errors import OverloadedError
 
 #: Bytes of memory for each byte of a body, at most: for it and its columns; and beside them for its objects.
-COLUMNS: Final = 5
-OBJECTS: Final = 30
+COLUMN_BYTES: Final = 5
+OBJECT_BYTES: Final = 30
 #: The longest body, in bytes, that is not counted: as many of them as may be under way take little.
-SHORT: Final = 2**16
+MAX_UNCOUNTED_BYTES: Final = 2**16
 
 
-class Room:
+class MemoryBudget:
     """Memory of `size` bytes."""
 
     def __init__(self, size: int = sys.maxsize) -> None:
@@ -31,13 +31,13 @@ class Room:
         self._lock = Lock()
 
     @contextmanager
-    def taken(self, length: int, times: int = COLUMNS) -> Iterator[None]:
+    def reserve(self, length: int, times: int = COLUMN_BYTES) -> Iterator[None]:
         """Within, so many times the length of a body are taken.
 
         Raises:
             OverloadedError: others have taken them.
         """
-        size = times * length if length > SHORT else 0
+        size = times * length if length > MAX_UNCOUNTED_BYTES else 0
         with self._lock:
             if size > self._left:
                 raise OverloadedError(

@@ -30,26 +30,26 @@ from object2vec.errors import (
     RequestError,
 )
 from object2vec.serving.predictor import Predictor
-from object2vec.serving.token_scorer import KEPT
+from object2vec.serving.token_scorer import MAX_CACHE_BYTES
 
-PAGE: Final = 100
-LONGEST_NAME: Final = 1024
+PAGE_SIZE: Final = 100
+MAX_NAME_CHARACTERS: Final = 1024
 #: Bytes that a model takes in each worker beside its weights, about.
-OVERHEAD: Final = 2**20
+MODEL_OVERHEAD_BYTES: Final = 2**20
 #: Seconds between a worker's looks at whether what it holds is still registered.
-PERIOD: Final = 0.05
+POLL_SECONDS: Final = 0.05
 #: Seconds that requests under way get to end when their model is unloaded.
-PATIENCE: Final = 60
-LEAVING: Final = "leaving-"
+UNLOAD_SECONDS: Final = 60
+UNLOADING: Final = "unloading-"
 
 
-class _Held(NamedTuple):
+class _LoadedModel(NamedTuple):
     identity: tuple[int, int]
     predictor: Predictor
 
 
 @dataclass(slots=True, kw_only=True, weakref_slot=True)
-class Models:
+class ModelRegistry:
     """The register in `directory`, which exists, of models under `root` that take `capacity` bytes at most."""
 
     directory: Path
@@ -57,7 +57,7 @@ class Models:
     capacity: int
     workers: int
     open: Callable[[Path], Predictor]
-    _held: dict[str, _Held] = field(default_factory=dict)
+    _loaded: dict[str, _LoadedModel] = field(default_factory=dict)
     _loading: Lock = field(default_factory=Lock)
     _watcher: Thread | None = None
 
@@ -70,28 +70,28 @@ class Models:
             NoRoomError: it would take memory that is not there.
             ArtifactError: there is no model at `url` that can be loaded.
         """
-        if not 0 < len(name) <= LONGEST_NAME or "/" in name:
-            raise RequestError(f"model_name is {name[:200]!r}, wanted 1 to {LONGEST_NAME} characters and no /")
+        if not 0 < len(name) <= MAX_NAME_CHARACTERS or "/" in name:
+            raise RequestError(f"model_name is {name[:200]!r}, wanted 1 to {MAX_NAME_CHARACTERS} characters and no /")
         key, path = self._key(name), self._path(url)
-        with self._changing():
+        with self._exclusive():
             file = self.directory / key
             if file.exists():
                 raise ModelExistsError(f"Model {name} is already registered.")
             size = self._size(path)
-            taken = sum(entry["bytes"] for entry in self._entries(leaving=True))
+            taken = sum(entry["bytes"] for entry in self._entries(unloading=True))
             if taken + size > self.capacity:
                 room = f"{size} bytes are wanted where {max(0, self.capacity - taken)} of {self.capacity} are left"
                 raise NoRoomError(f"no memory for model {name}: {room}; unload another first")
             entry = {"modelName": name, "modelUrl": url, "path": str(path), "bytes": size}
-            aside = self.directory / f".{key}"
-            aside.write_bytes(orjson.dumps(entry))
+            staged = self.directory / f".{key}"
+            staged.write_bytes(orjson.dumps(entry))
             try:
-                self._hold(key, aside)
-                aside.rename(file)
+                self._open(key, staged)
+                staged.rename(file)
             finally:
-                aside.unlink(missing_ok=True)
+                staged.unlink(missing_ok=True)
                 if not file.exists():
-                    self._held.pop(key, None)
+                    self._loaded.pop(key, None)
 
     def unload(self, name: str) -> None:
         """Forget a model; when this returns, no worker has it in memory.
@@ -101,18 +101,18 @@ class Models:
             OverloadedError: requests to it have not ended.
         """
         key = self._key(name)
-        with self._changing():
-            leaving = self.directory / f"{LEAVING}{key}-{time.monotonic_ns()}"
+        with self._exclusive():
+            unloading = self.directory / f"{UNLOADING}{key}-{time.monotonic_ns()}"
             try:
-                (self.directory / key).rename(leaving)
+                (self.directory / key).rename(unloading)
             except FileNotFoundError:
                 raise _not_found(name) from None
-        self._held.pop(key, None)
-        until = time.monotonic() + PATIENCE
-        while not _leave(leaving):
+        self._loaded.pop(key, None)
+        until = time.monotonic() + UNLOAD_SECONDS
+        while not _remove_if_unused(unloading):
             if time.monotonic() > until:
-                raise OverloadedError(f"requests to model {name} are still under way after {PATIENCE} s")
-            time.sleep(PERIOD / 5)
+                raise OverloadedError(f"requests to model {name} are still under way after {UNLOAD_SECONDS} s")
+            time.sleep(POLL_SECONDS / 5)
 
     def describe(self, name: str) -> dict[str, str]:
         """The name and the url of a model.
@@ -126,11 +126,11 @@ class Models:
             raise _not_found(name) from None
 
     def page(self, after: str = "") -> dict[str, Any]:
-        """The first `PAGE` models behind the key that the page before ended with, in the order of their keys."""
+        """The first `PAGE_SIZE` models behind the key that the page before ended with, in the order of their keys."""
         entries = [entry for entry in self._entries() if entry["key"] > after]
-        page: dict[str, Any] = {"models": [_shown(entry) for entry in entries[:PAGE]]}
-        if len(entries) > PAGE:
-            page["nextPageToken"] = entries[PAGE - 1]["key"]
+        page: dict[str, Any] = {"models": [_shown(entry) for entry in entries[:PAGE_SIZE]]}
+        if len(entries) > PAGE_SIZE:
+            page["nextPageToken"] = entries[PAGE_SIZE - 1]["key"]
         return page
 
     def predictor(self, name: str) -> Predictor:
@@ -142,18 +142,18 @@ class Models:
         key = self._key(name)
         file = self.directory / key
         with suppress(FileNotFoundError):
-            held = self._held.get(key)
-            if held is not None and held.identity == _identity(file.stat()):
-                return held.predictor
+            loaded = self._loaded.get(key)
+            if loaded is not None and loaded.identity == _identity(file.stat()):
+                return loaded.predictor
             with self._loading:  # of many requests one loads it
-                held = self._held.get(key)
-                if held is not None and held.identity == _identity(file.stat()):
-                    return held.predictor
-                return self._hold(key, file)
-        self._held.pop(key, None)
+                loaded = self._loaded.get(key)
+                if loaded is not None and loaded.identity == _identity(file.stat()):
+                    return loaded.predictor
+                return self._open(key, file)
+        self._loaded.pop(key, None)
         raise _not_found(name)
 
-    def _hold(self, key: str, file: Path) -> Predictor:
+    def _open(self, key: str, file: Path) -> Predictor:
         """Load the model of a file, under a shared lock on the file for as long as its weights are in memory."""
         descriptor = os.open(file, os.O_RDONLY)
         try:
@@ -165,30 +165,30 @@ class Models:
             os.close(descriptor)
             raise
         weakref.finalize(predictor.network, os.close, descriptor)
-        self._held[key] = _Held(_identity(os.fstat(descriptor)), predictor)
+        self._loaded[key] = _LoadedModel(_identity(os.fstat(descriptor)), predictor)
         if self._watcher is None:
             self._watcher = Thread(target=_watch, args=(weakref.ref(self),), daemon=True)
             self._watcher.start()
         return predictor
 
-    def let_go(self) -> None:
+    def drop_unregistered(self) -> None:
         """Drop what is not registered any more; it is gone from memory when the last request to it ends."""
-        for key in list(self._held):
+        for key in list(self._loaded):
             try:
                 identity = _identity((self.directory / key).stat())
             except FileNotFoundError:
                 identity = None
-            held = self._held.get(key)
-            if held is not None and held.identity != identity:
-                self._held.pop(key, None)
+            loaded = self._loaded.get(key)
+            if loaded is not None and loaded.identity != identity:
+                self._loaded.pop(key, None)
 
-    def _entries(self, *, leaving: bool = False) -> list[dict[str, Any]]:
-        """What is registered, in the order of the keys; with `leaving` also what is on its way out."""
+    def _entries(self, *, unloading: bool = False) -> list[dict[str, Any]]:
+        """What is registered, in the order of the keys; with `unloading` also what is on its way out."""
         found = []
         for file in sorted(self.directory.iterdir()):
             if file.name.startswith(".") or file.name == "lock":
                 continue
-            if file.name.startswith(LEAVING) and (not leaving or _leave(file)):
+            if file.name.startswith(UNLOADING) and (not unloading or _remove_if_unused(file)):
                 continue
             with suppress(FileNotFoundError):
                 found.append(orjson.loads(file.read_bytes()) | {"key": file.name})
@@ -211,10 +211,12 @@ class Models:
         found = find_model(path)
         file = found / WEIGHTS if found.is_dir() else found
         weights = file.stat().st_size if file.is_file() else 0
-        return weights + self.workers * (OVERHEAD + min(2 * weights, KEPT))  # what is kept: the head, and of the tables
+        return weights + self.workers * (
+            MODEL_OVERHEAD_BYTES + min(2 * weights, MAX_CACHE_BYTES)
+        )  # what is kept: the head, and of the tables
 
     @contextmanager
-    def _changing(self) -> Iterator[None]:
+    def _exclusive(self) -> Iterator[None]:
         """Within, no other thread or worker changes the register."""
         descriptor = os.open(self.directory / "lock", os.O_CREAT | os.O_RDWR, 0o600)
         try:
@@ -224,21 +226,21 @@ class Models:
             os.close(descriptor)
 
 
-def _watch(models: weakref.ref[Models]) -> None:
+def _watch(models: weakref.ref[ModelRegistry]) -> None:
     """Let go of what others have unloaded, while there is a register."""
     seen = 0
     while (register := models()) is not None:
         with suppress(FileNotFoundError):
             changed = register.directory.stat().st_mtime_ns
             if changed != seen:
-                register.let_go()
+                register.drop_unregistered()
                 # What changes so soon after may bear the same time.
-                seen = changed if time.time_ns() - changed > PERIOD * 1e9 else 0
+                seen = changed if time.time_ns() - changed > POLL_SECONDS * 1e9 else 0
         del register
-        time.sleep(PERIOD)
+        time.sleep(POLL_SECONDS)
 
 
-def _leave(file: Path) -> bool:
+def _remove_if_unused(file: Path) -> bool:
     """Remove the file of a model that is on its way out, if no worker holds the model any more."""
     try:
         descriptor = os.open(file, os.O_RDONLY)

@@ -93,9 +93,9 @@ def _replies(
         instances = codec.decode(chunk, content, first)
         if kind == NPY:
             codec.check_one_array(instances, scored=predictor.mode != "embedding")
-        question = predictor.ask(instances, max_seq_lens=content.max_seq_lens)
-        warned.update(count_warnings(question.warnings))
-        answers = question.answers()
+        query = predictor.prepare(instances, max_seq_lens=content.max_seq_lens)
+        warned.update(count_warnings(query.warnings))
+        answers = query.answers()
         if content.type == kind == JSON_LINES:
             yield from (codec.encode([part], kind) + b"\n" for part in answers if part.count)
             first += chunk.count(b"\n")

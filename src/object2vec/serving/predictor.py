@@ -35,8 +35,8 @@ from object2vec.model.tokens import Tokens
 from object2vec.ops import library
 from object2vec.serving.headers import Mode, to_mode
 from object2vec.serving.instances import (
-    FEW,
-    NOTHING,
+    EMPTY,
+    MAX_FEW_TOKENS,
     SIDES,
     Answers,
     Column,
@@ -46,14 +46,14 @@ from object2vec.serving.instances import (
     Vectors,
     read_side,
 )
-from object2vec.serving.token_scorer import Lookup, single_tokens
+from object2vec.serving.token_scorer import TokenPairScorer, single_token_pairs
 
 #: What bounds the memory of a request of any size: instances worked on at a time, and tokens in one pass.
-ROWS: Final = 512
-TOKENS: Final = 32_768
+MAX_BATCH_ROWS: Final = 512
+MAX_PASS_TOKENS: Final = 32_768
 #: Pairs that go through the head at a time on a CPU: what they need there stays in a core's cache, and blocks of memory
 #: are small ones, that do not tear holes into the heap of a process that runs for weeks.
-PAIRS: Final = 64
+HEAD_BATCH_PAIRS: Final = 64
 
 
 @cache
@@ -88,7 +88,7 @@ class Predictor:
                 module.weight.data = laid_out(module.weight.data)
         self._directory = directory.absolute()
         self._lock = Lock()
-        self._lookup = Lookup.of(self.network, hyperparameters.mlp_activation)
+        self._token_scorer = TokenPairScorer.from_network(self.network, hyperparameters.mlp_activation)
 
     @classmethod
     def load(
@@ -126,8 +126,10 @@ class Predictor:
         _handle_forks()
         if not isinstance(side, str) or side not in SIDES:
             raise RequestError(f"side is {_shown(side)}, wanted in0 or in1")
-        given = Column.of([_ids(sequence, f"tokens[{n}]") for n, sequence in enumerate(_each(tokens, "tokens"))])
-        columns = (given, Column.of([])) if side == "in0" else (Column.of([]), given)
+        given = Column.from_lists(
+            [_ids(sequence, f"tokens[{n}]") for n, sequence in enumerate(_each(tokens, "tokens"))]
+        )
+        columns = (given, Column.from_lists([])) if side == "in0" else (Column.from_lists([]), given)
         instances = Instances(columns=columns, label="tokens[{}]", numbers=range(len(given.rows)))
         parts = [answers.embeddings[SIDES.index(side)].values for answers in self.answer(instances)]
         return np.concatenate([self._none(self.hyperparameters.encoding_dim(SIDES.index(side))), *parts])
@@ -140,7 +142,7 @@ class Predictor:
         """
         _handle_forks()
         given = [_pair(pair, f"pairs[{n}]") for n, pair in enumerate(_each(pairs, "pairs"))]
-        columns = Column.of([first for first, _ in given]), Column.of([second for _, second in given])
+        columns = Column.from_lists([first for first, _ in given]), Column.from_lists([second for _, second in given])
         instances = Instances(columns=columns, label="pairs[{}]", numbers=range(len(given)))
         parts = [answers.scores.values for answers in self.answer(instances, mode="classification")]
         return np.concatenate([self._none(self.hyperparameters.scores), *parts])
@@ -155,16 +157,16 @@ class Predictor:
         """Answer each instance by what it has, in order: a pair as `mode` says, one side alone with its embedding.
 
         `mode` is the predictor's own if None; `max_seq_lens` are the tokens to keep of each side, the model's if None.
-        Instances are checked at once, and answered `ROWS` at a time as the answers are asked for.
+        Instances are checked at once, and answered `MAX_BATCH_ROWS` at a time as the answers are asked for.
 
         Raises:
             RequestError: an id that the model does not know.
         """
-        return self.ask(instances, mode=mode, max_seq_lens=max_seq_lens).answers()
+        return self.prepare(instances, mode=mode, max_seq_lens=max_seq_lens).answers()
 
-    def ask(
+    def prepare(
         self, instances: Instances, *, mode: Mode | None = None, max_seq_lens: tuple[int, int] | None = None
-    ) -> Question:
+    ) -> Query:
         """What `answer` is to answer, checked.
 
         Raises:
@@ -178,7 +180,9 @@ class Predictor:
         left, right = (read_side(instances, side, sizes[side], lengths[side]) for side in (0, 1))
         found = (self._warnings(side, instances, column) for side, column in enumerate((left, right)))
         warnings = tuple(chain.from_iterable(found))
-        return Question(self.network, (left, right), len(instances), scored, self._lookup if scored else None, warnings)
+        return Query(
+            self.network, (left, right), len(instances), scored, self._token_scorer if scored else None, warnings
+        )
 
     def _warnings(self, side: int, instances: Instances, column: Column) -> Iterator[InputWarning]:
         """What a client should know about a side of instances, of which `column` is what is read."""
@@ -199,13 +203,13 @@ class Predictor:
                     _, whole = artifact.load(found)  # the encoders of this one are mapped, and never read
                 if whole.head is not None:
                     self.network.head = whole.head.eval().to(self.network.device)
-                self._lookup = Lookup.of(self.network, self.hyperparameters.mlp_activation)
+                self._token_scorer = TokenPairScorer.from_network(self.network, self.hyperparameters.mlp_activation)
 
 
 def _without_tokens(sequences: Sequences, pooled: bool) -> Int64 | None:
     """Return which sequences are empty, or for a pooled encoder hold no id but 0; None if there is no such one."""
     values, offsets = sequences.values, sequences.offsets
-    if len(sequences) <= FEW and len(values) <= FEW:
+    if len(sequences) <= MAX_FEW_TOKENS and len(values) <= MAX_FEW_TOKENS:
         starts = offsets.tolist()
         possible = (pooled and 0 in values.tolist()) or any(map(eq, starts, starts[1:]))
     else:
@@ -221,56 +225,58 @@ def _without_tokens(sequences: Sequences, pooled: bool) -> Int64 | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class Query:
     """Instances that a network is to answer, all pairs of them with `scored` or none; every id is known to it."""
 
     network: Network
     columns: tuple[Column, Column]
     count: int
     scored: bool
-    lookup: Lookup | None  # where it can give scores
+    token_scorer: TokenPairScorer | None  # where it can give scores
     warnings: tuple[InputWarning, ...] = ()
 
     @property
-    def long(self) -> bool:
+    def is_long(self) -> bool:
         """Whether it takes more than one part."""
-        return self.count > ROWS
+        return self.count > MAX_BATCH_ROWS
 
-    def parts(self) -> Iterable[Question]:
-        """The question in parts of at most `ROWS` instances."""
-        if 0 < self.count <= ROWS:
+    def parts(self) -> Iterable[Query]:
+        """The query in parts of at most `MAX_BATCH_ROWS` instances."""
+        if 0 < self.count <= MAX_BATCH_ROWS:
             return (self,)
-        return (self._part(start, min(start + ROWS, self.count)) for start in range(0, self.count, ROWS))
+        return (
+            self._part(start, min(start + MAX_BATCH_ROWS, self.count)) for start in range(0, self.count, MAX_BATCH_ROWS)
+        )
 
-    def _part(self, start: int, stop: int) -> Question:
-        left, right = (column.between(start, stop) for column in self.columns)
+    def _part(self, start: int, stop: int) -> Query:
+        left, right = (column.slice(start, stop) for column in self.columns)
         return replace(self, columns=(left, right), count=stop - start)
 
     def answers(self) -> Iterator[Answers]:
         """The answers in parts, each when it is asked for."""
-        return (part.looked_up() or _pass(part) for part in self.parts())
+        return (part.token_scores() or forward(part) for part in self.parts())
 
-    def looked_up(self) -> Answers | None:
+    def token_scores(self) -> Answers | None:
         """The answers where they can be looked up, which takes no time to speak of."""
-        lookup = self.lookup
-        if lookup and (tokens := single_tokens(self.columns, self.count)):
-            scores = Vectors(self.columns[0].rows, lookup.scores(tokens))
-            return Answers(count=self.count, scores=scores, embeddings=(NOTHING, NOTHING))
+        token_scorer = self.token_scorer
+        if token_scorer and (tokens := single_token_pairs(self.columns, self.count)):
+            scores = Vectors(self.columns[0].rows, token_scorer.scores(tokens))
+            return Answers(count=self.count, scores=scores, embeddings=(EMPTY, EMPTY))
         return None
 
-    def goes_with(self, other: Question) -> bool:
+    def can_batch_with(self, other: Query) -> bool:
         """Whether one pass can answer both."""
         return self.network is other.network and self.scored == other.scored
 
 
-def answer_together(questions: Sequence[Question]) -> list[Answers]:
-    """Answer questions that go with one another, in one pass; each as it would be alone."""
-    if len(questions) == 1:
-        (question,) = questions
-        return [_pass(question)]
-    counts = [question.count for question in questions]
-    left, right = (Column.joined([question.columns[side] for question in questions], counts) for side in (0, 1))
-    return _pass(replace(questions[0], columns=(left, right), count=sum(counts))).split(counts)
+def answer_batch(queries: Sequence[Query]) -> list[Answers]:
+    """Answer queries that go with one another, in one pass; each as it would be alone."""
+    if len(queries) == 1:
+        (query,) = queries
+        return [forward(query)]
+    counts = [query.count for query in queries]
+    left, right = (Column.concatenate([query.columns[side] for query in queries], counts) for side in (0, 1))
+    return forward(replace(queries[0], columns=(left, right), count=sum(counts))).split(counts)
 
 
 class _Encoded(NamedTuple):
@@ -299,39 +305,39 @@ class _Encoded(NamedTuple):
     def vectors_but(self, index: Int64) -> Vectors:
         """The embeddings of the sequences that `index` does not name."""
         if len(index) == len(self.rows):
-            return NOTHING
+            return EMPTY
         others = np.delete(np.arange(len(self.rows)), index)
         return Vectors(self.rows[others], self.take(others).cpu().numpy())
 
 
 def _passes(sequences: Sequences) -> Iterator[Sequences]:
-    """The sequences, in order, cut where a pass would have more than `TOKENS` tokens."""
-    if sequences.offsets[-1] <= TOKENS:
+    """The sequences, in order, cut where a pass would have more than `MAX_PASS_TOKENS` tokens."""
+    if sequences.offsets[-1] <= MAX_PASS_TOKENS:
         yield sequences
         return
     start = 0
     while start < len(sequences):
-        most = sequences.offsets[start] + TOKENS
+        most = sequences.offsets[start] + MAX_PASS_TOKENS
         stop = max(start + 1, int(np.searchsorted(sequences.offsets, most, side="right")) - 1)
         yield sequences.part(start, stop)
         start = stop
 
 
 @torch.inference_mode()
-def _pass(question: Question) -> Answers:
-    network = question.network
-    sides = [_Encoded.of(network, side, column) for side, column in enumerate(question.columns)]
-    pairs = _pairs(sides, question.count) if question.scored else (NOTHING.rows, NOTHING.rows)
-    scores = NOTHING
+def forward(query: Query) -> Answers:
+    network = query.network
+    sides = [_Encoded.of(network, side, column) for side, column in enumerate(query.columns)]
+    pairs = _pairs(sides, query.count) if query.scored else (EMPTY.rows, EMPTY.rows)
+    scores = EMPTY
     if len(pairs[0]):
-        step = PAIRS if network.device.type == "cpu" else ROWS
+        step = HEAD_BATCH_PAIRS if network.device.type == "cpu" else MAX_BATCH_ROWS
         outputs = [
             network.compare(*(side.take(index[at : at + step]) for side, index in zip(sides, pairs, strict=True)))
             for at in range(0, len(pairs[0]), step)
         ]
         scores = Vectors(sides[0].rows[pairs[0]], network.scores(torch.cat(outputs)).cpu().numpy())
     left, right = (side.vectors_but(index) for side, index in zip(sides, pairs, strict=True))
-    return Answers(count=question.count, scores=scores, embeddings=(left, right))
+    return Answers(count=query.count, scores=scores, embeddings=(left, right))
 
 
 def _pairs(sides: Sequence[_Encoded], count: int) -> tuple[Int64, Int64]:

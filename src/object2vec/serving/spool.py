@@ -1,7 +1,7 @@
 """Long replies, encoded before the first byte leaves: their length is known, and an error still has a status.
 
-Up to `SPOOL_BYTES` are kept in memory. Longer replies go to a temporary file without a name, which is closed when the
-reply has left. On a disk its pages are cache that the system can take back. Where the folder of temporary files is in
+Up to `MAX_MEMORY_BYTES` are kept in memory. Longer replies go to a temporary file without a name, which is closed
+after the reply. On a disk its pages are cache that the system can take back. Where the folder of temporary files is in
 memory (tmpfs), the bytes are reserved as the bytes of request bodies are.
 """
 
@@ -15,28 +15,29 @@ from typing import Final
 
 from object2vec.errors import OverloadedError
 from object2vec.resources import is_in_memory
-from object2vec.serving.memory_budget import Room
+from object2vec.serving.memory_budget import MemoryBudget
+from object2vec.serving.responses import StreamedBody, WholeBody
 
 #: Bytes of a reply that are kept in memory; of a longer one also those that are not yet reserved.
-SPOOL_BYTES: Final = 2**20
+MAX_MEMORY_BYTES: Final = 2**20
 #: Bytes that are read from the file at a time.
 BLOCK_BYTES: Final = 2**18
 
 
-def spool(parts: Iterable[bytes], room: Room, held: ExitStack) -> tuple[int, Iterable[bytes]]:
-    """Return the length of a body and the body: a tuple if it is in memory, else blocks of a file that `held` closes.
+def spool(parts: Iterable[bytes], memory: MemoryBudget, held: ExitStack) -> WholeBody | StreamedBody:
+    """Store a body, in memory if it is short, else in a file that `held` closes.
 
     Raises:
         OverloadedError: there is no space for it.
     """
     length = reserved = 0
-    file = held.enter_context(tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES))  # noqa: SIM115 -- `held` closes it
+    file = held.enter_context(tempfile.SpooledTemporaryFile(max_size=MAX_MEMORY_BYTES))  # noqa: SIM115 -- `held` closes it
     for part in parts:
         length += len(part)
         try:
-            if length - reserved > SPOOL_BYTES:
+            if length - reserved > MAX_MEMORY_BYTES:
                 if is_in_memory(tempfile.gettempdir()):
-                    held.enter_context(room.taken(length - reserved, 1))
+                    held.enter_context(memory.reserve(length - reserved, 1))
                 reserved = length
             file.write(part)
         except OSError as error:
@@ -45,6 +46,6 @@ def spool(parts: Iterable[bytes], room: Room, held: ExitStack) -> tuple[int, Ite
                 f" ({error.strerror}), wanted fewer instances, or object2vec-stream=1 to send it in parts"
             ) from error
     file.seek(0)
-    if length <= SPOOL_BYTES:
-        return length, (file.read(),)
-    return length, iter(partial(file.read, BLOCK_BYTES), b"")
+    if length <= MAX_MEMORY_BYTES:
+        return WholeBody(file.read())
+    return StreamedBody(iter(partial(file.read, BLOCK_BYTES), b""), length)

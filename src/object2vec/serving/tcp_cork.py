@@ -6,36 +6,37 @@ import socket
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from object2vec.serving.responses import WholeBody
 from object2vec.serving.telemetry import Environ, Wsgi
 
 #: The option that holds back what is sent until it is taken off again, 200 ms at the most: tcp(7). Linux has it.
-CORK: Final[int | None] = getattr(socket, "TCP_CORK", None)
+TCP_CORK: Final[int | None] = getattr(socket, "TCP_CORK", None)
 
 
-def in_one_packet(app: Wsgi) -> Wsgi:
-    """The application, whose bodies that are a tuple leave together with their heads."""
+def cork_replies(app: Wsgi) -> Wsgi:
+    """The application, with each whole body in one packet with its headers."""
 
     def wsgi(environ: Environ, start_response: Any) -> Iterable[bytes]:
         body = app(environ, start_response)
         connection = environ.get("gunicorn.socket")
-        if CORK is None or connection is None or not isinstance(body, tuple):
+        if TCP_CORK is None or connection is None or not isinstance(body, WholeBody):
             return body
-        connection.setsockopt(socket.IPPROTO_TCP, CORK, 1)
-        return _HeldBack(body, connection, CORK)
+        connection.setsockopt(socket.IPPROTO_TCP, TCP_CORK, 1)
+        return _CorkedBody(body, connection, TCP_CORK)
 
     return wsgi
 
 
-class _HeldBack:
+class _CorkedBody:
     """A body that is let go when WSGI closes it, as it does when all of it is written."""
 
-    def __init__(self, parts: tuple[bytes, ...], connection: socket.socket, cork: int) -> None:
-        self._parts = parts
+    def __init__(self, body: WholeBody, connection: socket.socket, cork: int) -> None:
+        self._body = body
         self._connection = connection
         self._cork = cork
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._parts)
+        return iter(self._body)
 
     def close(self) -> None:
         self._connection.setsockopt(socket.IPPROTO_TCP, self._cork, 0)

@@ -1,7 +1,7 @@
-"""What is told of each request: numbers to Prometheus, a line of JSON to the log, to the client its own headers.
+"""What is recorded of each request: numbers to Prometheus, a line of JSON to the log, to the client its own headers.
 
-Under load requests are told together, a tenth of a second late at the most: one alone would cost more than what it asks
-for takes to compute, and each write to the log lets other threads go before.
+Under load, requests are recorded in groups, at most a tenth of a second late. Recording each one alone would cost more
+than computing its answer, and each write to the log lets other threads run first.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from object2vec.ops import library
+from object2vec.serving.responses import WholeBody
 
 Environ = dict[str, Any]
 Wsgi = Callable[[Environ, Any], Iterable[bytes]]
@@ -30,18 +31,18 @@ PATHS: Final = ("/ping", "/invocations", "/models", "/execution-parameters", "/m
 #: What a client may send to know its reply by; the platform passes on what a container sends back.
 ECHOED: Final = ("X-Amzn-SageMaker-Inference-Id", "X-Amzn-SageMaker-Custom-Attributes")
 ECHOED_AS: Final = [(name, f"HTTP_{name.upper().replace('-', '_')}") for name in ECHOED]
-LARGEST: Final = 2**63 - 1  # of integers in JSON
+MAX_JSON_INTEGER: Final = 2**63 - 1  # of integers in JSON
 INFERENCE_ID: Final = ECHOED_AS[0][1]
-SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-#: Seconds that a request may wait for others to be told with, and how many do not wait any longer.
-WAIT: Final = 0.1
-TOGETHER: Final = 16
+SECONDS_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+#: Seconds that a request may wait for others to be recorded with, and how many do not wait any longer.
+MAX_DELAY_SECONDS: Final = 0.1
+MAX_PENDING: Final = 16
 #: Bytes of lines in one write: what several processes write into one pipe stays whole up to here.
-WHOLE: Final = 4096
-COUNTS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000, 100_000)
+MAX_WRITE_BYTES: Final = 4096
+COUNT_BUCKETS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000, 100_000)
 
 
-class _Told(NamedTuple):
+class _Request(NamedTuple):
     """An answered request."""
 
     time: datetime
@@ -56,7 +57,7 @@ class _Told(NamedTuple):
     warnings: dict[str, int] | None
 
 
-class Observation:
+class Telemetry:
     """Observes the requests of a process; `shared` is where the workers of one server put their numbers together, and
     `log` where lines go, unbuffered, None for nowhere."""
 
@@ -66,9 +67,11 @@ class Observation:
         self._registry = CollectorRegistry()
         own: dict[str, Any] = {"registry": self._registry}
         self._seconds = Histogram(
-            "object2vec_request_seconds", "Time to answer a request", ["path", "status"], buckets=SECONDS, **own
+            "object2vec_request_seconds", "Time to answer a request", ["path", "status"], buckets=SECONDS_BUCKETS, **own
         )
-        self._instances = Histogram("object2vec_request_instances", "Instances of an invocation", buckets=COUNTS, **own)
+        self._instances = Histogram(
+            "object2vec_request_instances", "Instances of an invocation", buckets=COUNT_BUCKETS, **own
+        )
         self._warnings = Counter(
             "object2vec_input_warnings", "Sides of instances that were cut or have no tokens", ["kind"], **own
         )
@@ -82,19 +85,19 @@ class Observation:
         Gauge(
             "object2vec_kernels", "1 if C kernels run: those of this build", ["build"], multiprocess_mode="max", **own
         ).labels(found.build).set(found.handle is not None)
-        self._waiting: list[_Told] = []
+        self._unwritten: list[_Request] = []
         self._due, self._timed, self._lock = 0.0, False, Lock()
 
     def metrics(self) -> bytes:
         """All numbers, in Prometheus' text format."""
-        self._hand_on()
+        self._flush()
         if self._shared is None:
             return generate_latest(self._registry)
         together = CollectorRegistry()
         MultiProcessCollector(together, path=str(self._shared))  # type: ignore[no-untyped-call]
         return generate_latest(together)
 
-    def over(self, app: Wsgi) -> Wsgi:
+    def wrap(self, app: Wsgi) -> Wsgi:
         """The application, observed."""
 
         def wsgi(environ: Environ, start_response: Any) -> Iterable[bytes]:
@@ -111,54 +114,54 @@ class Observation:
 
             def done(sent: int) -> None:
                 self._pending.dec(counted)
-                self._tell(_told(environ, status, perf_counter() - started, sent))
+                self._record(_request_of(environ, status, perf_counter() - started, sent))
 
             try:
                 body = app(environ, start)
             except BaseException:  # the server ends the connection
                 self._pending.dec(counted)
                 raise
-            if isinstance(body, tuple):
-                done(sum(map(len, body)))
+            if isinstance(body, WholeBody):
+                done(body.length)
                 return body
-            return _Observed(body, done)
+            return _CountedBody(body, done)
 
         return wsgi
 
-    def _tell(self, told: _Told) -> None:
+    def _record(self, request: _Request) -> None:
         """Hand on at once what comes alone, else with others."""
         now = perf_counter()
         with self._lock:
-            self._waiting.append(told)
-            alone, self._due = now >= self._due, now + WAIT
-            late = not alone and len(self._waiting) < TOGETHER
+            self._unwritten.append(request)
+            alone, self._due = now >= self._due, now + MAX_DELAY_SECONDS
+            late = not alone and len(self._unwritten) < MAX_PENDING
             timed, self._timed = self._timed, self._timed or late
         if not late:
-            self._hand_on()
+            self._flush()
         elif not timed:
-            Timer(WAIT, self._in_time).start()  # a process that ends waits for it
+            Timer(MAX_DELAY_SECONDS, self._flush_late).start()  # a process that ends waits for it
 
-    def _in_time(self) -> None:
+    def _flush_late(self) -> None:
         self._timed = False
-        self._hand_on()
+        self._flush()
 
-    def _hand_on(self) -> None:
+    def _flush(self) -> None:
         """Put down what waits."""
         with self._lock:
-            waiting, self._waiting = self._waiting, []
-        for told in waiting:
-            self._seconds.labels(_route(told.path), told.status).observe(told.seconds)
-            if told.instances is not None:
-                self._instances.observe(told.instances)
-            for kind, count in (told.warnings or {}).items():
+            unwritten, self._unwritten = self._unwritten, []
+        for request in unwritten:
+            self._seconds.labels(_route(request.path), request.status).observe(request.seconds)
+            if request.instances is not None:
+                self._instances.observe(request.instances)
+            for kind, count in (request.warnings or {}).items():
                 self._warnings.labels(kind).inc(count)
         if self._log is not None:
-            lines = [_line(told) for told in waiting if told.path != "/ping" or told.status != "200"]
-            for part in _joined(lines):
+            lines = [_line(request) for request in unwritten if request.path != "/ping" or request.status != "200"]
+            for part in _blocks(lines):
                 self._log.write(part)
 
 
-class _Observed:
+class _CountedBody:
     """A body on its way; WSGI closes it when it has left, or when there is no one to send it to any more."""
 
     def __init__(self, body: Iterable[bytes], done: Callable[[int], None]) -> None:
@@ -195,38 +198,38 @@ def _route(path: str) -> str:
     return "other"
 
 
-def _told(environ: Environ, status: str, seconds: float, sent: int) -> _Told:
+def _request_of(environ: Environ, status: str, seconds: float, sent: int) -> _Request:
     get = environ.get
-    received = min(int(get("CONTENT_LENGTH") or 0), LARGEST)  # a client may say what it likes
+    received = min(int(get("CONTENT_LENGTH") or 0), MAX_JSON_INTEGER)  # a client may say what it likes
     about = received, sent, get(INSTANCES), get(INFERENCE_ID), get(WARNINGS)
-    return _Told(datetime.now(UTC), environ["REQUEST_METHOD"], environ["PATH_INFO"], status, seconds, *about)
+    return _Request(datetime.now(UTC), environ["REQUEST_METHOD"], environ["PATH_INFO"], status, seconds, *about)
 
 
-def _line(told: _Told) -> bytes:
+def _line(request: _Request) -> bytes:
     """A line of the log, of what is known."""
     line: dict[str, object] = {
-        "time": told.time,
-        "method": told.method,
-        "path": told.path.encode("latin-1").decode("utf-8", "replace"),  # as WSGI has it: PEP 3333
-        "status": int(told.status),
-        "seconds": round(told.seconds, 6),
-        "received": told.received,
-        "sent": told.sent,
+        "time": request.time,
+        "method": request.method,
+        "path": request.path.encode("latin-1").decode("utf-8", "replace"),  # as WSGI has it: PEP 3333
+        "status": int(request.status),
+        "seconds": round(request.seconds, 6),
+        "received": request.received,
+        "sent": request.sent,
     }
-    if told.instances is not None:
-        line["instances"] = told.instances
-    if told.inference_id is not None:
-        line["inference_id"] = told.inference_id
-    if told.warnings is not None:
-        line["warnings"] = told.warnings
+    if request.instances is not None:
+        line["instances"] = request.instances
+    if request.inference_id is not None:
+        line["inference_id"] = request.inference_id
+    if request.warnings is not None:
+        line["warnings"] = request.warnings
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _joined(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Lines one behind the other, in parts of no more than `WHOLE` bytes; one alone may be longer."""
+def _blocks(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines one behind the other, in parts of no more than `MAX_WRITE_BYTES` bytes; one alone may be longer."""
     part = b""
     for line in lines:
-        if part and len(part) + len(line) > WHOLE:
+        if part and len(part) + len(line) > MAX_WRITE_BYTES:
             yield part
             part = b""
         part += line

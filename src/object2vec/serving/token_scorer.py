@@ -23,20 +23,20 @@ from object2vec.ops import scoring as scoring_ops
 from object2vec.serving.instances import Column
 
 #: Bytes that a model may take in a process for its head once more, and for what was computed of its tokens before.
-KEPT: Final = 2**23
+MAX_CACHE_BYTES: Final = 2**23
 #: Products of pairs with weights at a time, a millisecond or two: no other thread works meanwhile.
-WORK: Final = 2**26
+MAX_MULTIPLY_ADDS: Final = 2**26
 
 
-class Lookup:
-    """The tables and the head of a network, where its scores can be looked up; `most` pairs are, before others work."""
+class TokenPairScorer:
+    """Scores pairs of tokens by the tables and the head of a network, `max_pairs` pairs in one call."""
 
-    def __init__(self, head: scoring_ops.Head, most: int) -> None:
+    def __init__(self, head: scoring_ops.Head, max_pairs: int) -> None:
         self._head = head
-        self.most = most
+        self.max_pairs = max_pairs
 
     @classmethod
-    def of(cls, network: Network, activation: str) -> Self | None:
+    def from_network(cls, network: Network, activation: str) -> Self | None:
         """That of a network; None if it has other encoders, no head or a large one, or stands where no kernel works."""
         encoders, head = (network.enc0, network.enc1), network.head
         tables = [encoder.embedding.weight for encoder in encoders]
@@ -45,24 +45,24 @@ class Lookup:
             return None
         modules = cast(list[nn.Linear], [*head.layers, head.output])
         weights = sum(module.weight.numel() for module in modules)
-        room = KEPT - 4 * weights
+        room = MAX_CACHE_BYTES - 4 * weights
         if room < 0:
             return None
         layers = [(module.weight.t().contiguous(), module.bias) for module in modules]  # as the kernel reads them
         made = scoring_ops.Head(tables, head.comparators, layers, activation, softmax=network.softmax, room=room)
-        return cls(made, max(1, WORK // weights))
+        return cls(made, max(1, MAX_MULTIPLY_ADDS // weights))
 
     def scores(self, tokens: tuple[Int32, Int32]) -> Float32:
         """The scores (P, C) of pairs of tokens, (P,) each, none of them 0."""
         left, right = tokens
-        if len(left) <= self.most:
+        if len(left) <= self.max_pairs:
             return scoring_ops.score_tokens(self._head, tokens)
-        starts = range(0, len(left), self.most)
-        parts = ((left[start : start + self.most], right[start : start + self.most]) for start in starts)
+        starts = range(0, len(left), self.max_pairs)
+        parts = ((left[start : start + self.max_pairs], right[start : start + self.max_pairs]) for start in starts)
         return np.concatenate([scoring_ops.score_tokens(self._head, part) for part in parts])
 
 
-def single_tokens(columns: tuple[Column, Column], count: int) -> tuple[Int32, Int32] | None:
+def single_token_pairs(columns: tuple[Column, Column], count: int) -> tuple[Int32, Int32] | None:
     """The tokens of both sides where `count` instances are pairs of single ones other than 0; else None."""
     for column in columns:
         values = column.sequences.values

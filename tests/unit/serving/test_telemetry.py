@@ -1,4 +1,4 @@
-"""What is told of requests: to Prometheus, to the log, and back to the client."""
+"""What is recorded of requests: to Prometheus, to the log, and back to the client."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from object2vec.sagemaker import gunicorn_hooks
 from object2vec.serving import telemetry
 from object2vec.serving.application import create_app
 from object2vec.serving.predictor import Predictor
-from object2vec.serving.telemetry import ECHOED, INSTANCES, Observation
+from object2vec.serving.responses import WholeBody
+from object2vec.serving.telemetry import ECHOED, INSTANCES, Telemetry
 from small import configured, network_of
 
 PAIR = '{"instances": [{"in0": [1, 2], "in1": [3]}, {"in0": [4]}]}'
@@ -31,10 +32,10 @@ def log() -> io.BytesIO:
 
 @pytest.fixture
 def client(log: io.BytesIO, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
-    monkeypatch.setattr(telemetry, "WAIT", 0.0)  # every request comes alone
+    monkeypatch.setattr(telemetry, "MAX_DELAY_SECONDS", 0.0)  # every request comes alone
     hyperparameters = configured()
     predictor = Predictor(network_of(hyperparameters), hyperparameters, directory=Path("nowhere"))
-    return create_app(predictor, observation=Observation(log=log)).test_client()
+    return create_app(predictor, telemetry=Telemetry(log=log)).test_client()
 
 
 def lines(log: io.BytesIO) -> list[dict[str, Any]]:
@@ -46,10 +47,10 @@ def test_a_request_is_a_line(client: FlaskClient, log: io.BytesIO) -> None:
     reply = client.post("/invocations", data=PAIR, headers={ECHOED[0]: "abc"})
     client.post("/invocations", data="{")
     client.get("/nothing%0a{}").close()
-    told, refused, missing = lines(log)
-    assert told.pop("time").endswith("+00:00")
-    assert told.pop("seconds") > 0
-    assert told == {
+    request, error_body, missing = lines(log)
+    assert request.pop("time").endswith("+00:00")
+    assert request.pop("seconds") > 0
+    assert request == {
         "method": "POST",
         "path": "/invocations",
         "status": 200,
@@ -58,7 +59,7 @@ def test_a_request_is_a_line(client: FlaskClient, log: io.BytesIO) -> None:
         "instances": 2,
         "inference_id": "abc",
     }
-    assert (refused["status"], "instances" in refused) == (400, False)
+    assert (error_body["status"], "instances" in error_body) == (400, False)
     assert (missing["path"], missing["status"]) == ("/nothing\n{}", 404)
 
 
@@ -111,14 +112,14 @@ def test_endpoints_of_any_name_are_one_path(client: FlaskClient) -> None:
 
 def test_a_body_in_parts_is_told_when_it_has_left(log: io.BytesIO, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where nobody takes it to its end."""
-    monkeypatch.setattr(telemetry, "WAIT", 0.0)
+    monkeypatch.setattr(telemetry, "MAX_DELAY_SECONDS", 0.0)
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
         environ[INSTANCES] = 9
         start_response("200 OK", [])
         return iter((b"one", b"two"))
 
-    observed = Observation(log=log).over(app)
+    observed = Telemetry(log=log).wrap(app)
     environ = {"REQUEST_METHOD": "POST", "PATH_INFO": "/invocations"}
     for parts in (2, 1):
         body: Any = observed(dict(environ), lambda *_: None)
@@ -133,11 +134,12 @@ def test_a_body_in_parts_is_told_when_it_has_left(log: io.BytesIO, monkeypatch: 
 def test_metrics_of_workers_are_summed(tmp_path: Path) -> None:
     """Requests of a process that has ended count, and those that it had pending do not."""
     code = (
-        "import sys; from pathlib import Path; from object2vec.serving.telemetry import Observation\n"
-        "shared = Path(sys.argv[1]); one = Observation(shared=shared)\n"
-        "app = one.over(lambda environ, start: (start('200 OK', []), (b'x',))[1])\n"
+        "import sys; from pathlib import Path; from object2vec.serving.responses import WholeBody\n"
+        "from object2vec.serving.telemetry import Telemetry\n"
+        "shared = Path(sys.argv[1]); one = Telemetry(shared=shared)\n"
+        "app = one.wrap(lambda environ, start: (start('200 OK', []), WholeBody(b'x'))[1])\n"
         "app({'REQUEST_METHOD': 'GET', 'PATH_INFO': '/ping'}, lambda *_: None)\n"
-        "hanging = one.over(lambda environ, start: (start('200 OK', []), iter(()))[1])\n"
+        "hanging = one.wrap(lambda environ, start: (start('200 OK', []), iter(()))[1])\n"
         "bodies = [hanging({'REQUEST_METHOD': 'GET', 'PATH_INFO': '/ping'}, lambda *_: None) for _ in range(5)]\n"
         "sys.stdout.write(one.metrics().decode())"
     )
@@ -154,14 +156,14 @@ def test_metrics_of_workers_are_summed(tmp_path: Path) -> None:
             gunicorn_hooks.child_exit(None, process)
 
 
-def pending(of: Observation) -> str:
+def pending(of: Telemetry) -> str:
     [line] = [line for line in of.metrics().decode().splitlines() if line.startswith("object2vec_requests_pending ")]
     return line.partition(" ")[2]
 
 
 def test_pending_requests_are_counted_at_once() -> None:
     """From the first moment until the reply has left, or the application has failed; /metrics is not counted."""
-    of = Observation()
+    of = Telemetry()
     seen = []
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
@@ -171,7 +173,7 @@ def test_pending_requests_are_counted_at_once() -> None:
         start_response("200 OK", [])
         return iter((b"part",))
 
-    observed = of.over(app)
+    observed = of.wrap(app)
     bodies: list[Any] = [observed({"REQUEST_METHOD": "POST", "PATH_INFO": "/x"}, lambda *_: None) for _ in range(3)]
     with pytest.raises(SystemExit):
         observed({"REQUEST_METHOD": "POST", "PATH_INFO": "/fails"}, lambda *_: None)
@@ -215,14 +217,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def ask(writes: list[bytes], clock: Clock) -> Callable[..., Observation]:
+def ask(writes: list[bytes], clock: Clock) -> Callable[..., Telemetry]:
     """Observe requests, each with so many seconds of silence after it; `writes` has the writes to the log."""
 
-    def asked(count: int, path: str = "/invocations", pause: float = 0.0) -> Observation:
+    def asked(count: int, path: str = "/invocations", pause: float = 0.0) -> Telemetry:
         log = io.BytesIO()
         log.write = lambda part: writes.append(part) or len(part)  # type: ignore[method-assign, assignment]
-        of = Observation(log=log)
-        app = of.over(lambda environ, start: (start("200 OK", []), (b"ok",))[1])
+        of = Telemetry(log=log)
+        app = of.wrap(lambda environ, start: (start("200 OK", []), WholeBody(b"ok"))[1])
         for _ in range(count):
             app({"PATH_INFO": path, "REQUEST_METHOD": "POST"}, lambda *_: None)
             clock.now += pause
@@ -231,30 +233,30 @@ def ask(writes: list[bytes], clock: Clock) -> Callable[..., Observation]:
     return asked
 
 
-def test_a_line_that_comes_alone_is_written_at_once(ask: Callable[..., Observation], writes: list[bytes]) -> None:
-    ask(3, pause=2 * telemetry.WAIT)
+def test_a_line_that_comes_alone_is_written_at_once(ask: Callable[..., Telemetry], writes: list[bytes]) -> None:
+    ask(3, pause=2 * telemetry.MAX_DELAY_SECONDS)
     assert len(writes) == 3
 
 
 def test_requests_under_load_are_logged_together(
-    ask: Callable[..., Observation], writes: list[bytes], clock: Clock
+    ask: Callable[..., Telemetry], writes: list[bytes], clock: Clock
 ) -> None:
     """The first at once, then 16 at a time, and what is left within a tenth of a second, without another request."""
     of = ask(1 + 2 * 16 + 5)
     assert [len(part.splitlines()) for part in writes] == [1, 16, 16]
     [(at, _)] = clock.timers
-    assert at == pytest.approx(clock.now + telemetry.WAIT)
+    assert at == pytest.approx(clock.now + telemetry.MAX_DELAY_SECONDS)
     clock.ring()
     assert len(b"".join(writes).splitlines()) == 38
     assert len(writes) == 4
     assert b'object2vec_request_seconds_count{path="/invocations",status="200"} 38.0' in of.metrics()
 
 
-def test_numbers_are_asked_for_with_those_that_wait(ask: Callable[..., Observation]) -> None:
+def test_numbers_are_asked_for_with_those_that_wait(ask: Callable[..., Telemetry]) -> None:
     assert b'object2vec_request_seconds_count{path="/ping",status="200"} 7.0' in ask(7, "/ping").metrics()
 
 
-def test_a_write_is_one_that_a_pipe_keeps_whole(ask: Callable[..., Observation], writes: list[bytes]) -> None:
+def test_a_write_is_one_that_a_pipe_keeps_whole(ask: Callable[..., Telemetry], writes: list[bytes]) -> None:
     """Whole lines of 4,096 bytes at the most, whatever paths clients make up; a line alone may be longer."""
     ask(17, "/" + 800 * "x")
     ask(2, "/" + 5000 * "x").metrics()
@@ -265,9 +267,10 @@ def test_a_write_is_one_that_a_pipe_keeps_whole(ask: Callable[..., Observation],
 
 def test_a_process_that_ends_has_told_all(tmp_path: Path) -> None:
     code = (
-        "import io, sys; from object2vec.serving.telemetry import Observation\n"
-        "one = Observation(log=io.FileIO(1, 'wb', closefd=False))\n"
-        "app = one.over(lambda environ, start: (start('200 OK', []), (b'x',))[1])\n"
+        "import io, sys; from object2vec.serving.responses import WholeBody\n"
+        "from object2vec.serving.telemetry import Telemetry\n"
+        "one = Telemetry(log=io.FileIO(1, 'wb', closefd=False))\n"
+        "app = one.wrap(lambda environ, start: (start('200 OK', []), WholeBody(b'x'))[1])\n"
         "for _ in range(5): app({'REQUEST_METHOD': 'GET', 'PATH_INFO': '/'}, lambda *_: None)"
     )
     environment = {"PYTHONPATH": ":".join(sys.path)}

@@ -17,7 +17,7 @@ from object2vec import artifact
 from object2vec.data.media_types import JSON_LINES_ALIASES
 from object2vec.serving import application
 from object2vec.serving.application import create_app
-from object2vec.serving.model_registry import Models
+from object2vec.serving.model_registry import ModelRegistry
 from object2vec.serving.predictor import Predictor
 from small import configured, network_of
 
@@ -44,7 +44,7 @@ def single(directory: Path) -> Flask:
 @pytest.fixture(scope="module")
 def multi(directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Flask:
     register = tmp_path_factory.mktemp("register")
-    models = Models(directory=register, root=directory.parent, capacity=2**30, workers=1, open=Predictor.load)
+    models = ModelRegistry(directory=register, root=directory.parent, capacity=2**30, workers=1, open=Predictor.load)
     models.load("m", str(directory))
     return create_app(models, max_payload=10_000)
 

@@ -25,7 +25,7 @@ from object2vec import artifact
 from object2vec.errors import ArtifactError, RequestError, UserError
 from object2vec.model.convolution import taps_of
 from object2vec.serving.instances import Column, Instances
-from object2vec.serving.predictor import ROWS, Predictor
+from object2vec.serving.predictor import MAX_BATCH_ROWS, Predictor
 from small import configured, network_of, tokens_of
 
 NETWORKS = ("pooled_embedding", "hcnn", "bilstm")
@@ -33,7 +33,7 @@ Side = list[int] | None
 
 
 def instances(*pairs: tuple[Side, Side]) -> Instances:
-    left, right = (Column.of([pair[side] for pair in pairs]) for side in (0, 1))
+    left, right = (Column.from_lists([pair[side] for pair in pairs]) for side in (0, 1))
     return Instances(columns=(left, right), label="instances[{}]", numbers=range(len(pairs)))
 
 
@@ -52,7 +52,7 @@ def test_warnings_are_those_of_each_instance(kind: str, pairs: list[tuple[Side, 
     """However many instances and tokens there are, each is judged by its own tokens, those within max_seq_len."""
     found = {
         (row, warning.side, warning.kind)
-        for warning in of_kind(kind).ask(instances(*pairs)).warnings
+        for warning in of_kind(kind).prepare(instances(*pairs)).warnings
         for row in warning.rows.tolist()
     }
     wanted = set()
@@ -142,10 +142,10 @@ def test_a_request_overrides_the_mode(tmp_path: Path, mode: str) -> None:
 def test_long_input_is_cut_and_a_request_may_cut_elsewhere(tmp_path: Path, kind: str) -> None:
     """The first max_seq_len (6) tokens are kept, or as many as the request says, of each side its own."""
     predictor = Predictor.load(saved(tmp_path, network=kind))
-    long = [1, 2, 3, 4, 5, 6, 7, 8]
-    cut = answered(predictor, (long, None), (long[:6], None))
+    is_long = [1, 2, 3, 4, 5, 6, 7, 8]
+    cut = answered(predictor, (is_long, None), (is_long[:6], None))
     np.testing.assert_allclose(cut[0]["embeddings"], cut[1]["embeddings"], atol=1e-6)
-    longer = answered(predictor, (long, None), (None, long), (None, long[:2]), max_seq_lens=(8, 2))
+    longer = answered(predictor, (is_long, None), (None, is_long), (None, is_long[:2]), max_seq_lens=(8, 2))
     assert np.abs(longer[0]["embeddings"] - cut[0]["embeddings"]).max() > 1e-3
     np.testing.assert_allclose(longer[1]["embeddings"], longer[2]["embeddings"], atol=1e-6)
 
@@ -175,8 +175,8 @@ def test_ids_that_the_model_does_not_know(predictor: Predictor, token: int, sent
 
 
 def test_ids_are_named_in_later_chunks_too(predictor: Predictor) -> None:
-    pairs = [([1], [2])] * (ROWS + 1) + [([1], [99])]
-    with pytest.raises(RequestError, match=rf"^instances\[{ROWS + 1}\]: "):
+    pairs = [([1], [2])] * (MAX_BATCH_ROWS + 1) + [([1], [99])]
+    with pytest.raises(RequestError, match=rf"^instances\[{MAX_BATCH_ROWS + 1}\]: "):
         answered(predictor, *pairs)
 
 
@@ -197,11 +197,11 @@ def test_each_distinct_object_is_encoded_once(predictor: Predictor) -> None:
 
 def test_many_instances_go_through_in_chunks(predictor: Predictor) -> None:
     """Bounded rows at a time, and the same answers in the same order."""
-    pairs = [([n % 9, n // 9 % 9], [n // 81 % 9, n % 7]) for n in range(2 * ROWS + 10)]
+    pairs = [([n % 9, n // 9 % 9], [n // 81 % 9, n % 7]) for n in range(2 * MAX_BATCH_ROWS + 10)]
     passes = counted(predictor)
     scores = predictor.score(pairs)
     assert len(passes) == 6
-    assert max(passes) <= ROWS
+    assert max(passes) <= MAX_BATCH_ROWS
     np.testing.assert_allclose(scores[-20:], predictor.score(pairs[-20:]), atol=1e-6)
 
 

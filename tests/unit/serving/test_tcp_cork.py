@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from object2vec.serving.tcp_cork import CORK, in_one_packet
+from object2vec.serving.responses import WholeBody
+from object2vec.serving.tcp_cork import TCP_CORK, cork_replies
 
-pytestmark = pytest.mark.skipif(CORK is None, reason="Linux alone holds packets back")
+pytestmark = pytest.mark.skipif(TCP_CORK is None, reason="Linux alone holds packets back")
 
 
 @pytest.fixture
@@ -28,16 +29,16 @@ def connection() -> Iterator[tuple[socket.socket, socket.socket]]:
 def test_head_and_body_come_together(connection: tuple[socket.socket, socket.socket]) -> None:
     """Nothing before the body is closed, then all at once; and the next reply on the connection likewise."""
     server, client = connection
-    app = in_one_packet(lambda environ, start: (b"bo", b"dy"))
+    app = cork_replies(lambda environ, start: WholeBody(b"body"))
     for _ in range(2):
         body: Any = app({"gunicorn.socket": server}, None)
         server.sendall(b"head ")
         for part in body:
             server.sendall(part)
         # Linux holds a corked packet back for 200 ms, so what has come tells nothing on a slow machine.
-        assert server.getsockopt(socket.IPPROTO_TCP, CORK) == 1
+        assert server.getsockopt(socket.IPPROTO_TCP, TCP_CORK) == 1
         body.close()
-        assert server.getsockopt(socket.IPPROTO_TCP, CORK) == 0
+        assert server.getsockopt(socket.IPPROTO_TCP, TCP_CORK) == 0
         assert client.recv(9, socket.MSG_WAITALL) == b"head body"
 
 
@@ -45,7 +46,7 @@ def test_what_is_no_short_reply_is_let_through(connection: tuple[socket.socket, 
     """A body in parts, of which each leaves when it is ready; and a server that shows no connection."""
     server, client = connection
     parts = iter((b"a", b"b"))
-    assert in_one_packet(lambda environ, start: parts)({"gunicorn.socket": server}, None) is parts
-    assert in_one_packet(lambda environ, start: (b"a",))({}, None) == (b"a",)
+    assert cork_replies(lambda environ, start: parts)({"gunicorn.socket": server}, None) is parts
+    assert cork_replies(lambda environ, start: WholeBody(b"a"))({}, None) == WholeBody(b"a")
     server.sendall(b"now")
     assert client.recv(100) == b"now"

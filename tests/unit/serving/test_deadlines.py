@@ -16,7 +16,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 from object2vec.errors import PayloadTooLargeError, RequestTimeoutError
 from object2vec.serving import worker
 from object2vec.serving.deadlines import MIN_BYTES_PER_SECOND, Deadlines
-from object2vec.serving.invocations import PIECE_BYTES, read_body
+from object2vec.serving.invocations import READ_BYTES, read_body
 
 LENGTH = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -79,7 +79,7 @@ def test_body_that_does_not_come(ends: tuple[socket.socket, socket.socket], sent
 
 
 def test_refused_body_that_does_not_come(ends: tuple[socket.socket, socket.socket]) -> None:
-    """Nor is a body read without end that is thrown away; the reason of the refusal stays."""
+    """Nor is a body read without end that is thrown away; the reason of the error_response stays."""
     client, server = ends
     client.sendall(LENGTH % 1000 + b"x")
     deadlines = Deadlines(check_seconds=0.01, clock=Clock(1000))
@@ -88,7 +88,7 @@ def test_refused_body_that_does_not_come(ends: tuple[socket.socket, socket.socke
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-@pytest.mark.parametrize("length", [10, PIECE_BYTES, 3 * PIECE_BYTES + 1])
+@pytest.mark.parametrize("length", [10, READ_BYTES, 3 * READ_BYTES + 1])
 def test_body_in_time(ends: tuple[socket.socket, socket.socket], length: int, chunked: bool) -> None:
     """It is read to its end, in whatever pieces, and its connection is not watched any more."""
     client, server = ends
@@ -123,7 +123,7 @@ def test_time_grows_with_what_has_come(
 
 def test_a_client_at_the_least_rate_is_served() -> None:
     """Only whole pieces count as received; the time for the first one is enough for it."""
-    assert PIECE_BYTES / MIN_BYTES_PER_SECOND < 60
+    assert READ_BYTES / MIN_BYTES_PER_SECOND < 60
 
 
 def test_without_a_connection_there_is_no_deadline() -> None:

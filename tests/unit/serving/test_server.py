@@ -32,7 +32,7 @@ from object2vec.sagemaker.serving import (
     start,
     weights_bytes,
 )
-from object2vec.serving.memory_budget import COLUMNS
+from object2vec.serving.memory_budget import COLUMN_BYTES
 from small import configured, network_of
 
 FOUR = Machine(cpus=4, memory=2**33, gpu=False)
@@ -125,7 +125,7 @@ def test_a_multi_model_endpoint_takes_the_longest_body_too(memory: int) -> None:
     given = settings(Machine(cpus=2, memory=memory, gpu=False), SAGEMAKER_MULTI_MODEL="true")
     assert given.max_payload is not None
     resources = allocate(given)
-    assert resources.body_bytes >= COLUMNS * given.max_payload
+    assert resources.body_bytes >= COLUMN_BYTES * given.max_payload
     assert resources.models_bytes is not None
     assert resources.models_bytes + 2 * resources.body_bytes + SERVER == memory
 

@@ -11,8 +11,9 @@ import pytest
 
 from object2vec.errors import OverloadedError
 from object2vec.serving import spool as module
-from object2vec.serving.memory_budget import Room
-from object2vec.serving.spool import BLOCK_BYTES, SPOOL_BYTES, spool
+from object2vec.serving.memory_budget import MemoryBudget
+from object2vec.serving.responses import WholeBody
+from object2vec.serving.spool import BLOCK_BYTES, MAX_MEMORY_BYTES, spool
 
 MB = 2**20
 
@@ -25,26 +26,25 @@ def parts(count: int) -> Iterator[bytes]:
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_short_body_stays_in_memory(number: int) -> None:
     with ExitStack() as held:
-        length, body = spool(parts(number), Room(), held)
-        assert (length, body) == (number * SPOOL_BYTES, (bytes(number * SPOOL_BYTES),))
+        assert spool(parts(number), MemoryBudget(), held) == WholeBody(bytes(number * MAX_MEMORY_BYTES))
 
 
 def test_a_long_body_goes_to_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """It comes back in blocks; no memory is reserved for it, and the file is closed with what it is held by."""
     monkeypatch.setattr(module, "is_in_memory", lambda folder: False)
-    room = Room(5 * MB)
+    memory = MemoryBudget(5 * MB)
     with ExitStack() as held:
-        length, body = spool(parts(20), room, held)
-        assert room._left == room.size
+        body = spool(parts(20), memory, held)
+        assert memory._left == memory.size
         blocks = list(body)
-    assert length == 20 * MB
+    assert body.length == 20 * MB
     assert max(map(len, blocks)) == BLOCK_BYTES
     assert b"".join(blocks) == b"".join(parts(20))
 
 
 def test_a_file_is_closed_with_what_holds_it() -> None:
     with ExitStack() as held:
-        _, body = spool(parts(2), Room(), held)
+        body = spool(parts(2), MemoryBudget(), held)
     with pytest.raises(ValueError, match="closed file"):
         next(iter(body))
 
@@ -52,14 +52,15 @@ def test_a_file_is_closed_with_what_holds_it() -> None:
 def test_files_in_memory_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a tmpfs a reply takes the memory that bodies have, and is refused where it does not fit."""
     monkeypatch.setattr(module, "is_in_memory", lambda folder: folder == tempfile.gettempdir())
-    room = Room(10 * MB)
+    memory = MemoryBudget(10 * MB)
     with ExitStack() as held:
-        length, _ = spool(parts(8), room, held)
-        assert room.size - room._left >= length - SPOOL_BYTES
+        length = spool(parts(8), memory, held).length
+        assert length == 8 * MB
+        assert memory.size - memory._left >= length - MAX_MEMORY_BYTES
         with ExitStack() as other, pytest.raises(OverloadedError, match="no memory for"):
-            spool(parts(8), room, other)
-        assert room.size - room._left >= length - SPOOL_BYTES
-    assert room._left == room.size
+            spool(parts(8), memory, other)
+        assert memory.size - memory._left >= length - MAX_MEMORY_BYTES
+    assert memory._left == memory.size
 
 
 def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +72,7 @@ def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(tempfile, "SpooledTemporaryFile", Full)
     with ExitStack() as held, pytest.raises(OverloadedError) as raised:
-        spool(parts(2), Room(), held)
+        spool(parts(2), MemoryBudget(), held)
     assert str(raised.value) == (
         f"a reply of more than {2 * MB} bytes cannot be stored in {tempfile.gettempdir()} (No space left on device),"
         " wanted fewer instances, or object2vec-stream=1 to send it in parts"

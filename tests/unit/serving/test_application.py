@@ -23,9 +23,9 @@ from object2vec.serving import spool
 from object2vec.serving.application import create_app
 from object2vec.serving.headers import ATTRIBUTES
 from object2vec.serving.instances import Instances
-from object2vec.serving.invocations import AT_ONCE
-from object2vec.serving.memory_budget import COLUMNS, Room
-from object2vec.serving.predictor import ROWS, Predictor, Question
+from object2vec.serving.invocations import MAX_INVOCATIONS
+from object2vec.serving.memory_budget import COLUMN_BYTES, MemoryBudget
+from object2vec.serving.predictor import MAX_BATCH_ROWS, Predictor, Query
 from small import configured, network_of
 
 JSON, JSON_LINES, NPY = "application/json", "application/jsonlines", "application/x-npy"
@@ -49,8 +49,8 @@ def invoke(client: FlaskClient, body: str | bytes = PAIR, **headers: str) -> Tes
     return client.post("/invocations", data=body, headers={name.replace("_", "-"): v for name, v in headers.items()})
 
 
-def refused(reply: TestResponse, status: int, kind: str) -> str:
-    """The sentence of a refusal, which is JSON of this shape whatever the request was."""
+def error_body(reply: TestResponse, status: int, kind: str) -> str:
+    """The sentence of an error, which is JSON of this shape whatever the request was."""
     assert reply.status_code == status
     assert reply.content_type == JSON
     document = json.loads(reply.data)
@@ -76,7 +76,7 @@ class SlowHead:
 
     def __init__(self, network: Network) -> None:
         self.compare = network.compare
-        self.entered, self.let_go = threading.Event(), threading.Event()
+        self.entered, self.drop_unregistered = threading.Event(), threading.Event()
         self.inside = self.most_inside = 0
         self.pairs: list[int] = []
 
@@ -85,7 +85,7 @@ class SlowHead:
         self.most_inside = max(self.most_inside, self.inside)
         self.pairs.append(len(u))
         self.entered.set()
-        assert self.let_go.wait(60)
+        assert self.drop_unregistered.wait(60)
         self.inside -= 1
         return self.compare(u, v)
 
@@ -109,11 +109,11 @@ def test_ping_does_not_wait_for_invocations() -> None:
     for thread in threads[1:]:
         thread.start()
     until = time.monotonic() + 60
-    while len(app.extensions["invocations"]._turns._waiting) < 3 and time.monotonic() < until:
+    while len(app.extensions["invocations"]._batcher._waiting) < 3 and time.monotonic() < until:
         time.sleep(0.01)
     assert app.test_client().get("/ping").status_code == 200
     assert invoke(app.test_client(), '{"instances": [{"in0": [1], "in1": [1]}]}').status_code == 200  # looked up
-    slow.let_go.set()
+    slow.drop_unregistered.set()
     for thread in threads:
         thread.join()
     assert [json.loads(replies[body]) for body in bodies] == [
@@ -226,11 +226,11 @@ def test_an_array(client: FlaskClient, predictor: Predictor) -> None:
     assert array.dtype == np.float32
     np.testing.assert_array_equal(array, predictor.encode([[1, 2], [3]], "in0"))
     for mixed in ('{"in0": [1]}, {"in1": [1]}', '{"in0": [1]}, {"in0": [1], "in1": [1]}'):
-        refused(invoke(client, f'{{"instances": [{mixed}]}}', accept="application/x-npy"), 406, "NotAcceptableError")
+        error_body(invoke(client, f'{{"instances": [{mixed}]}}', accept="application/x-npy"), 406, "NotAcceptableError")
 
 
 STREAM = {ATTRIBUTES: "trace=7,object2vec-stream=1"}
-COUNT = 2 * ROWS + 3
+COUNT = 2 * MAX_BATCH_ROWS + 3
 SINGLES = "\n".join(f'{{"in0": [{n % 8 + 1}]}}' for n in range(COUNT))
 PAIRS = "\n".join(f'{{"in0": [{n % 8 + 1}], "in1": [{n // 8 % 8 + 1}]}}' for n in range(COUNT))
 
@@ -245,7 +245,7 @@ def test_many_lines_leave_in_parts_on_request(predictor: Predictor) -> None:
     reply = lines(client, PAIRS, **STREAM)
     assert "Content-Length" not in reply.headers
     parts = [part.strip(b"\n") for part in reply.iter_encoded()]
-    assert [part.count(b"\n") + 1 for part in parts] == [ROWS, ROWS, 3]
+    assert [part.count(b"\n") + 1 for part in parts] == [MAX_BATCH_ROWS, MAX_BATCH_ROWS, 3]
     wanted = predictor.score([([n % 8 + 1], [n // 8 % 8 + 1]) for n in range(COUNT)])
     got = [json.loads(line)["scores"] for line in b"\n".join(parts).split(b"\n")]
     np.testing.assert_allclose(np.array(got, np.float32), wanted, atol=1e-6)
@@ -261,7 +261,7 @@ def test_a_long_array_leaves_in_parts_on_request(predictor: Predictor) -> None:
     np.testing.assert_array_equal(np.load(io.BytesIO(b"".join(parts)), allow_pickle=False), wanted)
     for last in ('{"in1": [1]}', '{"in0": [1], "in1": [1]}'):
         reply = lines(client, f"{SINGLES}\n{last}", accept=NPY, **STREAM)
-        assert refused(reply, 406, "NotAcceptableError").startswith("application/x-npy is one array")
+        assert error_body(reply, 406, "NotAcceptableError").startswith("application/x-npy is one array")
 
 
 @pytest.mark.parametrize("spool_bytes", [2**20, 10_000])
@@ -271,7 +271,7 @@ def test_long_replies_have_a_length(
     predictor: Predictor, monkeypatch: pytest.MonkeyPatch, spool_bytes: int, accept: str, body: str
 ) -> None:
     """In each type, from memory and from a file, with the bytes that a reply in parts has."""
-    monkeypatch.setattr(spool, "SPOOL_BYTES", spool_bytes)
+    monkeypatch.setattr(spool, "MAX_MEMORY_BYTES", spool_bytes)
     client = create_app(predictor).test_client()
     with (
         closing(lines(client, body, accept=accept)) as whole,
@@ -294,21 +294,21 @@ def test_a_fault_in_the_middle_of_a_long_reply_has_a_status(monkeypatch: pytest.
             raise ZeroDivisionError
         return compare(u, v)
 
-    room = Room(2**30)
-    app = create_app(predictor, room=room)
+    memory = MemoryBudget(2**30)
+    app = create_app(predictor, memory=memory)
     monkeypatch.setattr(predictor.network, "compare", failing)
     body = "\n".join(f'{{"in0": [1, {n % 8}], "in1": [2]}}' for n in range(3000))
-    refused(lines(app.test_client(), body), 500, "InternalServerError")
-    assert room._left == 2**30
-    assert len(app.extensions["invocations"]._places) == AT_ONCE
+    error_body(lines(app.test_client(), body), 500, "InternalServerError")
+    assert memory._left == 2**30
+    assert len(app.extensions["invocations"]._slots) == MAX_INVOCATIONS
 
 
 def test_an_array_of_pairs_in_embedding_mode(predictor: Predictor) -> None:
     """It would be two arrays: refused before the model runs, in a request of any length."""
     app = create_app(predictor)
-    app.extensions["invocations"]._turns = None  # nothing is computed
+    app.extensions["invocations"]._batcher = None  # nothing is computed
     for body in (LINE, PAIRS):
-        sentence = refused(
+        sentence = error_body(
             lines(app.test_client(), body, accept=NPY, **{ATTRIBUTES: "object2vec-mode=embedding"}),
             406,
             "NotAcceptableError",
@@ -318,7 +318,7 @@ def test_an_array_of_pairs_in_embedding_mode(predictor: Predictor) -> None:
             " requests of their own, or another Accept"
         )
     for body in (f'{LINE}\n{{"in0": [1]}}', f'{SINGLES}\n{{"in1": [1]}}'):
-        assert "all pairs or all of the same side" in refused(
+        assert "all pairs or all of the same side" in error_body(
             lines(app.test_client(), body, accept=NPY), 406, "NotAcceptableError"
         )
 
@@ -389,7 +389,7 @@ def test_warnings_follow_the_lengths_of_a_request() -> None:
 
 def test_no_warnings_in_an_array(client: FlaskClient) -> None:
     headers = {"accept": NPY, ATTRIBUTES: "object2vec-warnings=1"}
-    assert "object2vec-warnings=1" in refused(lines(client, LINE, **headers), 406, "NotAcceptableError")
+    assert "object2vec-warnings=1" in error_body(lines(client, LINE, **headers), 406, "NotAcceptableError")
 
 
 def doubting(**changes: object) -> FlaskClient:
@@ -424,7 +424,7 @@ def test_json_by_content(client: FlaskClient, header: str | None) -> None:
         assert (reply.status_code, reply.content_type) == (200, kind)
         assert reply.data == invoke(client, body, content_type=kind).data
     if header is not None:
-        assert f"Content-Type '{header}' is not" in refused(
+        assert f"Content-Type '{header}' is not" in error_body(
             invoke(client, "1,2", **headers), 415, "UnsupportedMediaTypeError"
         )
 
@@ -433,7 +433,7 @@ def test_null_sides_and_whole_floats(client: FlaskClient) -> None:
     """As pandas writes them: the answers of what they mean."""
     reply = lines(client, '{"in0": [1.0, 2.0], "in1": [3e0], "label": null}\n{"in0": [1.0], "in1": null}')
     assert reply.data == lines(client, '{"in0": [1, 2], "in1": [3]}\n{"in0": [1]}').data
-    sentence = refused(lines(client, '{"in0": null, "in1": null}'), 400, "RequestError")
+    sentence = error_body(lines(client, '{"in0": null, "in1": null}'), 400, "RequestError")
     assert sentence == "line 1 has neither in0 nor in1"
 
 
@@ -444,19 +444,19 @@ def test_null_sides_and_whole_floats(client: FlaskClient) -> None:
 def test_path_of_an_endpoint(client: FlaskClient, name: str) -> None:
     """Any endpoint is this one."""
     assert client.post(f"/endpoints/{name}/invocations", data=PAIR).data == invoke(client).data
-    refused(client.get(f"/endpoints/{name}/invocations"), 405, "MethodNotAllowed")
+    error_body(client.get(f"/endpoints/{name}/invocations"), 405, "MethodNotAllowed")
 
 
 @pytest.mark.parametrize(
     "path", ["/endpoints//invocations", "/endpoints/a/b/invocations", "/endpoints/a", "/endpoints"]
 )
 def test_other_paths_of_endpoints(client: FlaskClient, path: str) -> None:
-    assert "wanted /endpoints/<name>/invocations" in refused(client.post(path, data=PAIR), 404, "NotFound")
+    assert "wanted /endpoints/<name>/invocations" in error_body(client.post(path, data=PAIR), 404, "NotFound")
 
 
 def test_path_of_a_streamed_invocation(client: FlaskClient) -> None:
     """The service answers it with events, which a container never sends."""
-    sentence = refused(client.post("/endpoints/a/invocations-response-stream", data=PAIR), 404, "NotFound")
+    sentence = error_body(client.post("/endpoints/a/invocations-response-stream", data=PAIR), 404, "NotFound")
     assert "is not served, wanted /invocations with object2vec-stream=1" in sentence
 
 
@@ -477,38 +477,38 @@ def test_batch_transform_cuts_a_file_anywhere(predictor: Predictor, records: int
 
 def test_bad_payload(client: FlaskClient) -> None:
     """The built-in's words for a body without instances."""
-    sentence = refused(invoke(client, f"[{LINE}]"), 400, "RequestError")
+    sentence = error_body(invoke(client, f"[{LINE}]"), 400, "RequestError")
     assert sentence.startswith("unable to evaluate payload provided")
 
 
 def test_bad_instance(client: FlaskClient) -> None:
     """Faults that the codec finds and those that the model finds read alike."""
-    sentence = refused(invoke(client, '{"instances": [{"in0": [1]}, {"in0": ["1"]}]}'), 400, "RequestError")
+    sentence = error_body(invoke(client, '{"instances": [{"in0": [1]}, {"in0": ["1"]}]}'), 400, "RequestError")
     assert sentence == 'instances[1]: in0[0] is the string "1", wanted an integer token id'
-    sentence = refused(invoke(client, f"{LINE}\n\n" + '{"in0": [9]}', content_type=JSON_LINES), 400, "RequestError")
+    sentence = error_body(invoke(client, f"{LINE}\n\n" + '{"in0": [9]}', content_type=JSON_LINES), 400, "RequestError")
     assert sentence == 'line 3: Inconsistent vocab for in0 found. Vocab id "9" is not less than vocab_size=9'
 
 
 def test_deep_nesting(predictor: Predictor) -> None:
     """400, not a stack that overflows."""
     client = create_app(predictor).test_client()
-    refused(invoke(client, '{"instances": ' + "[" * 100_000), 400, "RequestError")
-    refused(invoke(client, '{"instances": [{"in0": ' + "[" * 900 + "]" * 900 + "}]}"), 400, "RequestError")
+    error_body(invoke(client, '{"instances": ' + "[" * 100_000), 400, "RequestError")
+    error_body(invoke(client, '{"instances": [{"in0": ' + "[" * 900 + "]" * 900 + "}]}"), 400, "RequestError")
 
 
 def test_unknown_mode(client: FlaskClient) -> None:
-    sentence = refused(invoke(client, **{ATTRIBUTES: "object2vec-mode=fast"}), 400, "RequestError")
+    sentence = error_body(invoke(client, **{ATTRIBUTES: "object2vec-mode=fast"}), 400, "RequestError")
     assert sentence == f"object2vec-mode in {ATTRIBUTES} is 'fast', wanted one of classification, regression, embedding"
 
 
 def test_unsupported_content_type(client: FlaskClient) -> None:
-    sentence = refused(invoke(client, content_type="text/csv"), 415, "UnsupportedMediaTypeError")
+    sentence = error_body(invoke(client, content_type="text/csv"), 415, "UnsupportedMediaTypeError")
     assert sentence == "Content-Type 'text/csv' is not supported, wanted application/json or application/jsonlines"
 
 
 def test_unacceptable_accept(client: FlaskClient) -> None:
     """Told before any work is done."""
-    sentence = refused(invoke(client, "{", accept="text/csv"), 406, "NotAcceptableError")
+    sentence = error_body(invoke(client, "{", accept="text/csv"), 406, "NotAcceptableError")
     wanted = "application/json, application/jsonlines or application/x-npy"
     assert sentence == f"Accept 'text/csv' allows no reply that can be sent, wanted {wanted}"
 
@@ -529,7 +529,7 @@ def test_payload_limit(client: FlaskClient, chunked: bool) -> None:
 
     assert send(1000).status_code == 200
     for length in (1001, 100_000):
-        sentence = refused(send(length), 413, "PayloadTooLargeError")
+        sentence = error_body(send(length), 413, "PayloadTooLargeError")
         assert sentence == (
             "the body is longer than 1000 bytes, the most that this server takes; raise SAGEMAKER_MAX_PAYLOAD_IN_MB,"
             " which is 0.000953674"
@@ -547,9 +547,9 @@ def test_payload_limit(client: FlaskClient, chunked: bool) -> None:
 )
 def test_what_would_raise_the_limit(predictor: Predictor, limit: int | None, memory: int, advice: str) -> None:
     """The variable is named where it is the limit; where memory is, raising it would not help."""
-    client = create_app(predictor, max_payload=limit, room=Room(memory)).test_client()
-    most = min(limit or memory, memory // COLUMNS)
-    sentence = refused(
+    client = create_app(predictor, max_payload=limit, memory=MemoryBudget(memory)).test_client()
+    most = min(limit or memory, memory // COLUMN_BYTES)
+    sentence = error_body(
         client.post("/invocations", data=b"", environ_overrides={"CONTENT_LENGTH": str(most + 1)}),
         413,
         "PayloadTooLargeError",
@@ -560,8 +560,8 @@ def test_what_would_raise_the_limit(predictor: Predictor, limit: int | None, mem
 @pytest.mark.parametrize("chunked", [False, True])
 def test_no_memory_for_a_body(predictor: Predictor, chunked: bool) -> None:
     """A long body that others have left no memory for is refused for now; one for which there never is, for good."""
-    room = Room(2**20)
-    client = create_app(predictor, room=room).test_client()
+    memory = MemoryBudget(2**20)
+    client = create_app(predictor, memory=memory).test_client()
 
     def send(length: int) -> TestResponse:
         body, terminated = PAIR.encode().ljust(length), {"wsgi.input_terminated": True}
@@ -570,19 +570,21 @@ def test_no_memory_for_a_body(predictor: Predictor, chunked: bool) -> None:
         return client.post("/invocations", input_stream=io.BytesIO(body), environ_overrides=terminated)
 
     assert send(2**17).status_code == 200
-    with room.taken(2**17):
-        assert "no memory for" in refused(send(2**17), 503, "OverloadedError")
+    with memory.reserve(2**17):
+        assert "no memory for" in error_body(send(2**17), 503, "OverloadedError")
         assert send(2**10).status_code == 200
     assert send(2**17).status_code == 200
-    assert "is longer than 209715 bytes" in refused(send(2**18), 413, "PayloadTooLargeError")
+    assert "is longer than 209715 bytes" in error_body(send(2**18), 413, "PayloadTooLargeError")
 
 
 def test_no_memory_for_objects(predictor: Predictor) -> None:
     """A body in an unusual form takes more, and fewer bytes of it are taken."""
-    client = create_app(predictor, room=Room(2**20)).test_client()
-    odd = '{"instances": [{"in0": [1], "in1": [2], "more": []}]}'
-    assert invoke(client, odd).status_code == 200
-    assert "where instances are more than" in refused(invoke(client, odd.ljust(2**17)), 413, "PayloadTooLargeError")
+    client = create_app(predictor, memory=MemoryBudget(2**20)).test_client()
+    out_of_range_ids = '{"instances": [{"in0": [1], "in1": [2], "more": []}]}'
+    assert invoke(client, out_of_range_ids).status_code == 200
+    assert "where instances are more than" in error_body(
+        invoke(client, out_of_range_ids.ljust(2**17)), 413, "PayloadTooLargeError"
+    )
 
 
 def test_no_payload_limit(predictor: Predictor) -> None:
@@ -591,7 +593,7 @@ def test_no_payload_limit(predictor: Predictor) -> None:
 
 
 def test_no_such_route(client: FlaskClient) -> None:
-    sentence = refused(client.get("/nothing"), 404, "NotFound")
+    sentence = error_body(client.get("/nothing"), 404, "NotFound")
     paths = "/endpoints/<name>/invocations, /execution-parameters, /invocations, /metrics or /ping"
     assert sentence == f"there is no /nothing, wanted {paths}"
 
@@ -599,7 +601,7 @@ def test_no_such_route(client: FlaskClient) -> None:
 def test_method_not_allowed(client: FlaskClient) -> None:
     """405 names the methods, in the header as well."""
     reply = client.get("/invocations")
-    assert refused(reply, 405, "MethodNotAllowed") == "/invocations does not take GET, wanted OPTIONS or POST"
+    assert error_body(reply, 405, "MethodNotAllowed") == "/invocations does not take GET, wanted OPTIONS or POST"
     assert reply.headers["Allow"] == "OPTIONS, POST"
 
 
@@ -609,14 +611,14 @@ class Failing(Predictor):
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    def ask(self, instances: Instances, **_: Any) -> Question:
+    def prepare(self, instances: Instances, **_: Any) -> Query:
         raise self.error
 
 
 def test_what_nobody_foresaw(caplog: pytest.LogCaptureFixture) -> None:
     """A fixed sentence outside; the reason and its traceback in the log."""
     client = create_app(Failing(ZeroDivisionError("secret"))).test_client()
-    sentence = refused(invoke(client), 500, "InternalServerError")
+    sentence = error_body(invoke(client), 500, "InternalServerError")
     assert sentence == "the request could not be answered; the reason is in the server's log"
     assert "ZeroDivisionError: secret" in caplog.text
     assert "Traceback" in caplog.text
@@ -626,7 +628,7 @@ def test_what_nobody_foresaw(caplog: pytest.LogCaptureFixture) -> None:
 def test_faults_of_the_server_that_have_a_name(caplog: pytest.LogCaptureFixture, error: Object2VecError) -> None:
     """Their own sentence, and the traceback in the log."""
     client = create_app(Failing(error)).test_client()
-    assert refused(invoke(client), 500, type(error).__name__) == "a reason"
+    assert error_body(invoke(client), 500, type(error).__name__) == "a reason"
     assert "Traceback" in caplog.text
 
 

@@ -16,7 +16,7 @@ from object2vec.errors import RequestError, UnsupportedMediaTypeError
 from object2vec.ops import library
 from object2vec.serving import codec
 from object2vec.serving.headers import Content, to_content
-from object2vec.serving.instances import NOTHING, Answers, InputWarning, Instances, Vectors
+from object2vec.serving.instances import EMPTY, Answers, InputWarning, Instances, Vectors
 
 LINES = Content(type=JSON_LINES)
 
@@ -45,7 +45,7 @@ def vectors(*rows: list[float] | None) -> Vectors:
 
 
 def scores(*rows: list[float]) -> list[Answers]:
-    return [Answers(count=len(rows), scores=vectors(*rows), embeddings=(NOTHING, NOTHING))]
+    return [Answers(count=len(rows), scores=vectors(*rows), embeddings=(EMPTY, EMPTY))]
 
 
 # What the built-in takes and sends.
@@ -84,7 +84,7 @@ def test_json_lines_reply_is_the_built_in_s() -> None:
 
 def test_embeddings_of_a_pair_are_named_by_side() -> None:
     """Embedding mode's answer to a pair."""
-    mixed = Answers(count=2, scores=NOTHING, embeddings=(vectors([1.5], [1.5]), vectors([-2], None)))
+    mixed = Answers(count=2, scores=EMPTY, embeddings=(vectors([1.5], [1.5]), vectors([-2], None)))
     assert codec.encode([mixed], JSON) == (
         b'{"predictions":[{"embeddings":{"in0":[1.5],"in1":[-2.0]}},{"embeddings":[1.5]}]}'
     )
@@ -92,9 +92,9 @@ def test_embeddings_of_a_pair_are_named_by_side() -> None:
 
 def test_embeddings_of_one_side() -> None:
     """Alike, they are written together, and read as if each had been written alone."""
-    alike = Answers(count=2, scores=NOTHING, embeddings=(NOTHING, vectors([1.5, 2], [3, 4])))
-    assert codec.encode([alike], JSON) == b'{"predictions":[{"embeddings":[1.5,2.0]},{"embeddings":[3.0,4.0]}]}'
-    assert codec.encode([alike], JSON_LINES) == b'{"embeddings":[1.5,2.0]}\n{"embeddings":[3.0,4.0]}'
+    uniform = Answers(count=2, scores=EMPTY, embeddings=(EMPTY, vectors([1.5, 2], [3, 4])))
+    assert codec.encode([uniform], JSON) == b'{"predictions":[{"embeddings":[1.5,2.0]},{"embeddings":[3.0,4.0]}]}'
+    assert codec.encode([uniform], JSON_LINES) == b'{"embeddings":[1.5,2.0]}\n{"embeddings":[3.0,4.0]}'
 
 
 def test_answers_of_every_kind_keep_their_order() -> None:
@@ -165,7 +165,7 @@ def test_null_sides_and_whole_floats(instance: str, wanted: tuple[list[int] | No
 @given(st.lists(st.integers(-(2**31), 2**53 - 1).map(float), min_size=1))
 def test_any_whole_float_is_its_integer(ids: list[float]) -> None:
     [column, _] = decode(json.dumps({"instances": [{"in0": ids}]})).columns
-    assert [column.at(place)[1] for place in range(len(ids))] == list(map(int, ids))
+    assert [column.locate(place)[1] for place in range(len(ids))] == list(map(int, ids))
 
 
 @pytest.mark.parametrize("line", ['{"in0": [1], "in1": [2]}', '{"in0": [1], "in1": [2], "x": "é"}'])
@@ -291,7 +291,7 @@ def test_both_ways_of_reading_a_body_are_one(records: list[dict[str, Any]], inde
     document = json.dumps({"instances": records}, indent=indent).encode()
     lines = b"\r\n \n".join(json.dumps(record).encode() for record in records)
     for content, body in ((Content(), document), (LINES, lines)):
-        plain, other = codec.decode_plain(body, content, 1), codec.decode_any(body, content, 1)
+        plain, other = codec.decode_token_ids(body, content, 1), codec.decode_any(body, content, 1)
         assert plain is not None
         assert sides(plain) == sides(other)
         assert [plain.name(row) for row in range(len(plain))] == [other.name(row) for row in range(len(other))]
@@ -303,7 +303,7 @@ def test_the_plain_form_is_json(text: str, document: bool) -> None:
     """Whatever the kernel takes, the other way takes as well, and as the same."""
     content = Content() if document else LINES
     for body in (text, '{"instances": [{"in0": [1' + text, '{"in0": [1' + text):
-        plain = codec.decode_plain(body.encode(), content, 1)
+        plain = codec.decode_token_ids(body.encode(), content, 1)
         if plain is not None:
             assert sides(plain) == sides(codec.decode_any(body.encode(), content, 1))
 

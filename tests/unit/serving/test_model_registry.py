@@ -16,7 +16,7 @@ from object2vec import artifact
 from object2vec.errors import ArtifactError, ModelExistsError, ModelNotFoundError, NoRoomError, RequestError
 from object2vec.serving import model_registry as module
 from object2vec.serving.application import create_app
-from object2vec.serving.model_registry import OVERHEAD, Models
+from object2vec.serving.model_registry import MODEL_OVERHEAD_BYTES, ModelRegistry
 from object2vec.serving.predictor import Predictor
 from small import configured, network_of
 
@@ -36,9 +36,9 @@ def directory(tmp_path: Path) -> Path:
     return directory
 
 
-def worker(directory: Path, capacity: int = 2**40) -> Models:
+def worker(directory: Path, capacity: int = 2**40) -> ModelRegistry:
     root = directory.parent / "ml"
-    return Models(directory=directory, root=root, capacity=capacity, workers=1, open=Predictor.load)
+    return ModelRegistry(directory=directory, root=root, capacity=capacity, workers=1, open=Predictor.load)
 
 
 def test_every_worker_knows_what_one_has_loaded(directory: Path, model: str) -> None:
@@ -74,16 +74,16 @@ def test_unloading_waits_for_requests(directory: Path, model: str) -> None:
     used: Predictor | None = two.predictor("a")
     unloading = threading.Thread(target=one.unload, args=("a",))
     unloading.start()
-    time.sleep(4 * module.PERIOD)
+    time.sleep(4 * module.POLL_SECONDS)
     assert unloading.is_alive()
     with pytest.raises(ModelNotFoundError):
         two.predictor("a")
-    assert len(one._entries(leaving=True)) == 1
+    assert len(one._entries(unloading=True)) == 1
     assert used is not None
     del used
     unloading.join(60)
     assert not unloading.is_alive()
-    assert one._entries(leaving=True) == []
+    assert one._entries(unloading=True) == []
 
 
 def test_a_name_may_be_used_again(directory: Path, model: str) -> None:
@@ -105,7 +105,7 @@ def test_no_more_than_there_is_room_for(directory: Path, model: str) -> None:
     weights = (
         (Path(model) / "model.safetensors").stat().st_size
     )  # a small model: its head and what is kept of its tokens are no more
-    size = weights + OVERHEAD + 2 * weights
+    size = weights + MODEL_OVERHEAD_BYTES + 2 * weights
     one = worker(directory, capacity=2 * size)
     one.load("a", model)
     one.load("b", model)
@@ -129,7 +129,7 @@ def test_what_cannot_be_loaded_leaves_nothing(directory: Path, model: str, tmp_p
 
 def test_pages(directory: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every model once, whatever is loaded while one turns the pages."""
-    monkeypatch.setattr(module, "PAGE", 3)
+    monkeypatch.setattr(module, "PAGE_SIZE", 3)
     one = worker(directory)
     names = {f"m{number}" for number in range(5)}
     for name in names:

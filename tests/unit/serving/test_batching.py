@@ -1,4 +1,4 @@
-"""Turns: requests that wait share a pass, and none gets another's answer or another's fault."""
+"""MicroBatcher: requests that wait share a pass, and none gets another's answer or another's fault."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ import numpy as np
 import pytest
 
 from object2vec.serving import batching as module
-from object2vec.serving.batching import Turns, _Waiting
+from object2vec.serving.batching import MicroBatcher, _Pending
 from object2vec.serving.instances import Answers, Column, Instances
-from object2vec.serving.predictor import ROWS, Predictor, Question
+from object2vec.serving.predictor import MAX_BATCH_ROWS, Predictor, Query
 from small import configured, network_of
 
 
 def predictor(**changes: Any) -> Predictor:
     hyperparameters = configured(**changes)
     made = Predictor(network_of(hyperparameters), hyperparameters, directory=Path("nowhere"))
-    made._lookup = None  # what is looked up waits for no turn
+    made._token_scorer = None  # what is looked up waits for no turn
     return made
 
 
-def asked(of: Predictor, *pairs: tuple[list[int] | None, list[int] | None], **settings: Any) -> Question:
-    left, right = (Column.of([pair[side] for pair in pairs]) for side in (0, 1))
-    return of.ask(Instances(columns=(left, right), label="instances[{}]", numbers=range(len(pairs))), **settings)
+def asked(of: Predictor, *pairs: tuple[list[int] | None, list[int] | None], **settings: Any) -> Query:
+    left, right = (Column.from_lists([pair[side] for pair in pairs]) for side in (0, 1))
+    return of.prepare(Instances(columns=(left, right), label="instances[{}]", numbers=range(len(pairs))), **settings)
 
 
-def shared(first: Question, *others: Question) -> tuple[Answers, list[Answers | None]]:
-    """The answers to a question whose turn it is, and those that others who wait have got by it."""
-    turns = Turns()
-    waiting = [_Waiting(question) for question in others]
+def shared(first: Query, *others: Query) -> tuple[Answers, list[Answers | None]]:
+    """The answers to a query whose turn it is, and those that others who wait have got by it."""
+    turns = MicroBatcher()
+    waiting = [_Pending(query) for query in others]
     turns._waiting.extend(waiting)
     [answers] = turns.answer(first)
     return answers, [other.answers for other in waiting]
@@ -40,31 +40,31 @@ def shared(first: Question, *others: Question) -> tuple[Answers, list[Answers | 
 def same(one: Answers | None, other: Answers) -> None:
     assert one is not None
     assert one.count == other.count
-    for mine, wanted in zip((one.scores, *one.embeddings), (other.scores, *other.embeddings), strict=True):
-        np.testing.assert_array_equal(mine.rows, wanted.rows)
-        np.testing.assert_allclose(mine.values, wanted.values.reshape(mine.values.shape), atol=1e-6)
+    for own, wanted in zip((one.scores, *one.embeddings), (other.scores, *other.embeddings), strict=True):
+        np.testing.assert_array_equal(own.rows, wanted.rows)
+        np.testing.assert_allclose(own.values, wanted.values.reshape(own.values.shape), atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["pooled_embedding", "hcnn", "bilstm"])
 def test_who_waits_shares_a_pass_and_gets_what_it_would_get_alone(kind: str) -> None:
     """Pairs, sides alone and many together, in one pass."""
     model = predictor(network=kind)
-    questions = [
+    queries = [
         asked(model, ([1, 2], [3])),
         asked(model, (None, [3]), ([4], None), ([1, 2], [5])),
         asked(model, ([], [])),
         asked(model, *[([n % 9], [n % 7]) for n in range(50)]),
     ]
-    first, others = shared(*questions)
-    for answers, question in zip([first, *others], questions, strict=True):
-        [alone] = Turns().answer(question)
+    first, others = shared(*queries)
+    for answers, query in zip([first, *others], queries, strict=True):
+        [alone] = MicroBatcher().answer(query)
         same(answers, alone)
 
 
 def test_who_asks_otherwise_waits() -> None:
     """Another model, another mode, or more instances than a pass has room for."""
     model = predictor()
-    full = asked(model, *[([1], [2])] * ROWS)
+    full = asked(model, *[([1], [2])] * MAX_BATCH_ROWS)
     _, others = shared(
         asked(model, ([1], [2])), asked(predictor(), ([1], [2])), asked(model, ([1], [2]), mode="embedding"), full
     )
@@ -79,7 +79,7 @@ def test_a_fault_in_a_pass_is_that_of_one() -> None:
 
     model = predictor()
     good, bad = asked(model, ([1], [2])), asked(model, ([1], [2]))
-    turns, other = Turns(), _Waiting(good)
+    turns, other = MicroBatcher(), _Pending(good)
     turns._waiting.append(other)
     compare = model.network.compare
     model.network.compare = fail  # type: ignore[method-assign]
@@ -92,7 +92,7 @@ def test_a_fault_in_a_pass_is_that_of_one() -> None:
 
 def test_a_pass_waits_for_as_many_as_were_around_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """In it or come meanwhile: a quarter of what it took, as long as they are not there; alone it waits for no one."""
-    now, model, turns, come = [0.0], predictor(), Turns(), []
+    now, model, turns, come = [0.0], predictor(), MicroBatcher(), []
 
     def sleep(seconds: float) -> None:
         now[0] += seconds
@@ -103,8 +103,8 @@ def test_a_pass_waits_for_as_many_as_were_around_the_last_one(monkeypatch: pytes
 
     def waited(others: int, took: float) -> float:
         """How long a request waits that comes with so many others, after a pass that took so many seconds."""
-        turns._took, start = took, now[0]
-        turns._waiting.extend(_Waiting(asked(model, ([1], [2]))) for _ in range(others))
+        turns._last_seconds, start = took, now[0]
+        turns._waiting.extend(_Pending(asked(model, ([1], [2]))) for _ in range(others))
         list(turns.answer(asked(model, ([1], [2]))))
         return now[0] - start
 
@@ -114,27 +114,27 @@ def test_a_pass_waits_for_as_many_as_were_around_the_last_one(monkeypatch: pytes
     assert waited(1, took=0.008) == pytest.approx(0.002)
     assert waited(0, took=1.0) == pytest.approx(0.01)
     assert waited(0, took=0.008) == 0
-    turns._around = 3
-    come[:] = [_Waiting(asked(model, ([1], [2]))) for _ in range(2)]
-    assert waited(0, took=1.0) == pytest.approx(2 * module.MOMENT)
-    assert turns._around == 3
-    other = _Waiting(asked(model, ([1], [2]), mode="embedding"))
+    turns._last_requests = 3
+    come[:] = [_Pending(asked(model, ([1], [2]))) for _ in range(2)]
+    assert waited(0, took=1.0) == pytest.approx(2 * module.POLL_SECONDS)
+    assert turns._last_requests == 3
+    other = _Pending(asked(model, ([1], [2]), mode="embedding"))
     turns._waiting.append(other)
     assert waited(0, took=0.0) == 0
-    assert turns._around == 2
+    assert turns._last_requests == 2
 
 
 def test_many_threads_at_a_time() -> None:
     """Each gets its own answer, whoever it shares a pass with."""
-    model, turns = predictor(), Turns()
-    questions = [asked(model, ([n % 8 + 1], [n // 8 + 1])) for n in range(64)]
-    wanted = [next(Turns().answer(question)) for question in questions]
+    model, turns = predictor(), MicroBatcher()
+    queries = [asked(model, ([n % 8 + 1], [n // 8 + 1])) for n in range(64)]
+    wanted = [next(MicroBatcher().answer(query)) for query in queries]
 
-    def ask(question: Question) -> Answers:
-        return next(turns.answer(question))
+    def ask(query: Query) -> Answers:
+        return next(turns.answer(query))
 
     with ThreadPoolExecutor(16) as pool:
         for _ in range(5):
-            for answers, alone in zip(pool.map(ask, questions), wanted, strict=True):
+            for answers, alone in zip(pool.map(ask, queries), wanted, strict=True):
                 same(answers, alone)
     assert all(waiting.answers is not None for waiting in turns._waiting)
