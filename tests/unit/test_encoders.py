@@ -9,9 +9,9 @@ import torch
 import reference
 from object2vec.hyperparameters import NETWORKS, Hyperparameters
 from object2vec.model.encoders import BiLSTM, HierarchicalCNN, PooledEmbedding
-from object2vec.model.segments import segment_maximum
 from object2vec.model.tokens import TokenEmbedding, Tokens
 from object2vec.ops import library
+from object2vec.ops.segments import segment_max
 from small import configured, gradients_of, network_of, tokens_of, weights_of
 
 #: Sequences of every kind: of one token, of all lengths, with 0 inside, at the end, alone, and without a token.
@@ -261,6 +261,6 @@ def test_segment_maximum_propagates_nan(with_kernels: bool, inference: bool, mon
     nan, inf = torch.nan, torch.inf
     x = torch.tensor([[1.0, nan, -inf, 2.0], [nan, 5.0, nan, 3.0], [inf, 9.0, inf, 1.0], [-1.0, -2.0, -3.0, -4.0]])
     with torch.inference_mode(inference):
-        found = segment_maximum(x, torch.tensor([0, 1, 2, 3]), torch.tensor([0, 3, 3, 4]))
+        found = segment_max(x, torch.tensor([0, 1, 2, 3]), torch.tensor([0, 3, 3, 4]))
     wanted = torch.tensor([[nan, nan, nan, 3.0], [0.0] * 4, [-1.0, -2.0, -3.0, -4.0]])
     torch.testing.assert_close(found, wanted, equal_nan=True)

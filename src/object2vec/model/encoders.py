@@ -14,12 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from object2vec.hyperparameters import EncoderHyperparameters
-from object2vec.model.convolution import convolve, taps_of
-from object2vec.model.lstm import Steps, run_lstm
-from object2vec.model.segments import segment_maximum
 from object2vec.model.tokens import TokenEmbedding, Tokens
-from object2vec.ops import arguments
-from object2vec.ops import convolution as convolution_ops
+from object2vec.ops import convolution
+from object2vec.ops.recurrent import Steps, run_lstm
+from object2vec.ops.segments import segment_max
 
 
 class PooledEmbedding(nn.Module):
@@ -51,22 +49,8 @@ class HierarchicalCNN(nn.Module):
         )
 
     def forward(self, tokens: Tokens) -> Tensor:
-        table = self.embedding.weight
-        if torch.is_inference_mode_enabled() and arguments.readable(table):  # nothing to keep for a gradient
-            levels = [(taps_of(cast(Tensor, level.weight)), cast(Tensor, level.bias)) for level in self.levels]
-            return convolution_ops.encode_convolved(table, *tokens, levels)
-        # All sequences stand in one line, so many zeros apart that no filter at a token sees another one's.
-        gap = self.filter_width // 2
-        ahead = torch.arange(1, len(tokens.offsets), device=tokens.offsets.device) * gap
-        place = torch.arange(len(tokens.values), device=ahead.device) + ahead[tokens.sequence]
-        length = len(tokens.values) + gap * (len(ahead) + 1)
-        inside = cast(Tensor, self.levels[0].weight).new_zeros(length, 1).index_fill_(0, place, 1)
-        hidden = self.embedding.line(tokens.values, place, inside)
-        pooled = []
-        for level in self.levels:
-            hidden = convolve(hidden, level, inside)
-            pooled.append(segment_maximum(hidden, place, tokens.offsets))
-        return torch.cat(pooled, dim=1)
+        levels = [(cast(Tensor, level.weight), cast(Tensor, level.bias)) for level in self.levels]
+        return convolution.encode(self.embedding.weight, *tokens, levels, self.embedding.line)
 
 
 class BiLSTM(nn.Module):
@@ -83,12 +67,12 @@ class BiLSTM(nn.Module):
         self.backwards = nn.ModuleList(nn.LSTM(given, dim // 2) for given in inputs)
 
     def forward(self, tokens: Tokens) -> Tensor:
-        steps = Steps.of(tokens)
+        steps = Steps.from_offsets(tokens.offsets)
         hidden = self.embedding.rows(tokens.values[steps.token])
         for ahead, behind in zip(self.forwards, self.backwards, strict=True):
             ways = (ahead, steps), (behind, steps.reversed())
             hidden = torch.cat([run_lstm(cast(nn.LSTM, lstm), hidden, order) for lstm, order in ways], dim=1)
-        return segment_maximum(hidden, steps.row, tokens.offsets)
+        return segment_max(hidden, steps.row, tokens.offsets)
 
 
 Encoder = PooledEmbedding | HierarchicalCNN | BiLSTM

@@ -29,10 +29,10 @@ from object2vec.data.files import local_path
 from object2vec.data.sequences import Sequences
 from object2vec.errors import RequestError, UserError, shortened
 from object2vec.hyperparameters import Hyperparameters
-from object2vec.model.convolution import laid_out
 from object2vec.model.network import Network
 from object2vec.model.tokens import Tokens
 from object2vec.ops import library
+from object2vec.ops.convolution import in_tap_order
 from object2vec.serving.headers import Mode, to_mode
 from object2vec.serving.instances import (
     EMPTY,
@@ -85,7 +85,7 @@ class Predictor:
         self.network = network.eval()
         for module in network.modules():
             if isinstance(module, nn.Conv1d):
-                module.weight.data = laid_out(module.weight.data)
+                module.weight.data = in_tap_order(module.weight.data)
         self._directory = directory.absolute()
         self._lock = Lock()
         self._token_scorer = TokenPairScorer.from_network(self.network, hyperparameters.mlp_activation)

@@ -84,7 +84,7 @@ def test_cross_entropy_of_no_number_is_none() -> None:
 
 def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
     """A million ones at p = 0.3: 30 % become 0 and the others 1 / 0.7, within five standard deviations."""
-    dropped = dropout_ops.dropout(torch.ones(1_000_000), 0.3, 12345)
+    dropped = dropout_ops.dropout_of_seed(torch.ones(1_000_000), 0.3, 12345)
     assert dropped.unique().tolist() == [0, pytest.approx(1 / 0.7)]
     assert abs((dropped == 0).double().mean().item() - 0.3) < 5 * (0.3 * 0.7 / 1e6) ** 0.5
 
@@ -92,10 +92,10 @@ def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
 def test_dropout_is_decided_by_its_seed() -> None:
     """One seed drops the same units each time, whatever they hold; other seeds, near or far, drop others."""
     ones = torch.ones(4096)
-    first = dropout_ops.dropout(ones, 0.5, 1)
-    assert torch.equal(first, dropout_ops.dropout(ones * 3, 0.5, 1) / 3)
+    first = dropout_ops.dropout_of_seed(ones, 0.5, 1)
+    assert torch.equal(first, dropout_ops.dropout_of_seed(ones * 3, 0.5, 1) / 3)
     for seed in (2, 1 + 2**32, 2**61):
-        agreement = ((first == 0) == (dropout_ops.dropout(ones, 0.5, seed) == 0)).double().mean().item()
+        agreement = ((first == 0) == (dropout_ops.dropout_of_seed(ones, 0.5, seed) == 0)).double().mean().item()
         assert abs(agreement - 0.5) < 0.05
 
 
@@ -103,7 +103,7 @@ def test_dropout_is_decided_by_its_seed() -> None:
 def test_dropout_of_nothing_and_of_everything(p: float) -> None:
     """p = 0 leaves all as it is, p = 1 leaves nothing but zeros."""
     x = torch.arange(1.0, 100.0)
-    assert torch.equal(dropout_ops.dropout(x, p, 7), x * (1 - p))
+    assert torch.equal(dropout_ops.dropout_of_seed(x, p, 7), x * (1 - p))
 
 
 lists = st.lists(st.lists(st.integers(0, 3), max_size=4), max_size=40)
@@ -296,10 +296,10 @@ TOKENS, STARTS = np.array([1, 2, 3], np.int32), np.array([0, 2, 3])
         (lambda: embedding_ops.spread(IDS.float(), OFFSETS), "drop_zero_ids: values is float32"),
         (lambda: embedding_ops.group(IDS, IDS, LUT.long()), "group_by_id: lut is int64, wanted int32"),
         (lambda: embedding_ops.add_rows(TABLE, GROUPS, SCALE.double(), GRADIENT), "scale is float64"),
-        (lambda: dropout_ops.dropout(TABLE.half(), 0.5, 1), "dropout: x is float16"),
+        (lambda: dropout_ops.dropout_of_seed(TABLE.half(), 0.5, 1), "dropout: x is float16"),
         (lambda: scoring_ops.linear(TABLE.double(), TABLE, torch.zeros(8)), "linear: x is float64"),
         (lambda: recurrent_ops.lstm_forward(STEP[0].double(), *STEP[1:]), "lstm_forward: gates is float64"),
-        (lambda: segments_ops.segment_maximum(TABLE, IDS.int(), OFFSETS), "rows is int32"),
+        (lambda: segments_ops.segment_max(TABLE, IDS.int(), OFFSETS), "rows is int32"),
         (lambda: scoring_ops.score_pairs(TABLE, TABLE, LEFT.int(), RIGHT, LAYER), "left is int32"),
         (lambda: scoring_ops.cross_entropy(TABLE, torch.zeros(8, dtype=torch.int64)), "labels is int64"),
         (lambda: sequences_ops.take(TOKENS, STARTS.astype(np.int32), STARTS[:1]), "offsets is int32"),
@@ -350,14 +350,14 @@ def test_another_type_is_refused(call: Callable[[], object], message: str) -> No
             lambda: embedding_ops.add_rows(TABLE.t(), GROUPS, SCALE, torch.randn(2, 8)),
             "table has shape (4, 8) and strides",
         ),
-        (lambda: dropout_ops.dropout(TABLE, 1.5, 1), "p is 1.5, wanted a number from 0 to 1"),
+        (lambda: dropout_ops.dropout_of_seed(TABLE, 1.5, 1), "p is 1.5, wanted a number from 0 to 1"),
         (lambda: scoring_ops.linear(TABLE, torch.randn(3, 5), torch.zeros(3)), "x has shape (8, 4), wanted (8, 5)"),
         (lambda: recurrent_ops.lstm_forward(STEP[0], torch.randn(3, 4), *STEP[2:]), "before has shape (3, 4)"),
         (lambda: recurrent_ops.lstm_backward(*STEP, torch.randn(2, 5)), "d_cell has shape (2, 5)"),
-        (lambda: recurrent_ops.lstm_run(np.array([0, 9]), False, STEP[0], torch.randn(16, 4)), "starts[1] is 9"),
-        (lambda: segments_ops.segment_maximum(TABLE, torch.tensor([1, 8, 2]), OFFSETS), "rows[1] is 8"),
+        (lambda: recurrent_ops.lstm_layer(np.array([0, 9]), False, STEP[0], torch.randn(16, 4)), "starts[1] is 9"),
+        (lambda: segments_ops.segment_max(TABLE, torch.tensor([1, 8, 2]), OFFSETS), "rows[1] is 8"),
         (
-            lambda: segments_ops.segment_maximum_backward(TABLE[:1], torch.tensor([[0, 3, 9, 1]]).int(), 8),
+            lambda: segments_ops._backward(TABLE[:1], torch.tensor([[0, 3, 9, 1]]).int(), 8),
             "argmax[2] is 9",
         ),
         (lambda: scoring_ops.score_pairs(TABLE, TABLE[:1], LEFT, RIGHT, LAYER), "right[0] is 1"),

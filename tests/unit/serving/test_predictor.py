@@ -23,7 +23,7 @@ from torch import nn
 import object2vec
 from object2vec import artifact
 from object2vec.errors import ArtifactError, RequestError, UserError
-from object2vec.model.convolution import taps_of
+from object2vec.ops.convolution import to_taps
 from object2vec.serving.instances import Column, Instances
 from object2vec.serving.predictor import MAX_BATCH_ROWS, Predictor
 from small import configured, network_of, tokens_of
@@ -225,7 +225,7 @@ def test_filters_lie_as_a_convolution_takes_them() -> None:
     Predictor(network, hyperparameters, directory=Path("nowhere"))
     filters = [module.weight for module in network.modules() if isinstance(module, nn.Conv1d)]
     assert len(filters) == 8
-    assert all(taps_of(weight).data_ptr() == weight.data_ptr() for weight in filters)
+    assert all(to_taps(weight).data_ptr() == weight.data_ptr() for weight in filters)
     assert all(torch.equal(parameter, before[name]) for name, parameter in network.named_parameters())
 
 
