@@ -29,8 +29,8 @@ from workloads import Workload, workloads
 from object2vec import artifact
 from object2vec.data.sequences import Pairs
 from object2vec.model.network import Network
-from object2vec.sagemaker.serving import allocate, read_settings
-from object2vec.sagemaker.serving import arguments as gunicorn_arguments
+from object2vec.sagemaker.serving import read_settings
+from object2vec.serving.server import allocate, gunicorn_arguments
 
 HERE = Path(__file__).parent
 #: Different requests in turn, or fewer where there are no more.

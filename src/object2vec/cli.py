@@ -205,7 +205,8 @@ def _add_serve(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def _serve(arguments: argparse.Namespace) -> None:
     from object2vec.archive import find_model
     from object2vec.artifact import check_model
-    from object2vec.sagemaker.serving import read_settings, start
+    from object2vec.sagemaker.serving import read_settings
+    from object2vec.serving.server import start
 
     names = ("model", "mode", "host", "port", "workers")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}

@@ -16,7 +16,7 @@ import pytest
 
 import object2vec
 from object2vec import artifact
-from object2vec.sagemaker.serving import GRACE
+from object2vec.serving.server import SHUTDOWN_SECONDS
 from servers import COMMAND, Server, becomes, free_port
 from small import configured, network_of
 
@@ -193,7 +193,7 @@ def test_stops_after_what_it_has_begun(model: Path, tmp_path: Path) -> None:
     assert begun.getresponse().status == 200
     started = time.monotonic()
     assert server.process.wait(60) == 0, server.log.read_text()
-    assert time.monotonic() - started < GRACE
+    assert time.monotonic() - started < SHUTDOWN_SECONDS
     assert "Traceback" not in server.log.read_text()
     kept.close()
     begun.close()

@@ -17,7 +17,16 @@ PACKAGE = ROOT / "src" / "object2vec"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 #: The modules that may read the environment, the arguments and signals.
 SHELLS = [
-    PACKAGE / name for name in ("ops/build.py", "cli.py", "training/graceful_shutdown.py", "threads.py", "sagemaker")
+    PACKAGE / name
+    for name in (
+        "ops/build.py",
+        "cli.py",
+        "training/graceful_shutdown.py",
+        "threads.py",
+        "sagemaker",
+        "serving/server.py",
+        "serving/gunicorn_hooks.py",
+    )
 ]
 
 
@@ -62,7 +71,7 @@ def uses(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_only_the_shells_look_outside(path: Path) -> None:
-    """Only cli.py and sagemaker/ use the environment, arguments, signals and /opt/ml; threads.py sets OpenMP up."""
+    """Only the modules in SHELLS use the environment, arguments, signals and /opt/ml."""
     if not any(path.is_relative_to(shell) for shell in SHELLS):
         assert list(uses(path)) == []
 

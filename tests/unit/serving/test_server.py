@@ -16,23 +16,22 @@ import pytest
 
 from object2vec import artifact
 from object2vec.errors import ArtifactError, UserError
-from object2vec.sagemaker.serving import (
-    CANNOT_LOAD,
+from object2vec.sagemaker.serving import read_settings, serve
+from object2vec.serving.memory_budget import COLUMN_BYTES
+from object2vec.serving.server import (
+    LOAD_FAILED_STATUS,
     MB,
-    SERVER,
-    WORKER,
+    SERVER_BYTES,
+    WORKER_BYTES,
     Machine,
     Settings,
     allocate,
     application,
-    arguments,
-    child_environment,
-    read_settings,
-    serve,
+    gunicorn_arguments,
+    gunicorn_environment,
     start,
     weights_bytes,
 )
-from object2vec.serving.memory_budget import COLUMN_BYTES
 from small import configured, network_of
 
 FOUR = Machine(cpus=4, memory=2**33, gpu=False)
@@ -45,7 +44,7 @@ def settings(machine: Machine = FOUR, **environment: str) -> Settings:
 
 
 def words_of(of: Settings) -> list[str]:
-    return arguments(of, allocate(of), SCRATCH)
+    return gunicorn_arguments(of, allocate(of), SCRATCH)
 
 
 def value_of(argument: str, of: Settings) -> str:
@@ -56,7 +55,7 @@ def value_of(argument: str, of: Settings) -> str:
 def call_of(of: Settings) -> dict[str, object]:
     """The arguments of the factory, as gunicorn reads them from its last word."""
     module, _, call = words_of(of)[-1].partition(":")
-    assert module == "object2vec.sagemaker.serving"
+    assert module == "object2vec.serving.server"
     expression = ast.parse(call, mode="eval").body
     assert isinstance(expression, ast.Call)
     assert isinstance(expression.func, ast.Name)
@@ -116,7 +115,7 @@ def test_payload(environment: dict[str, str], wanted: int | None) -> None:
 @pytest.mark.parametrize(("memory", "bodies"), [(8300, 2000), (1100, 200), (500, 100), (100, 100)])
 def test_memory_for_bodies(memory: int, bodies: int) -> None:
     """What is left beside the server is the workers', in equal parts; there has to be some in any case."""
-    assert Machine(cpus=4, memory=memory * MB, gpu=False).bodies(4, 0) == bodies * MB
+    assert Machine(cpus=4, memory=memory * MB, gpu=False).body_bytes(4, 0) == bodies * MB
 
 
 @pytest.mark.parametrize("memory", [1400 * MB, 2**32, 2**36])
@@ -127,7 +126,7 @@ def test_a_multi_model_endpoint_takes_the_longest_body_too(memory: int) -> None:
     resources = allocate(given)
     assert resources.body_bytes >= COLUMN_BYTES * given.max_payload
     assert resources.models_bytes is not None
-    assert resources.models_bytes + 2 * resources.body_bytes + SERVER == memory
+    assert resources.models_bytes + 2 * resources.body_bytes + SERVER_BYTES == memory
 
 
 def test_empty_variables_are_not_set() -> None:
@@ -169,10 +168,10 @@ def test_variables_that_mean_nothing(name: str, value: str, sentence: str) -> No
 
 def test_little_memory_makes_few_workers() -> None:
     """As many as fit beside the weights, one at least; and models of a multi-model endpoint get what is left."""
-    machine = Machine(cpus=8, memory=SERVER + 3 * WORKER + 50, gpu=False)
-    assert [machine.workers(weights) for weights in (0, 50, WORKER, 10 * WORKER)] == [3, 3, 2, 1]
+    machine = Machine(cpus=8, memory=SERVER_BYTES + 3 * WORKER_BYTES + 50, gpu=False)
+    assert [machine.workers(weights) for weights in (0, 50, WORKER_BYTES, 10 * WORKER_BYTES)] == [3, 3, 2, 1]
     assert Machine(cpus=2, memory=2**40, gpu=False).workers(0) == 2
-    assert [machine.room(workers) for workers in (1, 3, 4)] == [2 * WORKER + 50, 50, 0]
+    assert [machine.models_bytes(workers) for workers in (1, 3, 4)] == [2 * WORKER_BYTES + 50, 50, 0]
 
 
 def test_multi_model(tmp_path: Path) -> None:
@@ -180,7 +179,7 @@ def test_multi_model(tmp_path: Path) -> None:
     for text in ("true", "True"):
         given = settings(SAGEMAKER_MULTI_MODEL=text)
         assert given.multi_model
-        assert call_of(given)["room"] == FOUR.room(4)
+        assert call_of(given)["models_bytes"] == FOUR.models_bytes(4)
     assert not settings(SAGEMAKER_MULTI_MODEL="false").multi_model
 
 
@@ -195,15 +194,15 @@ def test_memory_is_divided_for_the_model_and_workers_that_are_served(tmp_path: P
     resources = allocate(given)
     count = workers or FOUR.cpus
     assert (resources.workers, resources.threads) == (count, FOUR.cpus // count)
-    assert resources.body_bytes == (FOUR.memory - SERVER - 1000 * MB) // count
+    assert resources.body_bytes == (FOUR.memory - SERVER_BYTES - 1000 * MB) // count
     assert resources.models_bytes is None
-    assert (call_of(given)["bodies"], call_of(given)["concurrency"]) == (resources.body_bytes, count)
+    assert (call_of(given)["body_bytes"], call_of(given)["concurrency"]) == (resources.body_bytes, count)
     assert value_of("--workers", given) == str(count)
 
 
 def test_a_large_model_leaves_memory_for_few_workers(tmp_path: Path) -> None:
     """The weights are those of the given model, not those of SageMaker's folder; other files do not count."""
-    machine = Machine(cpus=4, memory=SERVER + 500 * MB, gpu=False)
+    machine = Machine(cpus=4, memory=SERVER_BYTES + 500 * MB, gpu=False)
     with (tmp_path / "model.safetensors").open("wb") as file:
         file.truncate(250 * MB)
     (tmp_path / "vocab.json").write_bytes(b"x" * MB)
@@ -234,7 +233,7 @@ def test_float16_weights_count_as_they_are(tmp_path: Path) -> None:
 )
 def test_number_of_threads(given: dict[str, str], wanted: str) -> None:
     """The user's number is kept; a value that OpenMP would ignore is not."""
-    assert child_environment(given, 3, SCRATCH)["OMP_NUM_THREADS"] == wanted
+    assert gunicorn_environment(given, 3, SCRATCH)["OMP_NUM_THREADS"] == wanted
 
 
 def test_environment_of_the_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -242,7 +241,7 @@ def test_environment_of_the_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.chdir(tmp_path)
     others = dict.fromkeys(("GUNICORN_CMD_ARGS", "WEB_CONCURRENCY", "PORT", "SCRIPT_NAME", "SENDFILE"), "abc")
     others |= {"PROMETHEUS_MULTIPROC_DIR": "/elsewhere", "PYTHONPATH": ":lib::/usr/lib/x:", "HOME": "/root"}
-    environment = child_environment(others, 1, Path("/scratch"))
+    environment = gunicorn_environment(others, 1, Path("/scratch"))
     assert not {"GUNICORN_CMD_ARGS", "WEB_CONCURRENCY", "PORT", "SCRIPT_NAME", "SENDFILE"} & set(environment)
     assert environment["PROMETHEUS_MULTIPROC_DIR"] == "/scratch/metrics"
     assert environment["PYTHONPATH"] == f"{tmp_path}/lib:/usr/lib/x"
@@ -279,11 +278,11 @@ def test_arguments() -> None:
     assert call_of(given) == {
         "directory": "/opt/ml/model",
         "scratch": "nowhere",
-        "room": None,
+        "models_bytes": None,
         "mode": "classification",
         "device": "cpu",
         "max_payload": 25 * 2**20,
-        "bodies": FOUR.bodies(4, 0),
+        "body_bytes": FOUR.body_bytes(4, 0),
         "concurrency": 4,
         "accept": None,
     }
@@ -325,7 +324,7 @@ def test_application_that_cannot_be_loaded(tmp_path: Path, caplog: pytest.LogCap
     (tmp_path / "model" / "config.json").write_text("{}")
     with pytest.raises(SystemExit) as raised:
         application(**call_of(settings(SAGEMAKER_BASE_DIR=str(tmp_path))))  # type: ignore[arg-type]
-    assert raised.value.code == CANNOT_LOAD == 3
+    assert raised.value.code == LOAD_FAILED_STATUS == 3
     assert "config.json: no format_version" in caplog.text
     assert "Traceback" not in caplog.text
 
@@ -365,7 +364,7 @@ def test_model_in_a_folder_or_an_archive(
         seen.update(config=(Path(directory) / "config.json").read_bytes())
         raise _Started
 
-    monkeypatch.setattr("object2vec.sagemaker.serving.os.execve", execve)
+    monkeypatch.setattr("object2vec.serving.server.os.execve", execve)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.chdir(tmp_path / "work")
     handler = signal.getsignal(signal.SIGTERM)

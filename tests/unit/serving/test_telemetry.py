@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from object2vec.sagemaker import gunicorn_hooks
-from object2vec.serving import telemetry
+from object2vec.serving import gunicorn_hooks, telemetry
 from object2vec.serving.application import create_app
 from object2vec.serving.predictor import Predictor
 from object2vec.serving.responses import WholeBody

@@ -1,4 +1,4 @@
-"""gunicorn's configuration file: functions that its master calls. The settings are arguments; see `serving`."""
+"""gunicorn's configuration file: functions that its master calls. The settings are arguments, see `server`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from object2vec.sagemaker.serving import remove_scratch
+from object2vec.serving.server import remove_scratch
 
 
 def on_starting(server: Any) -> None:  # noqa: ARG001
