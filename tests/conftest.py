@@ -1,4 +1,4 @@
-"""What holds for every test: the same examples at each run, and no more threads than a small computer has."""
+"""Settings of all tests: the same examples in each run, and one thread."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import pytest
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Not in a process that only hands tests to others: it needs neither torch nor hypothesis, which take seconds."""
+    """Use the same examples in each run, and one thread.
+
+    The controller of xdist does not need torch or hypothesis, whose import takes seconds.
+    """
     if config.getoption("numprocesses", None):
         return
     import torch
@@ -22,7 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def package_logger() -> Iterator[logging.Logger]:
-    """The package's logger, listened to at the level that a job prints, and as it was again after the test."""
+    """Set the package's logger to the level of a job, and restore it after the test."""
     logger = logging.getLogger("object2vec")
     before = logger.level, logger.propagate, list(logger.handlers)
     logger.setLevel(logging.INFO)

@@ -1,4 +1,4 @@
-"""The engine's client, `/opt/ml` trees for it to mount, and the containers it runs, as the tests speak of them."""
+"""The Docker client, `/opt/ml` trees to mount, and containers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 IMAGE = os.environ.get("OBJECT2VEC_IMAGE", "object2vec:cpu")
 VOCABULARY = 40
 
-#: A job of seconds: strings, as the platform writes them.
+#: A job of a few seconds; values are strings, as the platform writes them.
 HYPERPARAMETERS = {
     "enc0_max_seq_len": "4",
     "enc0_vocab_size": str(VOCABULARY),
@@ -34,7 +34,7 @@ HYPERPARAMETERS = {
 
 
 def docker(*words: str, timeout: float = 120, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run the client; its own complaint is what a failing test shows."""
+    """Run the Docker client; a failing test shows its output."""
     done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=timeout, check=False)
     if check and done.returncode:
         pytest.fail(f"docker {' '.join(words)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
@@ -42,7 +42,7 @@ def docker(*words: str, timeout: float = 120, check: bool = True) -> subprocess.
 
 
 def pairs(count: int, seed: int) -> list[str]:
-    """Lines of a channel: two short sequences, labelled 1 if their first tokens are both even or both odd."""
+    """Return lines of a channel: two short sequences, positive if the parities of their first tokens are equal."""
     draw = random.Random(seed)
     lines = []
     for _ in range(count):
@@ -52,7 +52,7 @@ def pairs(count: int, seed: int) -> list[str]:
 
 
 class OptMl:
-    """A tree in the shape of `/opt/ml`, as the platform leaves it before it starts a container."""
+    """A tree in the layout of `/opt/ml`, as the platform creates it before it starts a container."""
 
     def __init__(
         self,
@@ -130,12 +130,12 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
-    """A running (or ended) container."""
+    """A running or finished container."""
 
     id: str
 
     def wait(self, timeout: float = 300) -> int:
-        """Its exit status, once it has ended."""
+        """Return the exit status after the end."""
         return int(docker("wait", self.id, timeout=timeout).stdout)
 
     def log(self) -> str:
@@ -147,7 +147,7 @@ class Container:
         return state
 
     def stop(self) -> tuple[int, float]:
-        """SIGTERM, as the platform stops it: the exit status, and the seconds that it took."""
+        """Stop with SIGTERM, as the platform does; return the exit status and the seconds."""
         start = time.monotonic()
         docker("stop", "--time", "30", self.id)
         return int(self.state()["ExitCode"]), time.monotonic() - start
@@ -164,7 +164,7 @@ class Container:
         port: int = 8080,
         accept: str = "",
     ) -> Reply:
-        """One request through the port published on the loopback; a body makes it a POST."""
+        """Send one request to the published port; with a body, a POST."""
         address = docker("port", self.id, f"{port}/tcp").stdout.split()[0]
         headers = {"Accept": accept} if accept else {}
         if content_type:
@@ -178,7 +178,7 @@ class Container:
                 return Reply(status=error.code, body=error.read(), content_type=error.headers["Content-Type"] or "")
 
     def until(self, ready: Callable[[], bool], timeout: float = 300) -> Container:
-        """Wait for `ready`; a container that ends before, or a time that runs out, fails the test with the log."""
+        """Wait for `ready`; fail with the log if the container ends, or after `timeout`."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
             if not self.state()["Running"]:

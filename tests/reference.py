@@ -1,7 +1,7 @@
-"""The forward pass once more, slowly: numpy, one sequence and one step of time at a time, and no torch.
+"""An independent, slow forward pass in numpy, one sequence and one time step at a time.
 
-Written from what the encoders are said to do, not from the package's code. `weights` are the named tensors of a model
-directory; everything is computed in float64.
+It follows the specification of the encoders, not the code of the package. `weights` are the named tensors of a model
+directory. All computation is in float64.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Weights = Mapping[str, np.ndarray[Any, Any]]
 
 
 def score(hyperparameters: Hyperparameters, weights: Weights, tokens0: Sequence[int], tokens1: Sequence[int]) -> Array:
-    """What a user gets for one pair: probabilities in class order, or the one number."""
+    """Return the served result of one pair: class probabilities, or one number."""
     result = output(hyperparameters, weights, tokens0, tokens1)
     if hyperparameters.output_layer == "mean_squared_error":
         return result
@@ -27,7 +27,7 @@ def score(hyperparameters: Hyperparameters, weights: Weights, tokens0: Sequence[
 
 
 def output(hyperparameters: Hyperparameters, weights: Weights, tokens0: Sequence[int], tokens1: Sequence[int]) -> Array:
-    """The output layer's numbers for one pair."""
+    """Return the output layer's numbers for one pair."""
     u = encode(hyperparameters, weights, 0, tokens0)
     v = encode(hyperparameters, weights, 1, tokens1)
     parts = []
@@ -49,9 +49,9 @@ def output(hyperparameters: Hyperparameters, weights: Weights, tokens0: Sequence
 
 
 def encode(hyperparameters: Hyperparameters, weights: Weights, side: int, tokens: Sequence[int]) -> Array:
-    """The encoding of one sequence of a side."""
+    """Return the encoding of one sequence of a side."""
     encoder = hyperparameters.encoders[side]
-    # A table that both sides share is written once, under the first side's name.
+    # A shared table is saved once, under the name of the first side.
     tied = hyperparameters.tied_token_embedding_weight
     table = weights["enc0.embedding.weight" if tied else f"enc{side}.embedding.weight"].astype(np.float64)
     if encoder.network == "pooled_embedding":
@@ -62,7 +62,7 @@ def encode(hyperparameters: Hyperparameters, weights: Weights, side: int, tokens
 
 
 def _mean(table: Array, tokens: Sequence[int]) -> Array:
-    """The mean embedding; 0 is no token, and no token gives zeros."""
+    """Return the mean embedding, without id 0; zeros if there is no other id."""
     counted = [token for token in tokens if token != 0]
     total = np.zeros(table.shape[1])
     for token in counted:
@@ -73,7 +73,7 @@ def _mean(table: Array, tokens: Sequence[int]) -> Array:
 def _convolve(
     weights: Weights, side: int, encoder: EncoderHyperparameters, table: Array, tokens: Sequence[int], dim: int
 ) -> Array:
-    """Levels of convolution and ReLU; the maximum over time of each level, side by side."""
+    """Return the maximum over time of each level of convolution and ReLU, concatenated."""
     if not len(tokens):
         return np.zeros(dim)
     width = encoder.cnn_filter_width
@@ -98,7 +98,7 @@ def _convolve(
 def _recur(
     weights: Weights, side: int, encoder: EncoderHyperparameters, table: Array, tokens: Sequence[int], dim: int
 ) -> Array:
-    """Forward and backward LSTM, layer on layer; the maximum over time of the last layer."""
+    """Return the maximum over time of the last layer of a forward and backward LSTM."""
     if not len(tokens):
         return np.zeros(dim)
     hidden = [table[token] for token in tokens]
@@ -110,7 +110,7 @@ def _recur(
 
 
 def _lstm(weights: Weights, name: str, units: int, inputs: Sequence[Array]) -> list[Array]:
-    """One LSTM from a state of zeros. Its gates stand in the order input, forget, cell, output."""
+    """Return the states of one LSTM with zero initial state. The order of gates is input, forget, cell, output."""
     w, r = (weights[f"{name}.weight_{kind}_l0"].astype(np.float64) for kind in ("ih", "hh"))
     b = weights[f"{name}.bias_ih_l0"].astype(np.float64) + weights[f"{name}.bias_hh_l0"].astype(np.float64)
     hidden = np.zeros(units)

@@ -1,4 +1,4 @@
-"""Small configurations and networks that tests share."""
+"""Small configurations and networks for tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from object2vec.model.network import Network
 from object2vec.model.tokens import TokenEmbedding, Tokens
 from object2vec.training.graceful_shutdown import Stop
 
-#: Small in every dimension; what a test does not say is here or at its default.
+#: Small in all dimensions; tests override single values.
 SMALL = {
     "enc0_network": "pooled_embedding",
     "enc0_max_seq_len": 6,
@@ -27,15 +27,15 @@ SMALL = {
 
 
 def configured(**changes: object) -> Hyperparameters:
-    """`SMALL` with changes; a `network` is that of both encoders."""
+    """Return `SMALL` with changes; `network` sets the network of both encoders."""
     if "network" in changes:
         changes["enc0_network"] = changes.pop("network")
     return parse(SMALL | changes).hyperparameters
 
 
 def network_of(hyperparameters: Hyperparameters, *, seed: int = 1) -> Network:
-    """A network ready to score, its weights large enough that a mistake in any of them shows."""
-    torch.default_generator.manual_seed(seed)  # that of the CPU: for others, torch writes down where this was called
+    """Return a network for scoring, with weights so large that an error in any of them is visible."""
+    torch.default_generator.manual_seed(seed)  # the CPU generator only: for others, torch records a stack trace
     network = Network(hyperparameters).eval()
     with torch.no_grad():
         for parameter in network.parameters():
@@ -44,18 +44,18 @@ def network_of(hyperparameters: Hyperparameters, *, seed: int = 1) -> Network:
 
 
 def weights_of(network: Network) -> dict[str, np.ndarray]:
-    """A network's tensors under the names that a model directory has."""
+    """Return the tensors of a network by their names in a model directory."""
     return {name: parameter.detach().numpy() for name, parameter in network.named_parameters()}
 
 
 def pairs_of(rows: Iterable[tuple[list[int], list[int], float]]) -> Pairs:
-    """Pairs of (in0, in1, label)."""
+    """Return pairs from rows (in0, in1, label)."""
     in0, in1, labels = zip(*rows, strict=True)
     return Pairs(Sequences.of(in0), Sequences.of(in1), np.array(labels, np.float32))
 
 
 def write_pairs(path: Path, rows: Iterable[tuple[list[int], list[int], float]]) -> Path:
-    """A JSON Lines file of pairs."""
+    """Write pairs as a JSON Lines file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = (json.dumps({"in0": in0, "in1": in1, "label": label}) for in0, in1, label in rows)
     path.write_text("".join(f"{line}\n" for line in lines))
@@ -84,7 +84,7 @@ def touched_of(table: TokenEmbedding) -> torch.Tensor:
 
 
 class StopAfter(Stop):
-    """A wish to stop that comes when so many batches have been asked about."""
+    """A stop request after so many batches."""
 
     def __init__(self, batches: int) -> None:
         super().__init__()
@@ -92,6 +92,6 @@ class StopAfter(Stop):
 
     def __call__(self) -> bool:
         if not self.left:
-            self.wish()
+            self.request()
         self.left -= 1
         return super().__call__()

@@ -1,4 +1,4 @@
-"""A small job in the shape of `/opt/ml`, as tests make one to spoil it."""
+"""A small job in the layout of `/opt/ml`, for tests of errors."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ HYPERPARAMETERS: dict[str, str] = {
 
 
 def lines_of(count: int, first: int = 0) -> bytes:
-    """Lines of a channel; which ones depends on `first`."""
+    """Return lines of a channel, which depend on `first`."""
     rows = ({"in0": [n % 20], "in1": [(3 * n) % 20, n % 7], "label": n % 2} for n in range(first, first + count))
     return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
 def tree(base: Path, channels: Mapping[str, object], hyperparameters: Mapping[str, str] = HYPERPARAMETERS) -> Path:
-    """Make the tree, whose channels are described and have no files yet; returns the folder that is to hold them."""
+    """Create the tree with configured channels without files; return the data folder."""
     config = base / "input" / "config"
     config.mkdir(parents=True)
     (base / "input" / "data").mkdir()
@@ -45,7 +45,7 @@ def tree(base: Path, channels: Mapping[str, object], hyperparameters: Mapping[st
 
 
 def with_files(base: Path, hyperparameters: Mapping[str, str] | None = None, **files: bytes) -> Path:
-    """Make the tree with a channel of one file for each of `files`, `train` if none is said."""
+    """Create the tree with one file per channel, by default only `train`."""
     files = files or {"train": lines_of(30)}
     data = tree(
         base, {name: {"TrainingInputMode": "File"} for name in files}, HYPERPARAMETERS | (hyperparameters or {})
@@ -57,7 +57,7 @@ def with_files(base: Path, hyperparameters: Mapping[str, str] | None = None, **f
 
 
 def failure_of(base: Path) -> str:
-    """What a job that must fail leaves in its failure file, which is all that its owner is shown: one sentence."""
+    """Run a job that must fail, and return its failure file, which must be one sentence."""
     with pytest.raises(ClientError):
         training.main()
     sentence = (base / "output" / "failure").read_text()
@@ -67,9 +67,9 @@ def failure_of(base: Path) -> str:
 
 
 def train_within(kind: int, room: int) -> None:
-    """The image's `train` in a process that may have no more than `room` bytes of what the resource `kind` limits.
+    """Run the image's `train` with at most `room` bytes of the resource `kind`.
 
-    Of addresses it has those that it has already as well.
+    For address space, the current size is added.
     """
     if kind == resource.RLIMIT_AS:
         room += int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

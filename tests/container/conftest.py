@@ -1,4 +1,4 @@
-"""Real containers of the image, on `/opt/ml` trees made in `tmp_path`; each is removed by its id."""
+"""Real containers of the image, on `/opt/ml` trees in `tmp_path`; each is removed by its id."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from containers import IMAGE, Container, OptMl, Start, Trained, docker
 
 @pytest.fixture(scope="session")
 def image() -> dict[str, Any]:
-    """What the engine says of the image."""
+    """Return the image's configuration from `docker inspect`."""
     try:
         found = docker("image", "inspect", IMAGE, check=False)
     except FileNotFoundError:
@@ -28,7 +28,7 @@ def image() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def start(image: dict[str, Any]) -> Iterator[Start]:
-    """`start(*options, command=(…))` is `docker run --detach`; what it started is removed at the end, by id."""
+    """Return `start(*options, command=(…))`, which runs a container that is removed at the end by its id."""
     started: list[str] = []
 
     def run(*options: str, command: tuple[str, ...] = ()) -> Container:
@@ -44,13 +44,13 @@ def start(image: dict[str, Any]) -> Iterator[Start]:
 
 @pytest.fixture
 def opt_ml(tmp_path: Path) -> OptMl:
-    """A tree of a job that should succeed, for a test to spoil."""
+    """Create the tree of a valid job, which tests modify."""
     return OptMl(tmp_path / "ml")
 
 
 @pytest.fixture(scope="session")
 def trained(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """One job run to its end without a network; every test that needs a model reads this one."""
+    """Run one job without a network, for all tests that need a model."""
     tree = OptMl(tmp_path_factory.mktemp("trained") / "ml")
     container = start("--network", "none", "--volume", tree.mount, command=("train",))
     code = container.wait()

@@ -1,4 +1,4 @@
-"""`train` in two containers as two hosts of one job, on a network of the engine's own."""
+"""`train` in two containers as two hosts of one job, on a Docker network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ StartHosts = Callable[..., tuple[Container, Container]]
 
 @pytest.fixture
 def network() -> Iterator[str]:
-    """A network whose names are those of the hosts."""
+    """Create a network in which containers have the names of the hosts."""
     name = f"object2vec-test-{uuid.uuid4().hex[:12]}"
     docker("network", "create", name)
     yield name
@@ -30,7 +30,7 @@ def network() -> Iterator[str]:
 
 @pytest.fixture
 def trees(tmp_path: Path) -> tuple[OptMl, OptMl]:
-    """What the platform puts before each host: the same channels; each is told its own name."""
+    """Create the trees of both hosts: the same channels, and each host's own name."""
     made = OptMl(tmp_path / "algo-1"), OptMl(tmp_path / "algo-2")
     for number, tree in enumerate(made, start=1):
         resources = {"current_host": f"algo-{number}", "hosts": ["algo-1", "algo-2"], "network_interface_name": "eth0"}
@@ -54,19 +54,20 @@ def start_hosts(start: Start, network: str, trees: tuple[OptMl, OptMl]) -> Itera
 
     yield both
     for container in started:
-        docker("kill", container.id, check=False)  # which may have ended by itself
+        docker("kill", container.id, check=False)  # it may have ended already
 
 
 def losses(log: str) -> list[float]:
-    """Of each channel and epoch, though the best epoch's are printed once more where it is not the last."""
+    """Return the losses of each channel and epoch; those of the best epoch may be printed twice."""
     return [float(loss) for loss in dict(re.findall(r"(#quality_metric: .*<loss>)=(\S+)", log)).values()]
 
 
 def test_two_hosts_train_as_one(
     start: Start, start_hosts: StartHosts, trees: tuple[OptMl, OptMl], tmp_path: Path
 ) -> None:
-    """Every epoch's and channel's losses are those of one host with twice the batch, to within .00001 of them; the
-    first host alone writes the model and prints the metrics.
+    """All losses equal those of one host with twice the batch, within 1e-5.
+
+    Only the first host writes the model and prints metrics.
     """
     hosts = start_hosts(mini_batch_size="16")
     for host in hosts:
@@ -81,7 +82,7 @@ def test_two_hosts_train_as_one(
     assert list(trees[1].model.iterdir()) == []
 
 
-def test_a_host_whose_name_is_not_known_yet_is_waited_for(start_hosts: StartHosts, trees: tuple[OptMl, OptMl]) -> None:
+def test_host_waits_for_an_unknown_host_name(start_hosts: StartHosts, trees: tuple[OptMl, OptMl]) -> None:
     hosts = start_hosts(late=10)
     for host in hosts:
         assert host.wait() == 0, host.log()
@@ -91,9 +92,10 @@ def test_a_host_whose_name_is_not_known_yet_is_waited_for(start_hosts: StartHost
 
 
 @pytest.mark.parametrize("killed", [0, 1])
-def test_a_host_that_is_killed_ends_the_other(start_hosts: StartHosts, trees: tuple[OptMl, OptMl], killed: int) -> None:
-    """Long before its limit of minutes the host that is left ends, non-zero, with a sentence. The first one keeps the
-    model of the best epoch so far, the other has none.
+def test_killed_host_ends_the_other(start_hosts: StartHosts, trees: tuple[OptMl, OptMl], killed: int) -> None:
+    """The remaining host ends with an error long before its time limit.
+
+    The first one keeps the model of the best epoch so far; the second one has none.
     """
     hosts = start_hosts(
         epochs="100", mini_batch_size="1", early_stopping_patience="5", early_stopping_tolerance="0.000001"

@@ -1,4 +1,4 @@
-"""`train` in containers that are stopped, killed and started again, as process 1, with checkpoints on a mount."""
+"""`train` in containers that are stopped, killed and restarted, as process 1, with mounted checkpoints."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENDLESS = {"epochs": "100", "early_stopping_patience": "5", "early_stopping_tole
 
 
 def job(root: Path, **hyperparameters: str) -> OptMl:
-    """A tree whose platform keeps checkpoints, in the folder that it names."""
+    """Create a tree whose platform keeps checkpoints in a folder."""
     channels = {
         name: pairs(count, seed) for seed, (name, count) in enumerate({"train": 4000, "validation": 200}.items())
     }
@@ -33,7 +33,7 @@ def terminate_twice(container: Container) -> None:
     """Send SIGTERM twice; the container must end with status 0."""
     began = time.monotonic()
     docker("kill", "--signal", "TERM", container.id)
-    docker("kill", "--signal", "TERM", container.id, check=False)  # which may have ended
+    docker("kill", "--signal", "TERM", container.id, check=False)  # it may have ended already
     assert container.wait() == 0, container.log()
     print(f"ended {time.monotonic() - began:.1f} s after SIGTERM")
 
@@ -44,8 +44,8 @@ def serve_one(start: Start, opt_ml: OptMl) -> int:
     return reply.status
 
 
-def test_a_stopped_job_s_model_serves_and_the_job_goes_on(start: Start, tmp_path: Path) -> None:
-    """After two SIGTERMs: status 0, a model that answers; the next container goes on where this one stopped."""
+def test_stopped_job_leaves_a_model_and_resumes(start: Start, tmp_path: Path) -> None:
+    """After two SIGTERMs: status 0 and a model that serves; the next container resumes the job."""
     opt_ml = job(tmp_path / "ml", **ENDLESS)
     container = train(start, opt_ml)
     container.until(lambda: "epoch=1, train" in container.log())
@@ -57,8 +57,8 @@ def test_a_stopped_job_s_model_serves_and_the_job_goes_on(start: Start, tmp_path
     again.stop()
 
 
-def test_a_step_of_a_minute_is_not_waited_for(start: Start, tmp_path: Path) -> None:
-    """As process 1 too, a job whose step takes longer than it has ends with status 0 before that, with a model."""
+def test_sigterm_in_a_long_step_writes_a_model_in_time(start: Start, tmp_path: Path) -> None:
+    """As process 1 too, a job in a long step ends in time with status 0 and a model."""
     big = {"enc0_network": "hcnn", "enc0_max_seq_len": "300", "enc0_token_embedding_dim": "300", "enc_dim": "1024"}
     opt_ml = OptMl(
         tmp_path / "ml",
@@ -73,8 +73,8 @@ def test_a_step_of_a_minute_is_not_waited_for(start: Start, tmp_path: Path) -> N
     assert serve_one(start, opt_ml) == 200
 
 
-def test_a_killed_job_goes_on_as_if_it_never_was(start: Start, tmp_path: Path) -> None:
-    """SIGKILL in the third of six epochs: the second container's losses are those of one that was left alone."""
+def test_killed_job_resumes_with_the_same_losses(start: Start, tmp_path: Path) -> None:
+    """After SIGKILL in the third of six epochs, the losses equal those of an uninterrupted job."""
     whole, opt_ml = (job(tmp_path / name, epochs="6") for name in ("whole", "ml"))
     alone = train(start, whole)
     container = train(start, opt_ml)
@@ -90,8 +90,8 @@ def test_a_killed_job_goes_on_as_if_it_never_was(start: Start, tmp_path: Path) -
     assert weights == others
 
 
-def test_checkpoints_that_cannot_be_written_are_known_at_once(start: Start, tmp_path: Path) -> None:
-    """A read-only mount: the job fails before it reads any data, and says which folder it was."""
+def test_read_only_checkpoint_folder_fails_at_start(start: Start, tmp_path: Path) -> None:
+    """With a read-only mount, the job fails before it reads data, and names the folder."""
     opt_ml = job(tmp_path / "ml")
     (tmp_path / "kept").mkdir()
     container = train(start, opt_ml, "--volume", f"{tmp_path / 'kept'}:/opt/ml/checkpoints:ro")
@@ -102,8 +102,8 @@ def test_checkpoints_that_cannot_be_written_are_known_at_once(start: Start, tmp_
     assert list(opt_ml.model.iterdir()) == []
 
 
-def test_a_full_disk_for_checkpoints_ends_no_job(start: Start, tmp_path: Path) -> None:
-    """Each that found no room is a warning that says so; the job ends well, and leaves no half checkpoint."""
+def test_full_checkpoint_disk_does_not_end_the_job(start: Start, tmp_path: Path) -> None:
+    """Each failed checkpoint is a warning; the job succeeds and leaves no partial checkpoint."""
     opt_ml = job(tmp_path / "ml", enc0_vocab_size=str(100 * VOCABULARY))
     container = train(start, opt_ml, "--tmpfs", "/opt/ml/checkpoints:size=64k")
     assert container.wait() == 0, container.log()
@@ -112,8 +112,8 @@ def test_a_full_disk_for_checkpoints_ends_no_job(start: Start, tmp_path: Path) -
     assert (opt_ml.model / "model.safetensors").exists()
 
 
-def test_another_job_s_checkpoints_are_refused(start: Start, tmp_path: Path) -> None:
-    """A prefix that an earlier job has used: the sentence names what differs."""
+def test_checkpoints_of_another_job_are_rejected(start: Start, tmp_path: Path) -> None:
+    """The error for a prefix of an earlier job lists the differences."""
     opt_ml = job(tmp_path / "ml", epochs="1")
     assert train(start, opt_ml).wait() == 0
     opt_ml.config("hyperparameters", HYPERPARAMETERS | {"epochs": "1", "learning_rate": "0.02"})

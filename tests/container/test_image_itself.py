@@ -1,4 +1,4 @@
-"""What the image is, before it runs anything of ours."""
+"""The image before it runs object2vec."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def in_image(*command: str) -> tuple[int, str]:
     return done.returncode, done.stdout.strip()
 
 
-def test_promises_in_labels_what_it_can_do(image: dict[str, Any]) -> None:
+def test_labels_declare_capabilities(image: dict[str, Any]) -> None:
     labels = image["Config"]["Labels"]
     assert labels["com.amazonaws.sagemaker.capabilities.accept-bind-to-port"] == "true"
     assert labels["com.amazonaws.sagemaker.capabilities.multi-models"] == "true"
 
 
-def test_says_what_it_is_in_the_open_labels(image: dict[str, Any]) -> None:
+def test_open_container_labels_are_set(image: dict[str, Any]) -> None:
     labels = image["Config"]["Labels"]
     assert labels["org.opencontainers.image.title"] == "object2vec"
     assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
@@ -32,7 +32,7 @@ def test_says_what_it_is_in_the_open_labels(image: dict[str, Any]) -> None:
     )
 
 
-def test_is_small(image: dict[str, Any]) -> None:
+def test_image_is_small(image: dict[str, Any]) -> None:
     if IMAGE.endswith(":cpu"):
         assert image["Size"] < 1.6e9
 
@@ -60,20 +60,20 @@ def test_program_is_absent(program: str) -> None:
     assert in_image("sh", "-c", f"! command -v {program}") == (0, "")
 
 
-def test_train_is_ours_and_not_the_toolkit_s() -> None:
+def test_train_is_not_the_toolkits_script() -> None:
     assert in_image("bash", "-c", "command -v train serve") == (0, "/opt/program/train\n/opt/program/serve")
 
 
-def test_nothing_of_it_is_under_opt_ml() -> None:
+def test_image_has_no_files_under_opt_ml() -> None:
     assert in_image("sh", "-c", "! ls -A /opt/ml 2>/dev/null | grep .") == (0, "")
 
 
-def test_dependencies_are_whole() -> None:
+def test_dependencies_are_complete() -> None:
     assert in_image("pip", "check") == (0, "No broken requirements found.")
 
 
 def test_kernels_are_available() -> None:
-    """The version names the kernels that run, and they can be loaded together with torch."""
+    """The version names the kernels, and they load together with torch."""
     code, out = in_image("object2vec", "--version")
     assert (code, out.startswith("object2vec "), "(kernels: none)" in out) == (0, True, False)
     program = "import torch; from object2vec.cli import main; main(['--version'])"

@@ -1,4 +1,4 @@
-"""`serve` in a container: answers over HTTP, the platform's variables, a read-only model, and a quick stop."""
+"""`serve` in a container: HTTP replies, platform variables, a read-only model, and a quick stop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ JSON_LINES = "application/jsonlines"
 
 @pytest.fixture(scope="module")
 def model(trained: Trained) -> str:
-    """The mount of the trained model: read-only, as hosting mounts it."""
+    """Return the read-only mount of the trained model, as hosting mounts it."""
     assert trained.exit_code == 0, trained.log
     return f"{trained.opt_ml.model}:/opt/ml/model:ro"
 
@@ -45,7 +45,7 @@ def test_json_pair_is_scored(server: Container) -> None:
     assert sum(first) == pytest.approx(1, abs=1e-5)
 
 
-def test_json_lines_are_answered_line_by_line(server: Container) -> None:
+def test_json_lines_reply_has_one_line_per_instance(server: Container) -> None:
     body = "\n".join(json.dumps(record) for record in (PAIR, {"in0": [1]}, {"in1": [3]})).encode()
     reply = server.send("/invocations", body, JSON_LINES, accept=JSON_LINES)
     assert reply.status == 200, reply.body
@@ -54,22 +54,22 @@ def test_json_lines_are_answered_line_by_line(server: Container) -> None:
     assert len(left["embeddings"]) == len(right["embeddings"]) == 8
 
 
-def test_bad_request_is_told_in_one_sentence(server: Container) -> None:
+def test_invalid_request_gets_a_one_sentence_error(server: Container) -> None:
     reply = server.send("/invocations", instances({"in0": [1], "in1": [1_000_000]}), JSON)
     assert reply.status == 400
     assert b"Traceback" not in reply.body
     assert "1000000" in json.dumps(reply.json())
 
 
-def test_unknown_content_type_is_refused(server: Container) -> None:
+def test_unknown_content_type_is_rejected(server: Container) -> None:
     assert server.send("/invocations", b"1,2,3", "text/csv").status == 415
 
 
-def test_stops_at_once_and_well(start: Start, model: str) -> None:
+def test_sigterm_stops_the_server_with_status_0(start: Start, model: str) -> None:
     container = start("--volume", model, "--publish", "127.0.0.1::8080", command=("serve",)).until_ping()
     code, seconds = container.stop()
     assert code == 0, container.log()
-    assert seconds < 25  # it does not wait for a request, for which it has this time
+    assert seconds < 25  # the grace period for requests in progress, of which there are none
 
 
 def test_preferred_mode_embeds_pairs(start: Start, model: str) -> None:
@@ -89,7 +89,7 @@ def test_unknown_preferred_mode_does_not_start(start: Start, model: str) -> None
     assert "Traceback" not in container.log()
 
 
-def test_port_is_the_platform_s_choice(start: Start, model: str) -> None:
+def test_port_is_set_by_the_platform(start: Start, model: str) -> None:
     container = start(
         *("--volume", model, "--publish", "127.0.0.1::9123", "--env", "SAGEMAKER_BIND_TO_PORT=9123"), command=("serve",)
     ).until_ping(9123)
@@ -111,7 +111,7 @@ def test_serves_without_a_network(start: Start, model: str) -> None:
     container.stop()
 
 
-def test_no_model_is_a_plain_failure(start: Start, tmp_path: Path) -> None:
+def test_missing_model_fails_with_a_message(start: Start, tmp_path: Path) -> None:
     empty = OptMl(tmp_path / "ml").model
     container = start("--volume", f"{empty}:/opt/ml/model:ro", command=("serve",))
     assert container.wait(300) != 0
@@ -119,8 +119,8 @@ def test_no_model_is_a_plain_failure(start: Start, tmp_path: Path) -> None:
     assert "Traceback" not in container.log()
 
 
-def test_many_models(start: Start, trained: Trained) -> None:
-    """A multi-model endpoint, with less memory than all that it is asked to load: 507 while it still answers."""
+def test_multi_model_endpoint_returns_507_without_memory(start: Start, trained: Trained) -> None:
+    """With less memory than all models need, loading gives 507 while others still answer."""
     container = start(
         *("--volume", f"{trained.opt_ml.model}:/opt/ml/models/a/model:ro", "--publish", "127.0.0.1::8080"),
         *("--env", "SAGEMAKER_MULTI_MODEL=true", "--env", "SAGEMAKER_MODEL_SERVER_WORKERS=2", "--memory", "600m"),
@@ -138,10 +138,10 @@ def test_many_models(start: Start, trained: Trained) -> None:
     assert container.stop()[0] == 0
 
 
-def test_a_memory_limit(start: Start, model: str) -> None:
-    """Bodies as large as they may be, more of them at a time than there is memory for: none of them ends a worker.
+def test_memory_limit_never_ends_a_worker(start: Start, model: str) -> None:
+    """Concurrent bodies of maximum size need more memory than there is.
 
-    Each is answered, or refused with a sentence; small requests beside them are answered.
+    Each gets a reply or an error. Small requests are answered at the same time.
     """
     limit = ("--memory", "420m", "--memory-swap", "420m")
     container = start(

@@ -1,4 +1,4 @@
-"""`train` in a container: the model and the log of a job that ends well, and what one that fails leaves behind."""
+"""`train` in a container: the model and log of a successful job, and the files of a failed one."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from containers import HYPERPARAMETERS, VOCABULARY, OptMl, Start, Trained, pairs
 pytestmark = pytest.mark.docker
 
 
-def test_job_ends_well(trained: Trained) -> None:
+def test_job_succeeds(trained: Trained) -> None:
     assert trained.exit_code == 0, trained.log
     assert trained.opt_ml.failure == ""
     assert "Traceback" not in trained.log
 
 
-def test_model_is_open_files(trained: Trained) -> None:
+def test_model_has_documented_files(trained: Trained) -> None:
     names = {path.name for path in trained.opt_ml.model.iterdir()}
     assert {"config.json", "model.safetensors"} <= names
     assert not [name for name in names if name.endswith((".pt", ".pth", ".pkl", ".pickle"))]
@@ -41,20 +41,20 @@ def test_model_is_open_files(trained: Trained) -> None:
         r"#throughput_metric: host=\S+, train throughput=(\S+) records/second",
     ],
 )
-def test_log_has_the_line_that_the_platform_reads(trained: Trained, line: str) -> None:
+def test_log_has_the_platform_metric_line(trained: Trained, line: str) -> None:
     found = re.findall(line, trained.log)
     assert found, trained.log
     assert all(float(number) >= 0 for number in found)
     assert "\r" not in trained.log
 
 
-def test_no_word_is_train(start: Start, opt_ml: OptMl) -> None:
+def test_no_argument_means_train(start: Start, opt_ml: OptMl) -> None:
     container = start("--network", "none", "--volume", opt_ml.mount)
     assert container.wait() == 0, container.log()
     assert (opt_ml.model / "model.safetensors").exists()
 
 
-def test_a_regression_needs_the_train_channel_alone(start: Start, tmp_path: Path) -> None:
+def test_regression_needs_only_the_train_channel(start: Start, tmp_path: Path) -> None:
     hyperparameters = HYPERPARAMETERS | {"output_layer": "mean_squared_error", "epochs": "1"}
     opt_ml = OptMl(tmp_path / "ml", hyperparameters, {"train": pairs(100, 0)})
     container = start("--network", "none", "--volume", opt_ml.mount, command=("train",))
@@ -65,7 +65,7 @@ def test_a_regression_needs_the_train_channel_alone(start: Start, tmp_path: Path
 
 
 def test_a_channel_of_two_gigabytes_trains_in_one(start: Start, tmp_path: Path) -> None:
-    """Memory is needed for what is in use of a channel: of 2 GB of pairs, half as much will do, and at a good rate."""
+    """A channel of 2 GB trains in half as much memory, at a good rate."""
     draw = random.Random(0)
     documents = [[draw.randrange(1, VOCABULARY) for _ in range(100)] for _ in range(2_000)]
     text = "".join(f'{{"in0": {tokens[:50]}, "in1": {tokens[50:]}, "label": 1}}\n' for tokens in documents).encode()
@@ -80,21 +80,21 @@ def test_a_channel_of_two_gigabytes_trains_in_one(start: Start, tmp_path: Path) 
     assert (opt_ml.model / "model.safetensors").exists()
 
 
-def test_a_stopped_job_keeps_its_model(start: Start, tmp_path: Path) -> None:
+def test_stopped_job_keeps_its_model(start: Start, tmp_path: Path) -> None:
     endless = {"epochs": "100", "early_stopping_patience": "5", "early_stopping_tolerance": "0.000001"}
     opt_ml = OptMl(tmp_path / "ml", HYPERPARAMETERS | endless, {"train": pairs(10_000, 0)})
     container = start("--network", "none", "--volume", opt_ml.mount, command=("train",))
     container.until(lambda: "epoch=0, train" in container.log())
     code, seconds = container.stop()
     assert code == 0, container.log()
-    assert seconds < 30  # Docker kills it then
+    assert seconds < 30  # Docker sends SIGKILL after that
     assert "epoch=99" not in container.log()
     assert (opt_ml.model / "model.safetensors").exists()
     assert opt_ml.failure == ""
 
 
-def test_a_job_killed_for_its_memory_has_failed(start: Start, opt_ml: OptMl) -> None:
-    memory = "128m"  # torch alone takes more
+def test_job_killed_for_memory_fails(start: Start, opt_ml: OptMl) -> None:
+    memory = "128m"  # torch alone needs more
     container = start(
         *("--network", "none", "--memory", memory, "--memory-swap", memory, "--volume", opt_ml.mount),
         command=("train",),
@@ -164,7 +164,7 @@ def missing(name: str) -> Callable[[OptMl], None]:
         pytest.param(broken("resourceconfig"), ["resourceconfig.json"], id="broken resourceconfig.json"),
     ],
 )
-def test_failure_says_why_in_its_first_line(
+def test_first_line_of_failure_file_is_the_error(
     start: Start, opt_ml: OptMl, spoil: Callable[[OptMl], None], said: list[str]
 ) -> None:
     spoil(opt_ml)
@@ -179,7 +179,7 @@ def test_failure_says_why_in_its_first_line(
 
 @pytest.mark.parametrize("names", [["resourceconfig"], ["resourceconfig", "inputdataconfig"]], ids="-".join)
 def test_job_without_platform_files_warns(start: Start, opt_ml: OptMl, names: list[str]) -> None:
-    """A job without these files trains on one host, on the folders below input/data, and says so in a warning."""
+    """Without these files, a job trains on one host, on the folders below input/data, and logs a warning."""
     for name in names:
         missing(name)(opt_ml)
     container = start("--network", "none", "--volume", opt_ml.mount, command=("train",))
@@ -190,7 +190,7 @@ def test_job_without_platform_files_warns(start: Start, opt_ml: OptMl, names: li
     assert (opt_ml.model / "model.safetensors").exists()
 
 
-#: What `docker run` is told so that the container has so little memory, and no disk to swap it to.
+#: Options of `docker run` for little memory and no swap.
 LITTLE = ("--memory", "640m", "--memory-swap", "640m")
 
 
@@ -226,7 +226,7 @@ LITTLE = ("--memory", "640m", "--memory-swap", "640m")
         ),
     ],
 )
-def test_failure_of_the_machine_says_why(
+def test_machine_failure_is_reported(
     start: Start, tmp_path: Path, options: tuple[str, ...], values: dict[str, str], said: list[str]
 ) -> None:
     opt_ml = OptMl(tmp_path / "ml", HYPERPARAMETERS | values, {"train": pairs(2000, 0)})

@@ -1,8 +1,6 @@
-"""What the fuzzer calls: each target reads bytes as a file of a user's, or a request of a client's, and raises if that
-ends in any way but two.
+"""Fuzz targets: each reads bytes as a file or a request, and accepts only a correct value or a `UserError`.
 
-The two are a value that is right, and a `UserError`. What is right is asked of a second reader: the standard library's,
-and for lines the kernel's plain form as well.
+A second reader decides what is correct: the standard library, and for lines also the Python form of the kernel.
 """
 
 from __future__ import annotations
@@ -32,8 +30,8 @@ from object2vec.serving import codec
 from object2vec.serving.headers import Content, to_content, to_options
 from object2vec.serving.instances import Instances
 
-#: Seconds of the processor that one input may take.
-LIMIT = 1.0
+#: CPU seconds that one input may take.
+MAX_CPU_SECONDS = 1.0
 SIZES = {"enc0_network": "pooled_embedding", "enc0_max_seq_len": "4", "enc0_vocab_size": "100"}
 CLASSES = RecordReader(parse(SIZES).hyperparameters)
 NUMBERS = RecordReader(parse(SIZES | {"output_layer": "mean_squared_error"}).hyperparameters)
@@ -44,7 +42,7 @@ T = TypeVar("T")
 
 
 def lines(data: bytes) -> None:
-    """Lines of a channel: the kernel and the plain form read the same records, those that are there."""
+    """Check lines of a channel: the kernel and the Python form read the same records as the standard library."""
     for reader in (CLASSES, NUMBERS):
         chunk = Chunk(Path("x.jsonl"), 1, data)
         parts = value_or_none(lambda reader=reader, chunk=chunk: reader.read(chunk))
@@ -58,7 +56,7 @@ def lines(data: bytes) -> None:
 
 
 def channel(data: bytes) -> None:
-    """A file of a channel, read in small pieces, from the disk to columns."""
+    """Check a file of a channel, read in small blocks."""
     with file_of(data) as path:
         pairs = value_or_none(lambda: read_channel("train", path, CLASSES.hyperparameters))
         if pairs is not None:
@@ -67,9 +65,9 @@ def channel(data: bytes) -> None:
 
 
 def requests(data: bytes) -> None:
-    """A request, as a document and as lines: what the kernel takes, the plain form takes as well, and as the same.
+    """Check a request as document and as lines: the kernel accepts only what the Python form reads equally.
 
-    Without a Content-Type its format is found.
+    Without a Content-Type, the format is detected.
     """
     content = codec.identify(data, to_content(None))
     value_or_none(lambda: codec.decode(data, content))
@@ -84,7 +82,7 @@ def requests(data: bytes) -> None:
 
 
 def vocabulary(data: bytes) -> None:
-    """A vocabulary: the object that the standard library reads, with ids in range."""
+    """Check a vocabulary: the object that the standard library reads, with ids in range."""
     with file_of(data) as path:
         words = value_or_none(lambda: read_vocabulary(path, 100))
         if words is not None:
@@ -95,7 +93,7 @@ def vocabulary(data: bytes) -> None:
 
 
 def embeddings(data: bytes) -> None:
-    """Pretrained embeddings: rows of words that are found become finite, the others stay."""
+    """Check pretrained embeddings: rows of found words become finite, others do not change."""
     table = torch.full((8, 3), -7.0)
     with file_of(data) as path:
         coverage = value_or_none(lambda: load_pretrained(path, WORDS, table))
@@ -113,15 +111,15 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
 
 
 def run(target: Callable[[bytes], None], data: bytes) -> None:
-    """Give a target an input, which must not take long."""
+    """Run a target on an input, within the time limit."""
     started = time.process_time()
     target(data)
     taken = time.process_time() - started
-    expect(taken < LIMIT, f"it took {taken:.1f} s")
+    expect(taken < MAX_CPU_SECONDS, f"it took {taken:.1f} s")
 
 
 def checked(reader: RecordReader, chunk: Chunk) -> jsonl_ops.Lines:
-    """What the plain form reads."""
+    """Return the records that the Python form reads."""
     plain = records._read_any(chunk, reader)
     reader._check(plain, chunk)
     return plain
@@ -145,7 +143,7 @@ def asked(instances: Instances) -> list[object]:
 
 
 def written(data: bytes, most: tuple[int, int]) -> Iterator[tuple[list[int], list[int], float]]:
-    """What the standard library reads; a line may hold several records, each behind a byte order mark or none."""
+    """Yield the records that the standard library reads; a line may have several, with byte order marks."""
     for line in data.split(b"\n"):
         text = line.decode().lstrip("\ufeff").strip().rstrip("\ufeff").strip()
         while text:
@@ -155,7 +153,7 @@ def written(data: bytes, most: tuple[int, int]) -> Iterator[tuple[list[int], lis
 
 
 def value_or_none(read: Callable[[], T]) -> T | None:
-    """A value, or None where the user is told why there is none."""
+    """Return a value, or None for a `UserError`."""
     try:
         return read()
     except UserError as error:
@@ -175,6 +173,6 @@ def file_of(data: bytes) -> Iterator[Path]:
 
 
 def expect(holds: bool, what: str) -> None:
-    """An assertion that stays when Python is told to optimise."""
+    """Assert, also under `python -O`."""
     if not holds:
         raise AssertionError(what)

@@ -84,7 +84,7 @@ def test_full_temporary_folder_is_named(
     with_files(base, train=lines_of(20_000))
     mount(tmp_path / "temporary", "size=100k")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    sentence = f"AlgorithmError: {tmp_path}/temporary: No space left on device, where data and the best weights lie"
+    sentence = f"AlgorithmError: {tmp_path}/temporary: No space left on device; data and the best weights are stored there"
     assert failure_of(base).startswith(sentence)
     assert not list((base / "model").glob("*"))
 
@@ -95,7 +95,7 @@ def test_mapped_array_reserves_its_disk_space(
     """Writing to an unallocated page of a full disk would kill the process, so space is reserved first."""
     mount(tmp_path / "temporary", "size=1m")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    with pytest.raises(AlgorithmError, match="temporary: No space left on device, where data and the best weights lie"):
+    with pytest.raises(AlgorithmError, match="temporary: No space left on device; data and the best weights are stored there"):
         disk_arrays.empty(disk_arrays.MIN_DISK_BYTES, "float32")
 
 
@@ -107,7 +107,7 @@ def test_file_size_limit_fails_like_a_full_disk(base: Path) -> None:
     process.join(300)
     sentence = (base / "output" / "failure").read_text()
     assert process.exitcode == 1, (base / "log").read_text()
-    assert "File too large, where data and the best weights lie" in sentence
+    assert "File too large; data and the best weights are stored there" in sentence
 
 
 @pytest.mark.parametrize(

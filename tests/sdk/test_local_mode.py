@@ -31,7 +31,7 @@ JSON_LINES = "application/jsonlines"
 
 
 class Loopback(int):
-    """A port that the SDK publishes on the loopback alone, and not, as it would, on every address of the machine."""
+    """A port that the SDK publishes only on the loopback, not on all addresses of the machine."""
 
     def __str__(self) -> str:
         return f"127.0.0.1:{int(self)}"
@@ -39,7 +39,7 @@ class Loopback(int):
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """The SDK's session of an account that does not exist. The containers that the SDK leaves are found by a label."""
+    """Create an SDK session of an account that does not exist. Remaining containers are found by a label."""
     import boto3
     from sagemaker.local import LocalSession
 
@@ -60,17 +60,17 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     left = docker("ps", "--all", "--quiet", "--filter", f"label={label}").stdout.split()
     if left:
         docker("rm", "--force", "--volumes", *left)
-    docker("network", "rm", "sagemaker-local", check=False)  # which another user of the SDK may be in
+    docker("network", "rm", "sagemaker-local", check=False)  # another user of the SDK may use it
 
 
 def ratings(count: int, seed: int) -> list[dict[str, Any]]:
-    """Of users and films of the built-in's notebook, made up."""
+    """Return random users and films in the shape of the built-in's notebook."""
     draw = random.Random(seed)
     pairs = [(draw.randrange(1, 944), draw.randrange(1, 1684)) for _ in range(count)]
     return [{"in0": [user], "in1": [film], "label": 1 + (user + film) % 5} for user, film in pairs]
 
 
-#: What every model is asked.
+#: Requests to each model.
 ASKED = [{side: rating[side] for side in ("in0", "in1")} for rating in ratings(30, seed=2)]
 
 
@@ -89,7 +89,7 @@ def channels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def estimator_of(session: Any, output: Path, hosts: int = 1, **changes: object) -> Any:
-    """The Estimator of the built-in's notebook, but for the image and for where it runs."""
+    """Return the Estimator of the built-in's notebook, with another image and local mode."""
     from sagemaker.estimator import Estimator
 
     estimator = Estimator(
@@ -106,7 +106,7 @@ def estimator_of(session: Any, output: Path, hosts: int = 1, **changes: object) 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A job that `fit` has ended: what it printed, what the archive holds, and what the model says to what is asked."""
+    """A finished `fit` job: its log, the contents of its archive, and its scores."""
 
     estimator: Any
     log: str
@@ -143,7 +143,7 @@ def alone(session: Any, channels: dict[str, str], tmp_path_factory: pytest.TempP
 
 @pytest.fixture(scope="module")
 def together(session: Any, channels: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Job:
-    """The same job on two hosts, with half the batch for each."""
+    """Run the same job on two hosts, with half the batch on each."""
     return fit(session, channels, tmp_path_factory.mktemp("together"), hosts=2, mini_batch_size=32)
 
 
@@ -154,7 +154,7 @@ def test_fit_packs_the_model(alone: Job) -> None:
 
 
 def test_fit_on_two_hosts_makes_the_model_of_one(alone: Job, together: Job) -> None:
-    """Both containers train, and the first alone prints the metrics."""
+    """Both containers train, and only the first prints metrics."""
     assert len(set(re.findall(r"(algo-[12]-\w+) .*Number of GPUs being used", together.log))) == 2, together.log
     assert {name[:6] for name in re.findall(r"#quality_metric: host=([\w-]+),", together.log)} == {"algo-1"}
     assert together.names == alone.names
@@ -165,7 +165,7 @@ def test_deploy_and_predict(alone: Job) -> None:
     from sagemaker.deserializers import JSONDeserializer, JSONLinesDeserializer
     from sagemaker.serializers import JSONLinesSerializer, JSONSerializer
 
-    # It is served when `deploy` returns: to `wait` is to sleep for half a minute.
+    # The model serves when `deploy` returns; `wait` would sleep for half a minute.
     predictor = alone.estimator.deploy(1, "local", JSONSerializer(), JSONDeserializer(), wait=False)
     try:
         predictions = predictor.predict({"instances": ASKED})["predictions"]
@@ -180,7 +180,7 @@ def test_deploy_and_predict(alone: Job) -> None:
 
 
 @pytest.mark.parametrize("hosts, strategy", [("alone", "MultiRecord"), ("together", "SingleRecord")])
-def test_transform_answers_every_line_in_its_order(
+def test_transform_keeps_the_order_of_lines(
     hosts: str, strategy: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     job: Job = request.getfixturevalue(hosts)
@@ -194,7 +194,7 @@ def test_transform_answers_every_line_in_its_order(
         assemble_with="Line",
         output_path=f"file://{tmp_path}/answered",
     )
-    # It is done when this returns: to `wait` is to ask the service for its log.
+    # The job has ended when this returns; `wait` would request the log from the service.
     transformer.transform(
         f"file://{tmp_path}/asked", content_type=JSON_LINES, split_type="Line", wait=False, logs=False
     )
@@ -204,7 +204,7 @@ def test_transform_answers_every_line_in_its_order(
     assert scores_of([line for part in answered[:2] for line in part.splitlines()]) == pytest.approx(job.scores)
 
 
-def test_fit_that_fails_raises_and_packs_why(session: Any, channels: dict[str, str], tmp_path: Path) -> None:
+def test_failing_fit_raises_and_packs_the_failure_file(session: Any, channels: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="exited with code: 1"):
         estimator_of(session, tmp_path, enc1_vocab_size=1000).fit(channels)
     with tarfile.open(tmp_path / "output.tar.gz") as archive:

@@ -20,7 +20,7 @@ def test_an_input_of_the_corpus(path: Path) -> None:
 def test_the_targets_see_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader that loses a record, and one that takes long, are found out."""
     data = (CORPUS / "lines" / "plain").read_bytes()
-    monkeypatch.setattr(targets, "LIMIT", 0.0)
+    monkeypatch.setattr(targets, "MAX_CPU_SECONDS", 0.0)
     with pytest.raises(AssertionError, match="it took"):
         targets.run(targets.lines, data)
     monkeypatch.setattr(targets, "written", lambda data, most: [])

@@ -47,8 +47,8 @@ def _explain_disk_errors() -> Iterator[None]:
         if error.errno == errno.ENOMEM:
             raise MemoryError("no memory is left to map a file into") from error
         folder = tempfile.tempdir or "the temporary folder"
-        what = "which holds data and the best weights during training; set TMPDIR to use another folder"
-        raise AlgorithmError(f"{folder}: {error.strerror or error}, {what}") from error
+        what = "data and the best weights are stored there during training, set TMPDIR to use another folder"
+        raise AlgorithmError(f"{folder}: {error.strerror or error}; {what}") from error
 
 
 def advise_reads(array: npt.NDArray[Any], runs: Iterable[tuple[int, int]]) -> None:
