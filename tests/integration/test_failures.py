@@ -84,7 +84,9 @@ def test_full_temporary_folder_is_named(
     with_files(base, train=lines_of(20_000))
     mount(tmp_path / "temporary", "size=100k")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    sentence = f"AlgorithmError: {tmp_path}/temporary: No space left on device; data and the best weights are stored there"
+    sentence = (
+        f"AlgorithmError: {tmp_path}/temporary: No space left on device; data and the best weights are stored there"
+    )
     assert failure_of(base).startswith(sentence)
     assert not list((base / "model").glob("*"))
 
@@ -95,7 +97,9 @@ def test_mapped_array_reserves_its_disk_space(
     """Writing to an unallocated page of a full disk would kill the process, so space is reserved first."""
     mount(tmp_path / "temporary", "size=1m")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    with pytest.raises(AlgorithmError, match="temporary: No space left on device; data and the best weights are stored there"):
+    with pytest.raises(
+        AlgorithmError, match="temporary: No space left on device; data and the best weights are stored there"
+    ):
         disk_arrays.empty(disk_arrays.MIN_DISK_BYTES, "float32")
 
 
