@@ -78,9 +78,9 @@ class UserError(Object2VecError):
 class HyperparameterError(UserError):
     """All errors of one configuration."""
 
-    def __init__(self, faults: Sequence[str]) -> None:
-        self.faults = tuple(map(printable, faults))
-        Exception.__init__(self, "\n".join(self.faults))
+    def __init__(self, errors: Sequence[str]) -> None:
+        self.errors = tuple(map(printable, errors))
+        Exception.__init__(self, "\n".join(self.errors))
 
 
 class DataError(UserError):

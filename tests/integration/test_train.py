@@ -499,7 +499,7 @@ def test_invalid_hyperparameters_are_rejected_before_data_is_read(
     """All configuration errors are raised together; no file is opened and no model is written."""
     with pytest.raises(HyperparameterError) as caught:
         run(job(tmp_path, channels, epochs="0", optimizer="rmsprop", token_embedding_storage_type="row_sparse"))
-    assert len(caught.value.faults) == 2
+    assert len(caught.value.errors) == 2
     assert not any("Creating data iterator" in line for line in caplog.messages)
     assert not (tmp_path / "model").exists()
 

@@ -1,4 +1,4 @@
-"""The tree of errors: every one has an exit code and an HTTP status, and says whose fault it is."""
+"""The tree of errors: exit codes, HTTP statuses and messages."""
 
 from __future__ import annotations
 
@@ -53,37 +53,37 @@ EXPECTED = {
 }
 
 
-def test_every_error_is_expected_here() -> None:
-    """The tree has the errors listed here and no other, so that none is without a decision."""
+def test_every_error_class_is_listed_here() -> None:
+    """A new error class needs a decision about its exit code and status."""
     assert set(tree(Object2VecError)) == set(EXPECTED)
 
 
 @pytest.mark.parametrize("error", EXPECTED)
-def test_every_error_has_an_exit_code_and_a_status(error: type[Object2VecError]) -> None:
-    """No error exits 0 or answers 200: each has the exit code, status and family of whose fault it is."""
+def test_exit_code_status_and_family_of_each_error(error: type[Object2VecError]) -> None:
+    """Each class has its own exit code, HTTP status and family."""
     assert (error.exit_code, error.http_status, error.family) == EXPECTED[error]
 
 
-def test_the_drawing_of_the_tree_is_complete() -> None:
-    """The module's drawing names every error."""
+def test_module_docstring_names_every_error() -> None:
+    """The tree in the docstring is complete."""
     assert [error.__name__ for error in EXPECTED if error.__name__ not in (errors.__doc__ or "")] == []
 
 
-def test_faults_are_one_a_line() -> None:
-    """A HyperparameterError is its faults, one a line."""
+def test_errors_of_a_configuration_are_one_per_line() -> None:
+    """A HyperparameterError is its errors, one per line."""
     error = HyperparameterError(["epochs: one", "dropout: two"])
-    assert error.faults == ("epochs: one", "dropout: two")
+    assert error.errors == ("epochs: one", "dropout: two")
     assert str(error) == "epochs: one\ndropout: two"
 
 
-def test_a_fault_of_a_line_has_its_place() -> None:
-    """A fault in a file names the file and the line."""
+def test_error_names_file_and_line() -> None:
+    """An error in a file names the file and the line."""
     assert str(DataError.at(Path("a/b.jsonl"), 7, "not JSON")) == "a/b.jsonl, line 7: not JSON"
 
 
 @pytest.mark.parametrize("text", ["two\nlines", "a\rb", "\x1b[31m", "\u2028", "\udcff", "\0"])
-def test_a_message_is_one_line_that_can_be_printed(text: str) -> None:
-    """Whatever a file or a value is called, the sentence about it is one line, in any encoding and on any terminal."""
+def test_message_is_one_printable_line(text: str) -> None:
+    """A message is one printable line for any file name or value."""
     for error in (DataError(f"{text}: no"), DataError.at(Path(text), 3, "no"), HyperparameterError([f"{text}: no"])):
         assert str(error).isprintable()
         str(error).encode()

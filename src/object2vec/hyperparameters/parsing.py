@@ -96,25 +96,25 @@ class _Parser:
         self.naming = naming
         self.values: dict[str, Any] = {}
         self.given: set[str] = set()
-        self.faults: list[str] = []
+        self.errors: list[str] = []
         self.warnings: list[str] = []
 
-    def fault(self, sentence: str) -> None:
-        self.faults.append(self.naming.typed(sentence))
+    def add_error(self, sentence: str) -> None:
+        self.errors.append(self.naming.typed(sentence))
 
     def take(self, key: str, text: str) -> None:
         """Parse one value."""
         name = self.naming.builtin(key)
         if name not in TABLE:
             if not key.startswith(("sagemaker_", "_tuning_")):
-                self.faults.append(self._unknown(key))
+                self.errors.append(self._unknown(key))
             return
         self.given.add(name)
         kind = TABLE[name].kind
         try:
             self.values[name] = kind.parse(self.naming.builtin(text) if isinstance(kind, Choice) else text)
         except ValueError:
-            self.faults.append(f"{key}: got '{_shortened(text)}', wanted {self.naming.typed(kind.wanted)}")
+            self.errors.append(f"{key}: got '{_shortened(text)}', wanted {self.naming.typed(kind.wanted)}")
             self.values[name] = None
 
     def _unknown(self, key: str) -> str:
@@ -140,9 +140,9 @@ class _Parser:
         unread = [name for name, value in self.values.items() if value is None]
         for sentence in _conflicts(hyperparameters):
             if not any(name in sentence for name in unread):
-                self.fault(sentence)
-        if self.faults:
-            raise HyperparameterError(self.faults)
+                self.add_error(sentence)
+        if self.errors:
+            raise HyperparameterError(self.errors)
         if self.naming.first == 1:
             self.warnings.append("The encoders are counted from 1: enc1 reads in0, enc2 reads in1")
         return Parsed(
@@ -154,12 +154,12 @@ class _Parser:
     def _default(self, row: Hyperparameter, *, same: bool) -> Any:
         if row.default == REQUIRED:
             what = f"No value(s) were specified for '{row.name}' which are required hyperparameter(s)"
-            self.fault(f"{what}, wanted {row.kind.wanted}")
+            self.add_error(f"{what}, wanted {row.kind.wanted}")
         elif row.default is not None:
             return row.kind.parse(row.default)
         elif not same:
             what = f"No value was specified for '{row.name}', which enc1_network other than enc0 requires"
-            self.fault(f"{what}, wanted {row.kind.wanted}")
+            self.add_error(f"{what}, wanted {row.kind.wanted}")
         return None
 
     def _copy_first_encoder(self) -> None:

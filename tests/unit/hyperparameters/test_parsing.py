@@ -1,4 +1,4 @@
-"""Reading a configuration: every client's encoding, both ways of counting, and every fault with its sentence."""
+"""Parsing of configurations: encodings of clients, both encoder numberings, and all errors."""
 
 from __future__ import annotations
 
@@ -45,25 +45,25 @@ def read(**values: object) -> Hyperparameters:
     return parse(NEEDED | values).hyperparameters
 
 
-def faults(values: Mapping[str, object]) -> tuple[str, ...]:
+def errors_of(values: Mapping[str, object]) -> tuple[str, ...]:
     with pytest.raises(HyperparameterError) as caught:
         parse(values)
-    assert str(caught.value) == "\n".join(caught.value.faults)
-    return caught.value.faults
+    assert str(caught.value) == "\n".join(caught.value.errors)
+    return caught.value.errors
 
 
 def sentences(values: Mapping[str, object]) -> tuple[str, ...]:
-    """The faults of a configuration; none if it has none, and no other error."""
+    """Return the errors of a configuration, if any; other exceptions propagate."""
     try:
         parse(values)
     except HyperparameterError as error:
-        return error.faults
+        return error.errors
     return ()
 
 
-def fault(**values: object) -> str:
-    """The one fault of a configuration that has what is needed."""
-    (only,) = faults(NEEDED | values)
+def error_of(**values: object) -> str:
+    """Return the only error of a configuration with all required values."""
+    (only,) = errors_of(NEEDED | values)
     return only
 
 
@@ -82,8 +82,8 @@ OURS = {
 }
 
 
-def test_defaults_are_those_of_the_built_in() -> None:
-    """With nothing but what must be given, every value is the built-in's own default."""
+def test_defaults_equal_the_built_in() -> None:
+    """Every default is that of the built-in."""
     theirs = {
         **{"enc_dim": 4096, "mlp_dim": 512, "mlp_activation": "linear", "mlp_layers": 2, "output_layer": "softmax"},
         **{"optimizer": "adam", "learning_rate": 0.0004, "mini_batch_size": 32, "epochs": 30, "bucket_width": 0},
@@ -100,7 +100,7 @@ def test_defaults_are_those_of_the_built_in() -> None:
 
 
 @pytest.mark.parametrize("text", ["0.1", " 0.1 ", '"0.1"', "1e-1", ".1", "+0.1", "0.10", 0.1])
-def test_a_number_in_any_encoding(text: object) -> None:
+def test_real_number_in_any_encoding(text: object) -> None:
     """A real number is read from plain text, quoted text, with an exponent, or as a JSON number."""
     assert read(learning_rate=text).learning_rate == 0.1
 
@@ -109,43 +109,43 @@ WHOLE = ["3", " 3\n", '"3"', "3.0", "3.", "3.00", "+3", "03", "3e0", "0.3E1", "3
 
 
 @pytest.mark.parametrize("text", [*WHOLE, np.int64(3), np.float32(3), Decimal(3)])
-def test_an_integer_in_any_encoding(text: object) -> None:
-    """An integer is any number whose value is whole, however a client writes it."""
+def test_integer_in_any_encoding(text: object) -> None:
+    """An integer is any number with an integral value, in any notation."""
     epochs = read(epochs=text).epochs
     assert epochs == 3
     assert type(epochs) is int
 
 
 @pytest.mark.parametrize("text", ["1e+05", "1E5", "100000.00", " 1e5 ", "+1.0e+5", '"1e+05"', 1e5])
-def test_a_large_integer_with_an_exponent(text: object) -> None:
+def test_large_integer_with_exponent(text: object) -> None:
     """R writes 100000 as 1e+05."""
     assert read(enc0_vocab_size=text).encoders[0].vocab_size == 100_000
     assert read(enc1_vocab_size=text, enc0_vocab_size=text).encoders[1].vocab_size == 100_000
 
 
 def test_zero_with_any_exponent_is_zero() -> None:
-    """The size of the exponent does not matter where the number is 0."""
+    """Zero may have any exponent."""
     assert read(seed="0e999999999").seed == read(seed="-0.0").seed == read(seed="0e-99").seed == 0
 
 
 @pytest.mark.parametrize("text", ["1e999999999", "1e-999999999", "1e9999999999999999999999", "9" * 100_000, "1e400"])
 @pytest.mark.parametrize("name", ["epochs", "enc0_vocab_size", "dropout", "enc0_layers"])
-def test_an_extreme_number_takes_no_time(name: str, text: str) -> None:
-    """A number of any size is answered without making the integer that it stands for."""
+def test_huge_exponent_is_refused_at_once(name: str, text: str) -> None:
+    """A number with a huge exponent is refused without computing the integer."""
     if not (name == "dropout" and text.startswith("1e-")):
-        assert fault(**{name: text}).startswith(f"{name}: got '{text[:79]}")
+        assert error_of(**{name: text}).startswith(f"{name}: got '{text[:79]}")
 
 
 @pytest.mark.parametrize("value", [True, False])
-def test_a_flag_in_any_encoding(value: bool) -> None:
-    """A flag is read whatever its case, quoted or not, as 1 or 0, yes or no, or as a JSON boolean."""
+def test_bool_in_any_encoding(value: bool) -> None:
+    """A bool is read in any case, quoted or not, as 1 or 0, yes or no, or as a JSON boolean."""
     texts = ["True", "true", "TRUE", '"true"', '"True"', "1", "yes"] if value else ["False", "false", '"false"', "0"]
     for text in [*texts, value]:
         assert read(tied_token_embedding_weight=text).tied_token_embedding_weight is value
 
 
 @pytest.mark.parametrize("text", ["bilstm", '"bilstm"', ' "bilstm" ', '" bilstm"'])
-def test_a_choice_in_any_encoding(text: str) -> None:
+def test_choice_in_any_encoding(text: str) -> None:
     """A choice is read plain and JSON-encoded."""
     assert read(enc0_network=text).encoders[0].network == "bilstm"
 
@@ -170,7 +170,7 @@ def test_a_choice_in_any_encoding(text: str) -> None:
     ],
 )
 def test_comparators_in_any_encoding(value: object) -> None:
-    """Comparators stay in the order given: comma-separated, or a list of JSON or of Python."""
+    """Comparators keep their order: comma-separated, or a list of JSON or Python."""
     assert read(comparator_list=value).comparator_list == ("concat", "hadamard")
 
 
@@ -188,15 +188,16 @@ def test_one_comparator_in_any_encoding(value: object) -> None:
         *([None], [1], {"concat": 1}),
     ],
 )
-def test_what_is_no_list_of_comparators_is_refused(value: object) -> None:
-    """An empty or broken list, or one with something else in it, is quoted as it is."""
+def test_invalid_comparator_list_is_refused(value: object) -> None:
+    """An empty or malformed list, or one with an unknown item, is quoted in the error."""
     text = value if isinstance(value, str) else json.dumps(value)
-    assert fault(comparator_list=value).startswith(f"comparator_list: got '{text}', wanted one or more of hadamard, ")
+    sentence = f"comparator_list: got '{text}', wanted one or more of hadamard, "
+    assert error_of(comparator_list=value).startswith(sentence)
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3, 4])
-def test_values_are_unquoted_however_often_they_were_encoded(layers: int) -> None:
-    """Each client in a chain may encode a value as JSON once more."""
+def test_nested_json_quotes_are_removed(layers: int) -> None:
+    """Each client in a chain may encode a value as JSON again."""
     text: object = "bilstm"
     for _ in range(layers):
         text = json.dumps(text)
@@ -226,8 +227,8 @@ NOT_GIVEN = [
 
 
 @pytest.mark.parametrize("value", NOT_GIVEN)
-def test_an_empty_value_is_not_given(value: object) -> None:
-    """Every hyperparameter that may be left out is at its default, whatever a client writes for "nothing"."""
+def test_empty_value_means_default(value: object) -> None:
+    """Every optional hyperparameter is at its default if a client writes an empty value for it."""
     optional = {name: value for name in TABLE if name not in NEEDED}
     assert read(**optional) == read()
     assert parse(NEEDED | optional).warnings == ()
@@ -235,19 +236,19 @@ def test_an_empty_value_is_not_given(value: object) -> None:
 
 
 @pytest.mark.parametrize("value", NOT_GIVEN)
-def test_a_required_value_that_is_empty_is_missing(value: object) -> None:
-    """The sentence is that of a value which was left out, for required ones and those that a second network needs."""
-    assert fault(enc0_vocab_size=value) == (
+def test_empty_required_value_is_missing(value: object) -> None:
+    """An empty required value gives the same error as a missing one."""
+    assert error_of(enc0_vocab_size=value) == (
         "No value(s) were specified for 'enc0_vocab_size' which are required hyperparameter(s), "
         "wanted an integer from 2 to 3000000"
     )
     second = {"enc1_network": "hcnn", "enc1_max_seq_len": "5", "enc1_vocab_size": value}
-    assert fault(**second).startswith("No value was specified for 'enc1_vocab_size', which enc1_network other than")
+    assert error_of(**second).startswith("No value was specified for 'enc1_vocab_size', which enc1_network other than")
 
 
 @pytest.mark.parametrize("value", NOT_GIVEN)
-def test_an_empty_value_does_not_decide_how_encoders_are_counted(value: object) -> None:
-    """Counted from one, empty enc0_* are left out; counted from zero, empty enc2_*."""
+def test_empty_values_do_not_decide_encoder_numbering(value: object) -> None:
+    """Empty enc0_* are ignored if numbering starts at one, empty enc2_* if it starts at zero."""
     from_one = {f"enc{side}_{name}": value for side in (0, 2) for name in ("network", "layers", "vocab_file")}
     parsed = parse(NEEDED_FROM_ONE | from_one)
     assert parsed == parse(NEEDED_FROM_ONE)
@@ -257,13 +258,13 @@ def test_an_empty_value_does_not_decide_how_encoders_are_counted(value: object) 
 
 
 @pytest.mark.parametrize("key", ["enc0_vocabsize", "enc3_layers", "learnin_rate"])
-def test_an_unknown_name_is_refused_without_a_value_too(key: str) -> None:
-    """A misspelled name is a fault even if nothing was given for it."""
-    assert fault(**{key: ""}).startswith(f"{key}: ")
+def test_unknown_name_with_empty_value_is_refused(key: str) -> None:
+    """A misspelled name is an error even with an empty value."""
+    assert error_of(**{key: ""}).startswith(f"{key}: ")
 
 
-def test_what_a_web_form_sends_is_accepted() -> None:
-    """All fields of the second encoder are empty, and it takes the first one's values."""
+def test_web_form_with_empty_fields_is_accepted() -> None:
+    """If all fields of the second encoder are empty, it copies the first."""
     names = ("max_seq_len", "vocab_size", "cnn_filter_width", "layers", "token_embedding_dim", "vocab_file")
     form = {"enc1_network": "enc0", **{f"enc1_{name}": "" for name in (*names, "pretrained_embedding_file")}}
     assert parse(NEEDED | form) == parse(NEEDED)
@@ -271,15 +272,15 @@ def test_what_a_web_form_sends_is_accepted() -> None:
 
 @pytest.mark.parametrize(("network", "layers"), [("hcnn", 4), ("bilstm", 1), ("pooled_embedding", 1)])
 def test_auto_layers(network: str, layers: int) -> None:
-    """`auto` is 4 layers of hcnn and 1 of bilstm; pooled_embedding has no use for a number."""
+    """`auto` is 4 layers of hcnn and 1 of bilstm; pooled_embedding ignores the number."""
     assert read(enc0_network=network).encoders[0].layers == layers
     assert read(enc0_network=network, enc0_layers="auto").encoders[0].layers == layers
     given_two = read(enc0_network=network, enc0_layers="2").encoders[0].layers
     assert given_two == (1 if network == "pooled_embedding" else 2)
 
 
-def test_the_names_of_the_platform_are_taken() -> None:
-    """The built-in's internals, and what training toolkits and tuning jobs add, change nothing."""
+def test_platform_names_are_accepted() -> None:
+    """Internal names of the built-in, of training toolkits and of tuning jobs have no effect."""
     extra = {
         **{"_kvstore": "device", "_num_gpus": "auto", "_num_kv_servers": "auto"},
         **{"_tuning_objective_metric": "validation:accuracy", "sagemaker_program": "x.py", "sagemaker_region": '"eu"'},
@@ -290,7 +291,7 @@ def test_the_names_of_the_platform_are_taken() -> None:
 
 @pytest.mark.parametrize("given, wanted", [({}, "auto"), ({"_num_gpus": "auto"}, "auto"), ({"_num_gpus": "2"}, 2)])
 def test_number_of_gpus(given: dict[str, str], wanted: int | str) -> None:
-    """How many are wanted is read, and changes nothing that is learnt."""
+    """The number of GPUs is parsed and does not change the configuration."""
     parsed = parse(NEEDED | given)
     assert parsed.num_gpus == wanted
     assert parsed.hyperparameters == read()
@@ -302,8 +303,8 @@ def test_number_of_gpus(given: dict[str, str], wanted: int | str) -> None:
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_the_official_notebooks_are_accepted(name: str) -> None:
-    """Each official notebook's hyperparameters are read unchanged, and nothing about them calls for a warning."""
+def test_official_notebooks_are_accepted(name: str) -> None:
+    """The hyperparameters of each official notebook are accepted without a warning."""
     parsed = parse(NOTEBOOKS[name])
     assert parsed.warnings == ()
     values = parsed.hyperparameters.to_dict()
@@ -324,21 +325,21 @@ def test_the_official_notebooks_are_accepted(name: str) -> None:
         *('"a"b"', "3e", "e3", ".", "3 0", "3,0", "+-3", "1e1.0", "--3"),
     ],
 )
-def test_what_is_no_integer_is_refused(text: str) -> None:
-    """Text that is no integer is named with its key, itself and the range."""
-    assert fault(epochs=text) == f"epochs: got '{text}', wanted an integer from 1 to 100"
+def test_invalid_integer_is_refused(text: str) -> None:
+    """The error names the key, the text and the range."""
+    assert error_of(epochs=text) == f"epochs: got '{text}', wanted an integer from 1 to 100"
 
 
 @pytest.mark.parametrize("text", ["nan", "NaN", "inf", "-inf", "Infinity", "1e999", "a", "1,5", "1_0", "0x1"])
-def test_what_is_no_number_is_refused(text: str) -> None:
-    """Text that is no finite number is named with its key, itself and the range."""
-    assert fault(dropout=text) == f"dropout: got '{text}', wanted a number from 0 to 1"
+def test_invalid_real_number_is_refused(text: str) -> None:
+    """The error names the key, the text and the range."""
+    assert error_of(dropout=text) == f"dropout: got '{text}', wanted a number from 0 to 1"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), [1], {"a": 1}, True])
-def test_json_values_that_are_no_number_are_refused(value: object) -> None:
-    """A JSON value of another kind is refused, and quoted as JSON writes it."""
-    assert fault(dropout=value) == f"dropout: got '{json.dumps(value)}', wanted a number from 0 to 1"
+def test_json_value_of_another_type_is_refused(value: object) -> None:
+    """The error quotes a JSON value of another type as JSON."""
+    assert error_of(dropout=value) == f"dropout: got '{json.dumps(value)}', wanted a number from 0 to 1"
 
 
 @pytest.mark.parametrize(
@@ -367,14 +368,14 @@ def test_json_values_that_are_no_number_are_refused(value: object) -> None:
         ("learning_rate", "0", "a number from 1e-06 to 1"),
     ],
 )
-def test_each_kind_of_value_says_what_it_wants(key: str, text: str, wanted: str) -> None:
-    """A value that cannot be used is named with its key, itself and what is valid."""
-    assert fault(**{key: text}) == f"{key}: got '{text}', wanted {wanted}"
+def test_error_of_each_kind_says_what_is_valid(key: str, text: str, wanted: str) -> None:
+    """The error names the key, the value and the valid values."""
+    assert error_of(**{key: text}) == f"{key}: got '{text}', wanted {wanted}"
 
 
 @pytest.mark.parametrize("name", [name for name, row in TABLE.items() if isinstance(row.kind, Integer | Real)])
-def test_ranges_hold_their_ends_and_no_more(name: str) -> None:
-    """Both ends of each range are taken, and the next number past either is not."""
+def test_ranges_include_their_ends_only(name: str) -> None:
+    """Both ends of each range are accepted; the next numbers outside are refused."""
     kind = TABLE[name].kind
     assert isinstance(kind, Integer | Real)
     step = 1 if isinstance(kind, Integer) else kind.high * 1e-9
@@ -385,8 +386,8 @@ def test_ranges_hold_their_ends_and_no_more(name: str) -> None:
             kind.parse(repr(past))
 
 
-def test_all_faults_are_reported_together() -> None:
-    """Unreadable values, unknown and missing names and broken rules come in one error, each with its sentence."""
+def test_all_errors_are_reported_together() -> None:
+    """Invalid values, unknown and missing names and conflicts are reported in one exception, one sentence each."""
     values = {
         "enc0_vocab_size": "1",
         "epochs": "many",
@@ -394,7 +395,7 @@ def test_all_faults_are_reported_together() -> None:
         "optimizer": "rmsprop",
         "token_embedding_storage_type": "row_sparse",
     }
-    assert set(faults(values)) == {
+    assert set(errors_of(values)) == {
         "No value(s) were specified for 'enc0_max_seq_len' which are required hyperparameter(s), "
         "wanted an integer from 1 to 5000",
         "enc0_vocab_size: got '1', wanted an integer from 2 to 3000000",
@@ -404,15 +405,15 @@ def test_all_faults_are_reported_together() -> None:
     }
 
 
-def test_a_rule_is_not_judged_by_a_value_that_was_not_read() -> None:
-    """What hangs on an unreadable value is left for when it can be read: one mistake is one sentence."""
-    assert fault(optimizer="rms", token_embedding_storage_type="row_sparse").startswith("optimizer: got 'rms'")
-    assert fault(enc1_network="hcn", enc0_token_embedding_dim="7").startswith("enc1_network: got 'hcn'")
+def test_rules_with_invalid_values_are_not_checked() -> None:
+    """A rule that depends on an invalid value is skipped, so that one mistake gives one sentence."""
+    assert error_of(optimizer="rms", token_embedding_storage_type="row_sparse").startswith("optimizer: got 'rms'")
+    assert error_of(enc1_network="hcn", enc0_token_embedding_dim="7").startswith("enc1_network: got 'hcn'")
     unlike = {"enc1_network": "pooled_embedding", "enc1_max_seq_len": "1", "enc1_vocab_size": "10"}
-    assert fault(**unlike, enc_dim="x").startswith("enc_dim: got 'x'")
-    assert fault(**unlike, enc0_network="x").startswith("enc0_network: got 'x'")
+    assert error_of(**unlike, enc_dim="x").startswith("enc_dim: got 'x'")
+    assert error_of(**unlike, enc0_network="x").startswith("enc0_network: got 'x'")
     files = {"enc0_pretrained_embedding_file": "g.txt", "enc0_vocab_file": "a/b"}
-    assert fault(**files).startswith("enc0_vocab_file: got 'a/b'")
+    assert error_of(**files).startswith("enc0_vocab_file: got 'a/b'")
 
 
 @pytest.mark.parametrize(
@@ -426,20 +427,20 @@ def test_a_rule_is_not_judged_by_a_value_that_was_not_read() -> None:
         ("feature_dim", "enc_dim"),
     ],
 )
-def test_an_unknown_name_gets_the_nearest_one(typed: str, near: str) -> None:
-    """A name that does not exist is answered with the nearest one that does."""
-    assert fault(**{typed: "1"}) == f"{typed}: no such hyperparameter, the nearest is {near}"
+def test_unknown_name_gets_nearest_known_name(typed: str, near: str) -> None:
+    """The error for an unknown name suggests the nearest known one."""
+    assert error_of(**{typed: "1"}) == f"{typed}: no such hyperparameter, the nearest is {near}"
 
 
 def test_long_values_are_shortened() -> None:
-    """A fault quotes the first 79 characters of what it got."""
-    assert fault(optimizer="x" * 500) == f"optimizer: got '{'x' * 79}…', wanted one of adagrad, adam, rmsprop, " + (
+    """An error quotes at most the first 79 characters of a value."""
+    assert error_of(optimizer="x" * 500) == f"optimizer: got '{'x' * 79}…', wanted one of adagrad, adam, rmsprop, " + (
         "sgd, adadelta"
     )
 
 
 def illegal(row: Hyperparameter) -> list[object]:
-    """Values that a row must refuse."""
+    """Yield values that a row must refuse."""
     texts: list[object] = ["x", "1;2", "\0", "1\n2", "1e999", "nan", "-inf", "0x10", "1 2", [1], {"a": 1}]
     match row.kind:
         case Integer(low, high) | AutoInteger(low, high):
@@ -470,12 +471,12 @@ def illegal(row: Hyperparameter) -> list[object]:
 ILLEGAL = [(row.name, value) for row in TABLE.values() for value in illegal(row)]
 
 
-def test_every_illegal_value_gets_a_sentence_that_names_its_key() -> None:
-    """Hundreds of configurations with an illegal value each: one line that names its key, in both ways to count."""
+def test_each_invalid_value_gives_one_line_with_its_key() -> None:
+    """Hundreds of invalid values, in both encoder numberings."""
     assert len(ILLEGAL) > 200
     for name, value in ILLEGAL:
         for needed, key in ((NEEDED, name), (NEEDED_FROM_ONE, counted_from_one(name))):
-            found = faults(needed | {key: value})
+            found = errors_of(needed | {key: value})
             assert len(found) == 1, (key, value, found)
             assert found[0].startswith(f"{key}: got '"), (key, value, found)
             assert "wanted " in found[0]
@@ -498,10 +499,10 @@ def counted_from_one(name: str) -> str:
 @given(
     st.binary(max_size=60) | st.recursive(st.none() | st.floats() | st.text(), st.lists).map(json.dumps).map(str.encode)
 )
-def test_no_file_of_hyperparameters_raises_anything_else(
+def test_any_file_is_read_or_refused_in_one_printable_line(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:
-    """Whatever a file of hyperparameters holds, it is read as one, or refused in one line that can be printed."""
+    """Any content of a hyperparameter file is read, or refused in one printable line."""
     path = tmp_path_factory.mktemp("hyperparameters") / "x.json"
     for text in (content, b'{"epochs": ' + content + b"}", b'{"enc0_vocab_size": ' + content + b', "epochs": 3}'):
         path.write_bytes(text)
@@ -510,14 +511,14 @@ def test_no_file_of_hyperparameters_raises_anything_else(
 
 @settings(max_examples=30)
 @given(st.dictionaries(st.text(max_size=30), st.text(max_size=30), max_size=5))
-def test_no_configuration_raises_anything_else(values: dict[str, str]) -> None:
-    """Whatever names and texts come in, the answer is a configuration or a HyperparameterError."""
+def test_any_names_and_texts_parse_or_raise_hyperparameter_error(values: dict[str, str]) -> None:
+    """Any names and texts give a configuration or a HyperparameterError."""
     sentences(NEEDED | values)
 
 
 @given(st.sampled_from(sorted(TABLE)), st.text(max_size=30) | st.floats() | st.integers() | st.none() | st.booleans())
-def test_no_value_raises_anything_else(name: str, value: object) -> None:
-    """Whatever value a known name has, the answer is a configuration, or a HyperparameterError that names it."""
+def test_any_value_parses_or_raises_error_with_its_name(name: str, value: object) -> None:
+    """Any value of a known name gives a configuration, or an error that names it."""
     assert all(name in sentence for sentence in sentences(NEEDED | {name: value}))
 
 
@@ -528,31 +529,31 @@ def test_no_value_raises_anything_else(name: str, value: object) -> None:
 SECOND = {"enc1_network": "hcnn", "enc1_max_seq_len": "5", "enc1_vocab_size": "10"}
 
 
-def test_a_second_network_of_its_own_needs_its_sizes() -> None:
-    """`enc1_network` other than enc0 needs `enc1_max_seq_len` and `enc1_vocab_size`; enc0's are not taken."""
+def test_second_network_requires_its_sizes() -> None:
+    """`enc1_network` other than enc0 requires `enc1_max_seq_len` and `enc1_vocab_size`."""
     rest = "which enc1_network other than enc0 requires, wanted an integer from"
-    assert faults(NEEDED | {"enc1_network": "bilstm"}) == (
+    assert errors_of(NEEDED | {"enc1_network": "bilstm"}) == (
         f"No value was specified for 'enc1_max_seq_len', {rest} 1 to 5000",
         f"No value was specified for 'enc1_vocab_size', {rest} 2 to 3000000",
     )
-    assert fault(**SECOND | {"enc1_vocab_size": "1"}) == (
+    assert error_of(**SECOND | {"enc1_vocab_size": "1"}) == (
         "enc1_vocab_size: got '1', wanted an integer from 2 to 3000000"
     )
 
 
 @pytest.mark.parametrize("optimizer", ["adadelta", "rmsprop"])
-def test_row_sparse_takes_three_optimizers(optimizer: str) -> None:
-    """row_sparse refuses the optimizers that cannot move single rows, and takes the others."""
-    assert fault(optimizer=optimizer, token_embedding_storage_type="row_sparse") == (
+def test_row_sparse_accepts_three_optimizers(optimizer: str) -> None:
+    """row_sparse refuses optimizers that cannot update single rows."""
+    assert error_of(optimizer=optimizer, token_embedding_storage_type="row_sparse") == (
         f"optimizer: got '{optimizer}', wanted one of adam, adagrad, sgd with token_embedding_storage_type=row_sparse"
     )
     for other in ROW_SPARSE_OPTIMIZERS:
         assert read(optimizer=other, token_embedding_storage_type="row_sparse").row_sparse
 
 
-def test_row_sparse_takes_no_average() -> None:
-    """An average over the whole table at each step is refused with row_sparse, and taken without it."""
-    assert fault(ema_decay="0.9", token_embedding_storage_type="row_sparse") == (
+def test_row_sparse_refuses_ema() -> None:
+    """A moving average updates the whole table at each step, so row_sparse refuses it."""
+    assert error_of(ema_decay="0.9", token_embedding_storage_type="row_sparse") == (
         "ema_decay: got '0.9', wanted 0 with token_embedding_storage_type=row_sparse: "
         "an average of all rows at each step would cost what row_sparse saves"
     )
@@ -560,20 +561,20 @@ def test_row_sparse_takes_no_average() -> None:
 
 
 def test_row_sparse_switches_buckets_off() -> None:
-    """row_sparse sets bucket_width to 0, as the built-in does, and says so."""
+    """row_sparse sets bucket_width to 0 with a warning, as the built-in does."""
     parsed = parse(NEEDED | {"token_embedding_storage_type": "row_sparse", "bucket_width": "5"})
     assert parsed.hyperparameters.bucket_width == 0
     assert parsed.warnings == ("bucket_width=5 has no effect: token_embedding_storage_type=row_sparse sets it to 0",)
 
 
-def test_both_encodings_must_be_of_one_length() -> None:
-    """Unequal lengths are refused with both numbers and the names that set them."""
+def test_unequal_encoding_dims_are_refused() -> None:
+    """The error has both dimensions and the names that set them."""
     second = {"enc1_network": "pooled_embedding", "enc1_max_seq_len": "1", "enc1_vocab_size": "10"}
-    assert fault(**second, enc_dim="64") == (
+    assert error_of(**second, enc_dim="64") == (
         "enc0_network=hcnn gives 64 numbers by enc_dim and enc1_network=pooled_embedding gives 300 numbers by "
         "enc1_token_embedding_dim: both encodings must have the same length, change one of the two"
     )
-    assert fault(**second, enc0_network="pooled_embedding", enc0_token_embedding_dim="8") == (
+    assert error_of(**second, enc0_network="pooled_embedding", enc0_token_embedding_dim="8") == (
         "enc0_network=pooled_embedding gives 8 numbers by enc0_token_embedding_dim and enc1_network=pooled_embedding "
         "gives 300 numbers by enc1_token_embedding_dim: both encodings must have the same length, change one of the two"
     )
@@ -581,12 +582,12 @@ def test_both_encodings_must_be_of_one_length() -> None:
     assert read(**SECOND | {"enc1_network": "bilstm"}).encoding_dim(1) == 4096
 
 
-def test_tied_tables_must_be_alike() -> None:
-    """Tied tables of other sizes, files or freezing are refused, each difference with both values."""
+def test_tied_tables_must_be_equal() -> None:
+    """Each difference in size, files or freezing is refused with both values."""
     second = SECOND | {"enc1_vocab_size": "11", "enc1_token_embedding_dim": "8", "enc1_vocab_file": "v.json"}
     second |= {"enc1_pretrained_embedding_file": "g.txt", "tied_token_embedding_weight": "True"}
     needs = "tied_token_embedding_weight needs them equal"
-    assert faults(NEEDED | second) == (
+    assert errors_of(NEEDED | second) == (
         f"enc0_vocab_size=10 and enc1_vocab_size=11: {needs}",
         f"enc0_token_embedding_dim=300 and enc1_token_embedding_dim=8: {needs}",
         f"enc0_pretrained_embedding_file= and enc1_pretrained_embedding_file=g.txt: {needs}",
@@ -597,14 +598,14 @@ def test_tied_tables_must_be_alike() -> None:
     assert read(**SECOND, tied_token_embedding_weight="True").tied_token_embedding_weight
 
 
-def test_pretrained_embeddings_need_a_vocabulary() -> None:
-    """A pretrained file without the vocabulary that says which word is which id is refused."""
-    assert fault(enc0_pretrained_embedding_file="g.txt").startswith("enc0_pretrained_embedding_file: got 'g.txt'")
-    assert "enc0_vocab_file, wanted both" in faults(NEEDED | {"enc0_pretrained_embedding_file": "g.txt"})[0]
+def test_pretrained_embeddings_require_a_vocabulary() -> None:
+    """A pretrained file without a vocabulary is refused."""
+    assert error_of(enc0_pretrained_embedding_file="g.txt").startswith("enc0_pretrained_embedding_file: got 'g.txt'")
+    assert "enc0_vocab_file, wanted both" in errors_of(NEEDED | {"enc0_pretrained_embedding_file": "g.txt"})[0]
 
 
-def test_a_table_is_frozen_only_with_a_file() -> None:
-    """`freeze_pretrained_embedding`, true by default, is of no effect without a pretrained file."""
+def test_table_is_frozen_only_with_a_file() -> None:
+    """`freeze_pretrained_embedding` has no effect without a pretrained file."""
     files = {"enc0_pretrained_embedding_file": "g.txt", "enc0_vocab_file": "v.json"}
     assert not read().encoders[0].frozen
     assert read(**files).encoders[0].frozen
@@ -612,9 +613,9 @@ def test_a_table_is_frozen_only_with_a_file() -> None:
 
 
 @pytest.mark.parametrize("name", MODEL_FILES)
-def test_a_vocabulary_has_a_name_of_its_own(name: str) -> None:
-    """A vocabulary goes into the model directory, and cannot be called as another file there."""
-    assert fault(enc0_vocab_file=name).startswith(f"enc0_vocab_file: got '{name}', wanted another name: the model")
+def test_vocabulary_named_like_a_model_file_is_refused(name: str) -> None:
+    """A vocabulary is copied into the model directory and must not replace a file there."""
+    assert error_of(enc0_vocab_file=name).startswith(f"enc0_vocab_file: got '{name}', wanted another name: the model")
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -622,8 +623,8 @@ def test_a_vocabulary_has_a_name_of_its_own(name: str) -> None:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_the_second_encoder_is_like_the_first() -> None:
-    """`enc1_network=enc0`, given or by default, takes every value of enc0, and says nothing where nothing differs."""
+def test_second_encoder_copies_the_first() -> None:
+    """`enc1_network=enc0` copies all values of enc0, without a warning if none differs."""
     first = {"enc0_network": "bilstm", "enc0_layers": "3", "enc0_cnn_filter_width": "5"}
     for extra in ({}, {"enc1_network": "enc0"}, {"enc1_network": "enc0", "enc1_layers": "3"}):
         parsed = parse(NEEDED | first | extra)
@@ -631,8 +632,8 @@ def test_the_second_encoder_is_like_the_first() -> None:
         assert parsed.warnings == ()
 
 
-def test_values_of_a_second_encoder_that_have_no_effect_are_named() -> None:
-    """With `enc1_network=enc0`, each `enc1_*` that differs is ignored as in the built-in, and a warning names it."""
+def test_ignored_values_of_second_encoder_are_warned_of() -> None:
+    """With `enc1_network=enc0`, a warning names each `enc1_*` that differs and is ignored."""
     parsed = parse(NEEDED | {"enc1_vocab_size": "3", "enc1_layers": "2", "enc1_max_seq_len": "5"})
     assert parsed.hyperparameters.encoders[0] == parsed.hyperparameters.encoders[1]
     assert set(parsed.warnings) == {
@@ -641,8 +642,8 @@ def test_values_of_a_second_encoder_that_have_no_effect_are_named() -> None:
     }
 
 
-def test_counting_from_one_reads_the_same() -> None:
-    """enc1_* and enc2_* without any enc0_* are the built-in's enc0_* and enc1_*, and a warning says so."""
+def test_numbering_from_one_gives_same_configuration() -> None:
+    """enc1_* and enc2_* without enc0_* are the enc0_* and enc1_* of the built-in; a warning says so."""
     from_zero = {
         **{"enc0_network": "bilstm", "enc0_max_seq_len": "5", "enc0_vocab_size": "10", "enc0_layers": "2"},
         **{"enc1_network": "hcnn", "enc1_max_seq_len": "7", "enc1_vocab_size": "20", "enc1_layers": "3"},
@@ -653,8 +654,8 @@ def test_counting_from_one_reads_the_same() -> None:
     assert parsed.warnings == ("The encoders are counted from 1: enc1 reads in0, enc2 reads in1",)
 
 
-def test_counting_from_one_the_second_is_like_the_first() -> None:
-    """Counted from one, `enc2_network` is enc1 by default or by word, and what has no effect is named as typed."""
+def test_numbering_from_one_second_copies_first() -> None:
+    """`enc2_network` is enc1 by default, and warnings use the names of the user."""
     expected = parse(NEEDED).hyperparameters
     assert parse(NEEDED_FROM_ONE).hyperparameters == expected
     parsed = parse(NEEDED_FROM_ONE | {"enc2_network": "enc1", "enc2_vocab_size": "3"})
@@ -662,33 +663,33 @@ def test_counting_from_one_the_second_is_like_the_first() -> None:
     assert "enc2_vocab_size=3 has no effect: enc2_network=enc1 takes enc1_vocab_size=10" in parsed.warnings
 
 
-def test_counting_from_one_faults_are_as_typed() -> None:
-    """Counted from one, every fault names the keys and choices in that way of counting."""
-    assert faults(NEEDED_FROM_ONE | {"enc2_network": "enc0"}) == (
+def test_numbering_from_one_errors_use_names_of_the_user() -> None:
+    """Every error names the keys and choices as the user numbers them."""
+    assert errors_of(NEEDED_FROM_ONE | {"enc2_network": "enc0"}) == (
         "enc2_network: got 'enc0', wanted one of enc1, hcnn, bilstm, pooled_embedding",
     )
-    assert faults(NEEDED_FROM_ONE | {"enc1_vocabsize": "3"}) == (
+    assert errors_of(NEEDED_FROM_ONE | {"enc1_vocabsize": "3"}) == (
         "enc1_vocabsize: no such hyperparameter, the nearest is enc1_vocab_size",
     )
-    assert faults({"enc2_vocab_size": "3"}) == (
+    assert errors_of({"enc2_vocab_size": "3"}) == (
         "No value(s) were specified for 'enc1_max_seq_len' which are required hyperparameter(s), "
         "wanted an integer from 1 to 5000",
         "No value(s) were specified for 'enc1_vocab_size' which are required hyperparameter(s), "
         "wanted an integer from 2 to 3000000",
     )
     unlike = {"enc2_network": "pooled_embedding", "enc2_max_seq_len": "1", "enc2_vocab_size": "9"}
-    assert faults(NEEDED_FROM_ONE | unlike)[0].startswith(
+    assert errors_of(NEEDED_FROM_ONE | unlike)[0].startswith(
         "enc1_network=hcnn gives 4096 numbers by enc_dim and enc2_network=pooled_embedding gives 300 numbers by "
         "enc2_token_embedding_dim"
     )
 
 
-def test_ways_of_counting_do_not_mix() -> None:
-    """An enc2_* beside an enc0_* is refused, as is an enc3_* beside neither."""
-    assert fault(enc2_network="hcnn") == (
+def test_mixed_encoder_numbering_is_refused() -> None:
+    """enc2_* together with enc0_* is refused, and so is enc3_*."""
+    assert error_of(enc2_network="hcnn") == (
         "enc2_network: the encoders of this configuration are counted from 0, wanted enc0_* and enc1_*"
     )
-    assert faults(NEEDED_FROM_ONE | {"enc3_layers": "1"}) == (
+    assert errors_of(NEEDED_FROM_ONE | {"enc3_layers": "1"}) == (
         "enc3_layers: the encoders of this configuration are counted from 1, wanted enc1_* and enc2_*",
     )
 
@@ -699,7 +700,7 @@ def test_ways_of_counting_do_not_mix() -> None:
 
 
 def values_of(name: str) -> st.SearchStrategy[Any]:
-    """Legal values of a row, as plain values or as text; the default too."""
+    """Generate valid values of a row, plain or as text, including the default."""
     match TABLE[name].kind:
         case Integer(low, high):
             legal: st.SearchStrategy[Any] = st.integers(low, high)
@@ -727,7 +728,7 @@ CONFIGURATIONS = st.fixed_dictionaries(
 
 
 @given(CONFIGURATIONS)
-def test_a_configuration_survives_its_round_trip(values: dict[str, object]) -> None:
+def test_to_dict_and_parse_round_trip(values: dict[str, object]) -> None:
     """Any legal configuration, written flat and read again (through JSON, and as text), is the same and calls for no
     warning; a configuration that breaks a rule is refused with sentences.
     """
@@ -744,8 +745,8 @@ def test_a_configuration_survives_its_round_trip(values: dict[str, object]) -> N
     assert set(flat) == {name for name in TABLE if not name.startswith("_")}
 
 
-def test_what_is_derived() -> None:
-    """Scores are one number for a regression and one a class otherwise; a pooled encoding is as long as its tokens'."""
+def test_derived_properties() -> None:
+    """Regression has one score, classification one per class; a pooled encoding has the dimension of its tokens."""
     assert read(num_classes="7").scores == 7
     regression = read(num_classes="7", output_layer="mean_squared_error")
     assert (regression.regression, regression.scores) == (True, 1)
@@ -754,8 +755,8 @@ def test_what_is_derived() -> None:
 
 
 @pytest.mark.parametrize("row", TABLE.values(), ids=list(TABLE))
-def test_the_table_is_sound(row: Any) -> None:
-    """Every default can be read, every tuning range lies inside what is valid, and every row says what it is."""
+def test_rows_of_the_table_are_consistent(row: Any) -> None:
+    """Every default parses, every tuning range is within the valid range, and every row has a help text."""
     if row.default not in (None, REQUIRED):
         row.kind.parse(row.default)
     if isinstance(row.tunable, Integer | Real):
@@ -767,8 +768,8 @@ def test_the_table_is_sound(row: Any) -> None:
     assert row.ours is (row.name in OURS)
 
 
-def test_the_tuning_ranges_are_those_of_the_built_in() -> None:
-    """The ranges that a tuning job should search are the documented ones."""
+def test_tuning_ranges_equal_the_built_in() -> None:
+    """The tuning ranges are the documented ones."""
     assert {name: row.tunable for name, row in TABLE.items() if row.tunable} == {
         **{"dropout": Real(0, 1), "early_stopping_patience": Integer(1, 5), "epochs": Integer(4, 20)},
         **{"early_stopping_tolerance": Real(0.001, 0.1), "enc_dim": Integer(4, 4096), "mlp_dim": Integer(16, 1024)},
@@ -781,8 +782,8 @@ def test_the_tuning_ranges_are_those_of_the_built_in() -> None:
     }
 
 
-def test_the_markdown_tables_hold_every_row_once() -> None:
-    """The two tables of the README share out the rows, and each line has as many cells as the head."""
+def test_markdown_tables_contain_each_row_once() -> None:
+    """The two tables contain each row once, and all lines have equally many cells."""
     lines = to_markdown(ours=False).splitlines()[2:] + to_markdown(ours=True).splitlines()[2:]
     assert sorted(line.split("`")[1] for line in lines) == sorted(TABLE)
     assert {line.count("|") for line in lines} == {6}
