@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import orjson
@@ -19,7 +19,8 @@ from object2vec.hyperparameters import Hyperparameters
 from object2vec.ops import jsonl as jsonl_ops
 from object2vec.ops.jsonl import Lines
 
-SIDES: Final = ("in0", "in1")
+Side = Literal["in0", "in1"]
+SIDES: Final[tuple[Side, ...]] = get_args(Side)
 #: The boundary of two records on one line: files were concatenated without a line break.
 RECORD_BOUNDARY: Final = re.compile(rb"(?<=\})(?:%b)*(?=\{)" % UTF8_BOM)
 #: Byte order marks at either end of a line; concatenated files may be empty.

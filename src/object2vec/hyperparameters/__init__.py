@@ -14,8 +14,6 @@ from object2vec.hyperparameters.kinds import (
 )
 from object2vec.hyperparameters.parsing import parse, typed
 from object2vec.hyperparameters.table import (
-    ACTIVATIONS,
-    COMPARATORS,
     MODEL_FILES,
     NETWORKS,
     OPTIMIZERS,
@@ -25,6 +23,7 @@ from object2vec.hyperparameters.table import (
     Hyperparameter,
     to_markdown,
 )
+from object2vec.ops.codes import ACTIVATIONS, COMPARATORS
 
 __all__ = [
     "ACTIVATIONS",

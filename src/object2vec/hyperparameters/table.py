@@ -17,6 +17,7 @@ from object2vec.hyperparameters.kinds import (
     Kind,
     Real,
 )
+from object2vec.ops.codes import ACTIVATIONS, COMPARATORS
 
 #: Files of a model directory, in addition to the vocabularies.
 MODEL_FILES: Final = ("config.json", "model.safetensors")
@@ -41,10 +42,8 @@ class Hyperparameter:
 
 
 NETWORKS: Final = ("hcnn", "bilstm", "pooled_embedding")
-COMPARATORS: Final = ("hadamard", "concat", "abs_diff")
 OPTIMIZERS: Final = ("adagrad", "adam", "rmsprop", "sgd", "adadelta")
 ROW_SPARSE_OPTIMIZERS: Final = ("adam", "adagrad", "sgd")
-ACTIVATIONS: Final = ("tanh", "relu", "linear")
 LAYERS_WHEN_AUTO: Final = {"hcnn": 4, "bilstm": 1, "pooled_embedding": 1}
 
 

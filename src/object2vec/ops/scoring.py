@@ -23,6 +23,7 @@ from object2vec.ops.arguments import (
     table_struct,
 )
 from object2vec.ops.arguments import call as _call
+from object2vec.ops.codes import ACTIVATIONS, COMPARATORS
 from object2vec.ops.library import functions
 
 #: Parts in which `score_pairs_backward` sums the gradient of the weight, whatever the number of threads.
@@ -31,13 +32,6 @@ BACKWARD_PARTS = 16
 
 #: Pairs of tokens for which weights are read once: what is computed of so many fits a core's own cache.
 TOGETHER = 16
-
-
-#: In the order in which head.c numbers them.
-COMPARATORS = ("hadamard", "concat", "abs_diff")
-
-
-ACTIVATIONS = ("tanh", "relu", "linear")
 
 
 class Output(NamedTuple):

@@ -22,11 +22,12 @@ import numpy as np
 import orjson
 
 from object2vec.data.media_types import JSON, JSON_LINES
+from object2vec.data.records import SIDES, Side
 from object2vec.data.sequences import Sequences
 from object2vec.errors import NotAcceptableError, RequestError
 from object2vec.ops import jsonl as jsonl_ops
 from object2vec.serving.headers import NPY, Content, unsupported
-from object2vec.serving.instances import SIDES, Answers, Column, InputWarning, Instances, Side
+from object2vec.serving.instances import Answers, Column, InputWarning, Instances
 
 #: What a body of answers begins with, has between them, and ends with.
 FRAMING: Final = {JSON: (b'{"predictions":[', b",", b"]}"), JSON_LINES: (b"", b"\n", b"")}

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, chain
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 import numpy as np
 
 from object2vec.array_types import Float32, Int64
+from object2vec.data.records import SIDES, Side
 from object2vec.data.sequences import Sequences
 from object2vec.errors import RequestError
 
-Side = Literal["in0", "in1"]
 #: {"scores": (C,)}, {"embeddings": (D,)}, or for a pair in embedding mode {"embeddings": {"in0": (D,), "in1": (D,)}}.
 Prediction = dict[str, Float32 | dict[str, Float32]]
 
-SIDES: Final[tuple[Side, ...]] = get_args(Side)
 #: So few tokens that numpy takes longer to begin than to look at them.
 MAX_FEW_TOKENS: Final = 8
 

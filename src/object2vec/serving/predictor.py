@@ -26,6 +26,7 @@ from object2vec import artifact
 from object2vec.archive import extracted
 from object2vec.array_types import Float32, Int32, Int64
 from object2vec.data.files import local_path
+from object2vec.data.records import SIDES, Side
 from object2vec.data.sequences import Sequences
 from object2vec.errors import RequestError, UserError, shortened
 from object2vec.hyperparameters import Hyperparameters
@@ -37,12 +38,10 @@ from object2vec.serving.headers import Mode, to_mode
 from object2vec.serving.instances import (
     EMPTY,
     MAX_FEW_TOKENS,
-    SIDES,
     Answers,
     Column,
     InputWarning,
     Instances,
-    Side,
     Vectors,
     read_side,
 )
