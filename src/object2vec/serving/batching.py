@@ -15,8 +15,9 @@ from threading import Lock
 from time import perf_counter, sleep
 from typing import Final
 
+from object2vec.serving.forward import MAX_BATCH_ROWS
 from object2vec.serving.instances import Answers
-from object2vec.serving.predictor import MAX_BATCH_ROWS, Query, answer_batch
+from object2vec.serving.query import Query, answer_batch
 
 #: How long a pass waits for as many as were there around the last one: a part of what that took, seconds at the most.
 WAIT_SHARE: Final = 0.25

@@ -21,11 +21,13 @@ from object2vec.errors import AlgorithmError, ArtifactError, Object2VecError
 from object2vec.model.network import Network
 from object2vec.serving import spool
 from object2vec.serving.application import create_app
+from object2vec.serving.forward import MAX_BATCH_ROWS
 from object2vec.serving.headers import ATTRIBUTES
 from object2vec.serving.instances import Instances
 from object2vec.serving.invocations import MAX_INVOCATIONS
 from object2vec.serving.memory_budget import COLUMN_BYTES, MemoryBudget
-from object2vec.serving.predictor import MAX_BATCH_ROWS, Predictor, Query
+from object2vec.serving.predictor import Predictor
+from object2vec.serving.query import Query
 from small import configured, network_of
 
 JSON, JSON_LINES, NPY = "application/json", "application/jsonlines", "application/x-npy"

@@ -11,8 +11,10 @@ import pytest
 
 from object2vec.serving import batching as module
 from object2vec.serving.batching import MicroBatcher, _Pending
+from object2vec.serving.forward import MAX_BATCH_ROWS
 from object2vec.serving.instances import Answers, Column, Instances
-from object2vec.serving.predictor import MAX_BATCH_ROWS, Predictor, Query
+from object2vec.serving.predictor import Predictor
+from object2vec.serving.query import Query
 from small import configured, network_of
 
 

@@ -24,8 +24,9 @@ import object2vec
 from object2vec import artifact
 from object2vec.errors import ArtifactError, RequestError, UserError
 from object2vec.ops.convolution import to_taps
+from object2vec.serving.forward import MAX_BATCH_ROWS
 from object2vec.serving.instances import Column, Instances
-from object2vec.serving.predictor import MAX_BATCH_ROWS, Predictor
+from object2vec.serving.predictor import Predictor
 from small import configured, network_of, tokens_of
 
 NETWORKS = ("pooled_embedding", "hcnn", "bilstm")
