@@ -32,9 +32,10 @@ from object2vec.sagemaker import training
 from object2vec.sagemaker.environment import Directories, TrainingEnvironment
 from object2vec.training import checkpoints
 from object2vec.training.distributed import SINGLE_PROCESS, Group, RankConfig, connect_ranks
+from object2vec.training.evaluation import scoring_batches
 from object2vec.training.job import Job, run
 from object2vec.training.report import SageMakerReport, log_to_stdout
-from object2vec.training.trainer import Trainer, scoring_batches, training_batches
+from object2vec.training.trainer import Trainer, training_batches
 from servers import free_port
 from small import SMALL, configured, network_of, pairs_of, weights_of, write_pairs
 

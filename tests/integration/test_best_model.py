@@ -19,10 +19,11 @@ from object2vec.data.batches import Batch
 from object2vec.errors import AlgorithmError
 from object2vec.sagemaker.training import _sentence
 from object2vec.training import trainer
+from object2vec.training.best_model import BestModel
 from object2vec.training.checkpoints import Checkpoints
 from object2vec.training.graceful_shutdown import Stop
 from object2vec.training.job import Job, run
-from object2vec.training.trainer import Best, Trainer
+from object2vec.training.trainer import Trainer
 from ranks import Ranks, run_out_of_memory_on_rank_0, run_out_of_memory_on_rank_1
 from small import SMALL, weights_of, write_pairs
 
@@ -182,7 +183,7 @@ def test_model_is_written_if_stdout_is_closed(tmp_path: Path, monkeypatch: pytes
         closed.append(text)
         raise BrokenPipeError("gone")
 
-    monkeypatch.setattr("object2vec.training.job.logger.info", info)
+    monkeypatch.setattr("object2vec.training.model_writer.logger.info", info)
     monkeypatch.setattr("object2vec.training.job.logger.error", error)
     with pytest.raises(BrokenPipeError):
         run(job(tmp_path))
@@ -227,10 +228,10 @@ def test_forced_exit_during_copy_of_best_weights_writes_one_epoch(
     averaged: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another thread writes the model after one weight of the third epoch is copied."""
-    stop, copied = Stop(), Best.kept
+    stop, copied = Stop(), BestModel.buffer_for
     written: list[dict[str, np.ndarray]] = []
 
-    def copy_and_stop(best: Best, name: str, parameter: torch.Tensor) -> torch.Tensor:
+    def copy_and_stop(best: BestModel, name: str, parameter: torch.Tensor) -> torch.Tensor:
         if best.epoch == 2 and not written and name == "enc1.embedding.weight":
             assert stop.emergency_save
             thread = threading.Thread(target=stop.emergency_save)
@@ -239,7 +240,7 @@ def test_forced_exit_during_copy_of_best_weights_writes_one_epoch(
             written.append(weights_of(object2vec.artifact.load(tmp_path / "model")[1]))
         return copied(best, name, parameter)
 
-    monkeypatch.setattr(Best, "kept", copy_and_stop)
+    monkeypatch.setattr(BestModel, "buffer_for", copy_and_stop)
     values = {"ema_decay": 0.5} if averaged else {}
     run(job(tmp_path, epochs=3, **values), stop=stop)
     assert len(written) == 1
@@ -252,15 +253,15 @@ def test_forced_exit_during_copy_of_best_weights_writes_one_epoch(
 
 def test_error_during_copy_of_best_weights_writes_one_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After Ctrl-C with one weight copied, the model has weights of only one epoch."""
-    copied = Best.kept
+    copied = BestModel.buffer_for
 
-    def interrupt(best: Best, name: str, parameter: torch.Tensor) -> torch.Tensor:
+    def interrupt(best: BestModel, name: str, parameter: torch.Tensor) -> torch.Tensor:
         if best.epoch == 1 and name == "enc1.embedding.weight":
             raise KeyboardInterrupt
         return copied(best, name, parameter)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Best, "kept", interrupt)
+        patch.setattr(BestModel, "buffer_for", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run(job(tmp_path))
     assert_model_of_epoch(tmp_path, 1)

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from object2vec import threads
 from object2vec.training import trainer
+from object2vec.training.evaluation import never
 from object2vec.training.report import SageMakerReport
 from object2vec.training.thread_tuner import BLOCK_SECONDS, BLOCKS, INTERVAL_SECONDS, ThreadTuner
-from object2vec.training.trainer import never, training_batches
+from object2vec.training.trainer import training_batches
 from small import configured, network_of, pairs_of
 
 

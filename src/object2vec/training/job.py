@@ -4,38 +4,34 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from object2vec import allocator, artifact
 from object2vec.archive import find_model
 from object2vec.atomic_files import checksum
-from object2vec.data.batches import Batches
-from object2vec.data.jsonlines import read_channel
-from object2vec.data.media_types import JSON_LINES, canonical, media_type
-from object2vec.data.sequences import Pairs
 from object2vec.data.vocabulary import read_vocabulary
-from object2vec.errors import AlgorithmError, ArtifactError, DataError
+from object2vec.errors import AlgorithmError, ArtifactError
 from object2vec.hyperparameters import Hyperparameters, parse, typed
 from object2vec.model.network import Network
 from object2vec.model.pretrained import load_pretrained
 from object2vec.ops import library
 from object2vec.training import state, warm_start
+from object2vec.training.channels import read_channels
 from object2vec.training.checkpoints import Checkpoints
 from object2vec.training.checks import Job, auxiliary_files, channel_warnings, check_channels
 from object2vec.training.distributed import SINGLE_PROCESS, Group
+from object2vec.training.evaluation import evaluate
 from object2vec.training.graceful_shutdown import Stop
 from object2vec.training.memory_estimate import check_memory, explained
+from object2vec.training.model_writer import ModelWriter
 from object2vec.training.report import Report, Style, make_report
-from object2vec.training.trainer import Trainer, buffer_for, evaluate, is_finite, scoring_batches, training_batches
+from object2vec.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -64,9 +60,9 @@ def run(job: Job, *, group: Group = SINGLE_PROCESS, stop: Stop | None = None, st
         artifact.check_writable(job.model_dir)
     checkpoints = _checkpoints(job, hyperparameters, files, group)
     trainer = _make_trainer(job, files, hyperparameters, report, group, checkpoints)
-    writer = Writer(job, files, trainer)
+    writer = ModelWriter(job, files, trainer)
     stop.emergency_save = writer.write
-    train, validation, test = _read_channels(job, hyperparameters, group, checkpoints)
+    train, validation, test = read_channels(job, hyperparameters, group, checkpoints)
     logger.info(f"Number of GPUs being used: {group.ranks_per_host if group.device.type == 'cuda' else 0}")
     clock.lap("setuptime")
     try:
@@ -90,7 +86,7 @@ def run(job: Job, *, group: Group = SINGLE_PROCESS, stop: Stop | None = None, st
     report.finished(clock.started, clock.laps | {"totaltime": clock.since_start})
 
 
-def _raise_with_best(error: BaseException, writer: Writer) -> NoReturn:
+def _raise_with_best(error: BaseException, writer: ModelWriter) -> NoReturn:
     """Write the best model so far, if there is one, and raise `error` with a sentence that says so."""
     best = writer.trainer.best
     if best.epoch is None or not writer.trainer.group.is_main:
@@ -180,74 +176,6 @@ def _checkpoints(
     return checkpoints
 
 
-def _read_channels(
-    job: Job, hyperparameters: Hyperparameters, group: Group, checkpoints: Checkpoints | None
-) -> tuple[Batches, Batches | None, Batches | None]:
-    """The train, validation and test channels, cut into batches; the latter two need not be there."""
-    share = group.shard(sharded="train" in job.sharded)
-    pairs = _read(job, "train", hyperparameters, group, checkpoints)
-    train = training_batches(pairs, hyperparameters, share, processes=group.ranks_per_host)
-    rate = hyperparameters.negative_sampling_rate
-    logger.info(f"Negative sampling enabled with sampling rate {rate}" if rate else "Negative sampling not used")
-    others: list[Batches | None] = []
-    for name in ("validation", "test"):
-        scored = None
-        if name in job.channels:
-            given = _read(job, name, hyperparameters, group, checkpoints)
-            known = pairs if _needs_negatives(name, given, hyperparameters, group) else None
-            scored = scoring_batches(given, hyperparameters, group.shard(sharded=name in job.sharded), train=known)
-        others.append(scored)
-    return train, others[0], others[1]
-
-
-def _needs_negatives(name: str, pairs: Pairs, hyperparameters: Hyperparameters, group: Group) -> bool:
-    """Return whether negatives are drawn for a validation or test channel; log what its metrics cover."""
-    rate = hyperparameters.negative_sampling_rate
-    if not rate:
-        return False
-    rows, positives = group.sum([len(pairs), int(np.count_nonzero(pairs.labels >= 1))])
-    if positives < rows:
-        return False
-    what = f"Channel {name} holds positives only"
-    if hyperparameters.validation_negative_sampling == "auto":
-        logger.info(f"{what}: {rate} negatives are drawn for each positive, the same ones in every epoch")
-        return True
-    if group.is_main:
-        advice = "set validation_negative_sampling=auto to draw negatives for it too"
-        logger.warning(f"{what}, so its metrics say nothing about negatives: {advice}")
-    return False
-
-
-def _read(
-    job: Job, name: str, hyperparameters: Hyperparameters, group: Group, checkpoints: Checkpoints | None
-) -> Pairs:
-    content_type = job.content_types.get(name, JSON_LINES)
-    if canonical(media_type(content_type)) != JSON_LINES:
-        sentence = f"No iterator has been registered for ContentType ('{content_type}', '1.0')"
-        raise DataError(f"{sentence}: channel {name} wants {JSON_LINES}, or no ContentType")
-    logger.info(f"Creating data iterator for {job.channels[name]}")
-    hosts = group.size // group.ranks_per_host
-    parted = hosts > 1 and name in job.sharded
-    pairs = read_channel(name, job.channels[name], hyperparameters, empty=parted)
-    records = int(group.sum([len(pairs)])[0]) // group.ranks_per_host
-    if parted and not records:
-        raise DataError(f"channel {name}: not able to find any data/records on any of the {hosts} hosts")
-    if not parted and records != len(pairs) * hosts:
-        what = f"channel {name} has {len(pairs)} of the {records} records that the {hosts} hosts have together"
-        raise DataError(f"{what}, wanted the same on each, or S3DistributionType ShardedByS3Key")
-    logger.info(f"Source words: {len(pairs.in0.values)}")
-    logger.info(f"Target words: {len(pairs.in1.values)}")
-    logger.info(f"Total: {len(pairs)} samples")
-    for side, sequences in enumerate(pairs.sides):
-        if hyperparameters.encoders[side].network == "pooled_embedding" and (count := sequences.without_tokens):
-            logger.warning(f"{count} in{side} of channel {name} hold no token but 0: they are encoded as zeros")
-    if checkpoints and name != "test":
-        of_ranks = group.all_gather([len(pairs), pairs.checksum])
-        what = ", ".join(f"{count:.0f} pairs of checksum {int(sum_):08x}" for count, sum_ in of_ranks)
-        checkpoints.identify({f"channel {name}": what})
-    return pairs
-
-
 def _make_trainer(
     job: Job,
     files: Mapping[str, Path],
@@ -288,62 +216,3 @@ def _make_network(files: Mapping[str, Path], hyperparameters: Hyperparameters) -
             coverage = load_pretrained(files[name], vocabulary, network.encoder(side).embedding.weight)
             coverage.log(f"enc{side}", name, frozen=encoder.frozen)
     return network
-
-
-class Writer:
-    """Writes a job's model: the best epoch's, or before one has ended the current weights. Once, on one rank only.
-
-    `write` may be called from another thread while a step runs. The best epoch's model is always one whole epoch.
-    Before an epoch has ended, the weights are copied while the step may change them. The model then loads, and each
-    number in it is finite, but some weights may be from before the step and some from after it.
-    """
-
-    def __init__(self, job: Job, files: Mapping[str, Path], trainer: Trainer) -> None:
-        self.job = job
-        self.files = files
-        self.trainer = trainer
-        self._lock = threading.Lock()
-        self._written = False
-
-    def write(self) -> None:
-        with self._lock:
-            if self.trainer.group.is_main and not self._written:
-                self._write()
-            self._written = True
-
-    def _write(self) -> None:
-        with suppress(OSError):  # standard output may be a closed pipe or on a full disk
-            logger.info(f"Serializing model to {self.job.model_dir}")
-        with self.trainer.best.lock:
-            self._save()
-
-    def _save(self) -> None:
-        best, hyperparameters = self.trainer.best, self.trainer.hyperparameters
-        loss = None if best.epoch is None else best.loss  # JSON has no infinity
-        training = {
-            "best_epoch": best.epoch,
-            "watched": self.trainer.objective.watched,
-            "best_loss": loss,
-            "epochs": self.trainer.epochs_before + (0 if best.epoch is None else best.epoch + 1),
-        }
-        vocabularies = {e.vocab_file: self.files[e.vocab_file] for e in hyperparameters.encoders if e.vocab_file}
-        artifact.save(
-            self.job.model_dir,
-            self.trainer.network,
-            hyperparameters,
-            training=training,
-            vocabularies=vocabularies,
-            weights=self._current_weights() if best.epoch is None else best.weights,
-        )
-
-    def _current_weights(self) -> dict[str, Tensor]:
-        """Return a copy of the weights as they are.
-
-        Raises:
-            AlgorithmError: one of them is not finite.
-        """
-        copies = {name: buffer_for(weight).copy_(weight) for name, weight in self.trainer.network.moving.items()}
-        for name, weight in copies.items():
-            if not is_finite(weight):
-                raise AlgorithmError(f"No model is written: {name} is not finite, and no epoch has ended")
-        return copies

@@ -21,12 +21,12 @@ from object2vec.training.distributed import Group
 class Objective:
     """Cross-entropy over classes, or the mean squared error of a number.
 
-    `watched` names the metric that is the loss: early stopping and the choice of the best epoch go by it.
+    `monitor` names the metric that is the loss: early stopping and the choice of the best epoch go by it.
     """
 
     def __init__(self, *, regression: bool) -> None:
         self.regression = regression
-        self.watched = "mean_squared_error" if regression else "cross_entropy"
+        self.monitor = "mean_squared_error" if regression else "cross_entropy"
 
     def loss(self, output: Tensor, labels: Tensor) -> Tensor:
         """The mean loss of P pairs: `output` (P, C) of the network against `labels` (P,) of float32; 0 of none."""
@@ -102,7 +102,7 @@ class Metrics:
 
     @property
     def loss(self) -> float:
-        """The mean of the watched loss over all rows."""
+        """The mean of the monitored loss over all rows."""
         return self._loss / self.rows
 
     def values(self) -> dict[str, float]:

@@ -78,7 +78,7 @@ def restore(trainer: Trainer, saved: Saved) -> None:
     if values["best_epoch"] is not None:
         best.epoch, best.loss, best.metrics = values["best_epoch"], values["best_loss"], values["best_metrics"]
         for name, weight in trainer.network.moving.items():
-            saved.read(f"best.{name}", best.kept(name, weight))
+            saved.read(f"best.{name}", best.buffer_for(name, weight))
     stopping.losses, stopping.bad = values["losses"], values["bad"]
     report.records, report.batches, report.latest = values["records"], values["batches"], values["latest"]
     trainer.epoch, trainer.batch, trainer.seconds = saved.epoch, saved.batch, values["seconds"]

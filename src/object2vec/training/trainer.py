@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import islice, takewhile
+from itertools import islice
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from object2vec.data.batches import Batch, Batches
-from object2vec.data.disk_arrays import empty
 from object2vec.data.prefetch import EpochPrefetcher
 from object2vec.data.sequences import Pairs
 from object2vec.errors import AlgorithmError
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 from object2vec.training import state
+from object2vec.training.best_model import BestModel, is_finite
 from object2vec.training.checkpoints import Checkpoints
 from object2vec.training.distributed import SINGLE_PROCESS, Group
 from object2vec.training.divergence import (
@@ -32,116 +29,14 @@ from object2vec.training.divergence import (
 )
 from object2vec.training.early_stopping import EarlyStopping
 from object2vec.training.ema import WeightAverage
+from object2vec.training.evaluation import evaluate, largest_output
 from object2vec.training.fused import FusedStep
 from object2vec.training.gradient_sync import Exchange
-from object2vec.training.gradients import leave_gradients, output_of
+from object2vec.training.gradients import leave_gradients
 from object2vec.training.objective import Metrics, Objective
 from object2vec.training.optimizers import make_optimizers, unmoved
 from object2vec.training.report import Report
 from object2vec.training.thread_tuner import ThreadTuner
-
-#: Pairs in a scoring batch, and how many tokens they may have at most: how many makes no difference to the scores, and
-#: a job that trains in small batches because its sequences are long has no room for large ones here.
-SCORING_SIZE = 512
-SCORING_TOKENS = 32_768
-
-
-@dataclass(slots=True, kw_only=True)
-class Best:
-    """The best epoch so far, its weights, and its metrics by channel; before the first epoch ends, none.
-
-    A thread that holds `lock` sees all of one epoch, and this stays so until it releases the lock. While weights are
-    copied, `weights` are those of the network that is the source: no step changes it before the copy is complete. A
-    second buffer would do the same for twice the space, which a large table does not have. A lock around the copy
-    would make a forced exit wait, and an exception in the copy would leave a mix of two epochs.
-    """
-
-    epoch: int | None = None
-    loss: float = math.inf
-    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    _buffers: dict[str, Tensor] = field(default_factory=dict)
-    _source: Network | None = None
-
-    @property
-    def weights(self) -> Mapping[str, Tensor]:
-        """The weights of the best epoch by name, without frozen ones."""
-        return self._source.moving if self._source else self._buffers
-
-    def offer(self, epoch: int, loss: float, network: Network, metrics: Mapping[str, Mapping[str, float]]) -> None:
-        """Keep the network's weights, which were measured to have these metrics, if `loss` is the least so far."""
-        if loss < self.loss:
-            with self.lock:
-                self.epoch, self.loss, self.metrics, self._source = epoch, loss, metrics, network
-            for name, parameter in network.moving.items():
-                self.kept(name, parameter).copy_(parameter)
-            with self.lock:
-                self._source = None
-
-    def kept(self, name: str, parameter: Tensor) -> Tensor:
-        """Return the buffer of a parameter: a large one is on disk, as memory has no room for it twice."""
-        if name not in self._buffers:
-            self._buffers[name] = buffer_for(parameter)
-        return self._buffers[name]
-
-    def restore(self, network: Network) -> None:
-        """Give the network the best epoch's weights; where no epoch has ended it keeps those it has."""
-        network.load_state_dict(self.weights, strict=False)
-
-
-def buffer_for(parameter: Tensor) -> Tensor:
-    """Return an array of a parameter's shape on the CPU; a large one is on disk."""
-    return torch.from_numpy(empty(parameter.numel(), np.float32)).view_as(parameter)
-
-
-def is_finite(weight: Tensor) -> bool:
-    """Return whether a weight holds neither NaN nor infinity."""
-    return not weight.numel() or all(math.isfinite(end) for end in torch.aminmax(weight))
-
-
-def never() -> bool:
-    return False
-
-
-@torch.inference_mode()
-def evaluate(
-    network: Network,
-    pairs: Batches,
-    objective: Objective,
-    group: Group = SINGLE_PROCESS,
-    stop: Callable[[], bool] = never,
-) -> Metrics:
-    """Metrics of the network on the pairs of all ranks, each counted once; on some of them where it is to `stop`."""
-    network.eval()
-    metrics = Metrics(objective)
-    for batch in takewhile(lambda _: not stop(), pairs.in_order()):
-        output, labels = output_of(network, batch)
-        metrics.add(objective.loss(output, labels).item(), len(labels), objective.correct(output, labels))
-    return metrics.of_all(group)
-
-
-@torch.inference_mode()
-def largest_output(network: Network, pairs: Batches) -> float:
-    """Return the largest |number| that a network gives for this rank's pairs; NaN if there is one."""
-    ends = [torch.aminmax(output_of(network, batch)[0]) for batch in pairs.in_order() if len(batch)]
-    return float(torch.tensor([[-low, high] for low, high in ends]).max()) if ends else 0.0
-
-
-def scoring_batches(
-    pairs: Pairs, hyperparameters: Hyperparameters, share: tuple[int, int] = (0, 1), *, train: Pairs | None = None
-) -> Batches:
-    """Return batches of pairs for scoring; with `train`, each positive gets negatives, none of which is known there."""
-    longest = max(1, *(side.longest for side in pairs.sides))
-    size = max(min(SCORING_SIZE, SCORING_TOKENS // longest), hyperparameters.mini_batch_size)
-    return Batches(
-        pairs,
-        size=size,
-        negatives=hyperparameters.negative_sampling_rate if train is not None else 0,
-        uniform_negatives=hyperparameters.negative_sampling_distribution == "uniform",
-        seed=hyperparameters.seed,
-        share=share,
-        known=train,
-    )
 
 
 def training_batches(
@@ -190,7 +85,7 @@ class Trainer:
             patience=hyperparameters.early_stopping_patience, tolerance=hyperparameters.early_stopping_tolerance
         )
         self.average = WeightAverage(network, hyperparameters.ema_decay) if hyperparameters.ema_decay else None
-        self.best = Best()
+        self.best = BestModel()
         self._first_embeddings: Mapping[str, float] = {}
         self._ahead: EpochPrefetcher | None = None
         self.epoch = self.batch = 0
@@ -198,11 +93,11 @@ class Trainer:
         self.metrics = Metrics(self.objective)
 
     @property
-    def judged(self) -> Network:
+    def eval_network(self) -> Network:
         """The network that is validated and kept."""
         return self.average.network if self.average else self.network
 
-    def fit(self, train: Batches, validation: Batches | None, stop: Callable[[], bool]) -> Best:
+    def fit(self, train: Batches, validation: Batches | None, stop: Callable[[], bool]) -> BestModel:
         """Train until the last epoch, until early stopping, or until `stop()` is true, which is asked each batch.
 
         The network is left with the best epoch's weights: the one of the least validation loss, or training loss
@@ -214,7 +109,7 @@ class Trainer:
         self._measure_embeddings()
         try:
             while self.epoch < self.hyperparameters.epochs and not self.early_stopping.stop:
-                whole = self._train(train, stop) and self._judge(train, validation, stop)
+                whole = self._train(train, stop) and self._finish_epoch(train, validation, stop)
                 self._keep()
                 if not whole:
                     break
@@ -276,7 +171,7 @@ class Trainer:
             place = self.hyperparameters.seed, self.group.rank, epoch, batch
             torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
 
-    def _judge(self, train: Batches, validation: Batches | None, stop: Callable[[], bool]) -> bool:
+    def _finish_epoch(self, train: Batches, validation: Batches | None, stop: Callable[[], bool]) -> bool:
         """End the epoch: measure it, judge it, keep it if it is the best; whether that was done, and not stopped."""
         started = time.time() - self.seconds
         metrics = self.metrics.of_all(self.group)
@@ -285,7 +180,7 @@ class Trainer:
         self.report.trained(self.epoch, measured["train"], self.seconds)
         loss = metrics.loss
         if validation:
-            validated = evaluate(self.judged, validation, self.objective, self.group, stop)
+            validated = evaluate(self.eval_network, validation, self.objective, self.group, stop)
             if self.group.any_rank(stop()):
                 return False
             measured["validation"] = validated.values()
@@ -296,7 +191,7 @@ class Trainer:
             raise self._diverged(f"The {kind} loss is {loss} in epoch {self.epoch}", channels, validation)
         if loss < self.best.loss:
             self._check_weights(train)
-        self.best.offer(self.epoch, loss, self.judged, measured)
+        self.best.update_if_better(self.epoch, loss, self.eval_network, measured)
         best = self.best.epoch == self.epoch
         self.report.epoch(self.epoch, metrics, started, self.early_stopping.judge(loss), best=best)
         self.epoch, self.batch, self.seconds = self.epoch + 1, 0, 0.0
@@ -312,7 +207,9 @@ class Trainer:
     def _diverged(self, what: str, channels: Mapping[str, Batches], scored: Batches | None = None) -> AlgorithmError:
         """Return the error for a loss that is not finite; all ranks call this."""
         labels = largest_labels({name: batches.labels for name, batches in channels.items()}, self.group)
-        return divergence_error(what, self._evidence(labels, largest_output(self.judged, scored) if scored else None))
+        return divergence_error(
+            what, self._evidence(labels, largest_output(self.eval_network, scored) if scored else None)
+        )
 
     def _evidence(self, labels: Mapping[str, float], prediction: float | None = None) -> Evidence:
         return Evidence(
@@ -325,7 +222,7 @@ class Trainer:
 
     def _check_weights(self, train: Batches) -> None:
         """Check the weights after the last steps of an epoch: no loss has shown what these did."""
-        for name, weight in self.judged.moving.items():
+        for name, weight in self.eval_network.moving.items():
             if not is_finite(weight):
                 what = f"{name} is no longer finite after epoch {self.epoch}, batch {self.batch - 1}"
                 raise divergence_error(what, self._evidence({"train": largest(train.labels)}))

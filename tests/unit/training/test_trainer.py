@@ -15,10 +15,12 @@ from object2vec.data.sequences import Pairs
 from object2vec.errors import AlgorithmError
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.training import fused
+from object2vec.training.best_model import BestModel
+from object2vec.training.evaluation import evaluate, never, scoring_batches
 from object2vec.training.objective import Objective
 from object2vec.training.report import SageMakerReport
 from object2vec.training.state import State
-from object2vec.training.trainer import Best, Trainer, evaluate, never, scoring_batches, training_batches
+from object2vec.training.trainer import Trainer, training_batches
 from small import configured, network_of, pairs_of, weights_of
 
 CLASSES = Objective(regression=False)
@@ -35,7 +37,7 @@ def trainer(hyperparameters: Hyperparameters, *, seed: int = 1) -> Trainer:
 
 def fitted(
     hyperparameters: Hyperparameters, train: Pairs | None = None, validation: Pairs | None = None
-) -> tuple[Trainer, Best]:
+) -> tuple[Trainer, BestModel]:
     made = trainer(hyperparameters)
     scored = scoring_batches(validation, hyperparameters) if validation else None
     best = made.fit(training_batches(train or pairs_of(ROWS), hyperparameters), scored, never)
@@ -329,9 +331,9 @@ def test_a_checkpoint_has_the_weights_after_its_batch(monkeypatch: pytest.Monkey
 def test_the_best_of_equal_epochs_is_the_first() -> None:
     """An epoch that is only as good as the best is not taken for better, and a frozen table is not copied."""
     network = network_of(configured(enc0_pretrained_embedding_file="g.txt", enc0_vocab_file="v.json"))
-    best = Best()
+    best = BestModel()
     for epoch, loss in enumerate([0.5, 0.4, 0.4, 0.6]):
-        best.offer(epoch, loss, network, {})
+        best.update_if_better(epoch, loss, network, {})
     assert (best.epoch, best.loss) == (1, 0.4)
     assert best.weights is not None
     assert not any("embedding" in name for name in best.weights)

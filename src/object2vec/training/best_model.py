@@ -1,0 +1,70 @@
+"""The best epoch's weights and metrics, kept while training goes on."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from object2vec.data.disk_arrays import empty
+from object2vec.model.network import Network
+
+
+@dataclass(slots=True, kw_only=True)
+class BestModel:
+    """The best epoch so far, its weights, and its metrics by channel; `epoch` is None before the first one ends.
+
+    A thread that holds `lock` sees one whole epoch until it releases the lock. While `update_if_better` copies the
+    weights, `weights` are those of the source network: no step changes them before the copy is complete. A second
+    buffer would need twice the space. A lock around the copy would delay a forced exit, and an exception in the
+    copy would leave a mix of two epochs.
+    """
+
+    epoch: int | None = None
+    loss: float = math.inf
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    _buffers: dict[str, Tensor] = field(default_factory=dict)
+    _source: Network | None = None
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """The weights of the best epoch by name, without frozen ones."""
+        return self._source.moving if self._source else self._buffers
+
+    def update_if_better(
+        self, epoch: int, loss: float, network: Network, metrics: Mapping[str, Mapping[str, float]]
+    ) -> None:
+        """Copy the network's weights, which have these metrics, if `loss` is the lowest so far."""
+        if loss < self.loss:
+            with self.lock:
+                self.epoch, self.loss, self.metrics, self._source = epoch, loss, metrics, network
+            for name, parameter in network.moving.items():
+                self.buffer_for(name, parameter).copy_(parameter)
+            with self.lock:
+                self._source = None
+
+    def buffer_for(self, name: str, parameter: Tensor) -> Tensor:
+        """Return the buffer that holds the best values of a parameter."""
+        if name not in self._buffers:
+            self._buffers[name] = cpu_buffer(parameter)
+        return self._buffers[name]
+
+    def restore(self, network: Network) -> None:
+        """Load the best epoch's weights into the network; before an epoch has ended, change nothing."""
+        network.load_state_dict(self.weights, strict=False)
+
+
+def cpu_buffer(parameter: Tensor) -> Tensor:
+    """Return an uninitialized CPU tensor of a parameter's shape; a large one is on disk."""
+    return torch.from_numpy(empty(parameter.numel(), np.float32)).view_as(parameter)
+
+
+def is_finite(weight: Tensor) -> bool:
+    """Return whether a weight has neither NaN nor infinity."""
+    return not weight.numel() or all(math.isfinite(end) for end in torch.aminmax(weight))

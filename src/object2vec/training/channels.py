@@ -1,0 +1,89 @@
+"""Read the channels of a training job as batches of pairs."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from object2vec.data.batches import Batches
+from object2vec.data.jsonlines import read_channel
+from object2vec.data.media_types import JSON_LINES, canonical, media_type
+from object2vec.data.sequences import Pairs
+from object2vec.errors import DataError
+from object2vec.hyperparameters import Hyperparameters
+from object2vec.training.checkpoints import Checkpoints
+from object2vec.training.checks import Job
+from object2vec.training.distributed import Group
+from object2vec.training.evaluation import scoring_batches
+from object2vec.training.trainer import training_batches
+
+logger = logging.getLogger(__name__)
+
+
+def read_channels(
+    job: Job, hyperparameters: Hyperparameters, group: Group, checkpoints: Checkpoints | None
+) -> tuple[Batches, Batches | None, Batches | None]:
+    """The train, validation and test channels, cut into batches; the latter two need not be there."""
+    share = group.shard(sharded="train" in job.sharded)
+    pairs = _read_pairs(job, "train", hyperparameters, group, checkpoints)
+    train = training_batches(pairs, hyperparameters, share, processes=group.ranks_per_host)
+    rate = hyperparameters.negative_sampling_rate
+    logger.info(f"Negative sampling enabled with sampling rate {rate}" if rate else "Negative sampling not used")
+    others: list[Batches | None] = []
+    for name in ("validation", "test"):
+        scored = None
+        if name in job.channels:
+            given = _read_pairs(job, name, hyperparameters, group, checkpoints)
+            known = pairs if _needs_negatives(name, given, hyperparameters, group) else None
+            scored = scoring_batches(given, hyperparameters, group.shard(sharded=name in job.sharded), train=known)
+        others.append(scored)
+    return train, others[0], others[1]
+
+
+def _needs_negatives(name: str, pairs: Pairs, hyperparameters: Hyperparameters, group: Group) -> bool:
+    """Return whether negatives are drawn for a validation or test channel; log what its metrics cover."""
+    rate = hyperparameters.negative_sampling_rate
+    if not rate:
+        return False
+    rows, positives = group.sum([len(pairs), int(np.count_nonzero(pairs.labels >= 1))])
+    if positives < rows:
+        return False
+    what = f"Channel {name} holds positives only"
+    if hyperparameters.validation_negative_sampling == "auto":
+        logger.info(f"{what}: {rate} negatives are drawn for each positive, the same ones in every epoch")
+        return True
+    if group.is_main:
+        advice = "set validation_negative_sampling=auto to draw negatives for it too"
+        logger.warning(f"{what}, so its metrics say nothing about negatives: {advice}")
+    return False
+
+
+def _read_pairs(
+    job: Job, name: str, hyperparameters: Hyperparameters, group: Group, checkpoints: Checkpoints | None
+) -> Pairs:
+    content_type = job.content_types.get(name, JSON_LINES)
+    if canonical(media_type(content_type)) != JSON_LINES:
+        sentence = f"No iterator has been registered for ContentType ('{content_type}', '1.0')"
+        raise DataError(f"{sentence}: channel {name} wants {JSON_LINES}, or no ContentType")
+    logger.info(f"Creating data iterator for {job.channels[name]}")
+    hosts = group.size // group.ranks_per_host
+    parted = hosts > 1 and name in job.sharded
+    pairs = read_channel(name, job.channels[name], hyperparameters, empty=parted)
+    records = int(group.sum([len(pairs)])[0]) // group.ranks_per_host
+    if parted and not records:
+        raise DataError(f"channel {name}: not able to find any data/records on any of the {hosts} hosts")
+    if not parted and records != len(pairs) * hosts:
+        what = f"channel {name} has {len(pairs)} of the {records} records that the {hosts} hosts have together"
+        raise DataError(f"{what}, wanted the same on each, or S3DistributionType ShardedByS3Key")
+    logger.info(f"Source words: {len(pairs.in0.values)}")
+    logger.info(f"Target words: {len(pairs.in1.values)}")
+    logger.info(f"Total: {len(pairs)} samples")
+    for side, sequences in enumerate(pairs.sides):
+        if hyperparameters.encoders[side].network == "pooled_embedding" and (count := sequences.without_tokens):
+            logger.warning(f"{count} in{side} of channel {name} hold no token but 0: they are encoded as zeros")
+    if checkpoints and name != "test":
+        of_ranks = group.all_gather([len(pairs), pairs.checksum])
+        what = ", ".join(f"{count:.0f} pairs of checksum {int(sum_):08x}" for count, sum_ in of_ranks)
+        checkpoints.identify({f"channel {name}": what})
+    return pairs

@@ -1,0 +1,66 @@
+"""Score a network on labelled pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import takewhile
+
+import torch
+
+from object2vec.data.batches import Batches
+from object2vec.data.sequences import Pairs
+from object2vec.hyperparameters import Hyperparameters
+from object2vec.model.network import Network
+from object2vec.training.distributed import SINGLE_PROCESS, Group
+from object2vec.training.gradients import output_of
+from object2vec.training.objective import Metrics, Objective
+
+#: Pairs and tokens that a scoring batch has at most. The scores do not depend on them. A job with long sequences has
+#: memory for small batches only.
+MAX_SCORING_PAIRS = 512
+MAX_SCORING_TOKENS = 32_768
+
+
+def never() -> bool:
+    return False
+
+
+@torch.inference_mode()
+def evaluate(
+    network: Network,
+    pairs: Batches,
+    objective: Objective,
+    group: Group = SINGLE_PROCESS,
+    stop: Callable[[], bool] = never,
+) -> Metrics:
+    """Return the metrics of the network on the pairs of all ranks, each counted once; on `stop`, on a part of them."""
+    network.eval()
+    metrics = Metrics(objective)
+    for batch in takewhile(lambda _: not stop(), pairs.in_order()):
+        output, labels = output_of(network, batch)
+        metrics.add(objective.loss(output, labels).item(), len(labels), objective.correct(output, labels))
+    return metrics.of_all(group)
+
+
+@torch.inference_mode()
+def largest_output(network: Network, pairs: Batches) -> float:
+    """Return the largest |output| of a network for this rank's pairs; NaN if there is one."""
+    ends = [torch.aminmax(output_of(network, batch)[0]) for batch in pairs.in_order() if len(batch)]
+    return float(torch.tensor([[-low, high] for low, high in ends]).max()) if ends else 0.0
+
+
+def scoring_batches(
+    pairs: Pairs, hyperparameters: Hyperparameters, share: tuple[int, int] = (0, 1), *, train: Pairs | None = None
+) -> Batches:
+    """Return batches of pairs for scoring; with `train`, each positive gets negatives that `train` does not have."""
+    longest = max(1, *(side.longest for side in pairs.sides))
+    size = max(min(MAX_SCORING_PAIRS, MAX_SCORING_TOKENS // longest), hyperparameters.mini_batch_size)
+    return Batches(
+        pairs,
+        size=size,
+        negatives=hyperparameters.negative_sampling_rate if train is not None else 0,
+        uniform_negatives=hyperparameters.negative_sampling_distribution == "uniform",
+        seed=hyperparameters.seed,
+        share=share,
+        known=train,
+    )

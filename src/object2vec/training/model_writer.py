@@ -1,0 +1,78 @@
+"""Write the model of a training job, once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from torch import Tensor
+
+from object2vec import artifact
+from object2vec.errors import AlgorithmError
+from object2vec.training.best_model import cpu_buffer, is_finite
+from object2vec.training.checks import Job
+from object2vec.training.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+
+class ModelWriter:
+    """Writes a job's model: the best epoch's, or before one has ended the current weights. Once, on one rank only.
+
+    `write` may be called from another thread while a step runs. The best epoch's model is always one whole epoch.
+    Before an epoch has ended, the weights are copied while the step may change them. The model then loads, and each
+    number in it is finite, but some weights may be from before the step and some from after it.
+    """
+
+    def __init__(self, job: Job, files: Mapping[str, Path], trainer: Trainer) -> None:
+        self.job = job
+        self.files = files
+        self.trainer = trainer
+        self._lock = threading.Lock()
+        self._written = False
+
+    def write(self) -> None:
+        with self._lock:
+            if self.trainer.group.is_main and not self._written:
+                self._write()
+            self._written = True
+
+    def _write(self) -> None:
+        with suppress(OSError):  # standard output may be a closed pipe or on a full disk
+            logger.info(f"Serializing model to {self.job.model_dir}")
+        with self.trainer.best.lock:
+            self._save()
+
+    def _save(self) -> None:
+        best, hyperparameters = self.trainer.best, self.trainer.hyperparameters
+        loss = None if best.epoch is None else best.loss  # JSON has no infinity
+        training = {
+            "best_epoch": best.epoch,
+            "watched": self.trainer.objective.monitor,
+            "best_loss": loss,
+            "epochs": self.trainer.epochs_before + (0 if best.epoch is None else best.epoch + 1),
+        }
+        vocabularies = {e.vocab_file: self.files[e.vocab_file] for e in hyperparameters.encoders if e.vocab_file}
+        artifact.save(
+            self.job.model_dir,
+            self.trainer.network,
+            hyperparameters,
+            training=training,
+            vocabularies=vocabularies,
+            weights=self._current_weights() if best.epoch is None else best.weights,
+        )
+
+    def _current_weights(self) -> dict[str, Tensor]:
+        """Return a copy of the weights as they are.
+
+        Raises:
+            AlgorithmError: one of them is not finite.
+        """
+        copies = {name: cpu_buffer(weight).copy_(weight) for name, weight in self.trainer.network.moving.items()}
+        for name, weight in copies.items():
+            if not is_finite(weight):
+                raise AlgorithmError(f"No model is written: {name} is not finite, and no epoch has ended")
+        return copies
