@@ -1,8 +1,9 @@
-"""The house: who imports whom, what an import costs, and who may look at the world outside."""
+"""Project layout: directions of imports, their cost, and which modules read the environment."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -30,29 +31,29 @@ SHELLS = [
 ]
 
 
-def test_imports_go_one_way() -> None:
-    """The contracts of import-linter, which hold the directions of the house, are kept."""
+def test_import_contracts_are_kept() -> None:
+    """Import-linter finds no import against the layers."""
     lint = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run([lint, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("module", ["object2vec", "object2vec.cli", "object2vec.sagemaker.training"])
-def test_importing_is_quick(module: str) -> None:
-    """Importing the package or its command imports neither torch nor flask, so that --help answers at once."""
+def test_import_loads_no_slow_library(module: str) -> None:
+    """Importing the package or its command loads neither torch nor flask, so that --help is fast."""
     code = f"import sys, {module}; print(*sorted({{'torch', 'flask', 'sagemaker_training'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
 
 
-def test_the_package_shows_what_it_says() -> None:
-    """What is public is `load` and the version."""
+def test_public_names_of_the_package() -> None:
+    """The public names are `load` and the version."""
     assert object2vec.__all__ == ["__version__", "load"]
     assert callable(object2vec.load)
 
 
 def uses(path: Path) -> Iterator[str]:
-    """What a module takes from the world outside."""
+    """Yield what a module uses of the environment, arguments, signals and the platform's paths."""
     for node in ast.walk(ast.parse(path.read_text())):
         match node:
             case ast.Attribute(value=ast.Name(id="os"), attr="environ" | "environb" | "getenv" | "putenv" as name):
@@ -70,14 +71,14 @@ def uses(path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_only_the_shells_look_outside(path: Path) -> None:
+def test_only_shells_read_the_environment(path: Path) -> None:
     """Only the modules in SHELLS use the environment, arguments, signals and /opt/ml."""
     if not any(path.is_relative_to(shell) for shell in SHELLS):
         assert list(uses(path)) == []
 
 
-def test_the_check_above_sees_what_it_looks_for(tmp_path: Path) -> None:
-    """A module with each of the forbidden things is found out."""
+def test_use_of_the_environment_is_recognized(tmp_path: Path) -> None:
+    """Each kind of use is recognized."""
     path = tmp_path / "x.py"
     path.write_text(
         "import os, sys, signal\nfrom os import environ\nos.environ['A']; os.getenv('A'); sys.argv; sys.exit(1)\n"
@@ -88,8 +89,8 @@ def test_the_check_above_sees_what_it_looks_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_nothing_happens_at_import(path: Path) -> None:
-    """At the top of a module stand imports, definitions and assignments; no call for its effect, loop or printing."""
+def test_modules_have_no_effects_at_import(path: Path) -> None:
+    """The top level of a module has only imports, definitions and assignments."""
     body = ast.parse(path.read_text()).body
     allowed = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.If)
     effects = [node for node in body if not isinstance(node, allowed)]
@@ -111,6 +112,26 @@ def test_the_source_has_no_pickle_eval_or_assert() -> None:
                 assert node.attr not in {"load", "save"}, path
 
 
-def test_every_module_says_what_it_is() -> None:
-    """Each module opens with a docstring."""
+def test_every_module_has_a_docstring() -> None:
+    """Each module begins with a docstring."""
     assert [path for path in MODULES if not ast.get_docstring(ast.parse(path.read_text()))] == []
+
+
+#: Modules outside ops/ that still ask which form of an operation runs; to be empty.
+CHOOSING = frozenset(
+    f"{name}.py"
+    for name in (
+        *("model/network", "model/tokens", "serving/token_scorer"),
+        *("training/gradient_sync", "training/objective", "training/optimizers"),
+    )
+)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_only_ops_choose_the_form_of_an_operation(path: Path) -> None:
+    """No module outside ops/ asks whether kernels are available or usable."""
+    asks = re.compile(r"\b(?:available|usable|readable|is_inference_mode_enabled)\(")
+    name = path.relative_to(PACKAGE).as_posix()
+    if not name.startswith("ops/") and name not in CHOOSING:
+        lines = path.read_text().splitlines()
+        assert [line for line in lines if asks.search(line) and not line.lstrip().startswith("def ")] == []
