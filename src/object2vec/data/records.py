@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import orjson
 
+from object2vec.array_types import Int32, Int64
 from object2vec.data.files import HEAD_BYTES, UTF8_BOM, describe_encoding, describe_format
 from object2vec.errors import DataError, shortened
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.ops import jsonl as jsonl_ops
 from object2vec.ops.jsonl import Lines
+from object2vec.ops.sequences import truncate
 
 Side = Literal["in0", "in1"]
 SIDES: Final[tuple[Side, ...]] = get_args(Side)
@@ -25,6 +28,8 @@ SIDES: Final[tuple[Side, ...]] = get_args(Side)
 RECORD_BOUNDARY: Final = re.compile(rb"(?<=\})(?:%b)*(?=\{)" % UTF8_BOM)
 #: Byte order marks at either end of a line; concatenated files may be empty.
 BOMS_AROUND: Final = re.compile(rb"^(?:%b)+|(?:%b)+\s*$" % (UTF8_BOM, UTF8_BOM))
+#: A value between two records that no line contains.
+SEPARATOR: Final = b"between two records of object2vec"
 EXPECTED_RECORD: Final = 'wanted an object like {"in0": [1, 2], "in1": [3], "label": 1}'
 
 
@@ -123,7 +128,67 @@ class RecordReader:
 
 
 def _read_any(chunk: Chunk, reader: RecordReader) -> Lines:
-    """Parse lines of any JSON with orjson."""
+    """Parse lines of any JSON with orjson: all at once, or each line if one of them is not a record."""
+    is_enabled = gc.isenabled()
+    gc.disable()  # searching the many new lists for cycles would double the time; there are none
+    try:
+        return _read_together(chunk, reader) or _read_each(chunk, reader)
+    finally:
+        if is_enabled:
+            gc.enable()
+
+
+def _read_together(chunk: Chunk, reader: RecordReader) -> Lines | None:
+    if UTF8_BOM in chunk.text or b"}{" in chunk.text:
+        texts = [text for _, text in _records(chunk)]
+    else:
+        texts = [text for text in chunk.text.split(b"\n") if text and not text.isspace()]
+    try:
+        parsed = orjson.loads(b"[%b]" % (b',"%b",' % SEPARATOR).join(texts))
+        records, separators = parsed[::2], parsed[1::2]
+        if len(records) != len(texts) or any(separator != SEPARATOR.decode() for separator in separators):
+            return None  # a line with a part of a record, or with several
+        if b"true" in chunk.text or b"false" in chunk.text:
+            for record in records:
+                _reject_bools(record)
+        columns = [
+            _to_column([record[key] for record in records], max_len)
+            for key, max_len in zip(SIDES, reader.max_len, strict=True)
+        ]
+        labels = np.array(array("d", [record["label"] for record in records]))
+    except (TypeError, ValueError, KeyError, OverflowError):
+        return None
+    (values0, lengths0, cut0), (values1, lengths1, cut1) = columns
+    sides = (values0, values1), (lengths0, lengths1)
+    return Lines(*sides, labels, np.array([cut0, cut1]), chunk.text.count(b"\n"), len(chunk.text))
+
+
+def _to_column(lists: list[Any], max_len: int) -> tuple[Int32, Int64, int]:
+    """Return the first `max_len` ids of each list, their numbers, and how many lists had more.
+
+    Raises:
+        TypeError, ValueError, OverflowError: one is not a list of 32-bit integers.
+    """
+    if any(type(tokens) is not list for tokens in lists):
+        raise TypeError(lists)
+    try:
+        ids = array("i", list(chain.from_iterable(lists)))
+    except TypeError:
+        ids = array("i", list(chain.from_iterable(map(_token_ids, lists))))
+    values, lengths = np.array(ids), np.fromiter(map(len, lists), np.int64, len(lists))
+    cut = int(np.count_nonzero(lengths > max_len))
+    if cut:
+        values, offsets = truncate(values, np.concatenate([[0], np.cumsum(lengths)]), max_len)
+        lengths = np.diff(offsets)
+    return values, lengths, cut
+
+
+def _read_each(chunk: Chunk, reader: RecordReader) -> Lines:
+    """Parse each line.
+
+    Raises:
+        DataError: a line is not a record.
+    """
     values, lengths, labels, cut = (array("i"), array("i")), (array("q"), array("q")), array("d"), [0, 0]
     for line, text in _records(chunk):
         try:
