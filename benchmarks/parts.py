@@ -14,7 +14,7 @@ from training import Ours
 from workloads import workloads
 
 from object2vec import allocator
-from object2vec.ops import library
+from object2vec.ops import arguments
 
 PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::mkldnn_linear", "aten::addmm_", "aten::matmul")
 #: Parts with a smaller share of the time are summed up.
@@ -58,7 +58,7 @@ def category(operation: str) -> str:
 @contextmanager
 def named_kernels() -> Iterator[None]:
     """Label each kernel call in the profile."""
-    functions = library.functions
+    functions = arguments.functions
 
     def named(name: str, function: Callable[..., int]) -> Callable[..., int]:
         def call(*arguments: object) -> int:
@@ -68,11 +68,11 @@ def named_kernels() -> Iterator[None]:
         return call
 
     wrapped = {name: named(name, function) for name, function in functions().items()}
-    library.functions = lambda: wrapped
+    arguments.functions = lambda *_: wrapped
     try:
         yield
     finally:
-        library.functions = functions
+        arguments.functions = functions
 
 
 if __name__ == "__main__":
