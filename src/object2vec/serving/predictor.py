@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from itertools import chain
 from operator import index
@@ -45,8 +46,8 @@ from object2vec.serving.token_scorer import TokenPairScorer
 def _handle_forks() -> None:
     """Let forked children compute with one thread.
 
-    OpenMP's other threads do not exist in a child, and waiting for them would never end. The server has no such limit:
-    its main process computes nothing before it forks.
+    OpenMP's other threads do not exist in a child, which would wait for them without end. The server needs no hook: its
+    main process only loads the model before it forks.
     """
     os.register_at_fork(after_in_child=_use_one_thread)
 
@@ -54,6 +55,17 @@ def _handle_forks() -> None:
 def _use_one_thread() -> None:
     torch.set_num_threads(1)  # MKL's threads too
     library.use_one_thread()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute without OpenMP's other threads, so that the process can be forked afterwards, as the server's is."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class Predictor:
@@ -68,12 +80,13 @@ class Predictor:
         self.hyperparameters = hyperparameters
         self.mode = mode
         self.network = network.eval()
-        for module in network.modules():
-            if isinstance(module, nn.Conv1d):
-                module.weight.data = in_tap_order(module.weight.data)
         self._directory = directory.absolute()
         self._lock = Lock()
-        self._token_scorer = TokenPairScorer.from_network(self.network, hyperparameters.mlp_activation)
+        with _one_thread():
+            for module in network.modules():
+                if isinstance(module, nn.Conv1d):
+                    module.weight.data = in_tap_order(module.weight.data)
+            self._token_scorer = TokenPairScorer.from_network(self.network, hyperparameters.mlp_activation)
 
     @classmethod
     def load(

@@ -431,3 +431,33 @@ def test_a_forked_child_computes_what_its_parent_does(tmp_path: Path, kind: str)
         [sys.executable, "-c", FORK, str(model)], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.stdout == "fine\n", done.stderr
+
+
+FORK_AFTER_LOADING = """
+import os, sys
+import torch, object2vec
+
+torch.set_num_threads(2)
+model = object2vec.load(sys.argv[1])
+if not os.fork():
+    model.score([([1, 2, 3, 4, 5, 6], [3, 4])] * 600 + [([n % 9, 1, 2, 3, 4, 5], [n // 9 % 9]) for n in range(600)])
+    print("scored", flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_a_child_forked_before_the_first_call_computes(tmp_path: Path, kind: str) -> None:
+    """Loading a model with large filters or a large head starts no threads that a child would wait for."""
+    sizes = {"enc_dim": 1024, "mlp_dim": 512, "enc0_token_embedding_dim": 1000, "enc0_max_seq_len": 6}
+    model = saved(tmp_path, network=kind, **sizes)
+    done = subprocess.run(
+        [sys.executable, "-c", FORK_AFTER_LOADING, str(model)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        start_new_session=True,
+    )
+    assert done.stdout == "scored\n", done.stderr
