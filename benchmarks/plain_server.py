@@ -55,5 +55,5 @@ def predictor(directory: str, *, batched: bool) -> Flask:
 
 
 def padded(lists: list[list[int]]) -> tuple[Tensor, Tensor]:
-    sequences = Sequences.of(lists)
+    sequences = Sequences.from_lists(lists)
     return plain.padded(sequences), torch.from_numpy(sequences.lengths)

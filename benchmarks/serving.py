@@ -124,7 +124,7 @@ def bodies_of(pairs: Pairs, instances: int) -> str:
 
 
 def _body_of(pairs: Pairs, rows: range) -> str:
-    tokens = [[side.part(row, row + 1).values.tolist() for side in pairs.sides] for row in rows]
+    tokens = [[side.slice(row, row + 1).values.tolist() for side in pairs.sides] for row in rows]
     return json.dumps({"instances": [{"in0": in0, "in1": in1} for in0, in1 in tokens]})
 
 

@@ -83,7 +83,9 @@ def rows_of(count: int) -> list[tuple[list[int], list[int], float]]:
 def shard(rank: int, shards: str) -> Pairs:
     """The rows that a rank has."""
     rows = rows_of(60)[SHARDS[shards][rank]]
-    return pairs_of(rows) if rows else Pairs(Sequences.of([]), Sequences.of([]), np.empty(0, np.float32))
+    return (
+        pairs_of(rows) if rows else Pairs(Sequences.from_lists([]), Sequences.from_lists([]), np.empty(0, np.float32))
+    )
 
 
 def settings(name: str, *, size: int) -> Hyperparameters:
@@ -136,7 +138,9 @@ class Together:
             objects, index = [], []
             for side in (0, 1):
                 starts = np.cumsum([0, *(len(batch.objects[side]) for batch in given)])
-                objects.append(Sequences.of([tokens for batch in given for tokens in lists(batch.objects[side])]))
+                objects.append(
+                    Sequences.from_lists([tokens for batch in given for tokens in lists(batch.objects[side])])
+                )
                 index.append(np.concatenate([b.index[side] + start for b, start in zip(given, starts, strict=False)]))
             labels = np.concatenate([batch.labels for batch in given])
             yield Batch((objects[0], objects[1]), (index[0], index[1]), labels)

@@ -51,7 +51,7 @@ def weights_of(network: Network) -> dict[str, np.ndarray]:
 def pairs_of(rows: Iterable[tuple[list[int], list[int], float]]) -> Pairs:
     """Return pairs from rows (in0, in1, label)."""
     in0, in1, labels = zip(*rows, strict=True)
-    return Pairs(Sequences.of(in0), Sequences.of(in1), np.array(labels, np.float32))
+    return Pairs(Sequences.from_lists(in0), Sequences.from_lists(in1), np.array(labels, np.float32))
 
 
 def write_pairs(path: Path, rows: Iterable[tuple[list[int], list[int], float]]) -> Path:
@@ -63,7 +63,7 @@ def write_pairs(path: Path, rows: Iterable[tuple[list[int], list[int], float]]) 
 
 
 def tokens_of(*lists: list[int]) -> Tokens:
-    return Tokens.of(Sequences.of(lists))
+    return Tokens.of(Sequences.from_lists(lists))
 
 
 def gradients_of(network: Network) -> dict[str, torch.Tensor | None]:

@@ -19,7 +19,7 @@ def embedding(*, row_sparse: bool = False, frozen: bool = False) -> TokenEmbeddi
 
 def test_sequences_become_tensors() -> None:
     """Columns become int64 tensors with the same tokens and lengths, and know where each sequence starts and ends."""
-    tokens = Tokens.of(Sequences.of([[1, 2], [], [3]]))
+    tokens = Tokens.of(Sequences.from_lists([[1, 2], [], [3]]))
     assert tokens.values.tolist() == [1, 2, 3]
     assert tokens.lengths.tolist() == [2, 0, 1]
     assert tokens.offsets.tolist() == [0, 2, 2, 3]

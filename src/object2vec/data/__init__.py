@@ -1,1 +1,1 @@
-"""From files to pairs to batches."""
+"""Read files into pairs, and make batches of them."""

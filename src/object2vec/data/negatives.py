@@ -1,4 +1,4 @@
-"""Negative pairs: the `in0` of a positive pair beside the `in1` of another row, never a pair known to be positive."""
+"""Sample negatives: the `in0` of a positive with the `in1` of another row, never a known positive pair."""
 
 from __future__ import annotations
 
@@ -15,23 +15,22 @@ from object2vec.ops import sampling as sampling_ops
 
 logger = logging.getLogger(__name__)
 
-#: How often a draw that hit a known positive is drawn again before the positive is given up as having no negative.
-ROUNDS = 64
-#: With as many pairs of objects each has a bit of its own, 32 MB together.
-EACH = 2**28
+#: Draws for one negative, if they hit known positives, before it is given up.
+MAX_DRAWS = 64
+#: Up to so many pairs of objects, each pair has its own bit (32 MB).
+MAX_PAIR_BITS = 2**28
 
 
 class NegativeSampler:
-    """Draws `rate` negatives for each positive row (label at least 1); new ones at every call.
+    """Draws `rate` negatives for each positive row (label at least 1), new ones in each call.
 
-    Their `in1` comes from all rows alike, so that an object is drawn as often as it stands in them, or with `uniform`
-    from all different objects alike; where a draw says so, from those of the rows that it is for. Which one it is hangs
-    on nothing but a seed and the place of the negative, whatever the order and the number of threads.
+    `in1` is drawn uniformly from all rows, so the probability of an object is proportional to its frequency. With
+    `uniform`, it is drawn uniformly from the unique objects. The result depends only on the seed and the position of
+    the negative, not on the number of threads.
 
-    `objects` says for each row which object its `in0` and its `in1` are, (N,) each: rows that hold the same tokens
-    hold the same object, and whether a pair is known to be positive is a question of objects. An `in1` is given by a
-    row that has it, or where one `gives_objects` by which object it is. `more_known` holds further pairs of objects
-    that are known to be positive, (M,) each.
+    `objects` are the objects of `in0` and `in1` of each row, (N,) each; rows with the same tokens have the same object.
+    Known positives are pairs of objects. `draw` returns a row for each `in1`, or its object with `give_objects`.
+    `extra_known` are more known positives, (M,) each.
     """
 
     def __init__(
@@ -41,28 +40,30 @@ class NegativeSampler:
         rate: int,
         *,
         uniform: bool = False,
-        gives_objects: bool = False,
-        more_known: tuple[Int32, Int32] | None = None,
+        give_objects: bool = False,
+        extra_known: tuple[Int32, Int32] | None = None,
     ) -> None:
         self.rate = rate
-        self.gives_objects = gives_objects
+        self.give_objects = give_objects
         self.positive = labels >= 1
         self._objects = objects
-        self._all = _one_row_each(objects[1]) if uniform else None  # the rows to draw from, where it is not from all
+        self._all = _unique_rows(objects[1]) if uniform else None  # the rows to draw from; None means all
         self._warned = False
-        self._known = _known(objects, self.positive, more_known or (np.empty(0, np.int32), np.empty(0, np.int32)))
+        self._known = _known_positives(
+            objects, self.positive, extra_known or (np.empty(0, np.int32), np.empty(0, np.int32))
+        )
 
-    def draw(self, rows: Int64, generator: np.random.Generator, *, from_these: bool = False) -> Int64:
-        """The `in1` of each of `rows` (n,), and behind it those of its negatives: (n, 1 + rate), -1 for none.
+    def draw(self, rows: Int64, generator: np.random.Generator, *, from_rows: bool = False) -> Int64:
+        """Return the `in1` of each of `rows` (n,) and of its negatives: (n, 1 + rate), -1 for a failed draw.
 
-        A positive whose `in0` is positive with all that was drawn for it has fewer than `rate`; a warning says so once.
+        With `from_rows`, draw only from `rows`. Warn once if draws fail, because all of them hit known positives.
         """
-        sources = self._among(rows) if from_these else self._all
-        among = len(self._objects[1]) if sources is None else sources
+        chosen = self._unique_sources(rows) if from_rows else self._all
+        sources = len(self._objects[1]) if chosen is None else chosen
         seed = int(generator.integers(2**63))
-        given = rows, self.positive, among, self._objects, self._known
+        given = rows, self.positive, sources, self._objects, self._known
         drawn, found = sampling_ops.draw_negatives(
-            *given, rate=self.rate, seed=seed, rounds=ROUNDS, give_objects=self.gives_objects
+            *given, rate=self.rate, seed=seed, rounds=MAX_DRAWS, give_objects=self.give_objects
         )
         wanted = int(np.count_nonzero(self.positive[rows])) * self.rate
         if found < wanted and not self._warned:
@@ -73,26 +74,26 @@ class NegativeSampler:
             logger.warning(f"{what}. The batch has fewer, and so may others have")
         return drawn
 
-    def _among(self, rows: Int64) -> Int64:
-        return rows[_one_row_each(self._objects[1][rows])] if self._all is not None else rows
+    def _unique_sources(self, rows: Int64) -> Int64:
+        return rows[_unique_rows(self._objects[1][rows])] if self._all is not None else rows
 
 
-def _one_row_each(objects: Int32) -> Int64:
-    """A row of each object that stands in rows."""
+def _unique_rows(objects: Int32) -> Int64:
+    """Return one row of each unique object."""
     return np.unique(objects, return_index=True)[1]
 
 
-def _known(
+def _known_positives(
     objects: tuple[Int32, Int32], positive: npt.NDArray[np.bool_], more: tuple[Int32, Int32]
 ) -> sampling_ops.Partners:
-    """Return the objects of side 1 that each object of side 0 has in positive rows, or has in `more` pairs of them."""
+    """Return the known positive pairs: those of positive rows, and `more`."""
     count0, count1 = (int(side.max(initial=-1)) + 1 for side in objects)
     key: Int64 = empty(int(np.count_nonzero(positive)) + len(more[0]), np.int64)
-    each = count1 if count0 * count1 <= EACH else 0
+    each = count1 if count0 * count1 <= MAX_PAIR_BITS else 0
     bits = empty(count0 * count1 // 8 + 1 if each else 2 * len(key), np.uint8)
     bits[:] = 0
     at = 0
-    of_rows = (tuple(side[part][positive[part]] for side in objects) for part in _parts(len(positive)))
+    of_rows = (tuple(side[part][positive[part]] for side in objects) for part in _slices(len(positive)))
     for own0, own1 in chain(of_rows, [more]):
         sampling_ops.mark_positives((own0, own1), bits, each)
         key[at : at + len(own0)] = own0.astype(np.int64) * count1 + own1
@@ -101,11 +102,11 @@ def _known(
     partners: Int32 = empty(len(key), np.int32)
     np.mod(key, count1, out=partners, casting="unsafe")
     starts: Int64 = empty(count0 + 1, np.int64)
-    for part in _parts(len(starts)):
+    for part in _slices(len(starts)):
         starts[part] = np.searchsorted(key, np.arange(part.start, part.stop) * count1)
     return sampling_ops.Partners(starts, partners, bits, each)
 
 
-def _parts(length: int, size: int = 2**20) -> Iterator[slice]:
-    """An array cut into parts, so that what is made of them stays small."""
+def _slices(length: int, size: int = 2**20) -> Iterator[slice]:
+    """Return slices of an array, to limit temporary memory."""
     return (slice(start, min(start + size, length)) for start in range(0, length, size))

@@ -1,4 +1,4 @@
-"""Sequences of tokens, and pairs of them, as columns: two flat arrays however many sequences there are."""
+"""Sequences of token ids, and pairs of them, stored as flat arrays."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class Sequences:
     offsets: Int64
 
     @classmethod
-    def of(cls, lists: Iterable[Sequence[int]]) -> Sequences:
-        """Columns of Python lists; ids must fit 32 bits."""
+    def from_lists(cls, lists: Iterable[Sequence[int]]) -> Sequences:
+        """Create sequences from Python lists; ids must fit 32 bits."""
         lists = list(lists)
         offsets = np.fromiter(accumulate(map(len, lists), initial=0), np.int64, len(lists) + 1)
         return cls(np.fromiter(chain.from_iterable(lists), np.int32, int(offsets[-1])), offsets)
 
     @classmethod
-    def joined(cls, parts: Sequence[Sequences]) -> Sequences:
-        """The sequences of all parts, one behind the other."""
+    def concatenate(cls, parts: Sequence[Sequences]) -> Sequences:
+        """Concatenate sequences."""
         starts = accumulate((len(part.values) for part in parts[:-1]), initial=0)
         offsets = [part.offsets[1:] + start for part, start in zip(parts, starts, strict=True)]
         return cls(np.concatenate([part.values for part in parts]), np.concatenate([[0], *offsets]))
@@ -44,28 +44,28 @@ class Sequences:
 
     @property
     def lengths(self) -> Int64:
-        """Tokens of each sequence, (N,)."""
+        """Return the length of each sequence, (N,)."""
         return self.offsets[1:] - self.offsets[:-1]
 
     def lengths_of(self, index: Int64) -> Int64:
-        """Tokens of the sequences that `index` names."""
+        """Return the lengths of the sequences at `index`."""
         return self.offsets[index + 1] - self.offsets[index]
 
     @property
-    def longest(self) -> int:
-        """Tokens of the longest sequence, 0 where there is none."""
+    def max_length(self) -> int:
+        """Return the length of the longest sequence, 0 if there is none."""
         return max((int(part.lengths.max()) for part in self._parts()), default=0)
 
     @property
     def single(self) -> bool:
-        """Whether each of the sequences is one token other than 0."""
+        """Return whether each sequence is one token other than 0."""
         return len(self.values) == len(self) and all(
             (part.lengths == 1).all() and part.values.all() for part in self._parts()
         )
 
     @property
     def without_tokens(self) -> int:
-        """How many of the sequences are empty or hold nothing but 0, which stands for no token."""
+        """Count the sequences that are empty or have only id 0, which means no token."""
         count = 0
         for part in self._parts():
             seen = np.concatenate([[0], np.cumsum(part.values != 0)])
@@ -73,51 +73,48 @@ class Sequences:
         return count
 
     def _parts(self, size: int = 2**16) -> Iterator[Sequences]:
-        """The sequences, `size` at a time, so that what is made of them stays small."""
+        """Yield slices of `size` sequences, to limit temporary memory."""
         for start in range(0, len(self), size):
-            yield self.part(start, start + size)
+            yield self.slice(start, start + size)
 
-    def part(self, start: int, stop: int) -> Sequences:
-        """The sequences from `start` up to `stop`."""
+    def slice(self, start: int, stop: int) -> Sequences:
+        """Return the sequences from `start` up to, but not including, `stop`."""
         offsets = self.offsets[start : stop + 1]
         return Sequences(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
 
     def advise_reads(self, runs: Sequence[tuple[int, int]]) -> None:
-        """Have the system read runs of sequences, (start, stop) each, and no others: they will soon be taken."""
+        """Advise the system that only these runs of sequences, (start, stop) each, will be read soon."""
         advise_reads(self.offsets, [(start, stop + 1) for start, stop in runs])
         advise_reads(self.values, [(int(self.offsets[start]), int(self.offsets[stop])) for start, stop in runs])
 
     def take(self, index: Int32 | Int64) -> Sequences:
-        """The sequences that `index` names, in its order and as often as it names them."""
+        """Return the sequences at `index`, in its order and with repetitions."""
         index = index.astype(np.int64, copy=False)
         return Sequences(*sequences_ops.take(self.values, self.offsets, index))
 
-    def among_first(self, most: int) -> npt.NDArray[np.bool_]:
-        """Which of the values are among the first `most` of their sequence, (tokens,)."""
-        return sequences_ops.within_max_len(self.offsets, most)
+    def within_max_len(self, max_len: int) -> npt.NDArray[np.bool_]:
+        """Return which values are among the first `max_len` of their sequence, (tokens,)."""
+        return sequences_ops.within_max_len(self.offsets, max_len)
 
-    def cut(self, most: int) -> Sequences:
-        """The first `most` tokens of each sequence."""
-        if len(self.values) <= most or self.lengths.max() <= most:
+    def truncate(self, max_len: int) -> Sequences:
+        """Return the first `max_len` tokens of each sequence."""
+        if len(self.values) <= max_len or self.lengths.max() <= max_len:
             return self
-        return Sequences(*sequences_ops.truncate(self.values, self.offsets, most))
+        return Sequences(*sequences_ops.truncate(self.values, self.offsets, max_len))
 
-    def distinct(self) -> tuple[Int32, Int32]:
-        """The different ones among the N sequences: where each stands first, and for each of the N which it is, (N,).
-
-        Tokens are compared with tokens, so nothing depends on a hash.
-        """
+    def unique(self) -> tuple[Int32, Int32]:
+        """Return the first index of each unique sequence, and the number of each sequence's unique one, (N,)."""
         if len(self) == 1:
             return np.zeros(1, np.int32), np.zeros(1, np.int32)
-        which: Int32 = empty(len(self), np.int32)
-        first: Int32 = empty(len(self), np.int32)
-        found = sequences_ops.unique_sequences(self.values, self.offsets, which, first)
-        return first[:found], which
+        inverse: Int32 = empty(len(self), np.int32)
+        first_index: Int32 = empty(len(self), np.int32)
+        found = sequences_ops.unique_sequences(self.values, self.offsets, inverse, first_index)
+        return first_index[:found], inverse
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """N pairs: `in0` and `in1` hold N sequences each, `labels` is (N,): a class, or a real number."""
+    """N pairs: `in0` and `in1` are N sequences each; `labels` (N,) are classes or real numbers."""
 
     in0: Sequences
     in1: Sequences
@@ -128,7 +125,7 @@ class Pairs:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all columns."""
+        """Return the bytes of all columns."""
         return self.labels.nbytes + sum(side.values.nbytes + side.offsets.nbytes for side in self.sides)
 
     @property
@@ -137,25 +134,24 @@ class Pairs:
 
     @property
     def checksum(self) -> int:
-        """The CRC-32 of all of it, in its order."""
+        """Return the CRC-32 of all columns, in order."""
         value = 0
         for column in (*(part for side in self.sides for part in (side.values, side.offsets)), self.labels):
             value = zlib.crc32(column.data, value)
         return value
 
 
-def positives_among(objects: tuple[Sequences, Sequences], pairs: Pairs) -> tuple[Int32, Int32]:
-    """Return the positive ones of `pairs` (label at least 1) whose sides are both among `objects`.
+def find_known_positives(objects: tuple[Sequences, Sequences], pairs: Pairs) -> tuple[Int32, Int32]:
+    """Return the positive pairs (label at least 1) with both sides in `objects`, as numbers of these objects.
 
-    `objects` are unique sequences of each side; a pair is given by their numbers. Pairs are read part by part, so that
-    what is made of them stays small.
+    `objects` are the unique sequences of each side. Pairs are processed in slices, to limit temporary memory.
     """
     columns = AppendOnlyArray(np.int32), AppendOnlyArray(np.int32)
     step = max(2**16, *map(len, objects))
     for start in range(0, len(pairs), step):
         positive = pairs.labels[start : start + step] >= 1
         numbers = [
-            _numbers_among(own, side.part(start, start + step)) for own, side in zip(objects, pairs.sides, strict=True)
+            _index_in(own, side.slice(start, start + step)) for own, side in zip(objects, pairs.sides, strict=True)
         ]
         both = positive & (numbers[0] >= 0) & (numbers[1] >= 0)
         for column, number in zip(columns, numbers, strict=True):
@@ -166,9 +162,9 @@ def positives_among(objects: tuple[Sequences, Sequences], pairs: Pairs) -> tuple
     return found
 
 
-def _numbers_among(objects: Sequences, sequences: Sequences) -> Int32:
-    """Return which of the unique `objects` each sequence is, -1 for none."""
-    first, which = Sequences.joined([objects, sequences]).distinct()
-    numbers = np.full(len(first), -1, np.int32)
-    numbers[which[: len(objects)]] = np.arange(len(objects), dtype=np.int32)
-    return numbers[which[len(objects) :]]
+def _index_in(objects: Sequences, sequences: Sequences) -> Int32:
+    """Return the index of each sequence in the unique `objects`, -1 if it is missing."""
+    first_index, inverse = Sequences.concatenate([objects, sequences]).unique()
+    numbers = np.full(len(first_index), -1, np.int32)
+    numbers[inverse[: len(objects)]] = np.arange(len(objects), dtype=np.int32)
+    return numbers[inverse[len(objects) :]]

@@ -39,7 +39,7 @@ class _Encoded(NamedTuple):
     def from_column(cls, network: Network, side: int, column: Column) -> _Encoded:
         if not len(column):
             return cls(column.rows, torch.empty(0, 0), np.empty(0, np.int32))
-        first, inverse = column.sequences.distinct()
+        first, inverse = column.sequences.unique()
         sequences = column.sequences.take(first) if len(first) < len(inverse) else column.sequences
         device = network.device
         passes = [network.encode(side, Tokens.of(part, device)) for part in _passes(sequences)]
@@ -68,7 +68,7 @@ def _passes(sequences: Sequences) -> Iterator[Sequences]:
     while start < len(sequences):
         most = sequences.offsets[start] + MAX_PASS_TOKENS
         stop = max(start + 1, int(np.searchsorted(sequences.offsets, most, side="right")) - 1)
-        yield sequences.part(start, stop)
+        yield sequences.slice(start, stop)
         start = stop
 
 

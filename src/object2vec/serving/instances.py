@@ -39,10 +39,10 @@ class Column:
         lists = [tokens for tokens in given if tokens is not None]
         out_of_range_ids: dict[int, int] = {}
         try:
-            sequences = Sequences.of(lists)
+            sequences = Sequences.from_lists(lists)
         except OverflowError:
             out_of_range_ids = {place: token for place, token in enumerate(chain(*lists)) if not _fits(token)}
-            sequences = Sequences.of([[token if _fits(token) else -1 for token in tokens] for tokens in lists])
+            sequences = Sequences.from_lists([[token if _fits(token) else -1 for token in tokens] for tokens in lists])
         return cls(np.array(rows, np.int64), sequences, out_of_range_ids)
 
     @classmethod
@@ -50,7 +50,7 @@ class Column:
         """The columns of several requests, of so many instances each, as if they were one."""
         starts = accumulate(counts[:-1], initial=0)
         rows = np.concatenate([column.rows + start for column, start in zip(columns, starts, strict=True)])
-        return cls(rows, Sequences.joined([column.sequences for column in columns]))
+        return cls(rows, Sequences.concatenate([column.sequences for column in columns]))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -65,7 +65,7 @@ class Column:
         if not start and (not len(self) or self.rows[-1] < stop):
             return self
         first, last = np.searchsorted(self.rows, (start, stop))
-        return Column(self.rows[first:last] - start, self.sequences.part(first, last))
+        return Column(self.rows[first:last] - start, self.sequences.slice(first, last))
 
 
 def _fits(token: int) -> bool:
@@ -127,11 +127,11 @@ def read_side(instances: Instances, side: int, vocab_size: int, max_len: int) ->
     ids = column.sequences.values
     few = len(ids) <= MAX_FEW_TOKENS
     if not all(0 <= i < vocab_size for i in ids.tolist()) if few else ids.view(np.uint32).max() >= vocab_size:
-        wrong = (ids.view(np.uint32) >= vocab_size) & column.sequences.among_first(max_len)
+        wrong = (ids.view(np.uint32) >= vocab_size) & column.sequences.within_max_len(max_len)
         if wrong.any():
             row, token = column.locate(int(wrong.argmax()))
             raise RequestError(f"{instances.name(row)}: {_unknown(SIDES[side], token, vocab_size)}")
-    cut = column.sequences.cut(max_len)
+    cut = column.sequences.truncate(max_len)
     return column if cut is column.sequences else Column(column.rows, cut)
 
 

@@ -53,7 +53,7 @@ def scoring_batches(
     pairs: Pairs, hyperparameters: Hyperparameters, share: tuple[int, int] = (0, 1), *, train: Pairs | None = None
 ) -> Batches:
     """Return batches of pairs for scoring; with `train`, each positive gets negatives that `train` does not have."""
-    longest = max(1, *(side.longest for side in pairs.sides))
+    longest = max(1, *(side.max_length for side in pairs.sides))
     size = max(min(MAX_SCORING_PAIRS, MAX_SCORING_TOKENS // longest), hyperparameters.mini_batch_size)
     return Batches(
         pairs,

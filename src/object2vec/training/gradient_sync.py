@@ -24,7 +24,7 @@ from object2vec.training.optimizers import joined
 EXACT: Final = 2**24
 #: The batch of a rank that is through with its own.
 NO_PAIRS: Final = Batch(
-    (Sequences.of([]), Sequences.of([])),
+    (Sequences.from_lists([]), Sequences.from_lists([])),
     (np.empty(0, np.int64), np.empty(0, np.int64)),
     np.empty(0, np.float32),
 )

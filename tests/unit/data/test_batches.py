@@ -57,7 +57,7 @@ def test_blocks_lose_nothing(
 ) -> None:
     """However few pairs are made ready at a time, each stands in one batch; what is too few for one waits for more."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data_batches, "BLOCK", block)
+        patch.setattr(data_batches, "BLOCK_ROWS", block)
         batches = list(Batches(pairs_of(rows), size=size, bucket_width=bucket_width).epoch(0))
     assert sum((Counter(rows_of(batch)) for batch in batches), Counter()) == counted(rows)
     lengths = Counter(max(len(a), len(b)) // bucket_width if bucket_width else 0 for a, b, _ in rows)
@@ -69,7 +69,7 @@ def test_a_large_channel_is_read_in_runs(count: int, size: int, runs: int, negat
     """Each pair stands in one batch, the pairs of a block in runs of the channel, and so do its negatives' sides."""
     rows = [([row], [row], 1.0) for row in range(count)]
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"LARGE": 0, "RUN": 8, "BLOCK": 8 * runs}.items():
+        for name, value in {"MIN_RUN_BYTES": 0, "RUN_ROWS": 8, "BLOCK_ROWS": 8 * runs}.items():
             patch.setattr(data_batches, name, value)
         batches = Batches(pairs_of(rows), size=size, negatives=negatives)
         pairs = [pair for batch in batches.epoch(0) for pair in rows_of(batch)]
@@ -86,7 +86,7 @@ def test_a_large_channel_is_read_in_runs(count: int, size: int, runs: int, negat
 @pytest.mark.parametrize("most", [1, 2], ids=["single tokens", "others"])
 def test_a_large_channel_of_few_objects(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each pair once, however few objects the rows of the channel share."""
-    for name, value in {"LARGE": 0, "RUN": 8, "BLOCK": 16}.items():
+    for name, value in {"MIN_RUN_BYTES": 0, "RUN_ROWS": 8, "BLOCK_ROWS": 16}.items():
         monkeypatch.setattr(data_batches, name, value)
     rows = [((row % 3 + 1,) * most, (row % 5 + 1,), float(row % 2)) for row in range(60)]
     batches = Batches(pairs_of(rows), size=7)  # type: ignore[arg-type]
@@ -207,7 +207,7 @@ def test_an_epoch_goes_on_from_any_batch(
     bucket_width: int, share: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is left when the first k batches are left out is the rest, in its order, and those k are not made."""
-    monkeypatch.setattr(data_batches, "BLOCK", 16)
+    monkeypatch.setattr(data_batches, "BLOCK_ROWS", 16)
     settings = {"size": 3, "bucket_width": bucket_width, "negatives": 2, "share": share}
     whole = [rows_of(batch) for batch in Batches(pairs_of(MANY), **settings).epoch(2)]
     for skip in (0, 1, len(whole) - 1, len(whole), len(whole) + 5):
@@ -227,7 +227,7 @@ def test_buckets_come_in_no_order_of_length() -> None:
 
 
 @pytest.mark.parametrize("bucket_width", [0, 3])
-def test_negatives_stand_beside_their_positives(bucket_width: int) -> None:
+def test_negatives_follow_their_positives(bucket_width: int) -> None:
     """Each epoch has `rate` negatives of label 0 for each positive, with the in0 of the positive; all are new each
     epoch, and no known positive is among them.
     """
@@ -247,7 +247,7 @@ def test_negatives_stand_beside_their_positives(bucket_width: int) -> None:
     assert negatives[0] != negatives[1]
 
 
-def test_a_positive_and_its_negatives_are_neighbours() -> None:
+def test_a_positive_and_its_negatives_are_adjacent() -> None:
     """Without buckets, the negatives of a pair follow it at once, so that most batches encode their in0 once."""
     made = Batches(pairs_of(MANY), size=1000, negatives=3)
     (batch,) = made.epoch(0)

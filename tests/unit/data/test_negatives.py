@@ -54,7 +54,7 @@ def test_a_negative_is_never_a_known_positive(
             assert counts[row] == rate
 
 
-@pytest.mark.parametrize("each", [negatives.EACH, 0])
+@pytest.mark.parametrize("each", [negatives.MAX_PAIR_BITS, 0])
 @given(PAIRS, st.integers(1, 3), st.booleans(), st.integers(0, 9), st.data())
 def test_kernels_draw_the_same(
     each: int, pairs: list[tuple[int, int]], rate: int, uniform: bool, seed: int, data: st.DataObject
@@ -64,7 +64,7 @@ def test_kernels_draw_the_same(
     """
     labels = data.draw(st.lists(st.sampled_from([0.0, 1.0]), min_size=len(pairs), max_size=len(pairs)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(negatives, "EACH", each)
+        patch.setattr(negatives, "MAX_PAIR_BITS", each)
         with_kernels = drawn(sampler(pairs, labels, rate, uniform=uniform), seed)
         patch.setattr(library, "available", lambda: False)
         assert drawn(sampler(pairs, labels, rate, uniform=uniform), seed) == with_kernels
@@ -78,7 +78,7 @@ def test_objects_are_given_for_rows(with_kernels: bool, pairs: list[tuple[int, i
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(library, "available", lambda: with_kernels)
         rows, given_objects = (
-            NegativeSampler((objects[0], objects[1]), labels, 2, gives_objects=gives).draw(
+            NegativeSampler((objects[0], objects[1]), labels, 2, give_objects=gives).draw(
                 np.arange(len(pairs)), np.random.default_rng(seed)
             )
             for gives in (False, True)
@@ -154,7 +154,7 @@ def test_negatives_from_the_rows_themselves(uniform: bool) -> None:
     """A draw that says so takes `in1` from the rows that it is for and no others, all of them in time."""
     made = sampler([(row, row % 50) for row in range(100)], rate=80, uniform=uniform)
     rows = np.arange(20, 90, 10)
-    row1 = made.draw(rows, np.random.default_rng(0), from_these=True)[:, 1:]
+    row1 = made.draw(rows, np.random.default_rng(0), from_rows=True)[:, 1:]
     assert set(row1.ravel().tolist()) <= set(rows.tolist())
     assert {row % 50 for row in row1.ravel().tolist()} == {row % 50 for row in rows.tolist()}
     anywhere = made.draw(rows, np.random.default_rng(0))[:, 1:]

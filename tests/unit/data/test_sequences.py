@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from object2vec.data.sequences import Pairs, Sequences, positives_among
+from object2vec.data.sequences import Pairs, Sequences, find_known_positives
 from object2vec.ops import library
 from small import pairs_of
 
@@ -24,7 +24,7 @@ def lists_of(sequences: Sequences) -> list[list[int]]:
 @given(LISTS)
 def test_columns_hold_what_lists_hold(lists: list[list[int]]) -> None:
     """Lists go in and come out the same, with their lengths."""
-    sequences = Sequences.of(lists)
+    sequences = Sequences.from_lists(lists)
     assert lists_of(sequences) == lists
     assert len(sequences) == len(lists)
     assert sequences.lengths.tolist() == [len(tokens) for tokens in lists]
@@ -35,7 +35,7 @@ def test_columns_hold_what_lists_hold(lists: list[list[int]]) -> None:
 def test_take(lists: list[list[int]], data: st.DataObject) -> None:
     """Taking names sequences in any order and as often as wanted."""
     index = data.draw(st.lists(st.integers(0, len(lists) - 1), max_size=9)) if lists else []
-    taken = Sequences.of(lists).take(np.array(index, np.int64))
+    taken = Sequences.from_lists(lists).take(np.array(index, np.int64))
     assert lists_of(taken) == [lists[i] for i in index]
 
 
@@ -45,8 +45,8 @@ def test_distinct(with_kernels: bool, lists: list[list[int]]) -> None:
     """The distinct sequences are each there once, and every sequence knows which of them it is."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(library, "available", lambda: with_kernels)
-        sequences = Sequences.of(lists)
-        first, which = sequences.distinct()
+        sequences = Sequences.from_lists(lists)
+        first, which = sequences.unique()
     assert sorted(lists_of(sequences.take(first))) == sorted(map(list, {tuple(tokens) for tokens in lists}))
     assert lists_of(sequences.take(first[which])) == lists
 
@@ -54,12 +54,12 @@ def test_distinct(with_kernels: bool, lists: list[list[int]]) -> None:
 @given(LISTS)
 def test_without_tokens(lists: list[list[int]]) -> None:
     """Sequences that are empty or all 0 are counted as without a token."""
-    assert Sequences.of(lists).without_tokens == sum(not any(tokens) for tokens in lists)
+    assert Sequences.from_lists(lists).without_tokens == sum(not any(tokens) for tokens in lists)
 
 
 def test_pairs_know_their_sides() -> None:
     """Pairs are as many as their labels, and side 0 is in0."""
-    in0, in1 = Sequences.of([[1], [2]]), Sequences.of([[3], [4]])
+    in0, in1 = Sequences.from_lists([[1], [2]]), Sequences.from_lists([[3], [4]])
     pairs = Pairs(in0, in1, np.ones(2, np.float32))
     assert len(pairs) == 2
     assert pairs.sides == (in0, in1)
@@ -68,18 +68,18 @@ def test_pairs_know_their_sides() -> None:
 @given(LISTS, st.integers(0, 6))
 def test_cut(lists: list[list[int]], most: int) -> None:
     """The first tokens of each are kept, and none of another."""
-    cut = Sequences.of(lists).cut(most)
+    cut = Sequences.from_lists(lists).truncate(most)
     assert lists_of(cut) == [tokens[:most] for tokens in lists]
 
 
 @given(st.lists(LISTS, min_size=1, max_size=4))
 def test_joined_and_parted(parts: list[list[list[int]]]) -> None:
     """Put together they stand one behind the other, and each part is found again."""
-    joined = Sequences.joined([Sequences.of(part) for part in parts])
+    joined = Sequences.concatenate([Sequences.from_lists(part) for part in parts])
     assert lists_of(joined) == [tokens for part in parts for tokens in part]
     start = 0
     for part in parts:
-        assert lists_of(joined.part(start, start + len(part))) == part
+        assert lists_of(joined.slice(start, start + len(part))) == part
         start += len(part)
 
 
@@ -105,7 +105,7 @@ def test_a_checksum_is_that_of_all_of_it() -> None:
 )
 def test_single_tokens(lists: list[list[int]], single: bool) -> None:
     """One token each, none of them 0; as many tokens as sequences are not enough."""
-    assert Sequences.of(lists).single is single
+    assert Sequences.from_lists(lists).single is single
 
 
 @given(LISTS, LISTS, st.integers(0, 3))
@@ -114,6 +114,10 @@ def test_positives_among_objects(lists: list[list[int]], others: list[list[int]]
     objects = [list(tokens) for tokens in dict.fromkeys(map(tuple, lists))]
     count = min(len(lists), len(others))
     rows = [(lists[n], others[(n + shift) % len(others)], float(n % 3)) for n in range(count)]
-    found = positives_among((Sequences.of(objects), Sequences.of(others[:1])), pairs_of(rows)) if rows else ([], [])
+    found = (
+        find_known_positives((Sequences.from_lists(objects), Sequences.from_lists(others[:1])), pairs_of(rows))
+        if rows
+        else ([], [])
+    )
     wanted = [(objects.index(a), 0) for a, b, label in rows if b == others[0] and label]
     assert list(zip(*(numbers.tolist() if rows else [] for numbers in found), strict=True)) == wanted

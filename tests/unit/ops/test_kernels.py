@@ -112,7 +112,7 @@ lists = st.lists(st.lists(st.integers(0, 3), max_size=4), max_size=40)
 @given(lists)
 def test_distinct_finds_the_different_sequences(given_lists: list[list[int]]) -> None:
     """Every sequence belongs to the first one that is equal to it; each object is counted once, in order."""
-    sequences = Sequences.of(given_lists)
+    sequences = Sequences.from_lists(given_lists)
     which, first = np.empty(len(sequences), np.int32), np.empty(len(sequences), np.int32)
     found = sequences_ops.unique_sequences(sequences.values, sequences.offsets, which, first)
     seen = list(dict.fromkeys(map(tuple, given_lists)))
