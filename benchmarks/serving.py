@@ -1,7 +1,7 @@
 """How fast a server answers: ours, an endpoint that does nothing under the same gunicorn, and the plain pattern.
 
 All stand ready at a time and take turns in each round, so that whatever else the machine does falls on all of them. The
-client is a process beside them and asks in closed loop, or in open loop at a rate (`load.py`); ours and the empty
+client is another process and sends requests in closed loop, or in open loop at a rate (`load.py`); ours and the empty
 endpoint keep its connections, the plain pattern's workers close each one, as they do.
 """
 
@@ -40,7 +40,7 @@ BODIES: Final = 2000
 @dataclass(frozen=True, slots=True)
 class Case:
     """What is asked: so many instances a request, by so many clients at a time, in closed loop or at so many requests a
-    second; of ours, and of the `peers` beside it."""
+    second; to our server and to its `peers`."""
 
     workload: str
     instances: int
@@ -207,8 +207,8 @@ def report(workload: Workload, case: Case, rows: Mapping[str, list[Turn]]) -> di
         faster, later = (
             statistics.median(ratio)
             for ratio in (
-                [mine.rate / turn.rate for mine, turn in zip(ours, turns, strict=True)],
-                [mine.percentile(99) / turn.percentile(99) for mine, turn in zip(ours, turns, strict=True)],
+                [own.rate / turn.rate for own, turn in zip(ours, turns, strict=True)],
+                [own.percentile(99) / turn.percentile(99) for own, turn in zip(ours, turns, strict=True)],
             )
         )
         cells = [workload.description, f"{case.instances:,}", case.load] if turns is ours else ["", "", ""]

@@ -1,4 +1,4 @@
-"""What the platform can be told of the algorithm, from the one table of hyperparameters and the lines of the log.
+"""Descriptions of the algorithm for the platform, made from the table of hyperparameters and the log lines.
 
 `algorithm` is a request to CreateAlgorithm, `metrics` are the MetricDefinitions of a training job, and `ranges` the
 ParameterRanges of a tuning job. The names of metrics and objectives are the built-in's.
@@ -24,7 +24,7 @@ from object2vec.hyperparameters import (
 
 #: An image's address; `--image` of the command says another one.
 IMAGE: Final = "<account>.dkr.ecr.<region>.amazonaws.com/object2vec:cpu"
-#: The lines in which a metric stands, and after the colon of its name which part of it.
+#: The log lines of a metric, by the prefix of its name.
 PLACES: Final = {"train": r"epoch=\S+, train", "validation": r"epoch=\S+, validation", "test": "test"}
 #: What a line calls each metric of a loss or a score, and which way is better.
 QUALITY: Final = {
@@ -32,7 +32,7 @@ QUALITY: Final = {
     "accuracy": ("accuracy <score>", "Maximize"),
     "mean_squared_error": ("mean_squared_error <loss>", "Minimize"),
 }
-#: What the channels hold that are none of lines; their files are told apart by their names, which a pipe does not have.
+#: Content types of channels without JSON Lines. Their files need names, which a pipe does not have.
 FILES: Final = {
     "auxiliary": ["text/plain", "application/json"],
     "model": ["application/x-sagemaker-model"],
@@ -45,7 +45,7 @@ SERVING_TYPES: Final = [f"ml.{family}.{size}" for family in ("m4", "m5", "c5", "
 
 
 def algorithm(image: str = IMAGE) -> dict[str, Any]:
-    """A request to CreateAlgorithm, with `image` for training and serving."""
+    """Return a request to CreateAlgorithm, with `image` for training and serving."""
     return {
         "AlgorithmName": "object2vec",
         "AlgorithmDescription": "Embeddings of objects, learned from pairs of them.",
@@ -73,7 +73,7 @@ def algorithm(image: str = IMAGE) -> dict[str, Any]:
 
 
 def metrics() -> list[dict[str, str]]:
-    """MetricDefinitions: names, and what finds their values in the log."""
+    """Return the MetricDefinitions: names, and patterns that find their values in the log."""
     quality = {
         f"{place}:{name}": rf"#quality_metric: host=\S+, {where} {text}=(\S+)"
         for place, where in PLACES.items()
@@ -87,7 +87,7 @@ def metrics() -> list[dict[str, str]]:
 
 
 def ranges() -> dict[str, list[dict[str, Any]]]:
-    """ParameterRanges: where a tuning job should search. A job takes those that it is to tune."""
+    """Return the ParameterRanges in which a tuning job should search. A job takes the ones that it tunes."""
     found: dict[str, list[dict[str, Any]]] = {
         f"{kind}ParameterRanges": [] for kind in ("Integer", "Continuous", "Categorical")
     }
@@ -121,7 +121,7 @@ def _type(kind: Kind) -> str:
 
 
 def _bounds(kind: Kind, type_: str) -> dict[str, Any]:
-    """A range as the platform writes one: numbers are text."""
+    """Return a range in the platform's form: numbers are text."""
     if type_ == "Categorical":
         return {"Values": list(_values(kind))}
     return {"MinValue": f"{kind.low:g}", "MaxValue": f"{kind.high:.10g}"}  # type: ignore[union-attr]

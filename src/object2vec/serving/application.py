@@ -1,6 +1,7 @@
-"""The server's HTTP surface: routes, and what each kind of error is answered with.
+"""Routes of the server, and the reply to each kind of error.
 
-Everything it needs arrives as an argument. What an invocation is answered is the business of `invocations`.
+`dispatch_invocations` is a WSGI application in front of Flask: /invocations does not pass through Flask, whose routing
+would be a large part of the time. All other routes are Flask's. `invocations` answers an invocation.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def create_app(
     memory: MemoryBudget | None = None,
     telemetry: Telemetry | None = None,
 ) -> Flask:
-    """The application that answers with a model, or with those of a multi-model endpoint.
+    """Return the application of one model, or of the models of a multi-model endpoint.
 
     `max_payload` is in bytes, and None for no limit; `concurrency` is how many requests can be worked on at a time;
     `accept` is the type to answer in where a request leaves it open, and None for the request's own; `memory` is the
@@ -58,12 +59,12 @@ def create_app(
         app.add_url_rule("/invocations", "invocations", methods=["POST"])
     app.register_error_handler(Object2VecError, lambda error: _response(error_response(error)))
     app.register_error_handler(HTTPException, _refuse)
-    app.wsgi_app = cork_replies(telemetry.wrap(_dispatch_invocations(app.wsgi_app, models, invocations)))  # type: ignore[method-assign, assignment]
+    app.wsgi_app = cork_replies(telemetry.wrap(dispatch_invocations(app.wsgi_app, models, invocations)))  # type: ignore[method-assign, assignment]
     return app
 
 
-def _dispatch_invocations(app: Wsgi, models: Predictor | ModelRegistry, invocations: Invocations) -> Wsgi:
-    """The application with invocations taken out of it: the one route for which Flask's part of the time counts."""
+def dispatch_invocations(app: Wsgi, models: Predictor | ModelRegistry, invocations: Invocations) -> Wsgi:
+    """Return a dispatcher that answers invocations itself and passes all other requests to Flask."""
 
     def wsgi(environ: Environ, start_response: Any) -> Iterable[bytes]:
         find = _finder(models, environ)
@@ -112,7 +113,7 @@ def _to_utf8(latin: str) -> str:
 
 
 def _add_models(app: Flask, models: ModelRegistry) -> None:
-    """The platform's interface to load and unload models, with the words of multi-model-server."""
+    """Add the routes that load, unload and list models, with the words of multi-model-server."""
 
     def load() -> Response:
         name, url = _load_arguments(read_body(request.environ, MAX_LOAD_BODY_BYTES))
@@ -133,10 +134,10 @@ def _add_models(app: Flask, models: ModelRegistry) -> None:
 
 
 def _load_arguments(body: bytes) -> tuple[str, str]:
-    """The name and the url of a model to be loaded.
+    """Return the name and the URL in a request to load a model.
 
     Raises:
-        RequestError: the body has none.
+        RequestError: the body has no name or no URL.
     """
     try:
         document = orjson.loads(body)
@@ -149,7 +150,7 @@ def _load_arguments(body: bytes) -> tuple[str, str]:
 
 
 def _parameters(concurrency: int) -> Response:
-    """What suits this server in a batch transform job; the job's own settings go before."""
+    """Return the parameters that fit this server in a batch transform job. The job's own settings override them."""
     transforms = min(concurrency, MAX_IN_FLIGHT_MB)
     payload = min(DEFAULT_PAYLOAD_MB, MAX_IN_FLIGHT_MB // transforms)
     parameters = {"MaxConcurrentTransforms": transforms, "BatchStrategy": "MULTI_RECORD", "MaxPayloadInMB": payload}
@@ -161,7 +162,7 @@ def _response(reply: Reply) -> Response:
 
 
 def _refuse(error: HTTPException) -> Response:
-    """Werkzeug's own errors, and behind InternalServerError all that nobody foresaw: Flask has logged its traceback."""
+    """Return the reply to an error of Flask. InternalServerError is an unexpected one, which Flask has logged."""
     response = _response(error_reply(error.code or 500, type(error).__name__, _sentence(error)))
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))

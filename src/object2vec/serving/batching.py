@@ -1,9 +1,9 @@
-"""Who works when: one pass at a time in a process, and requests that wait for theirs share the next.
+"""Micro-batching: a process runs one forward pass at a time, and waiting requests share the next one.
 
-Several passes at a time would only fight for the CPU, and with what answers /ping. A request that comes alone is
-answered at once, and while its pass runs others gather for the next. That one waits a little for as many as shared the
-last one or came meanwhile: clients that were answered soon come again, and much of what a pass costs it costs but once.
-What can be looked up waits for no one.
+Several passes at a time would compete for the CPU, also with /ping. A request that comes alone is answered at once.
+Requests that come during its pass wait for the next. The next pass waits briefly for as many requests as were in
+or came during the last one: clients send again soon after a reply, and most of the cost of a pass is fixed.
+Pairs of single tokens skip the queue.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from object2vec.serving.forward import MAX_BATCH_ROWS
 from object2vec.serving.instances import Answers
 from object2vec.serving.query import Query, answer_batch
 
-#: How long a pass waits for as many as were there around the last one: a part of what that took, seconds at the most.
+#: How long a pass waits for more requests: a share of the seconds of the last pass, and at most so many seconds.
 WAIT_SHARE: Final = 0.25
 MAX_WAIT_SECONDS: Final = 0.01
-#: How long until it looks again, in seconds.
+#: Seconds between two looks at the queue.
 POLL_SECONDS: Final = 0.0005
 
 
@@ -33,7 +33,7 @@ class _Pending:
 
 
 class MicroBatcher:
-    """The turns of a process's requests."""
+    """Batches the queries of a process."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -41,10 +41,10 @@ class MicroBatcher:
         self._last_requests, self._last_seconds = (
             1,
             0.0,
-        )  # requests in the last pass or come meanwhile; the seconds that it took
+        )  # requests in or during the last pass; its seconds
 
     def answer(self, query: Query) -> Iterator[Answers]:
-        """The answers in parts; a long query waits for a turn with each."""
+        """Return the answers in parts. A long query queues again for each part."""
         return map(self._answer, query.parts())
 
     def _answer(self, query: Query) -> Answers:
@@ -60,7 +60,7 @@ class MicroBatcher:
             return own.answers or self._run_batch(own)
 
     def _run_batch(self, own: _Pending) -> Answers:
-        """One pass for `own` and for what else goes with it, as far as there is room; where it fails, for none."""
+        """Run one pass for `own` and the waiting queries that can batch with it. If it fails, only `own` fails."""
         batch = [own]
         room = MAX_BATCH_ROWS - own.query.count
         for _ in range(len(self._waiting)):

@@ -1,4 +1,4 @@
-"""Bodies as bytes: what a request says, how answers are written.
+"""Decoding of request bodies and encoding of answers.
 
 Pure functions over bytes. Nothing here knows HTTP, a model or a file. Two formats, each for requests and for replies:
 
@@ -201,7 +201,7 @@ def _array_header(shape: tuple[int, int]) -> bytes:
 
 
 def _join(between: bytes, answers: Answers) -> bytes:
-    """The answers as JSON objects with `between` between them."""
+    """Return the answers as JSON objects, with `between` between them."""
     uniform = answers.uniform
     if uniform is None:
         return between.join(map(_dump, answers))
@@ -280,7 +280,7 @@ def _describe_error(side: Side, tokens: Any) -> str:
 
 
 def _describe(value: Any) -> str:
-    """A JSON value in a few words. Lists and objects are only named: they can be deep, or as long as a body."""
+    """Return a JSON value in a few words. Lists and objects are only named, because they can be deep or long."""
     if isinstance(value, list):
         return "a list"
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What the headers of a request say: the type of its body, the type to answer in, what to answer pairs with.
+"""Parsing of request headers: the type of the body, the type of the reply, and the request options.
 
 Pure functions over text; nothing here knows a body or a model, and nothing that is slow to import is needed.
 """
@@ -100,7 +100,7 @@ def to_reply_type(accept: str | None, default: str) -> str:
 
 
 def to_mode(text: str, source: str, error: type[UserError] = RequestError) -> Mode:
-    """The mode that `text` names; `source` is where its author wrote it.
+    """Return the mode that `text` names. Errors say that it was in `source`.
 
     Raises:
         UserError: there is no such mode; of the class `error`.
@@ -195,7 +195,7 @@ def _quality(kind: str, ranges: Sequence[tuple[str, dict[str, str]]]) -> float:
 
 
 def _q(text: str) -> float:
-    """A quality from 0 to 1; what is no number is 0, so that it is never preferred."""
+    """Return a quality from 0 to 1. Invalid text is 0, which is never preferred."""
     try:
         quality = float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a request asks about and what it is answered, as columns: no HTTP, no JSON text, no tensors."""
+"""Instances and answers as columns, without HTTP, JSON text or tensors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from object2vec.errors import RequestError
 #: {"scores": (C,)}, {"embeddings": (D,)}, or for a pair in embedding mode {"embeddings": {"in0": (D,), "in1": (D,)}}.
 Prediction = dict[str, Float32 | dict[str, Float32]]
 
-#: So few tokens that numpy takes longer to begin than to look at them.
+#: Up to so many tokens, a Python loop is faster than numpy.
 MAX_FEW_TOKENS: Final = 8
 
 
@@ -25,7 +25,7 @@ MAX_FEW_TOKENS: Final = 8
 class Column:
     """What instances have of a side: sequence i is of instance `rows[i]`, (n,) and ascending.
 
-    An id that does not fit 32 bits stands as -1, and is itself in `out_of_range_ids` under its place among the values.
+    An id that does not fit 32 bits is replaced by -1, and kept in `out_of_range_ids` by its place among the values.
     """
 
     rows: Int64
@@ -34,7 +34,7 @@ class Column:
 
     @classmethod
     def from_lists(cls, given: Sequence[Sequence[int] | None]) -> Column:
-        """The column of instances that have a list of ids each, or None."""
+        """Return the column of instances that each have a list of ids, or None."""
         rows = [row for row, tokens in enumerate(given) if tokens is not None]
         lists = [tokens for tokens in given if tokens is not None]
         out_of_range_ids: dict[int, int] = {}
@@ -47,7 +47,7 @@ class Column:
 
     @classmethod
     def concatenate(cls, columns: Sequence[Column], counts: Sequence[int]) -> Column:
-        """The columns of several requests, of so many instances each, as if they were one."""
+        """Return one column for several requests, which have `counts` instances."""
         starts = accumulate(counts[:-1], initial=0)
         rows = np.concatenate([column.rows + start for column, start in zip(columns, starts, strict=True)])
         return cls(rows, Sequences.concatenate([column.sequences for column in columns]))
@@ -56,12 +56,12 @@ class Column:
         return len(self.rows)
 
     def locate(self, place: int) -> tuple[int, int]:
-        """Whose the id at a place among the values is, and the id."""
+        """Return the row and the id at a place among the values."""
         row = self.rows[np.searchsorted(self.sequences.offsets, place, side="right") - 1]
         return int(row), self.out_of_range_ids.get(place, int(self.sequences.values[place]))
 
     def slice(self, start: int, stop: int) -> Column:
-        """The part of the instances from `start` up to `stop`, counted from 0."""
+        """Return the part of the instances from `start` up to `stop`, renumbered from 0."""
         if not start and (not len(self) or self.rows[-1] < stop):
             return self
         first, last = np.searchsorted(self.rows, (start, stop))
@@ -88,11 +88,11 @@ class Instances:
 
     @property
     def uniform(self) -> bool:
-        """Whether all of them have the same sides."""
+        """Return whether all instances have the same sides."""
         return all(len(column) in (0, len(self)) for column in self.columns)
 
     def name(self, row: int) -> str:
-        """The words that a message has for an instance: `instances[3]`, `line 4`."""
+        """Return the name of an instance in a message: `instances[3]`, `line 4`."""
         return self.label.format(self.numbers[row])
 
 
@@ -180,14 +180,14 @@ class Answers:
         return found[0][0], found[0][1].values
 
     def rounded(self, digits: int) -> Answers:
-        """The same with so many digits behind the point of each number."""
+        """Return the answers with each number rounded to so many decimal places."""
         scores, left, right = (
             Vectors(vectors.rows, vectors.values.round(digits)) for vectors in (self.scores, *self.embeddings)
         )
         return Answers(count=self.count, scores=scores, embeddings=(left, right))
 
     def split(self, counts: Sequence[int]) -> list[Answers]:
-        """What so many instances each are answered."""
+        """Return the answers split by requests of `counts` instances."""
         bounds = list(accumulate(counts, initial=0))
         parts = zip(counts, *(vectors.split(bounds) for vectors in (self.scores, *self.embeddings)), strict=True)
         return [Answers(count=count, scores=scores, embeddings=(left, right)) for count, scores, left, right in parts]

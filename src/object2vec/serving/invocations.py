@@ -1,4 +1,4 @@
-"""One invocation: its body is read, decoded, answered and encoded. Knows WSGI, and which request may begin at all."""
+"""One invocation: read, decode, answer and encode. Limits the number of invocations in progress."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ from object2vec.serving.responses import Reply, StreamedBody, WholeBody
 from object2vec.serving.spool import spool
 from object2vec.serving.telemetry import INSTANCES, WARNINGS, Environ
 
-#: Invocations under way in a process at a time, from the first byte of a body until the reply has left. It has more
-#: threads than these, so that one is left for /ping.
+#: Invocations in progress in a process, from the first byte of the body to the end of the reply. The process has more
+#: threads, so that /ping always gets one.
 MAX_INVOCATIONS: Final = 192
-#: Seconds without a byte from a client after which it is given up.
+#: Seconds without a byte from a client before the server gives up.
 BODY_IDLE_SECONDS: Final = 60
 IDLE_TIMEVAL: Final = struct.pack("ll", BODY_IDLE_SECONDS, 0)
 #: Bytes that are read at a time. A client at the least rate sends them in less than the time that any message gets.
 READ_BYTES: Final = 2**17
-#: How much of a body that is too long is read, and thrown away.
+#: How much of a body that is too long is read and discarded.
 MAX_DRAINED_MB: Final = 1024
 
 
@@ -145,7 +145,7 @@ class Invocations:
 
 
 def _reserve_nothing(length: int) -> None:
-    """There is memory for any length."""
+    """Accept any length."""
 
 
 def read_body(
@@ -154,12 +154,12 @@ def read_body(
     reserve: Callable[[int], None] = _reserve_nothing,
     deadlines: Deadlines = DEADLINES,
 ) -> bytes:
-    """The request's body, however it is sent; `reserve` is told of bytes before they are read into memory.
+    """Return the request's body. `reserve` is called with a number of bytes before they are read into memory.
 
     Raises:
         PayloadTooLargeError: it is longer than `max_bytes` bytes.
         OverloadedError: `reserve` has no memory for it.
-        RequestTimeoutError: it does not come, or too slowly.
+        RequestTimeoutError: it does not come in time.
         RequestError: it is not what its headers say.
         UnsupportedMediaTypeError: it is compressed.
     """
@@ -204,7 +204,7 @@ def _read_length(
 
 
 def _read_chunks(environ: Environ, max_bytes: int, reserve: Callable[[int], None], transfer: Transfer) -> bytes:
-    # A limit is not left to what stands in front of us, which may cut a chunked body off there and say nothing.
+    # A proxy may cut a chunked body off at its limit without an error, so the limit is enforced here.
     parts: list[bytes] = []
     while part := _read(environ, READ_BYTES):
         transfer.received += len(part)

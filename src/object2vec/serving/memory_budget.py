@@ -1,4 +1,4 @@
-"""Memory for bodies: those that a process has under way at a time take no more than it has, and others are refused.
+"""A limit on the memory for request bodies. A request that does not fit is refused.
 
 A body takes memory from its first byte until its answers are encoded: as bytes, as columns, and for a while, where its
 form is an unusual one, as objects. What its answers take does not grow with it: they are made in parts, and long
@@ -15,7 +15,7 @@ from typing import Final
 
 from object2vec.errors import OverloadedError
 
-#: Bytes of memory for each byte of a body, at most: for it and its columns; and beside them for its objects.
+#: Most bytes of memory for each byte of a body: for the body with its columns, and for its objects.
 COLUMN_BYTES: Final = 5
 OBJECT_BYTES: Final = 30
 #: The longest body, in bytes, that is not counted: as many of them as may be under way take little.
@@ -32,16 +32,16 @@ class MemoryBudget:
 
     @contextmanager
     def reserve(self, length: int, times: int = COLUMN_BYTES) -> Iterator[None]:
-        """Within, so many times the length of a body are taken.
+        """Reserve so many times the length of a body within the context.
 
         Raises:
-            OverloadedError: others have taken them.
+            OverloadedError: other requests have reserved the memory.
         """
         size = times * length if length > MAX_UNCOUNTED_BYTES else 0
         with self._lock:
             if size > self._left:
                 raise OverloadedError(
-                    f"no memory for {length} bytes beside the requests under way, send it again later"
+                    f"no memory for {length} bytes besides those of requests in progress, send it again later"
                 )
             self._left -= size
         try:

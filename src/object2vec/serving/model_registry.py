@@ -1,8 +1,8 @@
-"""The models of a multi-model endpoint: one register for all workers, and in each worker the models that it was asked.
+"""The models of a multi-model endpoint: one registry for all workers, and in each worker the models in use.
 
 The register is a directory with a file a model, named by a hash of the model's name. A worker that has a model in
-memory holds a shared lock on its file, so whoever unloads it knows by an exclusive lock when none has it any more; and
-a worker that dies has nothing. Weights are mapped from the model's own files: workers share their memory.
+memory holds a shared lock on its file, so an exclusive lock shows that no worker has it any more. The lock of a worker
+that dies is released. Weights are mapped from the model's own files: workers share their memory.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from object2vec.serving.token_scorer import MAX_CACHE_BYTES
 
 PAGE_SIZE: Final = 100
 MAX_NAME_CHARACTERS: Final = 1024
-#: Bytes that a model takes in each worker beside its weights, about.
+#: Approximate bytes of a model in each worker, besides its weights.
 MODEL_OVERHEAD_BYTES: Final = 2**20
-#: Seconds between a worker's looks at whether what it holds is still registered.
+#: Seconds between a worker's checks that its models are still registered.
 POLL_SECONDS: Final = 0.05
 #: Seconds that requests under way get to end when their model is unloaded.
 UNLOAD_SECONDS: Final = 60
@@ -115,7 +115,7 @@ class ModelRegistry:
             time.sleep(POLL_SECONDS / 5)
 
     def describe(self, name: str) -> dict[str, str]:
-        """The name and the url of a model.
+        """Return the name and the URL of a model.
 
         Raises:
             ModelNotFoundError: there is none of that name.
@@ -126,7 +126,7 @@ class ModelRegistry:
             raise _not_found(name) from None
 
     def page(self, after: str = "") -> dict[str, Any]:
-        """The first `PAGE_SIZE` models behind the key that the page before ended with, in the order of their keys."""
+        """Return the first `PAGE_SIZE` models after the key `after`, in the order of their keys."""
         entries = [entry for entry in self._entries() if entry["key"] > after]
         page: dict[str, Any] = {"models": [_shown(entry) for entry in entries[:PAGE_SIZE]]}
         if len(entries) > PAGE_SIZE:
@@ -134,7 +134,7 @@ class ModelRegistry:
         return page
 
     def predictor(self, name: str) -> Predictor:
-        """A registered model, loaded now if this worker has not been asked for it yet.
+        """Return a registered model, and load it if this worker has not yet done so.
 
         Raises:
             ModelNotFoundError: there is none of that name.
@@ -172,7 +172,7 @@ class ModelRegistry:
         return predictor
 
     def drop_unregistered(self) -> None:
-        """Drop what is not registered any more; it is gone from memory when the last request to it ends."""
+        """Drop models that are no longer registered. Memory is freed when the last request to a model ends."""
         for key in list(self._loaded):
             try:
                 identity = _identity((self.directory / key).stat())
@@ -183,7 +183,7 @@ class ModelRegistry:
                 self._loaded.pop(key, None)
 
     def _entries(self, *, unloading: bool = False) -> list[dict[str, Any]]:
-        """What is registered, in the order of the keys; with `unloading` also what is on its way out."""
+        """Return the registered models in the order of their keys; with `unloading` also those being unloaded."""
         found = []
         for file in sorted(self.directory.iterdir()):
             if file.name.startswith(".") or file.name == "lock":
@@ -195,7 +195,7 @@ class ModelRegistry:
         return found
 
     def _path(self, url: str) -> Path:
-        """The directory that a url names; links lead nowhere outside the root."""
+        """Return the directory of a URL. Links may not lead outside the root."""
         try:
             path = Path(url).resolve(strict=True)
         except (OSError, RuntimeError, ValueError):
@@ -227,7 +227,7 @@ class ModelRegistry:
 
 
 def _watch(models: weakref.ref[ModelRegistry]) -> None:
-    """Let go of what others have unloaded, while there is a register."""
+    """Drop models that other workers have unloaded, as long as the registry exists."""
     seen = 0
     while (register := models()) is not None:
         with suppress(FileNotFoundError):
@@ -241,7 +241,7 @@ def _watch(models: weakref.ref[ModelRegistry]) -> None:
 
 
 def _remove_if_unused(file: Path) -> bool:
-    """Remove the file of a model that is on its way out, if no worker holds the model any more."""
+    """Remove the file of a model that is being unloaded, if no worker has the model in memory."""
     try:
         descriptor = os.open(file, os.O_RDONLY)
     except FileNotFoundError:

@@ -119,8 +119,11 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """The resources of a server. Each worker may use `body_bytes` for the requests in progress;
-    `models_bytes` is the memory for the models of a multi-model endpoint, None for a single model."""
+    """The resources of a server.
+
+    Each worker may use `body_bytes` for requests in progress. `models_bytes` is for the models of a multi-model
+    endpoint, and None for a single model.
+    """
 
     workers: int
     threads: int  # of each worker, for computing

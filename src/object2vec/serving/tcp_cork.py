@@ -1,4 +1,4 @@
-"""A short reply leaves in one packet: a server writes its head and its body apart, and a client would wake for each."""
+"""Send a short reply in one packet: the server writes headers and body separately, and a client would wake for each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TCP_CORK: Final[int | None] = getattr(socket, "TCP_CORK", None)
 
 
 def cork_replies(app: Wsgi) -> Wsgi:
-    """The application, with each whole body in one packet with its headers."""
+    """Return the application, which sends each whole body in one packet with its headers."""
 
     def wsgi(environ: Environ, start_response: Any) -> Iterable[bytes]:
         body = app(environ, start_response)
@@ -28,7 +28,7 @@ def cork_replies(app: Wsgi) -> Wsgi:
 
 
 class _CorkedBody:
-    """A body that is let go when WSGI closes it, as it does when all of it is written."""
+    """A body that is sent when WSGI closes it, which is after all of it is written."""
 
     def __init__(self, body: WholeBody, connection: socket.socket, cork: int) -> None:
         self._body = body

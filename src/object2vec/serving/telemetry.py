@@ -1,4 +1,4 @@
-"""What is recorded of each request: numbers to Prometheus, a line of JSON to the log, to the client its own headers.
+"""Telemetry of requests: Prometheus metrics, a JSON log line, and the echo of the client's headers.
 
 Under load, requests are recorded in groups, at most a tenth of a second late. Recording each one alone would cost more
 than computing its answer, and each write to the log lets other threads run first.
@@ -23,7 +23,7 @@ from object2vec.serving.responses import WholeBody
 Environ = dict[str, Any]
 Wsgi = Callable[[Environ, Any], Iterable[bytes]]
 
-#: Where those who work on a request leave how many instances it has.
+#: The key of WSGI's environment for the number of instances.
 INSTANCES: Final = "object2vec.instances"
 #: The same for warnings of its instances: a count of each kind.
 WARNINGS: Final = "object2vec.warnings"
@@ -43,7 +43,7 @@ COUNT_BUCKETS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000, 100_00
 
 
 class _Request(NamedTuple):
-    """An answered request."""
+    """A request that was answered."""
 
     time: datetime
     method: str
@@ -58,8 +58,10 @@ class _Request(NamedTuple):
 
 
 class Telemetry:
-    """Observes the requests of a process; `shared` is where the workers of one server put their numbers together, and
-    `log` where lines go, unbuffered, None for nowhere."""
+    """Records the requests of a process.
+
+    The workers of one server combine their metrics in the folder `shared`. `log` gets the lines, unbuffered.
+    """
 
     def __init__(self, *, shared: Path | None = None, log: IO[bytes] | None = None) -> None:
         self._shared = shared
@@ -89,7 +91,7 @@ class Telemetry:
         self._due, self._timed, self._lock = 0.0, False, Lock()
 
     def metrics(self) -> bytes:
-        """All numbers, in Prometheus' text format."""
+        """Return all metrics in the text format of Prometheus."""
         self._flush()
         if self._shared is None:
             return generate_latest(self._registry)
@@ -98,7 +100,7 @@ class Telemetry:
         return generate_latest(together)
 
     def wrap(self, app: Wsgi) -> Wsgi:
-        """The application, observed."""
+        """Return the application, which records each request."""
 
         def wsgi(environ: Environ, start_response: Any) -> Iterable[bytes]:
             started = perf_counter()
@@ -129,7 +131,7 @@ class Telemetry:
         return wsgi
 
     def _record(self, request: _Request) -> None:
-        """Hand on at once what comes alone, else with others."""
+        """Write a request at once if it comes alone, else together with others."""
         now = perf_counter()
         with self._lock:
             self._unwritten.append(request)
@@ -146,7 +148,7 @@ class Telemetry:
         self._flush()
 
     def _flush(self) -> None:
-        """Put down what waits."""
+        """Write the requests that wait."""
         with self._lock:
             unwritten, self._unwritten = self._unwritten, []
         for request in unwritten:
@@ -162,7 +164,7 @@ class Telemetry:
 
 
 class _CountedBody:
-    """A body on its way; WSGI closes it when it has left, or when there is no one to send it to any more."""
+    """A body that counts its bytes. WSGI closes it after it is sent, or when the client is gone."""
 
     def __init__(self, body: Iterable[bytes], done: Callable[[int], None]) -> None:
         self._body = body
@@ -185,7 +187,7 @@ class _CountedBody:
 
 
 def _route(path: str) -> str:
-    """The path without what a client made up, so that there are few of them."""
+    """Return the path with client-chosen names replaced, so that there are few labels."""
     if path in PATHS:
         return path
     match path.split("/"):
@@ -206,7 +208,7 @@ def _request_of(environ: Environ, status: str, seconds: float, sent: int) -> _Re
 
 
 def _line(request: _Request) -> bytes:
-    """A line of the log, of what is known."""
+    """Return the log line of a request."""
     line: dict[str, object] = {
         "time": request.time,
         "method": request.method,
@@ -226,7 +228,7 @@ def _line(request: _Request) -> bytes:
 
 
 def _blocks(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Lines one behind the other, in parts of no more than `MAX_WRITE_BYTES` bytes; one alone may be longer."""
+    """Join lines to blocks of at most `MAX_WRITE_BYTES` bytes. A single line may be longer."""
     part = b""
     for line in lines:
         if part and len(part) + len(line) > MAX_WRITE_BYTES:

@@ -37,7 +37,7 @@ class TokenPairScorer:
 
     @classmethod
     def from_network(cls, network: Network, activation: str) -> Self | None:
-        """That of a network; None if it has other encoders, no head or a large one, or stands where no kernel works."""
+        """Return the scorer of a network; None for other encoders, no head, a large head, or without kernels."""
         encoders, head = (network.enc0, network.enc1), network.head
         tables = [encoder.embedding.weight for encoder in encoders]
         pooled = all(isinstance(encoder, PooledEmbedding) for encoder in encoders)
@@ -53,7 +53,7 @@ class TokenPairScorer:
         return cls(made, max(1, MAX_MULTIPLY_ADDS // weights))
 
     def scores(self, tokens: tuple[Int32, Int32]) -> Float32:
-        """The scores (P, C) of pairs of tokens, (P,) each, none of them 0."""
+        """Return the scores (P, C) of pairs of tokens, (P,) each, none of them 0."""
         left, right = tokens
         if len(left) <= self.max_pairs:
             return scoring_ops.score_tokens(self._head, tokens)
@@ -63,7 +63,7 @@ class TokenPairScorer:
 
 
 def single_token_pairs(columns: tuple[Column, Column], count: int) -> tuple[Int32, Int32] | None:
-    """The tokens of both sides where `count` instances are pairs of single ones other than 0; else None."""
+    """Return the tokens of both sides if `count` instances are pairs of single tokens other than 0; else None."""
     for column in columns:
         values = column.sequences.values
         if not len(column) == len(values) == count or 0 in values.tolist():
