@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,6 +55,16 @@ class BestModel:
         if name not in self._buffers:
             self._buffers[name] = cpu_buffer(parameter)
         return self._buffers[name]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best epoch, its loss and metrics; a checkpoint holds `weights` as tensors."""
+        loss = None if self.epoch is None else self.loss  # JSON has no infinity
+        return {"best_epoch": self.epoch, "best_loss": loss, "best_metrics": self.metrics}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned, if an epoch had ended; the caller fills the weights' buffers."""
+        if state["best_epoch"] is not None:
+            self.epoch, self.loss, self.metrics = state["best_epoch"], state["best_loss"], state["best_metrics"]
 
     def restore(self, network: Network) -> None:
         """Load the best epoch's weights into the network; before an epoch has ended, change nothing."""

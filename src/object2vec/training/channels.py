@@ -85,5 +85,5 @@ def _read_pairs(
     if checkpoints and name != "test":
         of_ranks = group.all_gather([len(pairs), pairs.checksum])
         what = ", ".join(f"{count:.0f} pairs of checksum {int(sum_):08x}" for count, sum_ in of_ranks)
-        checkpoints.identify({f"channel {name}": what})
+        checkpoints.check_fingerprint({f"channel {name}": what})
     return pairs

@@ -59,8 +59,8 @@ class Checkpoints:
     def __init__(self, directory: Path, group: Group) -> None:
         self.directory = directory
         self.group = group
-        self.facts: dict[str, Any] = {}
-        self.found: Saved | None = None
+        self.fingerprint: dict[str, Any] = {}
+        self.found: Checkpoint | None = None
         self._good: list[str] = []  # names, oldest first
         self._last, self._took = time.monotonic(), 0.0
         if group.is_main:
@@ -76,19 +76,19 @@ class Checkpoints:
             what = f"{self.directory}: no checkpoint can be written here ({error.strerror})"
             raise UserError(f"{what}, wanted a folder to write in, or no checkpoints") from error
 
-    def identify(self, facts: Mapping[str, Any]) -> None:
+    def check_fingerprint(self, fingerprint: Mapping[str, Any]) -> None:
         """Note what this is a job of: a checkpoint that was found must be one of the same.
 
         Raises:
             UserError: it is of another job; all that differs is named.
         """
-        self.facts |= facts
+        self.fingerprint |= fingerprint
         if not (self.found and self.group.is_main):
             return
         there = self.found.values["facts"]
         differing = [
             f"{name} is {there.get(name)} there and {here} here"
-            for name, here in facts.items()
+            for name, here in fingerprint.items()
             if here != there.get(name)
         ]
         if differing:
@@ -96,7 +96,7 @@ class Checkpoints:
             what = f"{path} is a checkpoint of another job: {'; '.join(differing)}"
             raise UserError(f"{what}; wanted the same configuration and data, or another folder for checkpoints")
 
-    def find(self) -> Saved | None:
+    def find(self) -> Checkpoint | None:
         """The newest checkpoint that is whole, on all ranks; those that are broken are named in warnings.
 
         Raises:
@@ -109,14 +109,14 @@ class Checkpoints:
         if values is None:
             return None
         if self.found is None:
-            self.found = Saved(None, values, self.group)
+            self.found = Checkpoint(None, values, self.group)
         self._good = [self.found.name]
         return self.found
 
-    def _whole(self) -> Iterable[Saved]:
+    def _whole(self) -> Iterable[Checkpoint]:
         for path in sorted(self.directory.glob(f"checkpoint-*{REST}"), reverse=True):
             try:
-                yield Saved(path.with_suffix(TENSORS), _read(path), self.group)
+                yield Checkpoint(path.with_suffix(TENSORS), _read(path), self.group)
             except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
                 logger.warning(f"{path} is no whole checkpoint ({error}): it is left out")
 
@@ -161,7 +161,7 @@ class Checkpoints:
                 "name": path.stem,
                 "epoch": state.epoch,
                 "batch": state.batch,
-                "facts": self.facts,
+                "facts": self.fingerprint,
                 "tensors": {name: [str(t.dtype).removeprefix("torch."), list(t.shape)] for name, t in tensors.items()},
                 "tensors_checksum": sums[0],
                 **state.values,
@@ -180,7 +180,7 @@ class Checkpoints:
                         path.unlink()
 
 
-class Saved:
+class Checkpoint:
     """A checkpoint that was found: on the first rank its file, on the others only what is said of it."""
 
     def __init__(self, path: Path | None, values: dict[str, Any], group: Group) -> None:

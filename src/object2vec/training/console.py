@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar
 
 from tqdm import tqdm
 
@@ -139,6 +139,14 @@ class ConsoleReport:
     def finished(self, started: float, milliseconds: Mapping[str, float]) -> None:
         """Print how long the job took, and where its model is."""
         self._print(f"Finished in {time.time() - started:.1f} s; the model is in {self.model_dir}")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the counts that a resumed job continues."""
+        return {"records": self.records, "batches": self.batches, "latest": self.latest}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.records, self.batches, self.latest = state["records"], state["batches"], state["latest"]
 
     def _print(self, text: str) -> None:
         if not self.quiet:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(slots=True, kw_only=True)
@@ -40,6 +42,14 @@ class EarlyStopping:
         if self.stop:
             lines.append("Bad epochs exceeded patience. Stopping training early!")
         return lines
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the losses so far and the count of bad epochs."""
+        return {"losses": self.losses, "bad": self.bad}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.losses, self.bad = state["losses"], state["bad"]
 
     @property
     def stop(self) -> bool:

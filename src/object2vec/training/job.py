@@ -21,7 +21,7 @@ from object2vec.hyperparameters import Hyperparameters, parse, typed
 from object2vec.model.network import Network
 from object2vec.model.pretrained import load_pretrained
 from object2vec.ops import library
-from object2vec.training import state, warm_start
+from object2vec.training import warm_start
 from object2vec.training.channels import read_channels
 from object2vec.training.checkpoints import Checkpoints
 from object2vec.training.checks import Job, auxiliary_files, channel_warnings, check_channels
@@ -164,15 +164,15 @@ def _checkpoints(
         return None
     checkpoints = Checkpoints(Path(directory), group)
     checkpoints.find()
-    facts = {typed(name, job.hyperparameters): value for name, value in hyperparameters.to_dict().items()}
-    del facts["epochs"]  # a job may go on for longer
+    fingerprint = {typed(name, job.hyperparameters): value for name, value in hyperparameters.to_dict().items()}
+    del fingerprint["epochs"]  # a job may go on for longer
     if group.is_main:
         there = dict(files)
         if "model" in job.channels:
             model = find_model(job.channels["model"])
             there["channel model"] = model / artifact.WEIGHTS if model.is_dir() else model
-        facts |= {name: f"a file of checksum {checksum(path)}" for name, path in there.items() if path.is_file()}
-    checkpoints.identify(facts | {"number of processes": group.size})
+        fingerprint |= {name: f"a file of checksum {checksum(path)}" for name, path in there.items() if path.is_file()}
+    checkpoints.check_fingerprint(fingerprint | {"number of processes": group.size})
     return checkpoints
 
 
@@ -198,7 +198,7 @@ def _make_trainer(
     group.broadcast_weights(network)
     trainer = Trainer(network, hyperparameters, report, group, checkpoints, epochs)
     if checkpoints and checkpoints.found:
-        state.restore(trainer, checkpoints.found)
+        trainer.load_state_dict(checkpoints.found)
         checkpoints.found.close()
         where = f"epoch {trainer.epoch}, batch {trainer.batch}"
         logger.info(f"Going on from {checkpoints.found.name} in {checkpoints.directory}: {where}")

@@ -188,6 +188,14 @@ class SageMakerReport:
         """The job is done: how long each part of it took."""
         self._metrics(started, time.time(), milliseconds)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the counts that a resumed job continues."""
+        return {"records": self.records, "batches": self.batches, "latest": self.latest}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.records, self.batches, self.latest = state["records"], state["batches"], state["latest"]
+
     def _quality(self, what: str, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():
             if name != "perplexity":

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,12 +14,11 @@ import torch
 from object2vec.data.batches import Batch, Batches
 from object2vec.data.prefetch import EpochPrefetcher
 from object2vec.data.sequences import Pairs
-from object2vec.errors import AlgorithmError
+from object2vec.errors import AlgorithmError, UserError
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
-from object2vec.training import state
 from object2vec.training.best_model import BestModel, is_finite
-from object2vec.training.checkpoints import Checkpoints
+from object2vec.training.checkpoints import Checkpoint, Checkpoints, State
 from object2vec.training.distributed import SINGLE_PROCESS, Group
 from object2vec.training.divergence import (
     Evidence,
@@ -110,7 +110,7 @@ class Trainer:
         try:
             while self.epoch < self.hyperparameters.epochs and not self.early_stopping.stop:
                 whole = self._train(train, stop) and self._finish_epoch(train, validation, stop)
-                self._keep()
+                self._save_checkpoint()
                 if not whole:
                     break
         finally:
@@ -155,7 +155,7 @@ class Trainer:
             self.batch += 1
             self.seconds = time.time() - started
             if self.exchange.asked:
-                self._keep()
+                self._save_checkpoint()
         return not self.group.any_rank(stop())
 
     def _made(self, train: Batches) -> Iterator[Batch]:
@@ -227,11 +227,78 @@ class Trainer:
                 what = f"{name} is no longer finite after epoch {self.epoch}, batch {self.batch - 1}"
                 raise divergence_error(what, self._evidence({"train": largest(train.labels)}))
 
-    def _keep(self) -> None:
-        """Write a checkpoint, if that is wished for; all ranks do this at once."""
+    def _save_checkpoint(self) -> None:
+        """Write a checkpoint, if the job has checkpoints; all ranks call this."""
         if self.checkpoints and (self.epoch or self.batch):
-            metrics = self.group.all_gather(self.metrics.numbers)
-            self.checkpoints.save(state.collect(self, metrics))
+            self.checkpoints.save(self.state_dict())
+
+    def state_dict(self) -> State:
+        """Return all that decides the rest of training, by reference; all ranks call this.
+
+        Batches and random numbers depend on seed, epoch and batch alone, so they are not part of it.
+        """
+        weights = {"weights": self.network.moving, "best": self.best.weights}
+        if self.average:
+            weights["average"] = self.average.network.moving
+        tensors = {f"{part}.{name}": weight for part, named in weights.items() for name, weight in named.items()}
+        optimizers: list[dict[str, dict[str, Any]]] = []
+        for number, optimizer in enumerate(self.optimizers):
+            optimizers.append({})
+            for index, entries in optimizer.state_dict()["state"].items():
+                rest = {name: entry for name, entry in entries.items() if not isinstance(entry, torch.Tensor)}
+                optimizers[-1][str(index)] = rest
+                names = entries.keys() - rest.keys()
+                tensors |= {f"optimizer.{number}.{index}.{name}": entries[name] for name in names}
+        values = {
+            "seconds": self.seconds,
+            "metrics": self.group.all_gather(self.metrics.numbers),
+            "kinds": self._optimizer_kinds,
+            "optimizers": optimizers,
+            "average_steps": self.average.steps if self.average else 0,
+            **self.best.state_dict(),
+            **self.early_stopping.state_dict(),
+            **self.report.state_dict(),
+        }
+        return State(epoch=self.epoch, batch=self.batch, tensors=tensors, values=values)
+
+    def load_state_dict(self, checkpoint: Checkpoint) -> None:
+        """Continue from a checkpoint of the same configuration; all ranks call this.
+
+        Raises:
+            UserError: it has trained for longer than this job may, or its optimizers keep other state.
+        """
+        epochs, values = self.hyperparameters.epochs, checkpoint.values
+        if values.get("kinds") != self._optimizer_kinds:
+            what = f"the checkpoint {checkpoint.name} was written on another kind of device, or by another object2vec"
+            raise UserError(f"{what}; wanted the same, or another folder for checkpoints")
+        if (checkpoint.epoch, checkpoint.batch) > (epochs, 0):
+            past = f"the checkpoint {checkpoint.name} is past epoch {epochs - 1}"
+            raise UserError(f"epochs is {epochs}, and {past}, wanted more epochs")
+        for name, weight in self.network.moving.items():
+            checkpoint.read(f"weights.{name}", weight)
+        if self.average:
+            self.average.steps = values["average_steps"]
+            for name, weight in self.average.network.moving.items():
+                checkpoint.read(f"average.{name}", weight)
+        for number, optimizer in enumerate(self.optimizers):
+            state = {int(index): dict(rest) for index, rest in values["optimizers"][number].items()}
+            for full in checkpoint.names(f"optimizer.{number}."):
+                index, name = full.split(".")[2:]
+                state[int(index)][name] = checkpoint.new(full)
+            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        self.best.load_state_dict(values)
+        if self.best.epoch is not None:
+            for name, weight in self.network.moving.items():
+                checkpoint.read(f"best.{name}", self.best.buffer_for(name, weight))
+        self.early_stopping.load_state_dict(values)
+        self.report.load_state_dict(values)
+        self.epoch, self.batch, self.seconds = checkpoint.epoch, checkpoint.batch, values["seconds"]
+        self.metrics = Metrics.of(self.objective, values["metrics"][self.group.rank])
+
+    @property
+    def _optimizer_kinds(self) -> list[str]:
+        """The classes of the optimizers, which depend on the device; each keeps its own state."""
+        return [type(optimizer).__name__ for optimizer in self.optimizers]
 
     def _steps(self, epoch: int, batches: Iterator[Batch], done: int = 0) -> Iterator[tuple[int, float, int]]:
         """Take a step for each batch of an epoch of which so many are `done`.

@@ -24,7 +24,7 @@ def state(epoch: int, batch: int = 0) -> State:
 
 def saved(folder: Path, *places: tuple[int, int], **facts: object) -> Checkpoints:
     made = Checkpoints(folder, SINGLE_PROCESS)
-    made.identify(facts)
+    made.check_fingerprint(facts)
     for place in places:
         made.save(state(*place))
     return made
@@ -137,9 +137,9 @@ def test_another_job_s_is_refused(tmp_path: Path) -> None:
     saved(tmp_path, (1, 0), width=3, depth=1, rate=0.1)
     made = Checkpoints(tmp_path, SINGLE_PROCESS)
     made.find()
-    made.identify({"rate": 0.1})
+    made.check_fingerprint({"rate": 0.1})
     with pytest.raises(UserError) as raised:
-        made.identify({"width": 4, "depth": 2})
+        made.check_fingerprint({"width": 4, "depth": 2})
     path = tmp_path / "checkpoint-001-000000000.json"
     what = f"{path} is a checkpoint of another job: width is 3 there and 4 here; depth is 1 there and 2 here"
     assert str(raised.value) == f"{what}; wanted the same configuration and data, or another folder for checkpoints"
@@ -149,7 +149,7 @@ def test_a_first_checkpoint_is_nobody_s(tmp_path: Path) -> None:
     """Where none is found a job may be any."""
     made = Checkpoints(tmp_path, SINGLE_PROCESS)
     assert made.find() is None
-    made.identify({"width": 4})
+    made.check_fingerprint({"width": 4})
 
 
 def test_within_an_epoch_it_takes_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

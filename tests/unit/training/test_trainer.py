@@ -16,10 +16,10 @@ from object2vec.errors import AlgorithmError
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.training import fused
 from object2vec.training.best_model import BestModel
+from object2vec.training.checkpoints import State
 from object2vec.training.evaluation import evaluate, never, scoring_batches
 from object2vec.training.objective import Objective
 from object2vec.training.report import SageMakerReport
-from object2vec.training.state import State
 from object2vec.training.trainer import Trainer, training_batches
 from small import configured, network_of, pairs_of, weights_of
 
