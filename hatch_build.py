@@ -17,7 +17,7 @@ class Kernels(BuildHookInterface):
     """Build kernels.so next to its sources, and pack it."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 -- the interface's
-        """Compile; a failure is a warning, and the package has no kernels."""
+        """Compile the kernels. A failure is a warning, and the package has no kernels."""
         builder = _builder(Path(self.root))
         builder.LIBRARY.unlink(missing_ok=True)
         if sys.platform != "linux":

@@ -1,9 +1,8 @@
-"""The three encoders: from token sequences to one vector each. All have one signature, `(tokens) -> (N, D)`.
+"""The three encoders: from token sequences to one vector each, `(tokens) -> (N, D)`.
 
-Nothing but its own tokens changes the vector of a sequence: there is no padding, and what else is in the batch does not
-matter.
+The vector of a sequence depends on its own tokens alone, whatever else is in the batch. There is no padding.
 
-Shapes: N sequences, E numbers an embedding, D numbers an encoding.
+Shapes: N sequences, E dimensions of an embedding, D dimensions of an encoding.
 """
 
 from __future__ import annotations
@@ -21,21 +20,22 @@ from object2vec.ops.segments import segment_max
 
 
 class PooledEmbedding(nn.Module):
-    """The mean of the token embeddings; D is E. Id 0 counts as no token, and no token at all gives zeros."""
+    """The mean of the token embeddings; D is E. Id 0 is no token, and a sequence without tokens gives zeros."""
 
     def __init__(self, embedding: TokenEmbedding) -> None:
         super().__init__()
         self.embedding = embedding
 
     def forward(self, tokens: Tokens) -> Tensor:
+        """Return the encodings of N sequences, (N, D)."""
         return self.embedding.mean(tokens)
 
 
 class HierarchicalCNN(nn.Module):
-    """Stacked convolutions with ReLU; the maximum over time of every level, side by side.
+    """Stacked convolutions with ReLU, and the maxima over time of all levels, concatenated.
 
-    The levels' widths add up to D; the first levels are one wider where D does not divide evenly. The hierarchical
-    ConvNet of Conneau et al. 2017, https://arxiv.org/abs/1705.02364, section 3.2.4. No token at all gives zeros.
+    The hierarchical ConvNet of Conneau et al. 2017 (https://arxiv.org/abs/1705.02364, section 3.2.4). The levels'
+    widths add up to D; the first levels are one wider if D does not divide evenly. An empty sequence gives zeros.
     """
 
     def __init__(self, embedding: TokenEmbedding, *, dim: int, layers: int, filter_width: int) -> None:
@@ -49,14 +49,15 @@ class HierarchicalCNN(nn.Module):
         )
 
     def forward(self, tokens: Tokens) -> Tensor:
+        """Return the encodings of N sequences, (N, D)."""
         levels = [(cast(Tensor, level.weight), cast(Tensor, level.bias)) for level in self.levels]
         return convolution.encode(self.embedding.weight, *tokens, levels, self.embedding.line)
 
 
 class BiLSTM(nn.Module):
-    """Forward and backward LSTM layers; the maximum over time of the last layer's output.
+    """Forward and backward LSTM layers, and the maximum over time of the last layer's output.
 
-    The forward half has ceil(D / 2) units, the backward half the rest. No token at all gives zeros.
+    The forward half has ceil(D / 2) units, the backward half the rest. An empty sequence gives zeros.
     """
 
     def __init__(self, embedding: TokenEmbedding, *, dim: int, layers: int) -> None:
@@ -67,11 +68,12 @@ class BiLSTM(nn.Module):
         self.backwards = nn.ModuleList(nn.LSTM(given, dim // 2) for given in inputs)
 
     def forward(self, tokens: Tokens) -> Tensor:
+        """Return the encodings of N sequences, (N, D)."""
         steps = Steps.from_offsets(tokens.offsets)
         hidden = self.embedding.rows(tokens.values[steps.token])
-        for ahead, behind in zip(self.forwards, self.backwards, strict=True):
-            ways = (ahead, steps), (behind, steps.reversed())
-            hidden = torch.cat([run_lstm(cast(nn.LSTM, lstm), hidden, order) for lstm, order in ways], dim=1)
+        for forward, backward in zip(self.forwards, self.backwards, strict=True):
+            directions = (forward, steps), (backward, steps.reversed())
+            hidden = torch.cat([run_lstm(cast(nn.LSTM, lstm), hidden, order) for lstm, order in directions], dim=1)
         return segment_max(hidden, steps.row, tokens.offsets)
 
 
@@ -79,7 +81,7 @@ Encoder = PooledEmbedding | HierarchicalCNN | BiLSTM
 
 
 def make_encoder(hyperparameters: EncoderHyperparameters, embedding: TokenEmbedding, enc_dim: int) -> Encoder:
-    """The encoder that one side's hyperparameters describe, over a table of embeddings."""
+    """Return the encoder of one side's hyperparameters, over a table of embeddings."""
     match hyperparameters.network:
         case "pooled_embedding":
             return PooledEmbedding(embedding)

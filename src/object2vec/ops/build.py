@@ -27,15 +27,15 @@ FLAGS: Final = (
 )
 THREADS: Final = "-fopenmp"
 NO_THREADS: Final = "-fopenmp-simd"
-#: Sources are compiled once for each level of x86-64 processors. build.c chooses a level when the library is loaded,
-#: and must check each of these features. GCC 9 and clang take these flags. GCC's target_clones would not do: before
-#: GCC 12 `arch=haswell` means that model of processor alone, and later models get the slowest code.
+#: Sources are compiled once for each level of x86-64 processors. build.c chooses a level at load, and must check each
+#: of these features. GCC 9 and clang accept these flags. GCC's target_clones does not work: before GCC 12 `arch=haswell`
+#: means that model alone, and later models get the slowest code.
 AVX2: Final = ("-mavx2", "-mfma", "-mbmi", "-mbmi2")
 AVX512: Final = (*AVX2, "-mavx512f", "-mavx512bw", "-mavx512cd", "-mavx512dq", "-mavx512vl")
 LEVELS: Final[Mapping[str, tuple[str, ...]]] = {"baseline": (), "avx2": AVX2, "avx512": AVX512}
 #: Compiled once for all levels.
 COMMON: Final = "build.c"
-SECONDS: Final = 600
+TIMEOUT_SECONDS: Final = 600
 
 
 class BuildError(Exception):
@@ -43,10 +43,10 @@ class BuildError(Exception):
 
 
 def find_compiler(environment: Mapping[str, str]) -> list[str]:
-    """Return the C compiler and its arguments: `CC` where it is set, else cc or gcc.
+    """Return the C compiler and its arguments: `CC` if it is set, else cc or gcc.
 
     Raises:
-        BuildError: there is none.
+        BuildError: no compiler is found.
     """
     if command := shlex.split(environment.get("CC", "")):
         return command
@@ -57,7 +57,7 @@ def find_compiler(environment: Mapping[str, str]) -> list[str]:
 
 
 def source_id() -> str:
-    """Return the build id of a library that is compiled from the sources in this package."""
+    """Return the build id of a library compiled from these sources: a hash of sources and flags."""
     digest = hashlib.sha256(repr((FLAGS, sorted(LEVELS.items()))).encode())
     for path in sorted(FOLDER.glob("*.[ch]")):
         digest.update(f"\0{path.name}\0".encode())
@@ -68,7 +68,7 @@ def source_id() -> str:
 def build(compiler: Sequence[str]) -> bool:
     """Compile the library; return whether its kernels use threads.
 
-    The old library is gone if this fails: a library is never older than its sources.
+    If this fails there is no library, so that a library is never older than its sources.
 
     Raises:
         BuildError: the compiler cannot be run, or fails with and without OpenMP.
@@ -99,7 +99,7 @@ def _compile(compiler: Sequence[str], levels: Mapping[str, Sequence[str]], openm
                 runs.append(pool.submit(_run, [*command, *options], folder / level))
             for run in runs:
                 run.result()
-        (folder / "exports").write_text("{global: o2v_*; local: *;};")  # clang exports more, in spite of -fvisibility
+        (folder / "exports").write_text("{global: o2v_*; local: *;};")  # clang exports more despite -fvisibility
         objects = sorted(str(path) for path in folder.rglob("*.o"))
         options = [openmp, "-shared", "-Wl,--version-script=exports", "-o", LIBRARY.name]
         _run([*compiler, *options, *objects, "-lm"], folder)
@@ -109,12 +109,12 @@ def _compile(compiler: Sequence[str], levels: Mapping[str, Sequence[str]], openm
 def _run(command: Sequence[str], folder: Path) -> None:
     try:
         done = subprocess.run(  # noqa: S603
-            command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False
+            command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_SECONDS, check=False
         )
     except OSError as error:
         raise BuildError(f"{command[0]}: {error.strerror}") from error
     except subprocess.TimeoutExpired as error:
-        raise BuildError(f"{command[0]} did not end within {SECONDS} seconds") from error
+        raise BuildError(f"{command[0]} did not end within {TIMEOUT_SECONDS} seconds") from error
     if done.returncode:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         first = next((line for line in lines if "error" in line.lower()), lines[0] if lines else "no message")
