@@ -28,8 +28,8 @@ FLAGS: Final = (
 THREADS: Final = "-fopenmp"
 NO_THREADS: Final = "-fopenmp-simd"
 #: Sources are compiled once for each level of x86-64 processors. build.c chooses a level at load, and must check each
-#: of these features. GCC 9 and clang accept these flags. GCC's target_clones does not work: before GCC 12 `arch=haswell`
-#: means that model alone, and later models get the slowest code.
+#: of these features. GCC 9 and clang accept these flags. GCC's target_clones does not work: before GCC 12 it takes
+#: `arch=haswell` for that model alone, and later models get the slowest code.
 AVX2: Final = ("-mavx2", "-mfma", "-mbmi", "-mbmi2")
 AVX512: Final = (*AVX2, "-mavx512f", "-mavx512bw", "-mavx512cd", "-mavx512dq", "-mavx512vl")
 LEVELS: Final[Mapping[str, tuple[str, ...]]] = {"baseline": (), "avx2": AVX2, "avx512": AVX512}
