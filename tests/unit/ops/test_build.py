@@ -1,4 +1,4 @@
-"""The compilation of the kernels: which compilers work, what a failure leaves, and what the library exports."""
+"""Compiling the kernels: which compilers work, what a failure leaves, and what the library exports."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_cc_may_have_arguments() -> None:
     assert Path(build_kernels.find_compiler({"CC": ""})[0]).name in ("cc", "gcc")
 
 
-def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_compiler_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without any compiler the error says where it was looked for."""
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(build_kernels.BuildError, match="no C compiler"):
@@ -60,8 +60,8 @@ def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
         ("echo >&2; echo 'cannot allocate' >&2; exit 4", "failed with status 4: cannot allocate"),
     ],
 )
-def test_a_failure_is_one_line_and_leaves_no_library(package: Path, script: str, message: str) -> None:
-    """The first error line is the message. A library of before is gone, and so are all parts of a new one."""
+def test_failure_is_one_line_and_leaves_no_library(package: Path, script: str, message: str) -> None:
+    """The first error line is the message. The previous library and all temporary files are gone."""
     (package / "kernels.so").write_bytes(b"old")
     before = {path.name for path in package.iterdir()}
     with pytest.raises(build_kernels.BuildError, match=message) as caught:
@@ -70,13 +70,13 @@ def test_a_failure_is_one_line_and_leaves_no_library(package: Path, script: str,
     assert {path.name for path in package.iterdir()} == before - {"kernels.so"}
 
 
-def test_a_compiler_that_is_not_there(package: Path) -> None:
+def test_missing_compiler_is_an_error(package: Path) -> None:
     """A missing executable is a BuildError."""
     with pytest.raises(build_kernels.BuildError, match="nonesuch: No such file"):
         build_kernels.build(["nonesuch"])
 
 
-def test_a_compiler_without_openmp(package: Path) -> None:
+def test_compiler_without_openmp_gives_one_thread(package: Path) -> None:
     """Kernels are compiled for one thread, and the library says so."""
     script = 'for word; do [ "$word" = -fopenmp ] && exit 1; done; exec cc "$@"'
     assert build_kernels.build(compiler(package.parent / "cc", script)) is False
@@ -85,8 +85,8 @@ def test_a_compiler_without_openmp(package: Path) -> None:
     assert found.build.endswith("-1thread")
 
 
-def test_a_compiler_with_openmp(package: Path) -> None:
-    """Kernels use threads, and nothing but `o2v_` names is exported."""
+def test_compiler_with_openmp_gives_threads(package: Path) -> None:
+    """Kernels use threads, and only `o2v_` names are exported."""
     assert build_kernels.build(["cc"]) is True
     assert library.load(package / "kernels.so").has_threads
     assert {"o2v_build_id", "o2v_level", "o2v_has_threads"} == exported(package / "kernels.so")

@@ -1,4 +1,4 @@
-"""Each kernel against its plain form, which the other tests hold to the reference."""
+"""Each kernel against its torch or numpy form, which other tests compare with the reference."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from small import configured, gradients_of, network_of, tokens_of
 OBJECTS = [[3], [1, 2, 3, 4, 5, 6], [], [0], [8, 0, 8], [2, 5, 0, 0], [7, 7, 7, 7], [1]]
 
 
-def test_they_are_built() -> None:
-    """The kernels are there: a machine that runs these tests has a compiler."""
+def test_kernels_are_available() -> None:
+    """The kernels are compiled: a machine that runs these tests has a compiler."""
     assert library.available()
 
 
@@ -46,7 +46,7 @@ def outcome(network: Network) -> tuple[torch.Tensor, dict[str, torch.Tensor | No
 @pytest.mark.parametrize("storage", ["dense", "row_sparse"])
 @pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("network", NETWORKS)
-def test_training_is_the_same_with_and_without(
+def test_gradients_equal_those_of_torch(
     network: str, layers: int, storage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The output and the gradient of every weight are those of the plain form, for each encoder."""
@@ -76,20 +76,20 @@ def test_cross_entropy_is_the_same_with_and_without(pairs: int, classes: int, mo
     torch.testing.assert_close(*of_both)
 
 
-def test_cross_entropy_of_no_number_is_none() -> None:
+def test_nan_score_gives_nan_loss() -> None:
     """A score that is no number is no loss."""
     loss, _ = scoring_ops.cross_entropy(torch.tensor([[0.0, math.nan], [1.0, 0.0]]), torch.zeros(2))
     assert math.isnan(loss)
 
 
-def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
+def test_dropout_drops_share_p_and_keeps_mean() -> None:
     """A million ones at p = 0.3: 30 % become 0 and the others 1 / 0.7, within five standard deviations."""
     dropped = dropout_ops.dropout_of_seed(torch.ones(1_000_000), 0.3, 12345)
     assert dropped.unique().tolist() == [0, pytest.approx(1 / 0.7)]
     assert abs((dropped == 0).double().mean().item() - 0.3) < 5 * (0.3 * 0.7 / 1e6) ** 0.5
 
 
-def test_dropout_is_decided_by_its_seed() -> None:
+def test_dropout_depends_on_seed_alone() -> None:
     """One seed drops the same units each time, whatever they hold; other seeds, near or far, drop others."""
     ones = torch.ones(4096)
     first = dropout_ops.dropout_of_seed(ones, 0.5, 1)
@@ -100,7 +100,7 @@ def test_dropout_is_decided_by_its_seed() -> None:
 
 
 @pytest.mark.parametrize("p", [0.0, 1.0])
-def test_dropout_of_nothing_and_of_everything(p: float) -> None:
+def test_dropout_with_p_0_and_1(p: float) -> None:
     """p = 0 leaves all as it is, p = 1 leaves nothing but zeros."""
     x = torch.arange(1.0, 100.0)
     assert torch.equal(dropout_ops.dropout_of_seed(x, p, 7), x * (1 - p))
@@ -158,7 +158,7 @@ record = st.fixed_dictionaries(
 
 
 @given(st.lists(record, max_size=20), st.integers(1, 6), st.sampled_from(["", " ", "\t "]), st.randoms())
-def test_lines_in_the_plain_form_are_read(records: list[dict], most: int, space: str, random: object) -> None:
+def test_plain_lines_are_read(records: list[dict], most: int, space: str, random: object) -> None:
     """Keys in any order, spaces anywhere, blank lines between: what is written is read, cut and counted."""
     text = ""
     for each in records:
@@ -207,7 +207,7 @@ def test_lines_in_the_plain_form_are_read(records: list[dict], most: int, space:
         "nothing",
     ],
 )
-def test_any_other_line_is_left_to_the_parser(line: str) -> None:
+def test_reading_stops_at_a_line_that_is_not_plain(line: str) -> None:
     """Reading stops before a line that is not plain, right or wrong, and what went before it is kept."""
     good = '{"in0":[1],"in1":[2, 3],"label":-0.5}\n'
     lines = jsonl_ops.read_lines((good + line + "\n" + good).encode(), (9, 9))
@@ -215,7 +215,7 @@ def test_any_other_line_is_left_to_the_parser(line: str) -> None:
     np.testing.assert_array_equal(lines.values[1], [2, 3])
 
 
-def test_tanh_is_that_of_the_library() -> None:
+def test_tanh_equals_numpy() -> None:
     """Over all of its range, where it is 1, and of what is no number: a head that gives tanh(u) for the tokens of u."""
     x = torch.cat([torch.linspace(-12, 12, 10_001), torch.tensor([1e-30, -1e-6, 1e30, math.inf, -math.inf, math.nan])])
     tables = [x[:, None].contiguous(), torch.zeros(1, 1)]
@@ -307,7 +307,7 @@ TOKENS, STARTS = np.array([1, 2, 3], np.int32), np.array([0, 2, 3])
         (lambda: jsonl_ops.read_lines("text", (1, 1)), "read_lines: bytes is a str"),
     ],
 )
-def test_another_type_is_refused(call: Callable[[], object], message: str) -> None:
+def test_wrong_dtype_is_an_error(call: Callable[[], object], message: str) -> None:
     """A TypeError says what was given and what is wanted."""
     with pytest.raises(TypeError, match=re.escape(message)):
         call()
@@ -378,13 +378,13 @@ def test_another_type_is_refused(call: Callable[[], object], message: str) -> No
         (lambda: sequences_ops.unique_rows((STARTS, STARTS), (TOKENS, TOKENS), (TOKENS, TOKENS)), "rows0[2] is 3"),
     ],
 )
-def test_another_layout_shape_or_range_is_refused(call: Callable[[], object], message: str) -> None:
+def test_wrong_layout_shape_or_range_is_an_error(call: Callable[[], object], message: str) -> None:
     """A ValueError says what was given and what is wanted; nothing beyond an array is read or written."""
     with pytest.raises(ValueError, match=re.escape(message)):
         call()
 
 
-def test_an_array_that_cannot_be_written_is_refused() -> None:
+def test_read_only_output_is_an_error() -> None:
     """Outputs that are mapped read-only would end the process."""
     which = np.zeros(2, np.int32)
     which.flags.writeable = False

@@ -1,4 +1,4 @@
-"""Loading the kernels: a library that does not fit counts as missing, and the reason is said."""
+"""Loading the kernels: a library that does not fit counts as missing, and the warning names the reason."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from object2vec import cli
 from object2vec.ops import build as build_kernels
 from object2vec.ops import library, structs
-from object2vec.serving.telemetry import Observation
+from object2vec.serving.telemetry import Telemetry
 from object2vec.training import job
 
 GONE = library.Library(None, reason="it is missing")
@@ -27,7 +27,7 @@ def compile_library(path: Path, **texts: str) -> Path:
 
 
 @pytest.mark.parametrize("content", [b"", b"no library", b"\x7fELF\x02\x01\x01"])
-def test_a_file_that_is_no_library(tmp_path: Path, content: bytes) -> None:
+def test_broken_file_counts_as_missing(tmp_path: Path, content: bytes) -> None:
     """An empty, foreign or cut file cannot be loaded, and counts as missing."""
     path = tmp_path / "kernels.so"
     path.write_bytes(content)
@@ -36,7 +36,7 @@ def test_a_file_that_is_no_library(tmp_path: Path, content: bytes) -> None:
     assert f"{path} cannot be loaded" in found.reason
 
 
-def test_no_file(tmp_path: Path) -> None:
+def test_missing_file_warns_with_reason_cost_and_command(tmp_path: Path) -> None:
     """The warning has the reason, the cost and the command."""
     found = library.load(tmp_path / "kernels.so")
     assert (found.handle, found.build) == (None, "none")
@@ -45,23 +45,23 @@ def test_no_file(tmp_path: Path) -> None:
     assert found.warning.endswith("-m object2vec.ops.build")
 
 
-def test_a_library_from_other_sources(tmp_path: Path) -> None:
-    """Another build id counts as missing; so does a library of before there were ids."""
+def test_library_of_other_sources_counts_as_missing(tmp_path: Path) -> None:
+    """Another build id counts as missing; so does a library without one."""
     other = library.load(compile_library(tmp_path / "other.so", build_id="0123", level="avx2"))
     assert "has the build id 0123, wanted " in other.reason
     old = library.load(compile_library(tmp_path / "old.so"))
     assert "has the build id of an older version" in old.reason
 
 
-def test_a_library_without_a_kernel(tmp_path: Path) -> None:
-    """The right id without the kernels counts as missing, and names the first that is not there."""
+def test_library_without_a_kernel_counts_as_missing(tmp_path: Path) -> None:
+    """The right id without the kernels counts as missing, and the reason names the first missing one."""
     made = compile_library(tmp_path / "few.so", build_id=build_kernels.source_id(), level="avx2")
     found = library.load(made)
     assert found.handle is None
     assert "has no o2v_avx2_" in found.reason
 
 
-def test_a_struct_of_another_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_struct_of_another_size_counts_as_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A library whose struct has another size than in Python counts as missing."""
 
     class StepConfig(ctypes.Structure):
@@ -81,7 +81,7 @@ def missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("missing")
-def test_the_version_says_that_there_are_none(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_without_kernels_warns(capsys: pytest.CaptureFixture[str]) -> None:
     """`--version` succeeds, and a warning goes to standard error."""
     with pytest.raises(SystemExit) as ended:
         cli.main(["--version"])
@@ -91,7 +91,7 @@ def test_the_version_says_that_there_are_none(capsys: pytest.CaptureFixture[str]
     assert "it is missing" in err
 
 
-def test_the_version_names_the_kernels(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_names_the_build(capsys: pytest.CaptureFixture[str]) -> None:
     """The build is named as in the log and in the metrics."""
     with pytest.raises(SystemExit):
         cli.main(["--version"])
@@ -100,15 +100,15 @@ def test_the_version_names_the_kernels(capsys: pytest.CaptureFixture[str]) -> No
     assert err == ""
 
 
-def test_metrics_name_the_kernels() -> None:
+def test_metrics_name_the_build() -> None:
     """The gauge is 1, with the build as its label."""
-    assert f'object2vec_kernels{{build="{library.load().build}"}} 1.0' in Observation().metrics().decode()
+    assert f'object2vec_kernels{{build="{library.load().build}"}} 1.0' in Telemetry().metrics().decode()
 
 
 @pytest.mark.usefixtures("missing")
-def test_metrics_and_log_say_that_there_are_none(caplog: pytest.LogCaptureFixture) -> None:
+def test_metrics_and_log_without_kernels(caplog: pytest.LogCaptureFixture) -> None:
     """The gauge is 0, and the training log has one warning."""
-    assert 'object2vec_kernels{build="none"} 0.0' in Observation().metrics().decode()
+    assert 'object2vec_kernels{build="none"} 0.0' in Telemetry().metrics().decode()
     with caplog.at_level(logging.INFO):
         job._log_kernels()
     assert [record.levelname for record in caplog.records] == ["WARNING"]
