@@ -22,9 +22,9 @@ BY_TOPIC = {
 OLD_NAMES = frozenset(" ".join(BY_TOPIC.values()).split())
 #: Still in use; to be empty.
 REMAINING = (
-    "Best Directories.of Exchange FusedStep.of KEPT LINES Metrics.of Moved Saved Sequences.of TOGETHER Tokens.of "
-    "Touched _Encoded.of _beside _directly _judge add_gradient among_first collects distinct facts go_on judged "
-    "leave_gradients odd output_of slope take_back touched unmoved watched"
+    "Best Directories.of Exchange FusedStep.of KEPT LINES Metrics.of Moved Saved TOGETHER Tokens.of "
+    "Touched _Encoded.of _directly _judge add_gradient collects facts go_on judged "
+    "leave_gradients output_of slope take_back touched unmoved watched"
 )
 
 

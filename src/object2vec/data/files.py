@@ -158,8 +158,10 @@ def describe_encoding(head: bytes) -> str:
     )
     if utf32 or head.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
         return "UTF-32 text; save it as UTF-8"
-    even, odd = zeros[0] + zeros[2], zeros[1] + zeros[3]
-    utf16 = quarter and min(even, odd) == 0 and max(even, odd) >= 1.5 * quarter  # three of four characters
+    even_zeros, odd_zeros = zeros[0] + zeros[2], zeros[1] + zeros[3]
+    utf16 = (
+        quarter and min(even_zeros, odd_zeros) == 0 and max(even_zeros, odd_zeros) >= 1.5 * quarter
+    )  # three of four characters
     if utf16 or head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "UTF-16 text; save it as UTF-8"
     return ""

@@ -1,4 +1,4 @@
-"""Batches: each pair once, objects once a batch, in buckets, in a seeded order."""
+"""Batches: each pair once, unique objects, buckets, and a seeded order."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def objects_of(batch: Batch) -> list[list[tuple[int, ...]]]:
 
 
 def rows_of(batch: Batch) -> list[Row]:
-    """A batch's pairs written out."""
+    """Return the pairs of a batch as tuples."""
     first, second = objects_of(batch)
     index = zip(batch.index[0].tolist(), batch.index[1].tolist(), batch.labels.tolist(), strict=True)
     return [(first[a], second[b], label) for a, b, label in index]
@@ -41,10 +41,8 @@ MANY = [([user], [user] * (1 + user % 10), 1.0) for user in range(40)]
 
 
 @given(ROWS, st.integers(1, 8), st.integers(0, 4))
-def test_an_epoch_has_each_pair_once(
-    rows: list[tuple[list[int], list[int], float]], size: int, bucket_width: int
-) -> None:
-    """Every pair stands in one batch, as often as it was given; no batch is empty or above its size."""
+def test_epoch_has_each_pair_once(rows: list[tuple[list[int], list[int], float]], size: int, bucket_width: int) -> None:
+    """No batch is empty or larger than its size."""
     batches = list(Batches(pairs_of(rows), size=size, bucket_width=bucket_width).epoch(0))
     assert sum((Counter(rows_of(batch)) for batch in batches), Counter()) == counted(rows)
     assert all(1 <= len(batch) <= size for batch in batches)
@@ -52,10 +50,10 @@ def test_an_epoch_has_each_pair_once(
 
 
 @given(ROWS, st.integers(1, 8), st.integers(0, 4), st.integers(1, 9))
-def test_blocks_lose_nothing(
+def test_small_blocks_keep_all_pairs(
     rows: list[tuple[list[int], list[int], float]], size: int, bucket_width: int, block: int
 ) -> None:
-    """However few pairs are made ready at a time, each stands in one batch; what is too few for one waits for more."""
+    """Pairs that do not fill a batch wait for the next block."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data_batches, "BLOCK_ROWS", block)
         batches = list(Batches(pairs_of(rows), size=size, bucket_width=bucket_width).epoch(0))
@@ -65,8 +63,8 @@ def test_blocks_lose_nothing(
 
 
 @given(st.integers(1, 200), st.integers(1, 8), st.integers(1, 4), st.integers(0, 2))
-def test_a_large_channel_is_read_in_runs(count: int, size: int, runs: int, negatives: int) -> None:
-    """Each pair stands in one batch, the pairs of a block in runs of the channel, and so do its negatives' sides."""
+def test_large_channel_is_shuffled_in_runs(count: int, size: int, runs: int, negatives: int) -> None:
+    """Each pair occurs once; the pairs of a block, and their negatives, come from runs of the channel."""
     rows = [([row], [row], 1.0) for row in range(count)]
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"MIN_RUN_BYTES": 0, "RUN_ROWS": 8, "BLOCK_ROWS": 8 * runs}.items():
@@ -84,8 +82,8 @@ def test_a_large_channel_is_read_in_runs(count: int, size: int, runs: int, negat
 
 
 @pytest.mark.parametrize("most", [1, 2], ids=["single tokens", "others"])
-def test_a_large_channel_of_few_objects(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each pair once, however few objects the rows of the channel share."""
+def test_large_channel_of_few_objects(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each pair occurs once, even if rows share few objects."""
     for name, value in {"MIN_RUN_BYTES": 0, "RUN_ROWS": 8, "BLOCK_ROWS": 16}.items():
         monkeypatch.setattr(data_batches, name, value)
     rows = [((row % 3 + 1,) * most, (row % 5 + 1,), float(row % 2)) for row in range(60)]
@@ -95,7 +93,7 @@ def test_a_large_channel_of_few_objects(most: int, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("most", [1, 2], ids=["single tokens", "others"])
 def test_batches_are_the_same_with_and_without_kernels(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An epoch has the same pairs in the same batches, negatives included."""
+    """An epoch has the same pairs in the same batches, including negatives."""
     rows = [((row % 3 + 1,) * most, (row % 5 + 1,), float(row % 2)) for row in range(60)]
     epochs = []
     for with_kernels in (True, False):
@@ -107,7 +105,7 @@ def test_batches_are_the_same_with_and_without_kernels(most: int, monkeypatch: p
 
 @given(ROWS, st.integers(1, 8))
 def test_scoring_keeps_the_order(rows: list[tuple[list[int], list[int], float]], size: int) -> None:
-    """In order, the pairs come as they were given."""
+    """`in_order` yields the pairs in their order."""
     batches = Batches(pairs_of(rows), size=size)
     flat = [row for batch in batches.in_order() for row in rows_of(batch)]
     assert flat == [(tuple(a), tuple(b), label) for a, b, label in rows]
@@ -117,9 +115,9 @@ def test_scoring_keeps_the_order(rows: list[tuple[list[int], list[int], float]],
 @pytest.mark.parametrize("most", [1, 2], ids=["single tokens", "others"])
 @pytest.mark.parametrize("size", [1, 4, 9, 512])
 def test_scoring_with_negatives(size: int, most: int, with_kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each positive is followed by its negatives, which are the same at each call and known nowhere as positives.
+    """Each positive is followed by its negatives, the same in each call, never known positives.
 
-    Ranks that share the pairs score together what one of them scores alone, and no batch is larger than it may be.
+    Ranks that share the pairs score the same pairs together. No batch exceeds its size.
     """
     if not with_kernels:
         monkeypatch.setattr(library, "available", lambda: False)
@@ -145,7 +143,7 @@ def test_scoring_with_negatives(size: int, most: int, with_kernels: bool, monkey
 
 
 def test_scoring_draws_other_negatives_with_another_seed() -> None:
-    """The seed of the job decides which."""
+    """The seed of the job determines them."""
     drawn = [
         [rows_of(batch) for batch in Batches(pairs_of(MANY), size=64, negatives=2, seed=seed).in_order()]
         for seed in (0, 0, 1)
@@ -158,7 +156,7 @@ def test_scoring_draws_other_negatives_with_another_seed() -> None:
 def test_each_object_is_in_a_batch_once(
     rows: list[tuple[list[int], list[int], float]], size: int, negatives: int
 ) -> None:
-    """A batch holds the different objects of its pairs, each once, and none that no pair uses."""
+    """A batch has the unique objects of its pairs, and no others."""
     for batch in Batches(pairs_of(rows), size=size, negatives=negatives).epoch(0):
         for objects, index in zip(objects_of(batch), batch.index, strict=True):
             assert len(set(objects)) == len(objects)
@@ -167,10 +165,10 @@ def test_each_object_is_in_a_batch_once(
 
 
 @given(ROWS, st.integers(1, 8), st.integers(1, 4), st.integers(0, 2))
-def test_a_bucket_holds_like_lengths(
+def test_bucket_has_similar_lengths(
     rows: list[tuple[list[int], list[int], float]], size: int, bucket_width: int, negatives: int
 ) -> None:
-    """In a batch the lengths of the longer sides differ by less than the bucket's width."""
+    """Lengths of the longer sides in a batch differ by less than the bucket width."""
     made = Batches(pairs_of(rows), size=size, bucket_width=bucket_width, negatives=negatives)
     for batch in made.epoch(0):
         longer = [max(len(a), len(b)) for a, b, _ in rows_of(batch)]
@@ -180,8 +178,8 @@ def test_a_bucket_holds_like_lengths(
 
 @pytest.mark.parametrize("negatives", [0, 2])
 @pytest.mark.parametrize("bucket_width", [0, 3])
-def test_a_seed_repeats_an_epoch(bucket_width: int, negatives: int) -> None:
-    """The same seed and epoch give the same batches; another epoch, or seed, gives another order."""
+def test_seed_and_epoch_determine_batches(bucket_width: int, negatives: int) -> None:
+    """Another epoch, or another seed, gives another order."""
 
     def epoch(seed: int, number: int) -> list[list[Row]]:
         made = Batches(pairs_of(MANY), size=4, bucket_width=bucket_width, negatives=negatives, seed=seed)
@@ -192,8 +190,8 @@ def test_a_seed_repeats_an_epoch(bucket_width: int, negatives: int) -> None:
     assert epoch(1, 0) != epoch(2, 0)
 
 
-def test_epochs_do_not_hang_on_each_other() -> None:
-    """Epoch 3 is the same whether or not those before it were drawn, so that a job can go on from there."""
+def test_epochs_are_independent() -> None:
+    """Epoch 3 is the same whether or not earlier epochs were made, so a job can resume there."""
     made = Batches(pairs_of(MANY), size=4, negatives=2)
     for number in range(3):
         list(made.epoch(number))
@@ -203,10 +201,8 @@ def test_epochs_do_not_hang_on_each_other() -> None:
 
 @pytest.mark.parametrize("share", [(0, 1), (1, 3)])
 @pytest.mark.parametrize("bucket_width", [0, 3])
-def test_an_epoch_goes_on_from_any_batch(
-    bucket_width: int, share: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is left when the first k batches are left out is the rest, in its order, and those k are not made."""
+def test_epoch_resumes_at_any_batch(bucket_width: int, share: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `skip`, the remaining batches are the same in order, and the skipped ones are not made."""
     monkeypatch.setattr(data_batches, "BLOCK_ROWS", 16)
     settings = {"size": 3, "bucket_width": bucket_width, "negatives": 2, "share": share}
     whole = [rows_of(batch) for batch in Batches(pairs_of(MANY), **settings).epoch(2)]
@@ -219,8 +215,8 @@ def test_an_epoch_goes_on_from_any_batch(
         assert next(numbers) == max(0, len(whole) - skip)
 
 
-def test_buckets_come_in_no_order_of_length() -> None:
-    """Batches of short and of long inputs alternate, instead of all short ones coming first."""
+def test_buckets_are_shuffled() -> None:
+    """Batches of short and long inputs alternate."""
     batches = Batches(pairs_of(MANY), size=4, bucket_width=1).epoch(0)
     lengths = [len(rows_of(batch)[0][1]) for batch in batches]
     assert lengths != sorted(lengths)
@@ -228,9 +224,7 @@ def test_buckets_come_in_no_order_of_length() -> None:
 
 @pytest.mark.parametrize("bucket_width", [0, 3])
 def test_negatives_follow_their_positives(bucket_width: int) -> None:
-    """Each epoch has `rate` negatives of label 0 for each positive, with the in0 of the positive; all are new each
-    epoch, and no known positive is among them.
-    """
+    """Each epoch has `rate` new negatives of label 0 per positive, with its in0 and without known positives."""
     rows = [*MANY, ([7], [1, 2, 3], 0.0)]
     made = Batches(pairs_of(rows), size=8, bucket_width=bucket_width, negatives=3)
     assert made.examples == 41 + 3 * 40
@@ -248,7 +242,7 @@ def test_negatives_follow_their_positives(bucket_width: int) -> None:
 
 
 def test_a_positive_and_its_negatives_are_adjacent() -> None:
-    """Without buckets, the negatives of a pair follow it at once, so that most batches encode their in0 once."""
+    """Without buckets, negatives follow their pair, so most batches encode its in0 once."""
     made = Batches(pairs_of(MANY), size=1000, negatives=3)
     (batch,) = made.epoch(0)
     rows = rows_of(batch)
@@ -258,8 +252,8 @@ def test_a_positive_and_its_negatives_are_adjacent() -> None:
         assert [label for _, _, label in group] == [1, 0, 0, 0]
 
 
-def test_the_order_of_pairs_is_random_with_negatives_too() -> None:
-    """Pairs do not come in the order of the file."""
+def test_pairs_are_shuffled_with_and_without_negatives() -> None:
+    """Pairs are not in the order of the file."""
     for negatives in (0, 3):
         (batch,) = Batches(pairs_of(MANY), size=1000, negatives=negatives).epoch(0)
         users = [a for a, _, label in rows_of(batch) if label == 1]

@@ -1,4 +1,4 @@
-"""Columns on disk: what the system is told of how they will be read."""
+"""Disk arrays: advice to the system about future reads."""
 
 from __future__ import annotations
 
@@ -12,46 +12,46 @@ from object2vec.data.sequences import Sequences
 
 
 class Mapping(mmap.mmap):
-    """A mapping that writes down what the system is told of it."""
+    """A mapping that records calls of madvise."""
 
-    told: list[tuple[int, ...]]
+    calls: list[tuple[int, ...]]
 
     def madvise(self, *arguments: int) -> None:
-        self.told.append(arguments)
+        self.calls.append(arguments)
         super().madvise(*arguments)
 
 
 @pytest.fixture
 def mapped() -> tuple[np.ndarray[tuple[int], np.dtype[np.int32]], Mapping]:
     mapping = Mapping(-1, 40 * mmap.PAGESIZE)
-    mapping.told = []
+    mapping.calls = []
     return np.ndarray(10 * mmap.PAGESIZE, np.int32, mapping), mapping
 
 
-def test_what_will_be_read_is_told_in_whole_pages(
+def test_advised_bytes_are_page_aligned(
     mapped: tuple[np.ndarray[tuple[int], np.dtype[np.int32]], Mapping],
 ) -> None:
-    """The bytes told of begin at a page and hold all that was asked for."""
+    """The advised bytes start at a page and include the whole range."""
     array, mapping = mapped
     advise_reads(array, [(3000, 5000)])
     first = 12_000 // mmap.PAGESIZE * mmap.PAGESIZE
-    assert mapping.told == [(mmap.MADV_RANDOM,), (mmap.MADV_WILLNEED, first, 20_000 - first)]
+    assert mapping.calls == [(mmap.MADV_RANDOM,), (mmap.MADV_WILLNEED, first, 20_000 - first)]
 
 
-def test_runs_of_sequences_are_told_by_their_tokens(
+def test_runs_of_sequences_advise_their_tokens(
     mapped: tuple[np.ndarray[tuple[int], np.dtype[np.int32]], Mapping],
 ) -> None:
-    """A run is as many bytes as its sequences have tokens, the last one as many as are left."""
+    """A run covers the tokens of its sequences; the last one ends with the array."""
     array, mapping = mapped
     Sequences(array, np.arange(11) * mmap.PAGESIZE).advise_reads([(2, 6), (8, 10)])
     runs = [
         (mmap.MADV_WILLNEED, 4 * mmap.PAGESIZE * start, 4 * mmap.PAGESIZE * count) for start, count in ((2, 4), (8, 2))
     ]
-    assert mapping.told == [(mmap.MADV_RANDOM,), *runs]
+    assert mapping.calls == [(mmap.MADV_RANDOM,), *runs]
 
 
-def test_of_what_is_in_memory_nothing_is_told() -> None:
-    """An array that is not mapped can be expected too; a mapped one reads as it was written."""
+def test_advice_for_arrays_in_memory_does_nothing() -> None:
+    """Arrays that are not mapped are accepted too; mapped arrays keep their values."""
     array = np.arange(10, dtype=np.int32)
     advise_reads(array, [(2, 5)])
     column = AppendOnlyArray(np.int32)

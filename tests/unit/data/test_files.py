@@ -1,4 +1,4 @@
-"""The files of a channel, and the formats of text files."""
+"""Files of a channel, and formats of text files."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from object2vec.data.files import UTF8_BOM, _iter_folder, iter_files, local_path
 from object2vec.errors import DataError, UserError
 
 
-def test_files_come_in_the_order_of_their_names(tmp_path: Path) -> None:
-    """A folder's files and those of its folders come sorted, without what other programs leave behind."""
+def test_files_are_sorted_without_markers(tmp_path: Path) -> None:
+    """Files of a folder and its subfolders, without the markers of other programs."""
     for name in (
         "b.jsonl",
         "a/2.jsonl",
@@ -40,16 +40,16 @@ def test_files_come_in_the_order_of_their_names(tmp_path: Path) -> None:
     assert found == ["a/1.jsonl", "a/2.jsonl", "a_b.c", "b.jsonl"]
 
 
-def test_a_file_is_itself_and_nothing_is_nothing(tmp_path: Path) -> None:
-    """A file stands for itself, whatever its name; a path that is not there has no files."""
+def test_single_file_and_missing_path(tmp_path: Path) -> None:
+    """A file gives itself, whatever its name; a missing path gives no files."""
     file = tmp_path / "_one"
     file.write_text("x")
     assert list(iter_files(file)) == [file]
     assert list(iter_files(tmp_path / "none")) == []
 
 
-def test_links_are_followed_and_loops_are_not(tmp_path: Path) -> None:
-    """A link to a folder is a folder and one to a file a file; one that leads back to where it is gives nothing."""
+def test_links_are_followed_without_loops(tmp_path: Path) -> None:
+    """A link to a containing folder is skipped."""
     for name in ("channel/a/1", "elsewhere/2", "elsewhere/deep/3"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
@@ -61,23 +61,23 @@ def test_links_are_followed_and_loops_are_not(tmp_path: Path) -> None:
     assert found == ["a/1", "b/2", "b/deep/3", "c"]
 
 
-def test_a_link_that_leads_nowhere_is_not_passed_over(tmp_path: Path) -> None:
-    """Data that is not there is met when it is opened."""
+def test_broken_link_is_not_skipped(tmp_path: Path) -> None:
+    """The error comes when it is opened."""
     (tmp_path / "x").symlink_to(tmp_path / "gone")
     (file,) = iter_files(tmp_path)
     with pytest.raises(FileNotFoundError):
         open_file(file)
 
 
-def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    """A folder that goes away while it is read is missed, not passed over."""
+def test_unreadable_folder_is_named(tmp_path: Path) -> None:
+    """A folder that disappears during reading is an error."""
     with pytest.raises(DataError, match="gone: No such file or directory, wanted a folder that can be read"):
         list(_iter_folder(tmp_path / "gone", ()))
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
-def test_a_pipe_is_a_file_that_is_read_once(tmp_path: Path, packed: bool) -> None:
-    """A pipe stands for itself, and what is written into it is read to its end, decompressed if it is gzip."""
+def test_pipe_is_read_to_its_end(tmp_path: Path, packed: bool) -> None:
+    """Gzip is decompressed."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     assert list(iter_files(pipe)) == [pipe]
@@ -90,8 +90,8 @@ def test_a_pipe_is_a_file_that_is_read_once(tmp_path: Path, packed: bool) -> Non
     writer.join()
 
 
-def test_an_object_has_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that is no configuration is not read into memory to find that out."""
+def test_large_json_object_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large file is not read into memory."""
     monkeypatch.setattr(files, "MAX_OBJECT_BYTES", 2**20)
     (tmp_path / "x.json").write_bytes(b" " * 2**21)
     with pytest.raises(UserError, match="larger than 1 MiB, wanted an object"):
@@ -99,15 +99,15 @@ def test_an_object_has_a_largest_size(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("text", ["[" * 10_000, '{"a": ' * 10_000, '{"a": 1e', "\0", '{"a": ' + "9" * 5000 + "}"])
-def test_what_is_no_object_is_a_sentence(tmp_path: Path, text: str) -> None:
-    """Depth, zeros and numbers without end are no JSON that can be read."""
+def test_invalid_json_object_is_an_error(tmp_path: Path, text: str) -> None:
+    """Deep nesting, zero bytes and huge numbers."""
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(UserError, match=r"x\.json: not JSON .*, wanted an object"):
         read_object(tmp_path / "x.json", "wanted an object")
 
 
 def content_of(path: Path, content: bytes, *, through: str = "file") -> bytes:
-    """What `open_file` reads of a file, or of a pipe that gets its bytes one at a time at first."""
+    """Read a file with `open_file`, or a pipe whose first bytes arrive one at a time."""
     if through == "file":
         path.write_bytes(content)
         with open_file(path) as stream:
@@ -147,15 +147,15 @@ NAMES = pytest.mark.parametrize("name", ["part-0000", "a.jsonl", "a.jsonl.gz", "
     ],
     ids=["plain", "byte order mark", "gzip", "byte order mark in gzip", "gzip in several members"],
 )
-def test_first_bytes_tell_the_format(tmp_path: Path, name: str, content: bytes, through: str) -> None:
-    """Text and gzip are read whatever the name says; a byte order mark is left out."""
+def test_format_is_detected_by_first_bytes(tmp_path: Path, name: str, content: bytes, through: str) -> None:
+    """The name does not matter; a byte order mark is skipped."""
     assert content_of(tmp_path / name, content, through=through) == GOOD
 
 
 @pytest.mark.parametrize("content", [b"", gzip.compress(b"")], ids=["nothing", "gzip of nothing"])
 @THROUGH
-def test_empty_files_are_empty(tmp_path: Path, content: bytes, through: str) -> None:
-    """A file without bytes is read as no text, compressed or not."""
+def test_empty_file_is_empty_text(tmp_path: Path, content: bytes, through: str) -> None:
+    """Compressed or not."""
     assert content_of(tmp_path / "x.gz", content, through=through) == b""
 
 
@@ -202,8 +202,8 @@ UNREAD = {
 
 @THROUGH
 @pytest.mark.parametrize(("content", "sentence"), UNREAD.values(), ids=list(UNREAD))
-def test_formats_that_are_not_read_are_named(tmp_path: Path, content: bytes, sentence: str, through: str) -> None:
-    """Archives, other compressions, tables and encodings get a sentence with the format and what to do."""
+def test_unsupported_format_is_named(tmp_path: Path, content: bytes, sentence: str, through: str) -> None:
+    """The error has the format and advice."""
     with pytest.raises(DataError) as raised:
         content_of(tmp_path / "part-0000", content, through=through)
     assert str(raised.value) == f"{tmp_path}/part-0000: {sentence}"
@@ -223,22 +223,22 @@ def test_formats_that_are_not_read_are_named(tmp_path: Path, content: bytes, sen
     ],
 )
 def test_words_like_signatures_are_text(tmp_path: Path, content: bytes) -> None:
-    """A pretrained file whose first word looks like a signature is text."""
+    """A pretrained file may start with a word that looks like a signature."""
     assert content_of(tmp_path / "x", content) == content
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
-def test_an_object_is_read_in_each_encoding(tmp_path: Path, encoding: str, packed: bool) -> None:
-    """JSON objects, such as vocabularies and hyperparameters, are read in all encodings of Unicode and in gzip."""
+def test_json_object_is_read_in_each_encoding(tmp_path: Path, encoding: str, packed: bool) -> None:
+    """All encodings of Unicode, and gzip."""
     content = '{"Ü": 7}'.encode(encoding)
     (tmp_path / "x.json").write_bytes(gzip.compress(content) if packed else content)
     assert read_object(tmp_path / "x.json", "wanted an object") == {"Ü": 7}
 
 
 @pytest.mark.parametrize("kind", ["zip", "bzip2", "parquet", "tar.gz"])
-def test_an_object_in_another_format_is_named(tmp_path: Path, kind: str) -> None:
-    """A JSON object that comes in an archive gets the sentence of its format."""
+def test_json_object_in_another_format_is_named(tmp_path: Path, kind: str) -> None:
+    """The error has the format and advice."""
     content, sentence = UNREAD[kind]
     (tmp_path / "x.json").write_bytes(content)
     with pytest.raises(UserError) as raised:
@@ -246,15 +246,15 @@ def test_an_object_in_another_format_is_named(tmp_path: Path, kind: str) -> None
     assert str(raised.value) == f"{tmp_path}/x.json: {sentence}; wanted an object"
 
 
-def test_an_object_in_damaged_gzip_is_named(tmp_path: Path) -> None:
-    """A compressed object that ends too early is no traceback."""
+def test_json_object_in_damaged_gzip_is_named(tmp_path: Path) -> None:
+    """A truncated file is an error that names it."""
     (tmp_path / "x.json").write_bytes(gzip.compress(b'{"a": 1}')[:-9])
     with pytest.raises(UserError, match=r"x\.json: Compressed file ended .*, wanted an object"):
         read_object(tmp_path / "x.json", "wanted an object")
 
 
-def test_an_object_in_gzip_has_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small compressed file may not expand to more than the limit."""
+def test_large_json_object_in_gzip_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small compressed file may not expand beyond the limit."""
     monkeypatch.setattr(files, "MAX_OBJECT_BYTES", 2**20)
     (tmp_path / "x.json").write_bytes(gzip.compress(b" " * 2**23))
     with pytest.raises(UserError, match="larger than 1 MiB, wanted an object"):
@@ -263,28 +263,28 @@ def test_an_object_in_gzip_has_a_largest_size(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("text", ["s3://bucket/train", "S3://bucket/train", "gs://bucket/train", "https://host/train"])
 @pytest.mark.parametrize("kind", [str, Path])
-def test_an_address_is_not_a_path(text: str, kind: type[str | Path]) -> None:
-    """An address gets a sentence that shows it whole, also where a Path has lost a slash."""
+def test_address_is_rejected(text: str, kind: type[str | Path]) -> None:
+    """The error shows the whole address, also if a Path has lost a slash."""
     scheme = text.partition(":")[0]
     with pytest.raises(UserError) as raised:
         local_path(kind(text))
     assert str(raised.value) == f"{text}: {scheme}:// is not read yet; copy it to a folder first"
 
 
-def test_a_file_address_is_not_a_path() -> None:
-    """The sentence says which part to leave out."""
+def test_file_address_is_rejected() -> None:
+    """The error says what to leave out."""
     with pytest.raises(UserError, match=r"^file:///data/train: not a path; leave out file://$"):
         local_path("file:///data/train")
 
 
 @pytest.mark.parametrize("text", ["/data/train", "train", "./s3:/x", "C:/data", "a:b"])
-def test_a_path_is_a_path(text: str) -> None:
-    """Whatever else is a path."""
+def test_path_is_accepted(text: str) -> None:
+    """Everything else is a path."""
     assert local_path(text) == Path(text)
 
 
-def test_a_folder_named_like_an_address_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Path that exists is no address."""
+def test_folder_named_like_an_address_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Path that exists is not an address."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "s3:" / "x").mkdir(parents=True)
     assert local_path(Path("s3:/x")) == Path("s3:/x")

@@ -1,4 +1,4 @@
-"""Reading channels: what lines become, and what each kind of bad line gets."""
+"""Channels of JSON Lines: valid lines, and the error of each kind of invalid line."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def refused(path: Path, hyperparameters: Hyperparameters = CLASSES) -> str:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# What is read.
+# Valid input.
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_lines_become_pairs(tmp_path: Path) -> None:
-    """Keys in any order, empty sides, the id 0, extra keys, blank lines, no last newline: all are read, in order."""
+def test_valid_lines_are_read(tmp_path: Path) -> None:
+    """Keys in any order, empty sides, id 0, extra keys, blank lines, and no final newline."""
     path = tmp_path / "train.jsonl"
     path.write_text(
         '{"label": 0, "in0": [6, 0], "in1": [8]}\n'
@@ -65,14 +65,14 @@ def test_lines_become_pairs(tmp_path: Path) -> None:
     assert pairs.labels.dtype == np.float32
 
 
-def test_a_regression_takes_any_number(tmp_path: Path) -> None:
-    """With real labels, integers, negatives and fractions are read."""
+def test_regression_accepts_any_number(tmp_path: Path) -> None:
+    """Integers, negative numbers and fractions."""
     lines = [f'{{"in0": [1], "in1": [2], "label": {label}}}' for label in ("3", "3.5", "-1e3", "0")]
     assert read_channel("train", write(tmp_path / "x", *lines), NUMBERS).labels.tolist() == [3.0, 3.5, -1000.0, 0.0]
 
 
-def test_a_channel_is_all_its_files(tmp_path: Path) -> None:
-    """Plain and compressed files in nested folders are read in the order of their names; markers are passed over."""
+def test_all_files_of_a_channel_are_read(tmp_path: Path) -> None:
+    """Plain and compressed files in nested folders, sorted by name, without markers."""
     line = '{{"in0": [{}], "in1": [2], "label": 1}}'.format
     write(tmp_path / "b.jsonl", line(3))
     write(tmp_path / "a" / "2.jsonl", line(2))
@@ -82,8 +82,8 @@ def test_a_channel_is_all_its_files(tmp_path: Path) -> None:
     assert [in0 for in0, _, _ in rows(read_channel("train", tmp_path, CLASSES))] == [[1], [2], [3]]
 
 
-def test_long_sequences_are_cut_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The first max_seq_len tokens are kept, and one warning counts the sequences of each side that were longer."""
+def test_long_sequences_are_truncated_with_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The first max_seq_len tokens are kept; the warning counts the longer sequences of each side."""
     hyperparameters = configured(
         enc0_max_seq_len=2,
         enc1_network="pooled_embedding",
@@ -100,8 +100,8 @@ def test_long_sequences_are_cut_and_counted(tmp_path: Path, caplog: pytest.LogCa
     ]
 
 
-def test_nothing_cut_is_nothing_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Without a long sequence there is no warning."""
+def test_no_truncation_gives_no_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Short sequences only."""
     read_channel("train", write(tmp_path / "x", GOOD), CLASSES)
     assert caplog.messages == []
 
@@ -117,8 +117,8 @@ PAIR = st.fixed_dictionaries(
 
 
 @given(st.lists(st.lists(PAIR, min_size=1, max_size=5), min_size=1, max_size=3))
-def test_whatever_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, files: list[list[dict]]) -> None:
-    """Pairs written to files by the standard library are the pairs read."""
+def test_written_pairs_are_read(tmp_path_factory: pytest.TempPathFactory, files: list[list[dict]]) -> None:
+    """Files are written with the standard library."""
     folder = tmp_path_factory.mktemp("channel")
     for number, records in enumerate(files):
         write(folder / f"{number}.jsonl", *(json.dumps(record) for record in records))
@@ -135,8 +135,8 @@ RECORDS = st.dictionaries(st.sampled_from(["in0", "in1", "label", "x"]), VALUES)
 
 
 @given(st.lists(RECORDS.map(lambda record: json.dumps(record).encode()) | st.binary(max_size=20), max_size=4))
-def test_no_file_raises_anything_else(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes]) -> None:
-    """Whatever bytes a file has, it is read as pairs of known tokens and classes, or refused with its name."""
+def test_any_file_is_read_or_rejected_by_name(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes]) -> None:
+    """Any bytes give valid pairs, or an error with the file name."""
     path = tmp_path_factory.mktemp("channel") / "x.jsonl"
     path.write_bytes(b"\n".join(lines))
     found = pairs_or_sentence(path)
@@ -154,8 +154,8 @@ def pairs_or_sentence(path: Path) -> Pairs | str:
         return str(error)
 
 
-def test_a_pair_costs_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The columns lie on disk: beside a few chunks, which are small here, a pair takes next to no memory."""
+def test_memory_does_not_grow_with_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Columns are on disk; memory is needed only for a few chunks, which are small here."""
     monkeypatch.setattr(jsonlines, "CHUNK_BYTES", 2**14)
     count = 20_000
     line = json.dumps({"in0": [1] * 5, "in1": [2] * 5, "label": 1})
@@ -170,7 +170,7 @@ def test_a_pair_costs_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# What is refused. Each line stands third in its file, behind a good one and a blank one.
+# Invalid input. Each line is the third of its file, after a valid one and a blank one.
 # ----------------------------------------------------------------------------------------------------------------------
 
 BAD = {
@@ -272,8 +272,8 @@ BAD = {
 
 @pytest.mark.parametrize(("line", "sentence"), BAD.values(), ids=list(BAD))
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
-def test_a_bad_line_is_named(tmp_path: Path, line: str, sentence: str, packed: bool) -> None:
-    """A bad line is named with its file, its number, what was wrong and what was wanted, in a compressed file too."""
+def test_invalid_line_is_named(tmp_path: Path, line: str, sentence: str, packed: bool) -> None:
+    """The error has the file, the line, what was got and what was wanted, also for a compressed file."""
     write(tmp_path / "a.jsonl", GOOD, GOOD)
     bad = write(tmp_path / "b.jsonl", GOOD, "", line, GOOD)
     if packed:
@@ -293,14 +293,14 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, sentence: str, packed: b
         ("-1e300", "-1e+300"),
     ],
 )
-def test_a_bad_number_is_named(tmp_path: Path, label: str, got: str) -> None:
-    """A regression's label must be a number that float32 can hold."""
+def test_invalid_regression_label_is_named(tmp_path: Path, label: str, got: str) -> None:
+    """A label must be a number that float32 can represent."""
     path = write(tmp_path / "x", GOOD, f'{{"in0": [1], "in1": [2], "label": {label}}}')
     assert refused(path, NUMBERS) == f"{path}, line 2: label is {got}, wanted a finite number"
 
 
 def test_invalid_utf8_is_named(tmp_path: Path) -> None:
-    """Bytes that are not UTF-8 are no JSON."""
+    """Bytes that are not UTF-8 are not JSON."""
     path = tmp_path / "x"
     path.write_bytes(b'{"in0": [1], "in1": [2], "label": 1, "text": "\xff"}')
     assert refused(path).startswith(f"{path}, line 1: not JSON (str is not valid UTF-8")
@@ -329,7 +329,7 @@ def test_invalid_utf8_is_named(tmp_path: Path) -> None:
     ids=lambda value: value[:24] if isinstance(value, bytes) else "",
 )
 def test_hostile_lines_are_named(tmp_path: Path, text: bytes, what: str) -> None:
-    """Other encodings, zero bytes, depth, and numbers that no token is: a short sentence each, with file and line."""
+    """Other encodings, zero bytes, deep nesting and huge numbers give a short error with file and line."""
     path = tmp_path / "x"
     path.write_bytes(GOOD.encode() + b"\r\n" + text)
     sentence = refused(path)
@@ -339,8 +339,8 @@ def test_hostile_lines_are_named(tmp_path: Path, text: bytes, what: str) -> None
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
-def test_a_line_without_end_is_refused(tmp_path: Path, packed: bool) -> None:
-    """100 MB without a line break are read as far as the longest line goes, a bomb of some kilobytes too."""
+def test_overlong_line_is_rejected(tmp_path: Path, packed: bool) -> None:
+    """100 MB without a line break are read only up to the limit, also from a gzip bomb."""
     path = tmp_path / ("x.gz" if packed else "x")
     with gzip.open(path, "wb", compresslevel=1) if packed else path.open("wb") as file:
         file.write(GOOD.encode() + b"\n")
@@ -349,21 +349,21 @@ def test_a_line_without_end_is_refused(tmp_path: Path, packed: bool) -> None:
     assert refused(path) == f"{path}, line 2: the line is longer than 64 MiB, {EXPECTED_RECORD}"
 
 
-def test_a_long_line_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line may be longer than what is read at a time."""
+def test_line_longer_than_a_chunk_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line may span several chunks."""
     monkeypatch.setattr(jsonlines, "CHUNK_BYTES", 2**10)
     long = json.dumps({"in0": [1] * 5000, "in1": [2], "label": 1})
     assert len(read_channel("train", write(tmp_path / "x", GOOD, long, GOOD, long), CLASSES)) == 4
 
 
 def test_long_text_is_shortened(tmp_path: Path) -> None:
-    """A sentence quotes no more than 40 characters of what it got."""
+    """An error quotes at most 40 characters of a value."""
     path = write(tmp_path / "x", f'{{"in0": "{"x" * 100}", "in1": [2], "label": 1}}')
     assert refused(path) == f'{path}, line 1: in0 is the string "{"x" * 39}…, wanted a list of integer token ids'
 
 
-def test_tokens_past_max_seq_len_are_not_looked_up(tmp_path: Path) -> None:
-    """An id that is cut off may be any integer; it is not read."""
+def test_truncated_tokens_are_not_checked(tmp_path: Path) -> None:
+    """An id beyond max_seq_len may be any integer."""
     path = write(tmp_path / "x", '{"in0": [1, 2, 3, 4, 5, 6, 99], "in1": [1], "label": 1}')
     assert rows(read_channel("train", path, CLASSES)) == [([1, 2, 3, 4, 5, 6], [1], 1.0)]
 
@@ -383,7 +383,7 @@ EMPTY = {
 def test_files_without_records_are_skipped(
     tmp_path: Path, name: str, text: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Empty and blank files next to good ones are skipped, with one warning that counts them and names the first."""
+    """One warning counts the empty files and names the first."""
     write(tmp_path / "a.jsonl", GOOD)
     write(tmp_path / "z.jsonl", GOOD)
     (tmp_path / name).write_bytes(text)
@@ -394,10 +394,8 @@ def test_files_without_records_are_skipped(
 
 
 @pytest.mark.parametrize("text", EMPTY.values(), ids=list(EMPTY))
-def test_a_channel_of_files_without_records_is_refused(
-    tmp_path: Path, text: bytes, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A channel whose files are all empty is refused, and one that is a single empty file too."""
+def test_channel_without_records_is_rejected(tmp_path: Path, text: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """All files are empty, or the only one."""
     for name in ("part-0.gz", "part-1"):
         (tmp_path / name).write_bytes(text)
     for path, count in ((tmp_path, 2), (tmp_path / "part-1", 1)):
@@ -407,20 +405,20 @@ def test_a_channel_of_files_without_records_is_refused(
     assert len(read_channel("train", tmp_path, CLASSES, empty=True)) == 0  # a host's share of a sharded channel
 
 
-def test_a_channel_without_files_is_refused(tmp_path: Path) -> None:
-    """A folder without files is refused by the channel's name."""
+def test_channel_without_files_is_rejected(tmp_path: Path) -> None:
+    """The error names the channel."""
     write(tmp_path / "_SUCCESS", GOOD)
     sentence = f"channel train: not able to find any data/records in 0 file(s) under {tmp_path}"
     assert refused(tmp_path) == sentence
 
 
-def test_a_missing_path_is_not_an_empty_folder(tmp_path: Path) -> None:
-    """A path that is missing is named, in the system's words."""
+def test_missing_channel_path_is_named(tmp_path: Path) -> None:
+    """The error has the system's words."""
     assert refused(tmp_path / "none") == f"channel train: {tmp_path}/none: No such file or directory"
 
 
-def test_a_link_to_a_missing_file_is_named(tmp_path: Path) -> None:
-    """A link that leads nowhere is a missing file."""
+def test_broken_link_in_a_channel_is_named(tmp_path: Path) -> None:
+    """A broken link is a missing file."""
     (tmp_path / "x").symlink_to(tmp_path / "gone")
     assert refused(tmp_path) == f"{tmp_path}/x: cannot be read past line 0 (No such file or directory)"
 
@@ -428,9 +426,8 @@ def test_a_link_to_a_missing_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"", b"\n\n"], ids=["LF", "CRLF", "none", "blank line"])
 @pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"], ids=["", "byte order mark"])
-def test_joined_files_are_read(tmp_path: Path, start: bytes, end: bytes, packed: bool) -> None:
-    """Files joined end to end are read, as Pipe mode joins them: each with a byte order mark, and without a last line
-    break."""
+def test_concatenated_files_are_read(tmp_path: Path, start: bytes, end: bytes, packed: bool) -> None:
+    """Pipe mode concatenates files. Each may have a byte order mark, and no final line break."""
     texts = [f'{{"in0": [{n}], "in1": [2], "label": 1}}'.encode() for n in range(4)]
     parts = [start + texts[2 * n] + b"\r\n" + texts[2 * n + 1] + end for n in range(2)]
     path = tmp_path / "x"
@@ -438,14 +435,14 @@ def test_joined_files_are_read(tmp_path: Path, start: bytes, end: bytes, packed:
     assert [in0 for in0, _, _ in rows(read_channel("train", path, CLASSES))] == [[0], [1], [2], [3]]
 
 
-def test_a_bad_record_in_joined_files_is_named(tmp_path: Path) -> None:
-    """The line is right where one before it holds two records."""
+def test_line_number_is_correct_after_concatenated_records(tmp_path: Path) -> None:
+    """An earlier line has two records."""
     path = write(tmp_path / "x", GOOD + "\ufeff" + GOOD, GOOD, '{"in0": [9], "in1": [2], "label": 1}')
     assert refused(path).startswith(f'{path}, line 3: Inconsistent vocab for in0 found. Vocab id "9"')
 
 
 def test_braces_in_text_do_not_split_a_line(tmp_path: Path) -> None:
-    """A line is one record if it is JSON as it is."""
+    """A line of valid JSON is one record."""
     path = write(tmp_path / "x", '{"in0": [1], "in1": [2], "label": 1, "text": "{a}{b}"}')
     assert rows(read_channel("train", path, CLASSES)) == [([1], [2], 1.0)]
 
@@ -455,14 +452,14 @@ def test_braces_in_text_do_not_split_a_line(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("more", ["", ', "x": true'], ids=["plain", "with more"])
 def test_whole_floats_are_ids(tmp_path: Path, ids: str, more: str) -> None:
-    """1.0 is the id 1, on both sides and next to integers: pandas writes it so in a column that has gaps."""
+    """1.0 is the id 1: pandas writes integers as floats in columns with missing values."""
     path = write(tmp_path / "x", GOOD, f'{{"in0": {ids}, "in1": {ids}, "label": 1.0{more}}}', GOOD)
     wanted = [1, 2, 0][: 3 if "-0" in ids else 2]
     assert rows(read_channel("train", path, CLASSES))[1] == (wanted, wanted, 1.0)
 
 
-def test_a_truncated_gz_is_refused(tmp_path: Path) -> None:
-    """A compressed file that ends too early is refused, however many whole lines it has."""
+def test_truncated_gzip_is_rejected(tmp_path: Path) -> None:
+    """However many complete lines it has."""
     random.seed(1)
     lines = [json.dumps({"in0": random.choices(range(9), k=6), "in1": [1], "label": 1}) for _ in range(5000)]
     packed = gzip.compress("\n".join(lines).encode())
@@ -473,8 +470,8 @@ def test_a_truncated_gz_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["bytes in the middle", "check sum"])
-def test_a_damaged_gz_is_refused(tmp_path: Path, damage: str) -> None:
-    """A compressed file that was damaged on the way is refused."""
+def test_damaged_gzip_is_rejected(tmp_path: Path, damage: str) -> None:
+    """Changed bytes, or a wrong checksum."""
     packed = bytearray(gzip.compress("\n".join([GOOD] * 50).encode()))
     if damage == "check sum":
         packed[-6] ^= 0xFF

@@ -1,4 +1,4 @@
-"""What a thread makes ahead is what would have been made, and no more is made than is asked for soon."""
+"""Prefetching: the same items, and not too many of them in advance."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from small import pairs_of
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, MAX_CHUNK_ITEMS, 5 * MAX_CHUNK_ITEMS + 1])
-def test_nothing_is_lost(count: int) -> None:
-    """All items, in their order."""
+def test_all_items_are_yielded_in_order(count: int) -> None:
+    """Any number of items."""
     assert list(prefetch_items(iter(range(count)))) == list(range(count))
 
 
-def test_another_thread_makes_them() -> None:
+def test_items_are_computed_in_another_thread() -> None:
     def items() -> Iterator[int]:
         for _ in range(3):
             yield threading.get_ident()
@@ -29,8 +29,8 @@ def test_another_thread_makes_them() -> None:
     assert maker != threading.get_ident()
 
 
-def test_an_error_is_raised_where_they_are_used() -> None:
-    """After items that were handed over before; it is the maker's own."""
+def test_error_of_the_iterator_reaches_the_caller() -> None:
+    """The same exception comes after the items before it."""
 
     def items() -> Iterator[int]:
         yield from range(10)
@@ -42,8 +42,8 @@ def test_an_error_is_raised_where_they_are_used() -> None:
     assert given == list(range(len(given)))
 
 
-def test_who_asks_no_more_leaves_no_thread_behind() -> None:
-    """An iterator that is left is at most what was ahead further than was asked for, and its thread has ended."""
+def test_abandoned_iterator_ends_its_thread() -> None:
+    """At most the prefetched items are computed in excess."""
     made = []
 
     def items() -> Iterator[int]:
@@ -64,8 +64,8 @@ def test_who_asks_no_more_leaves_no_thread_behind() -> None:
     assert len(made) <= used + 2 * MAX_CHUNK_ITEMS
 
 
-def test_epochs_are_those_of_the_batches() -> None:
-    """One after another, from where one goes on, in any order, and also where one before was left in its midst."""
+def test_prefetched_epochs_equal_those_of_batches() -> None:
+    """In any order, from any batch, and also after an epoch that was left early."""
     batches = Batches(pairs_of([([n % 9 + 1], [n % 5 + 1], 1.0) for n in range(90)]), size=7, negatives=1)
     ahead = EpochPrefetcher(batches)
 
@@ -80,8 +80,8 @@ def test_epochs_are_those_of_the_batches() -> None:
     assert labels(ahead.epoch(10, 2)) == labels(batches.epoch(10, 2))
 
 
-def test_the_first_batches_of_an_epoch_are_made_before_it_begins() -> None:
-    """Once the epoch before was given."""
+def test_next_epoch_is_prefetched() -> None:
+    """It starts when the current epoch has been yielded."""
     begun = []
 
     class Watched(Batches):

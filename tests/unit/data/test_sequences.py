@@ -1,4 +1,4 @@
-"""Sequences as columns: the same as lists of lists, whatever is done to them."""
+"""Sequences as flat arrays behave like lists of lists."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def lists_of(sequences: Sequences) -> list[list[int]]:
 
 
 @given(LISTS)
-def test_columns_hold_what_lists_hold(lists: list[list[int]]) -> None:
-    """Lists go in and come out the same, with their lengths."""
+def test_lists_round_trip(lists: list[list[int]]) -> None:
+    """Sequences have the values and lengths of the lists."""
     sequences = Sequences.from_lists(lists)
     assert lists_of(sequences) == lists
     assert len(sequences) == len(lists)
@@ -33,7 +33,7 @@ def test_columns_hold_what_lists_hold(lists: list[list[int]]) -> None:
 
 @given(LISTS, st.data())
 def test_take(lists: list[list[int]], data: st.DataObject) -> None:
-    """Taking names sequences in any order and as often as wanted."""
+    """The index may have any order, and repetitions."""
     index = data.draw(st.lists(st.integers(0, len(lists) - 1), max_size=9)) if lists else []
     taken = Sequences.from_lists(lists).take(np.array(index, np.int64))
     assert lists_of(taken) == [lists[i] for i in index]
@@ -41,8 +41,8 @@ def test_take(lists: list[list[int]], data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("with_kernels", [True, False])
 @given(lists=LISTS)
-def test_distinct(with_kernels: bool, lists: list[list[int]]) -> None:
-    """The distinct sequences are each there once, and every sequence knows which of them it is."""
+def test_unique(with_kernels: bool, lists: list[list[int]]) -> None:
+    """Each unique sequence occurs once, and the inverse restores all sequences."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(library, "available", lambda: with_kernels)
         sequences = Sequences.from_lists(lists)
@@ -53,12 +53,12 @@ def test_distinct(with_kernels: bool, lists: list[list[int]]) -> None:
 
 @given(LISTS)
 def test_without_tokens(lists: list[list[int]]) -> None:
-    """Sequences that are empty or all 0 are counted as without a token."""
+    """Sequences that are empty or all 0 are counted."""
     assert Sequences.from_lists(lists).without_tokens == sum(not any(tokens) for tokens in lists)
 
 
-def test_pairs_know_their_sides() -> None:
-    """Pairs are as many as their labels, and side 0 is in0."""
+def test_sides_of_pairs() -> None:
+    """There are as many pairs as labels, and side 0 is in0."""
     in0, in1 = Sequences.from_lists([[1], [2]]), Sequences.from_lists([[3], [4]])
     pairs = Pairs(in0, in1, np.ones(2, np.float32))
     assert len(pairs) == 2
@@ -66,15 +66,15 @@ def test_pairs_know_their_sides() -> None:
 
 
 @given(LISTS, st.integers(0, 6))
-def test_cut(lists: list[list[int]], most: int) -> None:
-    """The first tokens of each are kept, and none of another."""
+def test_truncate(lists: list[list[int]], most: int) -> None:
+    """The first tokens of each sequence are kept."""
     cut = Sequences.from_lists(lists).truncate(most)
     assert lists_of(cut) == [tokens[:most] for tokens in lists]
 
 
 @given(st.lists(LISTS, min_size=1, max_size=4))
-def test_joined_and_parted(parts: list[list[list[int]]]) -> None:
-    """Put together they stand one behind the other, and each part is found again."""
+def test_concatenate_and_slice(parts: list[list[list[int]]]) -> None:
+    """Slices of the concatenation equal the parts."""
     joined = Sequences.concatenate([Sequences.from_lists(part) for part in parts])
     assert lists_of(joined) == [tokens for part in parts for tokens in part]
     start = 0
@@ -83,8 +83,8 @@ def test_joined_and_parted(parts: list[list[list[int]]]) -> None:
         start += len(part)
 
 
-def test_a_checksum_is_that_of_all_of_it() -> None:
-    """Any token, length, label or order that is another one makes another checksum; the same pairs have the same."""
+def test_checksum_covers_all_columns_and_their_order() -> None:
+    """Any changed token, length, label or order changes the checksum; equal pairs have equal ones."""
     rows = [([1, 2], [3], 1.0), ([1], [3, 4], 0.0)]
     others = [
         rows[::-1],
@@ -104,13 +104,13 @@ def test_a_checksum_is_that_of_all_of_it() -> None:
     [([], True), ([[3], [1]], True), ([[3], [0]], False), ([[], [1, 2]], False), ([[1], [2, 3]], False), ([[]], False)],
 )
 def test_single_tokens(lists: list[list[int]], single: bool) -> None:
-    """One token each, none of them 0; as many tokens as sequences are not enough."""
+    """Each sequence has one token other than 0; the total number of tokens is not enough."""
     assert Sequences.from_lists(lists).single is single
 
 
 @given(LISTS, LISTS, st.integers(0, 3))
-def test_positives_among_objects(lists: list[list[int]], others: list[list[int]], shift: int) -> None:
-    """Pairs of known objects, by their numbers; with a pair of other objects, or with label 0, it is left out."""
+def test_known_positives_of_objects(lists: list[list[int]], others: list[list[int]], shift: int) -> None:
+    """Pairs with other objects or label 0 are left out."""
     objects = [list(tokens) for tokens in dict.fromkeys(map(tuple, lists))]
     count = min(len(lists), len(others))
     rows = [(lists[n], others[(n + shift) % len(others)], float(n % 3)) for n in range(count)]

@@ -11,8 +11,8 @@ from object2vec.data.vocabulary import read_vocabulary
 from object2vec.errors import DataError
 
 
-def test_words_have_their_ids(tmp_path: Path) -> None:
-    """One JSON object from word to id is read as it is."""
+def test_vocabulary_is_read(tmp_path: Path) -> None:
+    """One JSON object from word to id."""
     path = tmp_path / "v.json"
     path.write_text('{"the": 0, "é": 2, "": 1}')
     assert read_vocabulary(path, 3) == {"the": 0, "é": 2, "": 1}
@@ -20,7 +20,7 @@ def test_words_have_their_ids(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ['{"a": "1", "b": "2.0"}', '{"a": 1.0, "b": 2e0}', '{"a": " 1 ", "b": "2e+00"}'])
 def test_ids_may_be_text_or_whole_floats(tmp_path: Path, text: str) -> None:
-    """Tools that write tables of text or floats mean integers."""
+    """Some tools write integers as text or floats."""
     path = tmp_path / "v.json"
     path.write_text(text)
     vocabulary = read_vocabulary(path, 3)
@@ -30,16 +30,16 @@ def test_ids_may_be_text_or_whole_floats(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
 @pytest.mark.parametrize("compressed", [True, False])
-def test_encodings_of_json(tmp_path: Path, encoding: str, compressed: bool) -> None:
-    """A byte order mark, UTF-16, UTF-32 and gzip are recognized."""
+def test_json_encodings_and_gzip_are_detected(tmp_path: Path, encoding: str, compressed: bool) -> None:
+    """A byte order mark, UTF-16, UTF-32 and gzip."""
     path = tmp_path / "v.json"
     content = '{"the": 0, "é": 2}'.encode(encoding)
     path.write_bytes(gzip.compress(content) if compressed else content)
     assert read_vocabulary(path, 3) == {"the": 0, "é": 2}
 
 
-def test_a_word_twice_with_the_same_id(tmp_path: Path) -> None:
-    """It is certain what is meant; two words may share an id too."""
+def test_repeated_word_with_equal_id_is_accepted(tmp_path: Path) -> None:
+    """Two words may share an id too."""
     path = tmp_path / "v.json"
     path.write_text('{"a": 1, "b": 1, "a": 1}')
     assert read_vocabulary(path, 3) == {"a": 1, "b": 1}
@@ -67,8 +67,8 @@ def test_a_word_twice_with_the_same_id(tmp_path: Path) -> None:
         ('{"a": 1e999}', "the word 'a' has the id Infinity, wanted an integer from 0 to 2"),
     ],
 )
-def test_what_is_no_vocabulary_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
-    """A file that is no object from word to id below vocab_size is named with what is wrong."""
+def test_invalid_vocabulary_is_rejected(tmp_path: Path, text: str, sentence: str) -> None:
+    """The error names the file and the problem."""
     path = tmp_path / "v.json"
     path.write_text(text)
     with pytest.raises(DataError) as caught:
@@ -76,7 +76,7 @@ def test_what_is_no_vocabulary_is_refused(tmp_path: Path, text: str, sentence: s
     assert str(caught.value).startswith(f"{path}: {sentence}")
 
 
-def test_a_missing_vocabulary_is_named(tmp_path: Path) -> None:
-    """A vocabulary that is not there is named."""
+def test_missing_vocabulary_is_named(tmp_path: Path) -> None:
+    """The error names the file."""
     with pytest.raises(DataError, match=r"none\.json: No such file or directory, wanted one JSON object"):
         read_vocabulary(tmp_path / "none.json", 3)
