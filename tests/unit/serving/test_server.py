@@ -6,6 +6,8 @@ import ast
 import gc
 import gzip
 import signal
+import subprocess
+import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -405,3 +407,29 @@ def test_serve_tells_and_fails(
     monkeypatch.setenv("INFERENCE_PREFERRED_MODE", "fast")
     assert serve() == UserError.exit_code
     assert capsys.readouterr().err.startswith("serve: error: INFERENCE_PREFERRED_MODE is 'fast'")
+
+
+def test_sigterm_right_after_the_fork_ends_a_worker() -> None:
+    """The signal waits until the worker has handlers; the master takes signals again."""
+    code = """
+import os, signal
+from gunicorn.workers.gthread import PollableMethodQueue
+from object2vec.serving import gunicorn_hooks, worker
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = "/nonexistent/metrics"
+signal.signal(signal.SIGTERM, lambda *_: None)
+gunicorn_hooks.on_starting(None)
+gunicorn_hooks.pre_fork(None, None)
+if not (child := os.fork()):
+    os.kill(os.getpid(), signal.SIGTERM)
+    started = object.__new__(worker.Worker)
+    started.alive, started.PIPE = True, os.pipe()
+    os.set_blocking(started.PIPE[1], False)
+    started.method_queue = PollableMethodQueue()
+    started.method_queue.init()
+    started.init_signals()
+    gunicorn_hooks.post_worker_init(started)
+    os._exit(started.alive)
+assert os.waitpid(child, 0)[1] == 0
+assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
