@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
-from object2vec.errors import HyperparameterError
+from object2vec.errors import HyperparameterError, shortened
 from object2vec.hyperparameters.config import ENCODER_FIELDS, EncoderHyperparameters, Hyperparameters, Parsed
 from object2vec.hyperparameters.kinds import Choice
 from object2vec.hyperparameters.table import (
@@ -24,6 +24,8 @@ from object2vec.hyperparameters.table import (
     Hyperparameter,
 )
 
+#: Characters of a name or value that an error quotes.
+MAX_QUOTED_CHARACTERS: Final = 79
 #: Layers of JSON quotes that are removed from a value.
 MAX_QUOTES: Final = 4
 
@@ -58,11 +60,11 @@ def parse(values: Mapping[str, object]) -> Parsed:
         HyperparameterError: with all errors: unknown names, invalid or missing values, and values in conflict.
     """
     naming = _Naming.from_values(values)
-    reading = _Parser(naming)
+    parser = _Parser(naming)
     for key, value in values.items():
         if _is_given(value) or re.sub(r"^enc[012]_", "enc0_", key) not in TABLE:
-            reading.take(key, _text(value))
-    return reading.finish()
+            parser.add(key, _text(value))
+    return parser.finish()
 
 
 def typed(text: str, values: Mapping[str, object]) -> str:
@@ -102,7 +104,7 @@ class _Parser:
     def add_error(self, sentence: str) -> None:
         self.errors.append(self.naming.typed(sentence))
 
-    def take(self, key: str, text: str) -> None:
+    def add(self, key: str, text: str) -> None:
         """Parse one value."""
         name = self.naming.builtin(key)
         if name not in TABLE:
@@ -114,18 +116,19 @@ class _Parser:
         try:
             self.values[name] = kind.parse(self.naming.builtin(text) if isinstance(kind, Choice) else text)
         except ValueError:
-            self.errors.append(f"{key}: got '{_shortened(text)}', wanted {self.naming.typed(kind.wanted)}")
+            got = shortened(text, MAX_QUOTED_CHARACTERS)
+            self.errors.append(f"{key}: got '{got}', wanted {self.naming.typed(kind.wanted)}")
             self.values[name] = None
 
     def _unknown(self, key: str) -> str:
-        first = self.naming.first
+        first, name = self.naming.first, shortened(key, MAX_QUOTED_CHARACTERS)
         counted = re.match(r"enc([0-9])_", key)
         if counted and int(counted[1]) not in (first, first + 1):
             names = f"enc{first}_* and enc{first + 1}_*"
-            return f"{_shortened(key)}: the encoders of this configuration are counted from {first}, wanted {names}"
-        known = [self.naming.typed(name) for name in TABLE]
+            return f"{name}: the encoders of this configuration are counted from {first}, wanted {names}"
+        known = [self.naming.typed(row) for row in TABLE]
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-        return f"{_shortened(key)}: no such hyperparameter, the nearest is {near[0]}"
+        return f"{name}: no such hyperparameter, the nearest is {near[0]}"
 
     def finish(self) -> Parsed:
         """Fill in defaults, check rules between values, and return the configuration."""
@@ -243,7 +246,3 @@ def _ties(first: EncoderHyperparameters, second: EncoderHyperparameters) -> Iter
     if first.frozen != second.frozen:
         name = "freeze_pretrained_embedding"
         yield f"enc0_{name} and enc1_{name} differ: tied_token_embedding_weight needs them equal"
-
-
-def _shortened(text: str, limit: int = 80) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
