@@ -1,4 +1,4 @@
-"""Ranks of a group as real processes on the loopback, and the trainings that tests run on them."""
+"""Ranks of a group as real processes on the loopback, and trainings for tests of them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from object2vec.training.trainer import Trainer, training_batches
 from servers import free_port
 from small import SMALL, configured, network_of, pairs_of, weights_of, write_pairs
 
-#: Networks and storages: what travels, and by which way, depends on them.
+#: Networks and storage types, which determine how gradients are exchanged.
 CONFIGURATIONS: Final[dict[str, dict[str, object]]] = {
     "pooled": {},
     "regression": {"output_layer": "mean_squared_error", "optimizer": "adagrad"},
@@ -54,7 +54,7 @@ CONFIGURATIONS: Final[dict[str, dict[str, object]]] = {
         "tied_token_embedding_weight": True,
     },
 }
-#: Which of the rows each rank has; where it is all of them, the ranks share them.
+#: The rows of each rank; with all rows, the ranks share them.
 ALL: Final = slice(None)
 SHARDS: Final[dict[str, tuple[slice, ...]]] = {
     "all": (ALL, ALL),
@@ -65,7 +65,7 @@ SHARDS: Final[dict[str, tuple[slice, ...]]] = {
     "second": (slice(0), slice(60)),
     "three": (slice(31), slice(0), slice(31, 60)),
 }
-#: Each configuration, and those that differ in what travels with each way of sharing, or with those that tell most.
+#: Each configuration, and those with different exchanges also with the shards that differ most.
 TRAININGS: Final = [
     *((name, "all") for name in CONFIGURATIONS),
     *(("pooled sparse", shards) for shards in SHARDS if shards != "all"),
@@ -74,14 +74,14 @@ TRAININGS: Final = [
 
 
 def rows_of(count: int) -> list[tuple[list[int], list[int], float]]:
-    """Rows of up to six tokens a side, an empty side among them."""
+    """Return rows of up to five tokens a side, some of them empty."""
     draw = np.random.default_rng(0)
     sides = [[draw.integers(0, 9, size=draw.integers(0, 6)).tolist() for _ in range(count)] for _ in range(2)]
     return [(in0, in1, float(draw.integers(2))) for in0, in1 in zip(*sides, strict=True)]
 
 
 def shard(rank: int, shards: str) -> Pairs:
-    """The rows that a rank has."""
+    """Return the rows of a rank."""
     rows = rows_of(60)[SHARDS[shards][rank]]
     return (
         pairs_of(rows) if rows else Pairs(Sequences.from_lists([]), Sequences.from_lists([]), np.empty(0, np.float32))
@@ -93,9 +93,9 @@ def settings(name: str, *, size: int) -> Hyperparameters:
 
 
 def trained(
-    name: str, train: Batches | Together, validation: Batches, group: Group = SINGLE_PROCESS, *, seed: int = 1
+    name: str, train: Batches | CombinedBatches, validation: Batches, group: Group = SINGLE_PROCESS, *, seed: int = 1
 ) -> dict[str, np.ndarray]:
-    """What two epochs make of a network: its weights, and the losses of the epochs."""
+    """Train a network for two epochs; return its weights and the losses."""
     hyperparameters = settings(name, size=train.size)
     network = network_of(hyperparameters, seed=seed)
     group.broadcast_weights(network)
@@ -105,7 +105,7 @@ def trained(
 
 
 def on_a_rank(name: str, shards: str, group: Group, *, size: int = 8) -> dict[str, np.ndarray]:
-    """One rank's part of a training; a rank other than the first begins with weights that are not to be used."""
+    """Train as one rank; ranks other than 0 start with different weights, which must not be used."""
     hyperparameters, pairs = settings(name, size=size), shard(group.rank, shards)
     share = group.shard() if shards.startswith("all") else (0, 1)
     train = training_batches(pairs, hyperparameters, share)
@@ -113,19 +113,19 @@ def on_a_rank(name: str, shards: str, group: Group, *, size: int = 8) -> dict[st
 
 
 def on_one_process(name: str, shards: str, *, size: int = 8) -> dict[str, np.ndarray]:
-    """The same training by one process, whose batches are those of all ranks together."""
+    """Run the same training in one process, with the batches of all ranks combined."""
     everything, ranks = shard(0, "all"), range(len(SHARDS[shards]))
     if shards.startswith("all"):
         hyperparameters = settings(name, size=len(ranks) * size)
-        train: Batches | Together = training_batches(everything, hyperparameters)
+        train: Batches | CombinedBatches = training_batches(everything, hyperparameters)
     else:
         hyperparameters = settings(name, size=size)
-        train = Together([training_batches(shard(rank, shards), hyperparameters) for rank in ranks])
+        train = CombinedBatches([training_batches(shard(rank, shards), hyperparameters) for rank in ranks])
     return trained(name, train, scoring_batches(everything, hyperparameters))
 
 
-class Together:
-    """Batches of several ranks as those of one."""
+class CombinedBatches:
+    """Batches of several ranks, combined."""
 
     def __init__(self, ranks: list[Batches]) -> None:
         self.ranks = ranks
@@ -152,22 +152,20 @@ def lists(sequences: Sequences) -> list[list[int]]:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# What a rank does.
+# Work of a rank.
 # ----------------------------------------------------------------------------------------------------------------------
 
 
 def train_all(group: Group, folder: Path) -> None:
-    """Every training of `TRAININGS` for so many ranks, one after the other."""
+    """Run all `TRAININGS` with this number of ranks."""
     for name, shards in TRAININGS:
         if len(SHARDS[shards]) == group.size:
             np.savez(folder / f"{name}-{shards}-{group.rank}.npz", **on_a_rank(name, shards, group))
-    (folder / f"stopped-{group.rank}").write_text(str(asked_until_stopped(group)))
+    (folder / f"stopped-{group.rank}").write_text(str(count_stop_checks(group)))
 
 
-def asked_until_stopped(group: Group) -> int:
-    """How often a rank asks whether to stop before the training ends because the second one wishes so, the fifth time
-    that it is asked.
-    """
+def count_stop_checks(group: Group) -> int:
+    """Return how often a rank checks for a stop, if rank 1 requests it at its fifth check."""
     asked = 0
 
     def stop() -> bool:
@@ -184,7 +182,7 @@ def asked_until_stopped(group: Group) -> int:
 
 
 def save_slowly(group: Group, folder: Path) -> None:
-    """A job whose model the first rank takes a second to write; each rank leaves whether it was there in the end."""
+    """Run a job whose rank 0 takes a second to write the model; each rank reports whether it exists at the end."""
     if group.is_main:
         logger = logging.getLogger("object2vec")
         logger.setLevel(logging.INFO)
@@ -196,7 +194,7 @@ def save_slowly(group: Group, folder: Path) -> None:
 
 
 class SlowToSave(logging.Handler):
-    """Holds a job up at the line that comes before its model is written."""
+    """Delay a job at the log line before its model is written."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.getMessage().startswith("Serializing"):
@@ -204,12 +202,12 @@ class SlowToSave(logging.Handler):
 
 
 def lose_rank_0(group: Group, folder: Path) -> None:
-    """The first rank stands still, its connections open, and the second one waits for it."""
+    """Suspend rank 0 with its connections open, while rank 1 waits for it."""
     _stand_still(group, 0)
 
 
 def lose_rank_1(group: Group, folder: Path) -> None:
-    """The same the other way round."""
+    """Suspend rank 1, while rank 0 waits for it."""
     _stand_still(group, 1)
 
 
@@ -221,19 +219,19 @@ def _stand_still(group: Group, rank: int) -> None:
 
 
 def fail(group: Group, folder: Path) -> None:
-    """The second rank fails, and says why."""
+    """Raise an error on rank 1."""
     if group.rank == 1:
         raise AlgorithmError("the sky fell")
     group.barrier()
 
 
 def run_out_of_memory_on_rank_0(group: Group, folder: Path) -> None:
-    """Run a job in which the first rank has no memory left in the third epoch."""
+    """Run a job in which rank 0 has no memory left in the third epoch."""
     _run_out_of_memory(group, folder, 0)
 
 
 def run_out_of_memory_on_rank_1(group: Group, folder: Path) -> None:
-    """Run a job in which the second rank has no memory left in the third epoch."""
+    """Run a job in which rank 1 has no memory left in the third epoch."""
     _run_out_of_memory(group, folder, 1)
 
 
@@ -252,7 +250,7 @@ def _run_out_of_memory(group: Group, folder: Path, rank: int) -> None:
 
 
 def diverge_by_a_label_of_rank_1(group: Group, folder: Path) -> None:
-    """Run a job on shards, of which the second has a label whose square is no float32."""
+    """Run a job on shards; rank 1 has a label whose square exceeds float32."""
     rows = [([n % 8 + 1], [1], 1e25 if group.rank else 1.0) for n in range(20)]
     channels = {"train": write_pairs(folder / f"train-{group.rank}", rows)}
     values = {"output_layer": "mean_squared_error", "mini_batch_size": 32}
@@ -260,7 +258,7 @@ def diverge_by_a_label_of_rank_1(group: Group, folder: Path) -> None:
     run(job, group=group)
 
 
-#: Shares of a test channel: what each of two ranks holds, or the same on both.
+#: Test channels: the labels of each of two ranks, or the same labels on both.
 TEST_SHARES: Final[dict[str, tuple[list[float], list[float]] | list[float]]] = {
     "replicated": [1.0] * 12,
     "sharded": ([1.0] * 8, [1.0] * 4),
@@ -271,7 +269,7 @@ TEST_SHARES: Final[dict[str, tuple[list[float], list[float]] | list[float]]] = {
 
 
 def score_positives(group: Group, folder: Path) -> None:
-    """Run a job with negatives for each share of a test channel; the log has how many pairs are scored."""
+    """Run a job with negatives for each share of a test channel; the log has the number of scored pairs."""
     log_to_stdout()
     train = [([n % 7 + 13], [n % 3 + 1], 1.0) for n in range(24)]
     for share, labels in TEST_SHARES.items():
@@ -306,15 +304,15 @@ def be_rank(work: Callable[[Group, Path], None], place: RankConfig, folder: Path
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# The processes.
+# Processes.
 # ----------------------------------------------------------------------------------------------------------------------
 
 
 @cache
 def _server() -> ForkServerContext:
-    """What processes are forked from: it has imported what they need, once for all of them."""
+    """Return the process that ranks are forked from; it has imported everything they need."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ranks", "torch._dynamo"])  # torch imports the latter to make an optimizer
+    context.set_forkserver_preload(["ranks", "torch._dynamo"])  # torch imports the latter to create an optimizer
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(entry for entry in sys.path if entry))
         forkserver.ensure_running()
@@ -322,7 +320,7 @@ def _server() -> ForkServerContext:
 
 
 def start(work: Callable[..., None], *arguments: object, log: Path) -> BaseProcess:
-    """A process that does `work(*arguments)`; what it prints is in `log`."""
+    """Start a process that calls `work(*arguments)` and writes its output to `log`."""
     process = _server().Process(target=_in_a_process, args=(work, arguments, log), daemon=False)
     process.start()
     return process
@@ -338,7 +336,7 @@ def _in_a_process(work: Callable[..., None], arguments: tuple[object, ...], log:
 
 
 def start_host(base: Path, port: int, work: Callable[[], None]) -> BaseProcess:
-    """A process that does `work` as the host whose tree is at `base`; it prints to a log there."""
+    """Start a process that does `work` as the host with the tree `base`; its log is there."""
     return start(_as_host, base, port, work, log=base / "log")
 
 
@@ -353,30 +351,30 @@ def _as_host(base: Path, port: int, work: Callable[[], None]) -> None:
 
 
 def train_with_many_checkpoints() -> None:
-    """The image's `train`, with checkpoints as often as may be."""
+    """Run the image's `train` with the shortest checkpoint interval."""
     checkpoints.INTERVAL, checkpoints.SHARE = 0.1, 0.2  # type: ignore[misc]
     training.train()
 
 
 def train_on_two_devices() -> None:
-    """What the image's `train` does on a host with two devices, which are its CPU twice."""
+    """Run the image's `train` with two devices, both the CPU."""
     log_to_stdout()
     training.run_on(["cpu", "cpu"], TrainingEnvironment.read(Directories.of()))
 
 
 def train_with_a_device_that_fails() -> None:
-    """The same, where the process for the second device fails before it has met the first."""
+    """Run the same, with an error in the second process before it connects."""
     log_to_stdout()
     training.run_on(["cpu", "nowhere"], TrainingEnvironment.read(Directories.of()))
 
 
-#: Both are this machine; the first in the order of the names is the first host.
+#: Both are this machine; the first name in order is the first host.
 HOSTS = ("127.0.0.1", "localhost")
 REPLICATED, SHARDED = "FullyReplicated", "ShardedByS3Key"
 
 
 class Host:
-    """One of the hosts: its tree, and its process."""
+    """A host: its tree and its process."""
 
     def __init__(self, base: Path, host: str) -> None:
         self.base, self.name = base, host
@@ -386,7 +384,7 @@ class Host:
         self.process: BaseProcess | None = None
 
     def channel(self, name: str, rows: list, distribution: str = REPLICATED) -> Host:
-        """Give the host a channel; no rows are no file."""
+        """Add a channel to the host; without rows, it has no file."""
         folder = self.base / "input" / "data" / name
         folder.mkdir(parents=True)
         if rows:
@@ -407,7 +405,7 @@ class Host:
         return self
 
     def configure(self, hyperparameters: Mapping[str, object], names: Sequence[str]) -> None:
-        """Write the platform's files."""
+        """Write the files of the platform."""
         for name, document in {
             "hyperparameters": hyperparameters,
             "inputdataconfig": self.channels,
@@ -436,7 +434,7 @@ class Host:
 
     @property
     def files(self) -> list[str]:
-        """What it has written as its model."""
+        """Return the names of the files of its model."""
         return sorted(path.name for path in (self.base / "model").glob("*"))
 
     def until(self, words: str, timeout: float = 300) -> None:
@@ -449,7 +447,7 @@ class Host:
 
 @dataclass(slots=True)
 class Ranks:
-    """Ranks at the same work, none of which waits for another one longer than `limit` seconds."""
+    """Ranks that do the same work, with `limit` seconds as their time limit."""
 
     work: Callable[[Group, Path], None]
     folder: Path
