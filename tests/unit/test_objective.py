@@ -50,11 +50,11 @@ def test_metrics_count_each_row_once() -> None:
 
 
 def test_a_regression_has_one_metric() -> None:
-    """Real labels have the mean squared error alone, which is what is watched."""
+    """Real labels have the mean squared error alone, which is the monitored loss."""
     metrics = Metrics(NUMBER)
     metrics.add(0.25, 2, NUMBER.correct(torch.ones(2, 1), torch.ones(2)))
     assert metrics.values() == {"mean_squared_error": 0.25}
-    assert (NUMBER.watched, CLASSES.watched) == ("mean_squared_error", "cross_entropy")
+    assert (NUMBER.monitor, CLASSES.monitor) == ("mean_squared_error", "cross_entropy")
 
 
 def test_a_huge_loss_has_a_perplexity() -> None:
