@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from object2vec.ops import structs
-from object2vec.ops.library import DTYPES, Parameter, available, functions, signatures
+from object2vec.ops import library, structs
+from object2vec.ops.library import DTYPES, Parameter, functions, signatures
 
 if TYPE_CHECKING:  # importing torch takes seconds
     import torch
@@ -166,12 +166,12 @@ def check_classes(kernel: str, labels: Array, classes: int) -> None:
 
 def usable(tensor: Tensor) -> bool:
     """Return whether kernels can work on tensors like this one."""
-    return tensor.dtype is _torch_dtype("float32") and tensor.is_cpu and available()
+    return tensor.dtype is _torch_dtype("float32") and tensor.is_cpu and library.available()
 
 
 def readable(table: Tensor) -> bool:
     """Return whether kernels can read a table like this one, float32 or float16."""
-    return table.is_cpu and table.dtype in (_torch_dtype("float32"), _torch_dtype("float16")) and available()
+    return table.is_cpu and table.dtype in (_torch_dtype("float32"), _torch_dtype("float16")) and library.available()
 
 
 def table_struct(table: Tensor) -> structs.Table:
