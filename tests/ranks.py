@@ -352,20 +352,20 @@ def _as_host(base: Path, port: int, work: Callable[[], None]) -> None:
 
 def train_with_many_checkpoints() -> None:
     """Run the image's `train` with the shortest checkpoint interval."""
-    checkpoints.INTERVAL, checkpoints.SHARE = 0.1, 0.2  # type: ignore[misc]
+    checkpoints.INTERVAL_SECONDS, checkpoints.MAX_TIME_SHARE = 0.1, 0.2  # type: ignore[misc]
     training.train()
 
 
 def train_on_two_devices() -> None:
     """Run the image's `train` with two devices, both the CPU."""
     log_to_stdout()
-    training.run_on(["cpu", "cpu"], TrainingEnvironment.read(Directories.of()))
+    training.run_on(["cpu", "cpu"], TrainingEnvironment.read(Directories.from_environment()))
 
 
 def train_with_a_device_that_fails() -> None:
     """Run the same, with an error in the second process before it connects."""
     log_to_stdout()
-    training.run_on(["cpu", "nowhere"], TrainingEnvironment.read(Directories.of()))
+    training.run_on(["cpu", "nowhere"], TrainingEnvironment.read(Directories.from_environment()))
 
 
 #: Both are this machine; the first name in order is the first host.

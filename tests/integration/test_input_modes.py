@@ -115,7 +115,7 @@ def test_damaged_gzip_in_a_copied_pipe_is_a_data_error(base: Path, feeder: PipeW
     """Damaged gzip is reported when the copy is read, and not as a disk error."""
     packed = gzip.compress(lines_of(300, 0))
     feeder.feed(tree(base, piped("train")) / "train_0", [packed[: len(packed) - cut]])
-    with pipes.opened(TrainingEnvironment.read(Directories(base)), readers=2) as channels:
+    with pipes.open_channels(TrainingEnvironment.read(Directories(base)), readers=2) as channels:
         assert channels["train"].read_bytes() == packed[: len(packed) - cut]
 
 

@@ -122,8 +122,8 @@ def test_checkpoint_is_written_within_a_long_epoch(
     run(job(tmp_path, name="whole ", resumed=False, epochs=1))
     whole = measured(caplog.messages)
     caplog.clear()
-    monkeypatch.setattr(checkpoints, "INTERVAL", 0.0)
-    monkeypatch.setattr(checkpoints, "SHARE", float("inf"))
+    monkeypatch.setattr(checkpoints, "INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoints, "MAX_TIME_SHARE", float("inf"))
     made = job(tmp_path, epochs=1)
     run(made)
     assert sum(line.startswith("Saved") for line in caplog.messages) == 9  # 8 batches, and the epoch

@@ -83,9 +83,9 @@ def test_multiprocessing_children_ignore_the_working_directory(folder: Path, tmp
     script = tmp_path / "script.py"
     script.write_text(
         "import multiprocessing\n"
-        "from object2vec.sagemaker.launch import processes_beside\n"
+        "from object2vec.sagemaker.launch import spawn_ranks\n"
         "if __name__ == '__main__':\n"
-        "    with processes_beside(print, ['cpu', 'cpu']):\n"
+        "    with spawn_ranks(print, ['cpu', 'cpu']):\n"
         "        [process] = multiprocessing.active_children()\n"
         "        process.join()\n"
     )

@@ -28,7 +28,7 @@ class Directories:
     base: Path
 
     @classmethod
-    def of(cls, environment: Mapping[str, str] = os.environ) -> Directories:
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Directories:
         return cls(Path(environment.get("SAGEMAKER_BASE_DIR", "/opt/ml")))
 
     @property

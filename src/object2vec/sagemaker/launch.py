@@ -39,9 +39,7 @@ def choose_devices(num_gpus: int | Literal["auto"]) -> list[str]:
 
 
 @contextmanager
-def processes_beside(
-    work: Callable[[Sequence[str], int], None], devices: Sequence[str]
-) -> Iterator[Callable[[], None]]:
+def spawn_ranks(work: Callable[[Sequence[str], int], None], devices: Sequence[str]) -> Iterator[Callable[[], None]]:
     """Within, a process does `work(devices, number)` for each of the devices but the first.
 
     Gives a function that raises AlgorithmError if one of them has failed.
@@ -67,7 +65,7 @@ def processes_beside(
 
 
 @contextmanager
-def joined(
+def join_group(
     environment: TrainingEnvironment, devices: Sequence[str], number: int = 0, check: Callable[[], None] = lambda: None
 ) -> Iterator[Group]:
     """Within, all processes of all hosts of a job are one group: this is the host's process for `devices[number]`.

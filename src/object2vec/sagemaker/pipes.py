@@ -19,7 +19,7 @@ from object2vec.sagemaker.environment import TrainingEnvironment
 
 
 @contextmanager
-def opened(environment: TrainingEnvironment, *, readers: int) -> Iterator[Mapping[str, Path]]:
+def open_channels(environment: TrainingEnvironment, *, readers: int) -> Iterator[Mapping[str, Path]]:
     """Within, the channels as paths that can be read. Of a pipe that is so once: several processes get a file of it.
 
     Raises:

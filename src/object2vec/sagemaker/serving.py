@@ -34,7 +34,7 @@ def read_settings(environment: Mapping[str, str], machine: Machine | None = None
     payload = _integer(given, "SAGEMAKER_MAX_PAYLOAD_IN_MB", 100 if batch else 25, least=0)
     workers = "SAGEMAKER_MODEL_SERVER_WORKERS"
     return Settings(
-        model=Directories.of(given).model,
+        model=Directories.from_environment(given).model,
         multi_model=given.get("SAGEMAKER_MULTI_MODEL", "").lower() == "true",
         mode=to_mode(given.get("INFERENCE_PREFERRED_MODE", "classification"), "INFERENCE_PREFERRED_MODE", UserError),
         port=_integer(given, "SAGEMAKER_BIND_TO_PORT", 8080, most=65_535),

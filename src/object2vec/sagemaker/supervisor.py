@@ -15,7 +15,7 @@ from typing import Final, Never
 PR_SET_PDEATHSIG: Final = 1
 
 
-def work_in_a_child(work: Callable[[], None], failed: Callable[[int], None]) -> Never:
+def run_supervised(work: Callable[[], None], failed: Callable[[int], None]) -> Never:
     """Do `work` in a child of this process, which waits for it, hands SIGTERM on, and ends as it does.
 
     Where the child has failed, `failed` is called before with its status, or the number of the signal that ended it as

@@ -40,18 +40,18 @@ def train() -> None:
 
         log_to_stdout()
         try:
-            TrainingEnvironment.read(Directories.of())
+            TrainingEnvironment.read(Directories.from_environment())
         except UserError as error:
             _report(error)
             sys.exit(1)
-        supervisor.work_in_a_child(_hand_over, _complete)
+        supervisor.run_supervised(_hand_over, _complete)
 
 
 def _hand_over() -> None:
     from sagemaker_training import environment, trainer  # creates folders when it is imported
 
     # It must take missing and unusual files as `TrainingEnvironment.read` does.
-    environment._read_json = lambda path: read_config(Directories.of(), Path(path).name)[0]
+    environment._read_json = lambda path: read_config(Directories.from_environment(), Path(path).name)[0]
     trainer.train()
 
 
@@ -76,7 +76,7 @@ def main() -> None:
 
 def _run() -> None:
     """Run the job on this host."""
-    environment = TrainingEnvironment.read(Directories.of())
+    environment = TrainingEnvironment.read(Directories.from_environment())
     for warning in environment.warnings:
         logger.warning(warning)
     gpus = parse(environment.hyperparameters).num_gpus
@@ -91,22 +91,22 @@ def run_on(devices: Sequence[str], environment: TrainingEnvironment) -> None:
     from object2vec.sagemaker import launch
 
     with (
-        pipes.opened(environment, readers=len(devices)) as channels,
-        launch.processes_beside(partial(take_part_beside, channels), devices) as check,
+        pipes.open_channels(environment, readers=len(devices)) as channels,
+        launch.spawn_ranks(partial(run_spawned_rank, channels), devices) as check,
     ):
-        take_part(channels, devices, check=check)
+        run_rank(channels, devices, check=check)
 
 
-def take_part_beside(channels: Mapping[str, Path], devices: Sequence[str], number: int) -> None:
+def run_spawned_rank(channels: Mapping[str, Path], devices: Sequence[str], number: int) -> None:
     """Take part in the job as a further process of this host, whose first one speaks for it."""
     from object2vec.training.report import log_to_stdout
 
     log_to_stdout()
     logging.getLogger("object2vec").setLevel(logging.WARNING)
-    take_part(channels, devices, number)
+    run_rank(channels, devices, number)
 
 
-def take_part(
+def run_rank(
     channels: Mapping[str, Path],
     devices: Sequence[str],
     number: int = 0,
@@ -124,7 +124,7 @@ def take_part(
     from object2vec.training.checks import Job
     from object2vec.training.job import run
 
-    directories = Directories.of()
+    directories = Directories.from_environment()
     environment = TrainingEnvironment.read(directories)
     job = Job(
         hyperparameters=environment.hyperparameters,
@@ -135,13 +135,13 @@ def take_part(
         host=environment.host,
         checkpoint_dir=environment.checkpoints,
     )
-    with launch.joined(environment, devices, number, check) as group:
+    with launch.join_group(environment, devices, number, check) as group:
         run(job, group=group, stop=_stop)
 
 
 def _complete(code: int) -> None:
     """Say of a job that failed what nobody has said: that it was killed, or in one sentence what AWS's command met."""
-    failure = Directories.of().failure
+    failure = Directories.from_environment().failure
     if code < 0:
         _report(AlgorithmError(f"Training was killed by {signal.Signals(-code).name}"))
         if code == -signal.SIGKILL:  # what follows takes memory itself
@@ -157,10 +157,11 @@ def _complete(code: int) -> None:
 
 def _out_of_memory() -> str:
     """The sentence where the system has killed the job, which it does with who has too much memory."""
-    from object2vec.training.memory_estimate import needs_of
+    from object2vec.training.memory_estimate import describe_memory_need
 
-    hyperparameters = parse(TrainingEnvironment.read(Directories.of()).hyperparameters).hyperparameters
-    return f"Training was killed by SIGKILL, as the system does where memory runs out: {needs_of(hyperparameters)}"
+    hyperparameters = parse(TrainingEnvironment.read(Directories.from_environment()).hyperparameters).hyperparameters
+    need = describe_memory_need(hyperparameters)
+    return f"Training was killed by SIGKILL, as the system does where memory runs out: {need}"
 
 
 def _fail(error: BaseException) -> Never:
@@ -172,7 +173,7 @@ def _fail(error: BaseException) -> Never:
 
 def _report(error: BaseException) -> None:
     """Write the sentence to the failure file, unless one is there; the traceback goes to the log only."""
-    failure = Directories.of().failure
+    failure = Directories.from_environment().failure
     remark = ""
     try:
         failure.parent.mkdir(parents=True, exist_ok=True)

@@ -30,11 +30,11 @@ from object2vec.training.distributed import Group
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION: Final = 1
-#: How many stay: the newest one, and one to go back to should that be broken.
-KEPT: Final = 2
+#: The newest checkpoint, and one to fall back to if it is damaged.
+MAX_CHECKPOINTS: Final = 2
 #: Seconds between two checkpoints of an epoch; and no more than this share of the time is spent on them.
-INTERVAL: Final = 300.0
-SHARE: Final = 0.05
+INTERVAL_SECONDS: Final = 300.0
+MAX_TIME_SHARE: Final = 0.05
 TENSORS: Final = ".safetensors"
 REST: Final = ".json"
 
@@ -123,7 +123,7 @@ class Checkpoints:
     @property
     def due(self) -> bool:
         """Whether it is time for one more within an epoch."""
-        least = max(INTERVAL, self._took / SHARE)
+        least = max(INTERVAL_SECONDS, self._took / MAX_TIME_SHARE)
         return self.group.is_main and time.monotonic() - self._last >= least
 
     def save(self, state: State) -> None:
@@ -142,7 +142,7 @@ class Checkpoints:
             logger.warning(f"{path} cannot be written ({error}): training goes on, and {back}")
         else:
             logger.info(f'Saved checkpoint to "{path}"')
-            self._good = [*(good for good in self._good if good != name), name][-KEPT:]
+            self._good = [*(good for good in self._good if good != name), name][-MAX_CHECKPOINTS:]
             self._prune()
         self._last = time.monotonic()
         self._took = self._last - started

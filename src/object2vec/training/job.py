@@ -28,7 +28,7 @@ from object2vec.training.checks import Job, auxiliary_files, channel_warnings, c
 from object2vec.training.distributed import SINGLE_PROCESS, Group
 from object2vec.training.evaluation import evaluate
 from object2vec.training.graceful_shutdown import Stop
-from object2vec.training.memory_estimate import check_memory, explained
+from object2vec.training.memory_estimate import check_memory, explain_memory_errors
 from object2vec.training.model_writer import ModelWriter
 from object2vec.training.report import Report, Style, make_report
 from object2vec.training.trainer import Trainer
@@ -36,7 +36,6 @@ from object2vec.training.trainer import Trainer
 logger = logging.getLogger(__name__)
 
 
-@explained
 def run(job: Job, *, group: Group = SINGLE_PROCESS, stop: Stop | None = None, style: Style = "sagemaker") -> None:
     """Run a job. Once it is to `stop`, the best model so far is saved and the job ends.
 
@@ -51,6 +50,11 @@ def run(job: Job, *, group: Group = SINGLE_PROCESS, stop: Stop | None = None, st
     allocator.keep_freed()
     _log_kernels()
     hyperparameters = _configure(job)
+    with explain_memory_errors(hyperparameters):
+        _run(job, hyperparameters, clock, group, stop, style)
+
+
+def _run(job: Job, hyperparameters: Hyperparameters, clock: Clock, group: Group, stop: Stop, style: Style) -> None:
     epochs, silent = hyperparameters.epochs, not group.is_main
     report = make_report(style, host=job.host, epochs=epochs, model_dir=job.model_dir, silent=silent)
     check_channels(job, hyperparameters)
@@ -189,7 +193,7 @@ def _make_trainer(
     epochs = 0
     if "model" in job.channels and group.is_main:
         try:
-            epochs = warm_start.go_on(job.channels["model"], network, hyperparameters)
+            epochs = warm_start.load_initial_weights(job.channels["model"], network, hyperparameters)
         except ArtifactError as error:
             raise warm_start.channel_error(error, job.hyperparameters) from error
         logger.info(f"Going on with the model in {job.channels['model']}")

@@ -1,28 +1,25 @@
-"""What a configuration needs of memory, and the sentence where there is not as much."""
+"""Estimate the memory that a configuration needs, and explain errors about missing memory."""
 
 from __future__ import annotations
 
 import errno
-import functools
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import Final
 
 import torch
 
 from object2vec import resources
 from object2vec.errors import AlgorithmError
-from object2vec.hyperparameters import Hyperparameters, parse
+from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 
-if TYPE_CHECKING:
-    from object2vec.training.checks import Job
-
-#: Numbers that an optimizer keeps for each weight, beside its gradient.
-KEPT: Final = {"sgd": 0, "adagrad": 1, "rmsprop": 1, "adam": 2, "adadelta": 2}
-#: Numbers that are surely taken for each one of a table that is not row_sparse: a gradient as large as the table only
-#: by torch's optimizers, and what is kept of rows that no batch touches only by those that move them.
-KEPT_OF_TABLES: Final = {"sgd": 0, "adagrad": 0, "rmsprop": 2, "adam": 2, "adadelta": 3}
+#: State numbers that an optimizer keeps for each weight, without the gradient.
+STATE_NUMBERS_PER_WEIGHT: Final = {"sgd": 0, "adagrad": 1, "rmsprop": 1, "adam": 2, "adadelta": 2}
+#: The least numbers for each weight of a table that is not row_sparse. Only torch's optimizers need a gradient as
+#: large as the table. Only optimizers that update every row keep state for every row.
+TABLE_NUMBERS_PER_WEIGHT: Final = {"sgd": 0, "adagrad": 0, "rmsprop": 2, "adam": 2, "adadelta": 3}
 #: How torch and the system say that there is no memory, where the class of the error does not.
 NO_MEMORY: Final = (
     "can't allocate memory",
@@ -31,49 +28,47 @@ NO_MEMORY: Final = (
     "bad_alloc",
     "can't start new thread",
 )
-F = TypeVar("F", bound=Callable[..., None])
 
 
-def explained(run: F) -> F:
-    """Make a lack of memory, whoever meets it, the sentence of a job's configuration."""
+@contextmanager
+def explain_memory_errors(hyperparameters: Hyperparameters) -> Iterator[None]:
+    """Replace an error about missing memory by one that says what the configuration needs and what would help.
 
-    @functools.wraps(run)
-    def explaining(job: Job, **options: Any) -> None:
-        try:
-            run(job, **options)
-        except (MemoryError, RuntimeError, OSError) as error:
-            if not _is_lack_of_memory(error):
-                raise
-            what = str(error).partition("\n")[0]
-            lack = _lack_of_memory(what, parse(job.hyperparameters).hyperparameters)
-            raise AlgorithmError("; ".join([str(lack), *getattr(error, "__notes__", ())])) from error
-
-    return cast(F, explaining)
+    Raises:
+        AlgorithmError: memory ran out inside the context.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not _is_lack_of_memory(error):
+            raise
+        lack = _lack_of_memory(str(error).partition("\n")[0], hyperparameters)
+        raise AlgorithmError("; ".join([str(lack), *getattr(error, "__notes__", ())])) from error
 
 
 def check_memory(hyperparameters: Hyperparameters, device: torch.device) -> None:
-    """See that what training surely takes is there at all: the system kills who asks for more, without a word.
+    """Check that memory holds the least that training takes: the system kills a process without a message.
 
     Raises:
-        AlgorithmError: it is not.
+        AlgorithmError: it does not.
     """
     tables, others = _weights(hyperparameters)
     needed = tables + others
     if device.type == "cpu":
         kind, averaged = hyperparameters.optimizer, bool(hyperparameters.ema_decay)
-        needed += others * (1 + KEPT[kind] + averaged)
-        needed += sum(_tables(hyperparameters, trained=True)) * (KEPT_OF_TABLES[kind] + averaged)
+        needed += others * (1 + STATE_NUMBERS_PER_WEIGHT[kind] + averaged)
+        needed += sum(_tables(hyperparameters, trained=True)) * (TABLE_NUMBERS_PER_WEIGHT[kind] + averaged)
     limit = resources.memory_limit()
     if needed > limit:
         raise _lack_of_memory(f"training takes at least {_size(needed)}", hyperparameters)
 
 
 def _lack_of_memory(what: str, hyperparameters: Hyperparameters) -> AlgorithmError:
-    return AlgorithmError(f"Out of memory ({what}): {needs_of(hyperparameters)}")
+    return AlgorithmError(f"Out of memory ({what}): {describe_memory_need(hyperparameters)}")
 
 
-def needs_of(hyperparameters: Hyperparameters) -> str:
-    """How much memory there is, how large the weights are and why, and which hyperparameters would help."""
+def describe_memory_need(hyperparameters: Hyperparameters) -> str:
+    """Return a sentence on the memory limit, the size of the weights, and the hyperparameters that would help."""
     tables, others = _weights(hyperparameters)
     limit = resources.memory_limit()
     sides = range(1 if hyperparameters.tied_token_embedding_weight else 2)
@@ -81,7 +76,7 @@ def needs_of(hyperparameters: Hyperparameters) -> str:
     product = " and ".join(
         f"{n}_vocab_size={e.vocab_size} by {n}_token_embedding_dim={e.token_embedding_dim}" for n, e in encoders
     )
-    kept = KEPT[hyperparameters.optimizer]
+    kept = STATE_NUMBERS_PER_WEIGHT[hyperparameters.optimizer]
     sizes = f"of {_size(limit)} the weights take {_size(tables + others)}, {_size(tables)} of it for tokens ({product})"
     optimizer = f"optimizer={hyperparameters.optimizer} keeps {kept or 'no'} more number{'s' * (kept != 1)} for each"
     if 2 * (tables + others) * (2 + kept) < limit:
@@ -100,7 +95,7 @@ def _is_lack_of_memory(error: Exception) -> bool:
 
 
 def _weights(hyperparameters: Hyperparameters) -> tuple[int, int]:
-    """Bytes of the token embeddings, and of all other weights."""
+    """Return the bytes of the token embeddings, and of all other weights."""
     small = replace(hyperparameters.encoders[0], vocab_size=2), replace(hyperparameters.encoders[1], vocab_size=2)
     with torch.device("meta"):  # shapes only
         network = Network(replace(hyperparameters, encoders=small))
@@ -110,7 +105,7 @@ def _weights(hyperparameters: Hyperparameters) -> tuple[int, int]:
 
 
 def _tables(hyperparameters: Hyperparameters, *, trained: bool = False) -> list[int]:
-    """Bytes of each table of token embeddings; of those `trained`, those that take a number for each of their own."""
+    """Return the bytes of each table of token embeddings; with `trained`, of those that have dense state."""
     encoders = hyperparameters.encoders[: 1 if hyperparameters.tied_token_embedding_weight else 2]
     if trained:
         encoders = tuple(e for e in encoders if not (e.frozen or hyperparameters.row_sparse))

@@ -132,9 +132,9 @@ class SageMakerReport:
         for line in judging:
             self.log.info(line)
         self.log.info(STARS)
-        judged = 1000 * (time.perf_counter() - lines_from)
+        early_stop_milliseconds = 1000 * (time.perf_counter() - lines_from)
         update = 1000 * (ended - started)
-        totals = {"epochs": self.epochs, "early_stop.time": judged, "update.time": update}
+        totals = {"epochs": self.epochs, "early_stop.time": early_stop_milliseconds, "update.time": update}
         self._metrics(started, ended, totals)
         self.log.info(f"#progress_metric: host={self.host}, completed {100 * (epoch + 1) / self.epochs} % of epochs")
         self.records += metrics.rows

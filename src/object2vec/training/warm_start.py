@@ -19,7 +19,7 @@ def check_model(path: Path, hyperparameters: Hyperparameters, given: Mapping[str
     """Check that training can start from the model at `path`, without torch; an archive is only looked for.
 
     Raises:
-        ArtifactError: see `go_on`; its names count encoders as the `given` hyperparameters do.
+        ArtifactError: see `load_initial_weights`; its names count encoders as the `given` hyperparameters do.
     """
     try:
         model = find_model(path)
@@ -34,7 +34,7 @@ def channel_error(error: ArtifactError, given: Mapping[str, object]) -> Artifact
     return ArtifactError(f"channel model: {typed(str(error), given)}")
 
 
-def go_on(path: Path, network: Network, hyperparameters: Hyperparameters) -> int:
+def load_initial_weights(path: Path, network: Network, hyperparameters: Hyperparameters) -> int:
     """Give a network the weights of the model at `path`; the rows of a vocabulary that has grown stay as they are.
 
     Returns for how many epochs they were trained.
@@ -56,12 +56,12 @@ def go_on(path: Path, network: Network, hyperparameters: Hyperparameters) -> int
 
 
 def _check_differences(theirs: Hyperparameters, ours: Hyperparameters) -> None:
-    if faults := differences(theirs, ours):
+    if faults := incompatible_settings(theirs, ours):
         wanted = "wanted the same, or a vocabulary that grows"
         raise ArtifactError(f"the model to go on from does not fit: {'; '.join(faults)}, {wanted}")
 
 
-def differences(theirs: Hyperparameters, ours: Hyperparameters) -> list[str]:
+def incompatible_settings(theirs: Hyperparameters, ours: Hyperparameters) -> list[str]:
     """The hyperparameters that keep a configuration from going on with a model of another one.
 
     A vocabulary may grow; what says how to train may be anything.

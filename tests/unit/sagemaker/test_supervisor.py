@@ -27,7 +27,7 @@ WORK = {
     "die": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "wait": wait,
 }
-supervisor.work_in_a_child(WORK[sys.argv[1]], lambda code: print("failed", code))
+supervisor.run_supervised(WORK[sys.argv[1]], lambda code: print("failed", code))
 """
 
 

@@ -9,8 +9,7 @@ import torch
 
 from object2vec import resources
 from object2vec.errors import AlgorithmError
-from object2vec.training.job import Job
-from object2vec.training.memory_estimate import check_memory, explained, needs_of
+from object2vec.training.memory_estimate import check_memory, describe_memory_need, explain_memory_errors
 from small import configured, network_of
 
 GB = 10**9
@@ -49,11 +48,13 @@ def test_row_sparse_and_sgd_need_less(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_would_help_is_what_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small weights leave the batch; else it is the larger part of the weights."""
     monkeypatch.setattr(resources, "memory_limit", lambda: GB)
-    assert needs_of(configured()).endswith("a mini_batch_size below 32, or a smaller enc0_max_seq_len would help")
+    assert describe_memory_need(configured()).endswith(
+        "a mini_batch_size below 32, or a smaller enc0_max_seq_len would help"
+    )
     tables = configured(enc0_vocab_size=500_000, enc0_token_embedding_dim=300)
-    assert "; a smaller token_embedding_dim or vocab_size, " in needs_of(tables)
+    assert "; a smaller token_embedding_dim or vocab_size, " in describe_memory_need(tables)
     layers = configured(mlp_dim=10_000, mlp_layers=3)
-    assert needs_of(layers).endswith("; a smaller enc_dim or mlp_dim, or optimizer=sgd would help")
+    assert describe_memory_need(layers).endswith("; a smaller enc_dim or mlp_dim, or optimizer=sgd would help")
 
 
 @pytest.mark.parametrize(
@@ -84,8 +85,5 @@ def test_other_errors_stay(error: Exception) -> None:
 
 
 def failing(error: Exception) -> None:
-    @explained
-    def run(job: Job) -> None:
+    with explain_memory_errors(configured()):
         raise error
-
-    run(Job(hyperparameters={"enc0_max_seq_len": 5, "enc0_vocab_size": 9}, channels={}, model_dir=None))  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ import torch
 from object2vec import archive, artifact
 from object2vec.errors import ArtifactError
 from object2vec.hyperparameters import Hyperparameters
-from object2vec.training.warm_start import differences, go_on
+from object2vec.training.warm_start import incompatible_settings, load_initial_weights
 from small import configured, network_of
 
 
@@ -39,7 +39,7 @@ def test_the_weights_are_the_models(tmp_path: Path, form: str, changes: dict[str
     if form != "directory":
         path = packed(path, tmp_path / "channel" / "model.tar.gz")
     network = network_of(hyperparameters, seed=2)
-    assert go_on(path.parent if form.startswith("folder") else path, network, hyperparameters) == 7
+    assert load_initial_weights(path.parent if form.startswith("folder") else path, network, hyperparameters) == 7
     wanted = network_of(hyperparameters).state_dict()
     assert all(torch.equal(tensor, wanted[name]) for name, tensor in network.state_dict().items())
 
@@ -48,7 +48,7 @@ def test_a_model_in_half_precision_goes_on_in_single_precision(tmp_path: Path) -
     """Whichever the new model is to be in."""
     path = saved(tmp_path, configured(token_embedding_dtype="float16"))
     network = network_of(configured(), seed=2)
-    go_on(path, network, configured())
+    load_initial_weights(path, network, configured())
     wanted = network_of(configured())
     assert torch.equal(network.enc0.embedding.weight, wanted.enc0.embedding.weight.half().float())
     assert torch.equal(network.enc1.embedding.weight, wanted.enc1.embedding.weight.half().float())
@@ -60,7 +60,7 @@ def test_a_vocabulary_may_grow(tmp_path: Path) -> None:
     path = saved(tmp_path, configured(**second, enc1_vocab_size=5))
     grown = configured(**second, enc1_vocab_size=5, enc0_vocab_size=12)
     network, before = network_of(grown, seed=2), network_of(grown, seed=2)
-    go_on(path, network, grown)
+    load_initial_weights(path, network, grown)
     _, model = artifact.load(path)
     table, other = network.enc0.embedding.weight, network.enc1.embedding.weight
     assert torch.equal(table[:9], model.enc0.embedding.weight)
@@ -95,7 +95,7 @@ def test_what_must_agree_is_named(there: dict, here: dict, sentences: list[str],
     """All of it, in one sentence."""
     path = saved(tmp_path, configured(**there))
     with pytest.raises(ArtifactError) as raised:
-        go_on(path, network_of(configured(**here)), configured(**here))
+        load_initial_weights(path, network_of(configured(**here)), configured(**here))
     assert [sentence for sentence in sentences if sentence not in str(raised.value)] == []
 
 
@@ -110,15 +110,15 @@ def test_what_says_how_to_train_may_be_anything() -> None:
         enc_dim=8,
         enc0_cnn_filter_width=5,
     )
-    assert differences(configured(), here) == []
-    assert differences(configured(mlp_layers=0, mlp_dim=3), configured(mlp_layers=0)) == []
+    assert incompatible_settings(configured(), here) == []
+    assert incompatible_settings(configured(mlp_layers=0, mlp_dim=3), configured(mlp_layers=0)) == []
 
 
 def test_an_archive_without_a_model_is_refused(tmp_path: Path) -> None:
     """The sentence names the file."""
     (tmp_path / "model.tar.gz").write_bytes(b"PK\x03\x04 something else")
     with pytest.raises(ArtifactError, match=r"model\.tar\.gz: a zip archive, wanted a \.tar\.gz"):
-        go_on(tmp_path, network_of(configured()), configured())
+        load_initial_weights(tmp_path, network_of(configured()), configured())
 
 
 def test_an_archive_with_more_than_this_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +126,7 @@ def test_an_archive_with_more_than_this_model_is_refused(tmp_path: Path, monkeyp
     monkeypatch.setattr(archive, "EXTRA_BYTES", 2000)
     packed(saved(tmp_path / "model", configured(mlp_dim=500)), tmp_path / "model.tar.gz")
     with pytest.raises(ArtifactError, match="unpacks to more than is allowed here"):
-        go_on(tmp_path / "model.tar.gz", network_of(configured()), configured())
+        load_initial_weights(tmp_path / "model.tar.gz", network_of(configured()), configured())
 
 
 @pytest.mark.parametrize(("said", "epochs"), [(3, 3), (0, 1), (-2, 1), ("many", 1), (None, 1), (10**30, 10**6)])
