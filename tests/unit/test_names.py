@@ -22,7 +22,7 @@ BY_TOPIC = {
 OLD_NAMES = frozenset(" ".join(BY_TOPIC.values()).split())
 #: Still in use; to be empty.
 REMAINING = (
-    "Directories.of Exchange FusedStep.of KEPT LINES Metrics.of Moved TOGETHER Tokens.of Touched _directly "
+    "Exchange FusedStep.of KEPT Metrics.of Moved TOGETHER Tokens.of Touched _directly "
     "add_gradient collects facts go_on judged leave_gradients output_of slope take_back touched unmoved"
 )
 

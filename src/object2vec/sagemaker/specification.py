@@ -37,7 +37,7 @@ FILES: Final = {
     "auxiliary": ["text/plain", "application/json"],
     "model": ["application/x-sagemaker-model"],
 }
-LINES: Final = "application/jsonlines"
+JSON_LINES: Final = "application/jsonlines"
 SIZES: Final = ("xlarge", "2xlarge", "4xlarge")
 #: CUDA 13 supports no Volta GPU and nothing older: not ml.p2 (Kepler), not ml.p3 (Volta).
 TRAINING_TYPES: Final = [f"ml.{family}.{size}" for family in ("m4", "m5", "c5", "g4dn", "g5") for size in SIZES]
@@ -66,8 +66,8 @@ def algorithm(image: str = IMAGE) -> dict[str, Any]:
             "Containers": [{"Image": image}],
             "SupportedTransformInstanceTypes": SERVING_TYPES,
             "SupportedRealtimeInferenceInstanceTypes": SERVING_TYPES,
-            "SupportedContentTypes": [LINES, "application/json"],
-            "SupportedResponseMIMETypes": [LINES, "application/json"],
+            "SupportedContentTypes": [JSON_LINES, "application/json"],
+            "SupportedResponseMIMETypes": [JSON_LINES, "application/json"],
         },
     }
 
@@ -145,7 +145,7 @@ def _channel(name: str) -> dict[str, Any]:
         "Name": name,
         "Description": CHANNELS[name],
         "IsRequired": name == "train",
-        "SupportedContentTypes": files or [LINES],
+        "SupportedContentTypes": files or [JSON_LINES],
         "SupportedCompressionTypes": ["None"] if files else ["None", "Gzip"],
         "SupportedInputModes": ["File", "FastFile"] if files else ["File", "FastFile", "Pipe"],
     }
