@@ -1,4 +1,4 @@
-"""Where the platform puts things: /opt/ml and its configuration files, read and checked."""
+"""Read and check the platform's configuration files in /opt/ml."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class Directories:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingEnvironment:
-    """What the platform says of a training job.
+    """The configuration of a training job, as the platform describes it.
 
-    The channels in `pipes` are in Pipe mode. Of those in `sharded` each host has a part of the files; `hosts` are in
-    the order that all of them use. `interface` connects them; it need not exist. There are `checkpoints` where the job
-    is to have them. `warnings` say which files are missing and what is assumed instead.
+    The channels in `pipes` are in Pipe mode. Each host has a part of the files of the channels in `sharded`. `hosts`
+    has the same order on all hosts. `interface` connects them; it may not exist. `checkpoints` is None if the job has
+    none. `warnings` name missing files and the values assumed instead.
     """
 
     hyperparameters: Mapping[str, object]
@@ -129,7 +129,7 @@ def read_config(directories: Directories, name: str) -> tuple[dict[str, Any], st
 
 
 def _check_inputs(path: Path, inputs: Mapping[str, Any]) -> None:
-    """Check what the platform says of each channel."""
+    """Check the configuration of each channel."""
     for name, channel in inputs.items():
         if not isinstance(channel, dict):
             raise UserError(f'{path}: channel {name}: wanted an object like {{"TrainingInputMode": "File"}}')
@@ -145,7 +145,7 @@ def _check_inputs(path: Path, inputs: Mapping[str, Any]) -> None:
 
 
 def _checkpoints(directories: Directories) -> Path | None:
-    """The folder that the platform keeps for checkpoints: it names it, or it is there."""
+    """Return the checkpoint folder: the configured one, or the default one if it exists."""
     path = directories.config / "checkpointconfig.json"
     if not path.exists():
         return directories.checkpoints if directories.checkpoints.is_dir() else None

@@ -1,4 +1,4 @@
-"""The hosts of a training job and their processes: which rank each is, and by which way they reach one another."""
+"""Start the processes of a training job on a host and connect them with those of all hosts."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from object2vec.errors import AlgorithmError
 from object2vec.sagemaker.environment import TrainingEnvironment
 from object2vec.training.distributed import Group, RankConfig, connect_ranks
 
-#: Where the first host is found, unless MASTER_PORT says otherwise: the port that AWS's own launchers use.
+#: The port of the first host, unless MASTER_PORT is set; AWS's own launchers use it.
 PORT: Final = 7777
-#: How long a host waits for another one: hosts start, and read parts of unequal size, minutes apart.
+#: How long a host waits for another one. Hosts may start, and finish reading their parts, minutes apart.
 LIMIT: Final = timedelta(minutes=15)
-#: Seconds that the other processes of a host get to end in, once the first one is through.
-GRACE: Final = 10.0
+#: Seconds in which the other processes of a host must end after the first one.
+EXIT_GRACE_SECONDS: Final = 10.0
 INTERFACES: Final = Path("/sys/class/net")
 #: Linux's request for the address of an interface (`man 7 netdevice`).
 SIOCGIFADDR: Final = 0x8915
 
 
 def choose_devices(num_gpus: int | Literal["auto"]) -> list[str]:
-    """What a host computes on, each in a process of its own: so many of its GPUs, or without any its CPU."""
+    """Return the devices of this host, one process each: up to `num_gpus` GPUs, or the CPU if there are none."""
     there = torch.cuda.device_count()
     count = there if num_gpus == "auto" else min(num_gpus, there)
     return [f"cuda:{number}" for number in range(count)] or ["cpu"]
@@ -40,9 +40,9 @@ def choose_devices(num_gpus: int | Literal["auto"]) -> list[str]:
 
 @contextmanager
 def spawn_ranks(work: Callable[[Sequence[str], int], None], devices: Sequence[str]) -> Iterator[Callable[[], None]]:
-    """Within, a process does `work(devices, number)` for each of the devices but the first.
+    """Run `work(devices, number)` in a new process for each device except the first, inside the context.
 
-    Gives a function that raises AlgorithmError if one of them has failed.
+    Yields a function that raises AlgorithmError if one of the processes has failed.
     """
     os.environ["PYTHONSAFEPATH"] = "1"  # else a new process imports modules of the working directory
     context = multiprocessing.get_context("spawn")  # CUDA cannot be used after a fork
@@ -60,7 +60,7 @@ def spawn_ranks(work: Callable[[Sequence[str], int], None], devices: Sequence[st
         yield check
     finally:
         for process in others:
-            process.join(GRACE)
+            process.join(EXIT_GRACE_SECONDS)
             process.kill()
 
 
@@ -68,12 +68,12 @@ def spawn_ranks(work: Callable[[Sequence[str], int], None], devices: Sequence[st
 def join_group(
     environment: TrainingEnvironment, devices: Sequence[str], number: int = 0, check: Callable[[], None] = lambda: None
 ) -> Iterator[Group]:
-    """Within, all processes of all hosts of a job are one group: this is the host's process for `devices[number]`.
+    """Connect the processes of all hosts as one group inside the context; this one computes on `devices[number]`.
 
-    A process that is the only one of its job is connected to nothing. `check` is called while others are waited for.
+    The only process of a job connects to nothing. `check` is called while this process waits for the others.
 
     Raises:
-        AlgorithmError: not all have come within the limit.
+        AlgorithmError: not all processes have connected within the limit.
     """
     device = torch.device(devices[number])
     names = [f"process {n} of {host}" if n else host for host in environment.hosts for n in range(len(devices))]
@@ -99,10 +99,10 @@ def join_group(
 
 
 def resolve(name: str, limit: timedelta) -> str:
-    """The address of a host, whose name may not be known yet.
+    """Return the address of a host; wait while DNS does not know its name.
 
     Raises:
-        AlgorithmError: it is not known within the limit.
+        AlgorithmError: the name is unknown after the limit.
     """
     end = time.monotonic() + limit.total_seconds()
     pause = 0.1
@@ -118,8 +118,9 @@ def resolve(name: str, limit: timedelta) -> str:
 
 
 def find_interface(named: str, host: str) -> str | None:
-    """The interface of that name, or where there is none (local mode names one that is not there) the one that has the
-    address of this host, or the first that leads out of it.
+    """Return the named network interface, or else the one that has this host's address, or else the first one.
+
+    SageMaker's local mode names an interface that does not exist.
     """
     if named and (INTERFACES / named).exists():
         return named
@@ -131,7 +132,7 @@ def find_interface(named: str, host: str) -> str | None:
 
 
 def _address_of(interface: str) -> str | None:
-    """The IPv4 address of an interface."""
+    """Return the IPv4 address of an interface."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking, suppress(OSError):
         answer = fcntl.ioctl(asking, SIOCGIFADDR, struct.pack("256s", interface.encode()[:15]))
         return socket.inet_ntoa(answer[20:24])

@@ -1,7 +1,7 @@
 """Channels in Pipe mode: the platform writes a channel's files one after the other into the named pipe `<channel>_0`.
 
-A channel is read once, into columns that all epochs are made from. The platform would write it again into `<channel>_1`
-for a second epoch; nobody opens that pipe, and so nothing is sent.
+A channel is read once, into arrays for all epochs. For a second epoch, the platform would write it to `<channel>_1`;
+that pipe is never opened, so nothing is sent.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A process that stays behind while its child does the work, and says why if the system kills that one."""
+"""Run work in a child process, and report why if the system kills the child."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ PR_SET_PDEATHSIG: Final = 1
 
 
 def run_supervised(work: Callable[[], None], failed: Callable[[int], None]) -> Never:
-    """Do `work` in a child of this process, which waits for it, hands SIGTERM on, and ends as it does.
+    """Run `work` in a child process, forward SIGTERM to it, and exit with its status.
 
-    Where the child has failed, `failed` is called before with its status, or the number of the signal that ended it as
-    a negative one; the process then ends with 128 and that number, as a shell says it. A child whose parent is killed
-    is killed too. Neither is open to a signal between the end of its work and its own.
+    If the child fails, `failed` is called first with its status, or with the negative number of the signal that killed
+    it. After a signal this process exits with 128 plus its number, as a shell does. If this process is killed, the
+    kernel kills the child. Between the end of their work and their exit, both ignore signals.
     """
     sys.stdout.flush()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # until either side knows what to do with it
@@ -47,7 +47,7 @@ def run_supervised(work: Callable[[], None], failed: Callable[[int], None]) -> N
 
 
 def _status_of(work: Callable[[], None]) -> int:
-    """The status with which Python would end after `work`."""
+    """Run `work` and return the exit status that Python would have."""
     try:
         work()
     except SystemExit as wish:

@@ -1,4 +1,4 @@
-"""The `train` of the image: AWS's own `train` command runs `main`, and no failure of it ends with exit status 0."""
+"""The image's `train`: AWS's `train` command runs `main`, and a failure never ends with exit status 0."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _stop: Final = Stop()
 
 
 def train() -> None:
-    """Check the platform's files, which AWS's command meets with a traceback, then hand over to that command.
+    """Check the platform's files, for which AWS's command has only tracebacks, then run that command.
 
-    Exits with a status other than 0 and one sentence first in the failure file where the job cannot be done, also where
-    the system kills it.
+    If the job fails or the system kills it, exits with a status other than 0. The failure file then begins with one
+    sentence.
     """
     set_thread_defaults(repeatable=True)
     with handle_termination_signals(
@@ -98,7 +98,7 @@ def run_on(devices: Sequence[str], environment: TrainingEnvironment) -> None:
 
 
 def run_spawned_rank(channels: Mapping[str, Path], devices: Sequence[str], number: int) -> None:
-    """Take part in the job as a further process of this host, whose first one speaks for it."""
+    """Run an additional rank of this host; it logs warnings and errors only."""
     from object2vec.training.report import log_to_stdout
 
     log_to_stdout()
@@ -112,9 +112,9 @@ def run_rank(
     number: int = 0,
     check: Callable[[], None] = lambda: None,
 ) -> None:
-    """Take part in the job as this host's process for `devices[number]`; `channels` are those that can be read.
+    """Run the rank of this host that computes on `devices[number]`; `channels` are its readable paths.
 
-    `check` is called while other processes are waited for.
+    `check` is called while this process waits for the others.
 
     Raises:
         UserError: the configuration or the data cannot be used.
@@ -140,7 +140,7 @@ def run_rank(
 
 
 def _complete(code: int) -> None:
-    """Say of a job that failed what nobody has said: that it was killed, or in one sentence what AWS's command met."""
+    """Report a failure that is not reported yet: the signal that killed the job, or the error of AWS's command."""
     failure = Directories.from_environment().failure
     if code < 0:
         _report(AlgorithmError(f"Training was killed by {signal.Signals(-code).name}"))
@@ -156,7 +156,7 @@ def _complete(code: int) -> None:
 
 
 def _out_of_memory() -> str:
-    """The sentence where the system has killed the job, which it does with who has too much memory."""
+    """Return the sentence about a job that the system killed, probably because memory ran out."""
     from object2vec.training.memory_estimate import describe_memory_need
 
     hyperparameters = parse(TrainingEnvironment.read(Directories.from_environment()).hyperparameters).hyperparameters
@@ -172,7 +172,7 @@ def _fail(error: BaseException) -> Never:
 
 
 def _report(error: BaseException) -> None:
-    """Write the sentence to the failure file, unless one is there; the traceback goes to the log only."""
+    """Write the error to the failure file, unless it exists; the traceback goes to the log only."""
     failure = Directories.from_environment().failure
     remark = ""
     try:

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 def read_channels(
     job: Job, hyperparameters: Hyperparameters, group: Group, checkpoints: Checkpoints | None
 ) -> tuple[Batches, Batches | None, Batches | None]:
-    """The train, validation and test channels, cut into batches; the latter two need not be there."""
+    """Return the batches of the train, validation and test channels; None for a channel that is not given."""
     share = group.shard(sharded="train" in job.sharded)
     pairs = _read_pairs(job, "train", hyperparameters, group, checkpoints)
     train = training_batches(pairs, hyperparameters, share, processes=group.ranks_per_host)

@@ -1,7 +1,7 @@
-"""Checkpoints: all that decides the rest of a job, on disk, so that one that was cut off goes on as if it never was.
+"""Checkpoints on disk, from which an interrupted job continues with the same result.
 
-A checkpoint is two files. `checkpoint-EPOCH-BATCH.safetensors` holds tensors; `checkpoint-EPOCH-BATCH.json`, which is
-written last, holds the rest, what the job is a job of, and the checksums of both.
+A checkpoint is two files. `checkpoint-EPOCH-BATCH.safetensors` holds tensors. `checkpoint-EPOCH-BATCH.json` is written
+last. It holds the other state, the fingerprint of configuration and data, and the checksums of both files.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 FORMAT_VERSION: Final = 1
 #: The newest checkpoint, and one to fall back to if it is damaged.
 MAX_CHECKPOINTS: Final = 2
-#: Seconds between two checkpoints of an epoch; and no more than this share of the time is spent on them.
+#: Seconds between two checkpoints of an epoch, and the largest share of the time spent on them.
 INTERVAL_SECONDS: Final = 300.0
 MAX_TIME_SHARE: Final = 0.05
 TENSORS: Final = ".safetensors"
@@ -41,7 +41,7 @@ REST: Final = ".json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """All that decides the rest of a job from a batch of an epoch on: tensors by name, and `values` of JSON."""
+    """The state of a trainer after a batch: tensors by name, and JSON `values`."""
 
     epoch: int
     batch: int
@@ -50,7 +50,7 @@ class State:
 
 
 class Checkpoints:
-    """The checkpoints of a job in a directory. Only the first rank reads and writes; the others hear of it from there.
+    """The checkpoints of a job in a directory. Only rank 0 reads and writes; it broadcasts to the others.
 
     Raises:
         UserError: the directory cannot be written to.
@@ -77,10 +77,10 @@ class Checkpoints:
             raise UserError(f"{what}, wanted a folder to write in, or no checkpoints") from error
 
     def check_fingerprint(self, fingerprint: Mapping[str, Any]) -> None:
-        """Note what this is a job of: a checkpoint that was found must be one of the same.
+        """Record the configuration and data of this job; a checkpoint that was found must have the same.
 
         Raises:
-            UserError: it is of another job; all that differs is named.
+            UserError: the checkpoint is from another job; the message lists all differences.
         """
         self.fingerprint |= fingerprint
         if not (self.found and self.group.is_main):
@@ -97,7 +97,7 @@ class Checkpoints:
             raise UserError(f"{what}; wanted the same configuration and data, or another folder for checkpoints")
 
     def find(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole, on all ranks; those that are broken are named in warnings.
+        """Return the newest complete checkpoint, on all ranks; warn about damaged ones.
 
         Raises:
             UserError: it was written by a newer version.
@@ -122,12 +122,12 @@ class Checkpoints:
 
     @property
     def due(self) -> bool:
-        """Whether it is time for one more within an epoch."""
+        """Whether the next checkpoint within an epoch is due."""
         least = max(INTERVAL_SECONDS, self._took / MAX_TIME_SHARE)
         return self.group.is_main and time.monotonic() - self._last >= least
 
     def save(self, state: State) -> None:
-        """Write a checkpoint, if this is the first rank. Where that fails, training goes on without."""
+        """Write a checkpoint on rank 0. If that fails, warn and continue training."""
         if not self.group.is_main:
             return
         started = time.monotonic()
@@ -172,7 +172,7 @@ class Checkpoints:
         write_atomically(self.directory, {path.with_suffix(TENSORS).name: fill, path.name: describe})
 
     def _prune(self) -> None:
-        """Remove all but the good ones; what describes a checkpoint goes first."""
+        """Remove all but the newest good checkpoints, JSON files first."""
         for suffix in (REST, TENSORS):
             for path in self.directory.glob(f"checkpoint-*{suffix}"):
                 if path.stem not in self._good:
@@ -181,7 +181,7 @@ class Checkpoints:
 
 
 class Checkpoint:
-    """A checkpoint that was found: on the first rank its file, on the others only what is said of it."""
+    """A checkpoint that was found. Only rank 0 opens its tensors; the others receive them."""
 
     def __init__(self, path: Path | None, values: dict[str, Any], group: Group) -> None:
         self.values = values
@@ -195,21 +195,21 @@ class Checkpoint:
             self._tensors = safe_open(path, framework="pt")
 
     def names(self, prefix: str) -> list[str]:
-        """The tensors whose names start so."""
+        """Return the names of the tensors that start with a prefix."""
         return [name for name in self.values["tensors"] if name.startswith(prefix)]
 
     def read(self, name: str, into: Tensor) -> None:
-        """Put a tensor into one of the same shape, on all ranks."""
+        """Copy a tensor into one of the same shape, on all ranks."""
         if self._tensors:
             into.copy_(self._tensors.get_tensor(name))
         self.group.broadcast(into)
 
     def close(self) -> None:
-        """Let go of the file: its place on the disk, and in memory, is wanted for others."""
+        """Close the file, so that its disk space and memory become free."""
         self._tensors = None
 
     def new(self, name: str) -> Tensor:
-        """A tensor as a new one, on all ranks, on the CPU."""
+        """Return a tensor as a new CPU tensor, on all ranks."""
         dtype, shape = self.values["tensors"][name]
         if dtype == "float32" and len(shape) == 2:
             tensor = allocator.zeros(*shape)

@@ -1,4 +1,4 @@
-"""A training job, and the checks of it that take no time: they run before torch is imported."""
+"""A training job, and the quick checks that run before torch is imported."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Job:
 
 
 def check_job(job: Job) -> None:
-    """Check what would end a job soon after its start: hyperparameters, paths, the first record of each channel.
+    """Check hyperparameters, paths and the first record of each channel before torch is imported.
 
     Training checks all of it again. Pipes are not opened, and a channel that is shared out may be empty.
 
@@ -65,7 +65,7 @@ def check_job(job: Job) -> None:
 
 
 def check_channels(job: Job, hyperparameters: Hyperparameters) -> None:
-    """Check that the channels that a job needs are there.
+    """Check that the job has the channels that it needs.
 
     Raises:
         DataError: the train channel is missing, or the tuning objective is a metric that the job does not have.

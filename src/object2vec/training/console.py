@@ -1,4 +1,4 @@
-"""What a job prints for a person: a progress bar and a table of epochs."""
+"""The output of a job on a terminal: a progress bar and a table of epochs."""
 
 # ruff: noqa: ARG002 -- the methods are those of SageMakerReport, which needs other arguments
 from __future__ import annotations
@@ -64,7 +64,7 @@ class ConsoleReport:
     def batches_of(
         self, epoch: int, batches: Iterable[Item], examples: int, metrics: Metrics, *, done: int = 0, before: float = 0
     ) -> Iterator[Item]:
-        """Pass batches on while the bar moves; see `SageMakerReport.batches_of`."""
+        """Yield the batches and move the bar; see `SageMakerReport.batches_of`."""
         if not self._begun and (epoch or done):
             self._print(f"Resuming at epoch {epoch}, batch {done}")
         self._begun = True

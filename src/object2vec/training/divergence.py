@@ -1,4 +1,4 @@
-"""The error of a training that diverged: what is not finite, and its causes as far as they can be checked."""
+"""Explain a diverged training: what is not finite, and the causes that were checked."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OVERFLOW: Final = float(np.sqrt(np.finfo(np.float32).max))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What is known when a loss or a weight is not finite.
+    """Facts about a training in which a loss or a weight is not finite.
 
     `labels` are the largest |label| of each channel, `embeddings` the largest |value| of each table before training.
     `trained` says that a step has been made with a finite loss. `prediction` is the largest |prediction| of validation.
@@ -39,7 +39,7 @@ class Evidence:
 
 
 def divergence_error(what: str, evidence: Evidence) -> AlgorithmError:
-    """Return the error that says `what` is not finite, with each cause that is there, or with none."""
+    """Return the error that says `what` is not finite and lists the causes that were found."""
     facts, advice, sure = _causes(evidence)
     alternatives = [" and ".join(advice)] if advice else []
     if not sure and _can_lower_rate(evidence):
@@ -93,7 +93,7 @@ def _values(evidence: Evidence) -> Iterator[str]:
 
 
 def largest(numbers: Float32) -> float:
-    """Return the largest absolute value, 0 of no numbers."""
+    """Return the largest absolute value; 0 if there are no numbers."""
     return max(float(numbers.max(initial=0)), -float(numbers.min(initial=0)))
 
 

@@ -1,4 +1,4 @@
-"""When to stop: the built-in's rule, as its log shows it."""
+"""Early stopping by the rule of the built-in algorithm, with its log lines."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 @dataclass(slots=True, kw_only=True)
 class EarlyStopping:
-    """Judges each epoch by the losses of the `patience` epochs before it; the first `patience` are never judged.
+    """Compares the loss of each epoch with the losses of the `patience` epochs before it, if there are as many.
 
-    An epoch is good if its loss is below the least of those by `tolerance` or more. Training stops when more than
+    An epoch is good if its loss is below the lowest of those by `tolerance` or more. Training stops when more than
     `patience` epochs in a row are bad.
     """
 
@@ -21,7 +21,7 @@ class EarlyStopping:
     bad: int = 0
 
     def judge(self, loss: float) -> list[str]:
-        """Take in the loss of one more epoch; returns the log's lines on it."""
+        """Add the loss of one more epoch and return the log lines about it."""
         window = self.losses[-self.patience :]
         self.losses.append(loss)
         if len(window) < self.patience:

@@ -37,9 +37,9 @@ logger = logging.getLogger(__name__)
 
 
 def run(job: Job, *, group: Group = SINGLE_PROCESS, stop: Stop | None = None, style: Style = "sagemaker") -> None:
-    """Run a job. Once it is to `stop`, the best model so far is saved and the job ends.
+    """Run a training job. On `stop`, save the best model so far and end.
 
-    All ranks of a group run the same job at the same time, and one of them prints its lines and writes the model.
+    All ranks of a group run the same job at the same time. Rank 0 prints the log lines and writes the model.
 
     Raises:
         UserError: the configuration or the data cannot be used.
@@ -112,7 +112,7 @@ def _raise_with_best(error: BaseException, writer: ModelWriter) -> NoReturn:
 
 
 def _as_written(network: Network, hyperparameters: Hyperparameters) -> Network:
-    """The network, from now on with its token embeddings as the model holds them."""
+    """Round the network's token embeddings to the type that the model file has; return the network."""
     if hyperparameters.token_embedding_dtype == "float16":
         for table in network.tables:
             table.weight.data = artifact.to_float16(table.weight.data.cpu()).to(network.device)
@@ -120,7 +120,7 @@ def _as_written(network: Network, hyperparameters: Hyperparameters) -> Network:
 
 
 class Clock:
-    """How long the parts of a job take, in milliseconds; `started` is a time.time()."""
+    """Times the parts of a job in milliseconds; `started` is a time.time()."""
 
     def __init__(self) -> None:
         self.started = self._lap = time.time()
@@ -161,7 +161,7 @@ def _configure(job: Job) -> Hyperparameters:
 def _checkpoints(
     job: Job, hyperparameters: Hyperparameters, files: Mapping[str, Path], group: Group
 ) -> Checkpoints | None:
-    """The job's checkpoints, if the first rank has any, the newest one found."""
+    """Return the job's checkpoints with the newest one found; None if rank 0 has no checkpoint directory."""
     directory = group.broadcast_text(str(job.checkpoint_dir or ""))
     if not directory:
         logger.info("Checkpoint loading and saving are disabled.")
@@ -188,7 +188,7 @@ def _make_trainer(
     group: Group,
     checkpoints: Checkpoints | None,
 ) -> Trainer:
-    """A trainer at its beginning, or where a checkpoint says."""
+    """Return a new trainer, or one that continues from a checkpoint."""
     network = _make_network(files, hyperparameters)
     epochs = 0
     if "model" in job.channels and group.is_main:
@@ -210,7 +210,7 @@ def _make_trainer(
 
 
 def _make_network(files: Mapping[str, Path], hyperparameters: Hyperparameters) -> Network:
-    """A new network with pretrained embeddings in place."""
+    """Return a new network with its pretrained embeddings."""
     torch.manual_seed(hyperparameters.seed)
     network = Network(hyperparameters)
     for side, encoder in enumerate(hyperparameters.encoders):

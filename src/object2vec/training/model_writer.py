@@ -20,11 +20,11 @@ logger = logging.getLogger(__name__)
 
 
 class ModelWriter:
-    """Writes a job's model: the best epoch's, or before one has ended the current weights. Once, on one rank only.
+    """Writes the best epoch's model, or the current weights before one has ended; once, on rank 0 only.
 
-    `write` may be called from another thread while a step runs. The best epoch's model is always one whole epoch.
-    Before an epoch has ended, the weights are copied while the step may change them. The model then loads, and each
-    number in it is finite, but some weights may be from before the step and some from after it.
+    `write` may be called from another thread while a step runs. The model of the best epoch is always one whole epoch.
+    Before an epoch has ended, a step may change the weights while they are copied. The model then loads and is finite,
+    but some weights may be from before the step and others from after it.
     """
 
     def __init__(self, job: Job, files: Mapping[str, Path], trainer: Trainer) -> None:
@@ -66,7 +66,7 @@ class ModelWriter:
         )
 
     def _current_weights(self) -> dict[str, Tensor]:
-        """Return a copy of the weights as they are.
+        """Return a copy of the current weights.
 
         Raises:
             AlgorithmError: one of them is not finite.

@@ -1,6 +1,6 @@
-"""What a job prints: the built-in's lines, in its shapes, so that metrics, tuning and people find what they look for.
+"""The log lines of a job, in the exact form of the built-in algorithm, which metric definitions and tuning parse.
 
-One flushed line each; nothing rewrites a line. `make_report` chooses between these lines and those of `console`.
+Each line is flushed, and none is rewritten. `make_report` chooses between these lines and those of `console`.
 """
 
 # ruff: noqa: ARG002 -- the methods are those of ConsoleReport, which needs other arguments
@@ -52,7 +52,7 @@ class _Formatter(logging.Formatter):
 
 
 def log_to_stdout() -> None:
-    """Print what the package logs, and nothing twice; calling it again changes nothing."""
+    """Print the package's log to standard output; a second call changes nothing."""
     _log_with(LineHandler(), logging.INFO)
 
 
@@ -65,7 +65,7 @@ def _log_with(handler: logging.Handler, level: int) -> None:
 
 
 def log_as(style: Style) -> None:
-    """Print what the package logs in the form of a style; calling it again replaces the form."""
+    """Print the package's log in a style; a second call replaces the style."""
     if style == "sagemaker":
         log_to_stdout()
     else:
@@ -80,7 +80,7 @@ def make_report(style: Style, *, host: str, epochs: int, model_dir: Path, silent
 
 
 class SageMakerReport:
-    """The lines of one job on the host that it names; `silent` prints nothing."""
+    """Prints the built-in's lines of one job; with `silent`, nothing."""
 
     def __init__(self, *, host: str, epochs: int, silent: bool = False) -> None:
         self.host = host
@@ -93,9 +93,9 @@ class SageMakerReport:
     def batches_of(
         self, epoch: int, batches: Iterable[Item], examples: int, metrics: Metrics, *, done: int = 0, before: float = 0
     ) -> Iterator[Item]:
-        """Pass batches on, with a line each hundred; `metrics` are those of the epoch so far.
+        """Yield the batches and print a progress line every hundred; `metrics` are those of the epoch so far.
 
-        So many of the epoch's batches were `done`, in so many seconds, `before`.
+        `done` batches of the epoch took `before` seconds in an interrupted job.
         """
         started = time.perf_counter() - before
         for number, batch in enumerate(batches, start=done + 1):
@@ -112,7 +112,7 @@ class SageMakerReport:
         self.log.info(f"\tTraining metrics: {_short(metrics.values())}")
 
     def trained(self, epoch: int, metrics: Mapping[str, float], seconds: float) -> None:
-        """An epoch's pass over the training data is done."""
+        """Print the training metrics of an epoch."""
         self.log.info(STARS)
         self.log.info(f"Completed Epoch: {epoch}, time taken: {timedelta(seconds=seconds)}")
         self.log.info(f"Epoch {epoch} Training metrics:   {_short(metrics)}")
@@ -126,7 +126,7 @@ class SageMakerReport:
     def epoch(
         self, epoch: int, metrics: Metrics, started: float, judging: Iterable[str], *, best: bool = False
     ) -> None:
-        """An epoch is over: what early stopping makes of it, and the totals; `started` is a time.time()."""
+        """Print the lines of early stopping and the totals of an epoch; `started` is a time.time()."""
         ended = time.time()
         lines_from = time.perf_counter()
         for line in judging:
@@ -158,8 +158,9 @@ class SageMakerReport:
         self.log.info(f"#progress_metric: host={self.host}, completed 100 % epochs")
 
     def best(self, epoch: int | None, loss: float, metrics: Mapping[str, Mapping[str, float]]) -> None:
-        """Which epoch's model is kept. Its metrics, by channel, are printed again if another epoch's came after them: a
-        tuning job goes by the value that is printed last.
+        """Print which epoch's model is kept, and its metrics by channel if a later epoch was printed after it.
+
+        A tuning job uses the value that is printed last.
         """
         if epoch is None:
             self.log.warning("Stopped before the first epoch ended: the model has the weights of that moment")
@@ -171,7 +172,7 @@ class SageMakerReport:
                 self._quality(f"epoch={epoch}, {channel}", values)
 
     def tested(self, metrics: Metrics, size: int) -> None:
-        """The test channel has been scored, in batches of `size`."""
+        """Print the metrics of the test channel, which was scored in batches of `size`."""
         values = metrics.values()
         self.log.info(
             f"Finished scoring on {metrics.rows} examples from {metrics.batches} batches, each of size {size}."
@@ -185,7 +186,7 @@ class SageMakerReport:
         self._quality("test", values)
 
     def finished(self, started: float, milliseconds: Mapping[str, float]) -> None:
-        """The job is done: how long each part of it took."""
+        """Print how long each part of the job took."""
         self._metrics(started, time.time(), milliseconds)
 
     def state_dict(self) -> dict[str, Any]:
@@ -215,7 +216,7 @@ class SageMakerReport:
 
 
 def _short(metrics: Mapping[str, float]) -> str:
-    """Metrics as the log has them for people: three digits, a space after each."""
+    """Return the metrics with three digits and a space after each."""
     return "".join(f"{name}: {value:.3f} " for name, value in metrics.items())
 
 

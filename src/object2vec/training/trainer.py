@@ -1,4 +1,4 @@
-"""The training loop: epochs of steps, each epoch judged, the best one kept."""
+"""Train a network: epochs of steps, evaluation after each epoch, the best epoch kept."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def training_batches(
 class Trainer:
     """Trains a network on pairs, together with the other ranks of a group, and reports on it.
 
-    Its weights were trained for so many `epochs_before`. `epoch` is the one under way; `batch` of its batches are done,
-    in so many `seconds`, and have these `metrics`.
+    The initial weights were trained for `epochs_before` epochs. `epoch` is the current one. `batch` counts its batches
+    so far, `seconds` their time, and `metrics` their loss and accuracy.
     """
 
     def __init__(
@@ -94,17 +94,17 @@ class Trainer:
 
     @property
     def eval_network(self) -> Network:
-        """The network that is validated and kept."""
+        """The network that is validated and saved: with `ema_decay`, the one with the averaged weights."""
         return self.average.network if self.average else self.network
 
     def fit(self, train: Batches, validation: Batches | None, stop: Callable[[], bool]) -> BestModel:
-        """Train until the last epoch, until early stopping, or until `stop()` is true, which is asked each batch.
+        """Train until the last epoch, until early stopping, or until `stop()`, which is checked before each batch.
 
-        The network is left with the best epoch's weights: the one of the least validation loss, or training loss
-        where there is no validation. With `ema_decay` what is validated and kept is the average of the weights.
+        The network then has the weights of the epoch with the lowest validation loss, or training loss if there is
+        no validation. With `ema_decay`, the averaged weights are validated and kept.
 
         Raises:
-            AlgorithmError: the loss is no finite number.
+            AlgorithmError: the loss is not finite.
         """
         self._measure_embeddings()
         try:
@@ -142,7 +142,7 @@ class Trainer:
                     known["sum"] *= self.epochs_before
 
     def _train(self, train: Batches, stop: Callable[[], bool]) -> bool:
-        """Train for what is left of the epoch; whether that was done, and not stopped."""
+        """Train the rest of the epoch; return False if a stop was requested."""
         self.network.train()
         started = time.time() - self.seconds
         steps = self._steps(self.epoch, self.exchange.batches(self._made(train), stop), done=self.batch)
@@ -159,7 +159,7 @@ class Trainer:
         return not self.group.any_rank(stop())
 
     def _made(self, train: Batches) -> Iterator[Batch]:
-        """The batches that are left of the epoch: made ahead, where steps leave a thread idle."""
+        """Yield the remaining batches of the epoch; prefetch them if steps leave a thread idle."""
         idle = self._fused is not None and self._fused.threads(train.size) < self._threads.most
         if idle:
             self._ahead = self._ahead or EpochPrefetcher(train)
@@ -172,7 +172,7 @@ class Trainer:
             torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
 
     def _finish_epoch(self, train: Batches, validation: Batches | None, stop: Callable[[], bool]) -> bool:
-        """End the epoch: measure it, judge it, keep it if it is the best; whether that was done, and not stopped."""
+        """Evaluate the epoch, update the best model and early stopping; return False if a stop was requested."""
         started = time.time() - self.seconds
         metrics = self.metrics.of_all(self.group)
         channels = {"train": train}
@@ -199,7 +199,7 @@ class Trainer:
         return True
 
     def _measure_embeddings(self) -> None:
-        """Measure the token embeddings that were given, before a step changes them; new ones are small."""
+        """Measure given token embeddings before the first step; new ones are small and need no check."""
         given = any(encoder.pretrained_embedding_file for encoder in self.hyperparameters.encoders)
         if (given or self.epochs_before) and not self._first_embeddings:
             self._first_embeddings = largest_embeddings(self.network)
@@ -221,7 +221,7 @@ class Trainer:
         )
 
     def _check_weights(self, train: Batches) -> None:
-        """Check the weights after the last steps of an epoch: no loss has shown what these did."""
+        """Check that weights are finite; the last steps of an epoch have not shown in a loss."""
         for name, weight in self.eval_network.moving.items():
             if not is_finite(weight):
                 what = f"{name} is no longer finite after epoch {self.epoch}, batch {self.batch - 1}"

@@ -35,12 +35,12 @@ def channel_error(error: ArtifactError, given: Mapping[str, object]) -> Artifact
 
 
 def load_initial_weights(path: Path, network: Network, hyperparameters: Hyperparameters) -> int:
-    """Give a network the weights of the model at `path`; the rows of a vocabulary that has grown stay as they are.
+    """Load the weights of the model at `path` into a network; rows of new tokens keep their values.
 
-    Returns for how many epochs they were trained.
+    Returns the number of epochs for which they were trained.
 
     Raises:
-        ArtifactError: there is no model, or one whose hyperparameters do not go with these; all of them are named.
+        ArtifactError: there is no model, or its hyperparameters do not fit; the message lists all of them.
     """
     import torch
 
@@ -62,9 +62,9 @@ def _check_differences(theirs: Hyperparameters, ours: Hyperparameters) -> None:
 
 
 def incompatible_settings(theirs: Hyperparameters, ours: Hyperparameters) -> list[str]:
-    """The hyperparameters that keep a configuration from going on with a model of another one.
+    """Return the hyperparameters of a model that do not fit a configuration, one sentence each.
 
-    A vocabulary may grow; what says how to train may be anything.
+    A vocabulary may grow. Hyperparameters of the training, such as the optimizer, may differ.
     """
     pairs: dict[str, tuple[object, object]] = {}
     for side, (one, other) in enumerate(zip(theirs.encoders, ours.encoders, strict=True)):
