@@ -104,22 +104,27 @@ static int take_key(Cursor *cursor)
 
 /* Takes a line's record: appends its tokens at next, and writes its label, kept lengths, and whether sides were
  * truncated. Returns 0 if the record is not plain. */
-static int take_record(Cursor *cursor, const int64_t *max_len, int32_t *const *next, double *label, int64_t *length,
-                       int64_t *over)
+ALWAYS_INLINE int take_record(Cursor *cursor, const int64_t *max_len, int32_t *const *next, double *label,
+                              int64_t *length, int64_t *over)
 {
     int seen = 0;
     if (!take(cursor, '{'))
         return 0;
     do {
-        int64_t given;
+        int64_t kept, given;
         const int key = take_key(cursor);
         if (key < 0 || seen & 1 << key)
             return 0;
         seen |= 1 << key;
-        if (key == 2 ? !take_number(cursor, label) : !take_list(cursor, max_len[key], next[key], length + key, &given))
+        if (key == 2) {
+            if (!take_number(cursor, label))
+                return 0;
+            continue;
+        }
+        if (!take_list(cursor, max_len[key], next[key], &kept, &given))
             return 0;
-        if (key < 2)
-            over[key] = given > length[key];
+        length[key] = kept;
+        over[key] = given > kept;
     } while (take(cursor, ','));
     if (seen != 7 || !take(cursor, '}'))
         return 0;
