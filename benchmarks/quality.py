@@ -251,7 +251,7 @@ def one_token_each(ids: Int64) -> Sequences:
 def score_ours(network: Network, user: Int64, film: Int64) -> Array:
     """Return the predicted value of a regression, or the probability of class 1, (N,)."""
     u, v = (network.encode(side, Tokens.of(one_token_each(ids))) for side, ids in enumerate((user, film)))
-    return network.scores(network.compare(u, v))[:, -1].double().numpy()
+    return network.scores(network.score_encodings(u, v))[:, -1].double().numpy()
 
 
 def fit_ratings(train: Ratings, settings: Settings, seed: int, threads: int) -> Any:  # noqa: ARG001 -- set for torch

@@ -31,9 +31,9 @@ from object2vec.data.sequences import Pairs
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 from object2vec.training.distributed import SINGLE_PROCESS, Group
-from object2vec.training.gradients import output_of
 from object2vec.training.objective import Metrics
 from object2vec.training.report import SageMakerReport
+from object2vec.training.step import forward_batch
 from object2vec.training.trainer import Trainer, training_batches
 
 #: Trains for about so many seconds and returns the number of examples.
@@ -222,7 +222,7 @@ class Ours:
     @torch.no_grad()
     def loss(self, batch: Batch) -> float:
         """Return the loss of a batch, without dropout."""
-        output, labels = output_of(self.network.eval(), batch)
+        output, labels = forward_batch(self.network.eval(), batch)
         return self.trainer.objective.loss(output, labels).item()
 
 

@@ -13,6 +13,7 @@ from object2vec.data.sequences import Pairs, Sequences
 from object2vec.hyperparameters import Hyperparameters, parse
 from object2vec.model.network import Network
 from object2vec.model.tokens import TokenEmbedding, Tokens
+from object2vec.ops.embedding import row_grad
 from object2vec.training.graceful_shutdown import Stop
 
 #: Small in all dimensions; tests override single values.
@@ -67,20 +68,12 @@ def tokens_of(*lists: list[int]) -> Tokens:
 
 
 def gradients_of(network: Network) -> dict[str, torch.Tensor | None]:
-    """The gradient of each parameter, that of a table that collects summed up from what its look-ups left."""
+    """The gradient of each parameter; those of tables dense."""
     gradients = {name: parameter.grad for name, parameter in network.named_parameters()}
     for name, module in network.named_modules():
-        if isinstance(module, TokenEmbedding) and module.collects and module.weight.requires_grad:
-            gradients[f"{name}.weight"] = touched_of(module)
+        if isinstance(module, TokenEmbedding) and (grad := row_grad(module.weight)):
+            gradients[f"{name}.weight"] = grad.to_dense(module.weight)
     return gradients
-
-
-def touched_of(table: TokenEmbedding) -> torch.Tensor:
-    """The gradient (V, E) that a table's look-ups have left."""
-    gradient = torch.zeros_like(table.weight)
-    for values, origin, scale, given in table.touched:
-        gradient.index_add_(0, values, (given * scale[:, None])[origin])
-    return gradient
 
 
 class StopAfter(Stop):

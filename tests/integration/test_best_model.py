@@ -23,6 +23,7 @@ from object2vec.training.best_model import BestModel
 from object2vec.training.checkpoints import Checkpoints
 from object2vec.training.graceful_shutdown import Stop
 from object2vec.training.job import Job, run
+from object2vec.training.step import AutogradStep
 from object2vec.training.trainer import Trainer
 from ranks import Ranks, run_out_of_memory_on_rank_0, run_out_of_memory_on_rank_1
 from small import SMALL, weights_of, write_pairs
@@ -54,14 +55,12 @@ def job(folder: Path, **values: object) -> Job:
 
 def fail_in_epoch(epoch: int, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     """Raise an error in the third step of an epoch."""
-    step = Trainer._step_by_gradients
 
-    def fail(trainer: Trainer, batch: Batch) -> tuple[float, int]:
-        if (trainer.epoch, trainer.batch) == (epoch, 2):
+    def fail(trainer: Trainer, epoch_now: int, batch: int) -> None:
+        if (epoch_now, batch) == (epoch, 2):
             raise error
-        return step(trainer, batch)
 
-    monkeypatch.setattr(Trainer, "_step_by_gradients", fail)
+    monkeypatch.setattr(Trainer, "_seed", fail)  # called before each step
 
 
 def whole_model(folder: Path, epochs: int) -> dict[str, np.ndarray]:
@@ -269,20 +268,19 @@ def test_error_during_copy_of_best_weights_writes_one_epoch(tmp_path: Path, monk
 
 def test_forced_exit_in_first_epoch_writes_finite_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """During a step that updates weights, the written model loads, and all weights are finite."""
-    stop, step = Stop(), Trainer._step_by_gradients
+    stop, update = Stop(), AutogradStep.update
     left: list[int] = [3]
 
-    def step_and_stop(trainer: Trainer, batch: Batch) -> tuple[float, int]:
-        done = step(trainer, batch)
+    def step_and_stop(step: AutogradStep, batch: Batch) -> None:
+        update(step, batch)
         left[0] -= 1
         if not left[0]:
             with torch.no_grad():  # a step that has reached one of the tables
-                trainer.network.enc0.embedding.weight += 1
+                step._network.enc0.embedding.weight += 1
             assert stop.emergency_save
             stop.emergency_save()
-        return done
 
-    monkeypatch.setattr(Trainer, "_step_by_gradients", step_and_stop)
+    monkeypatch.setattr(AutogradStep, "update", step_and_stop)
     run(job(tmp_path), stop=stop)
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     assert config["training"]["best_epoch"] is None
@@ -291,16 +289,15 @@ def test_forced_exit_in_first_epoch_writes_finite_weights(tmp_path: Path, monkey
 
 def test_forced_exit_writes_no_model_with_nonfinite_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No epoch has ended and the weights diverged; the error names one of them."""
-    stop, step = Stop(), Trainer._step_by_gradients
+    stop, update = Stop(), AutogradStep.update
 
-    def diverge_and_stop(trainer: Trainer, batch: Batch) -> tuple[float, int]:
-        done = step(trainer, batch)
-        trainer.network.enc1.embedding.weight.data[3, 1] = torch.nan
+    def diverge_and_stop(step: AutogradStep, batch: Batch) -> None:
+        update(step, batch)
+        step._network.enc1.embedding.weight.data[3, 1] = torch.nan
         assert stop.emergency_save
         stop.emergency_save()
-        return done
 
-    monkeypatch.setattr(Trainer, "_step_by_gradients", diverge_and_stop)
+    monkeypatch.setattr(AutogradStep, "update", diverge_and_stop)
     what = r"No model is written: enc1\.embedding\.weight is not finite, and no epoch has ended"
     with pytest.raises(AlgorithmError, match=what):
         run(job(tmp_path), stop=stop)

@@ -38,7 +38,7 @@ def saved(directory: Path, hyperparameters: Hyperparameters, *, seed: int = 1) -
 def scores(network: Network) -> torch.Tensor:
     with torch.inference_mode():
         u, v = network.encode(0, tokens_of([1, 2], [], [3])), network.encode(1, tokens_of([4], [5, 6], [0]))
-        return network.scores(network.compare(u, v))
+        return network.scores(network.score_encodings(u, v))
 
 
 # ----------------------------------------------------------------------------------------------------------------------

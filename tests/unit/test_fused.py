@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.optim import Optimizer
 
 from object2vec.data.batches import Batch, Batches
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
-from object2vec.training.fused import FusedStep
-from object2vec.training.gradients import leave_gradients
 from object2vec.training.objective import Objective
 from object2vec.training.optimizers import make_optimizers
+from object2vec.training.step import AutogradStep, FusedStep, Step, backward, make_step
+from object2vec.training.thread_tuner import ThreadTuner
 from small import configured, network_of, pairs_of
 
 OUTPUTS = {"two": {}, "number": {"output_layer": "mean_squared_error"}}
@@ -26,9 +27,16 @@ OUTPUTS = {"two": {}, "number": {"output_layer": "mean_squared_error"}}
 def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
-    monkeypatch.setattr("object2vec.training.fused.WORK", 1)
+    monkeypatch.setattr("object2vec.training.step.PRODUCTS_PER_THREAD", 1)
     yield
     torch.set_num_threads(before)
+
+
+def step_of(network: Network, optimizers: Sequence[Optimizer]) -> Step:
+    """The step that a trainer takes."""
+    tuner = ThreadTuner(1)
+    autograd_step = AutogradStep(network, Objective(regression=not network.softmax), optimizers, tuner)
+    return make_step(network, optimizers, autograd_step, tuner)
 
 
 def matrices(**settings: object) -> Hyperparameters:
@@ -61,7 +69,7 @@ def test_batches_at_once_are_batches_one_by_one() -> None:
     for at_once in (1, 2, 3):
         network = network_of(matrices()).train()
         (optimizer,) = optimizers = make_optimizers(network, matrices())
-        step = FusedStep.of(network, optimizers)
+        step = step_of(network, optimizers)
         given = batches(70)
         said.append([one for at in range(0, len(given), at_once) for one in step(given[at : at + at_once])])
         networks.append(network.state_dict())
@@ -74,21 +82,23 @@ def test_batches_at_once_are_batches_one_by_one() -> None:
 
 
 def test_few_large_batches_are_given_at_a_time() -> None:
-    assert [FusedStep.together(size) for size in (1, 4096, 10_000, 20_000, 10**6)] == [8, 8, 3, 1, 1]
+    network = network_of(matrices())
+    step = step_of(network, make_optimizers(network, matrices()))
+    assert [step.batches_per_call(size) for size in (1, 4096, 10_000, 20_000, 10**6)] == [8, 8, 3, 1, 1]
 
 
 def trained(hyperparameters: Hyperparameters, given: list[Batch], *, fused: bool) -> tuple[list[Any], Network]:
     """What each step says, and the network after all of them."""
     network, objective = network_of(hyperparameters).train(), Objective(regression=hyperparameters.regression)
     optimizers = make_optimizers(network, hyperparameters)
-    step = FusedStep.of(network, optimizers)
-    assert step is not None
+    step = step_of(network, optimizers)
+    assert isinstance(step, FusedStep)
     said = []
     for batch in given:
         if fused:
-            ((loss, correct),) = step([batch])
+            ((_, loss, correct),) = step([batch])
         else:
-            left, output, labels = leave_gradients(network, objective, batch)
+            left, output, labels = backward(network, objective, batch)
             loss, correct = left.item(), objective.correct(output, labels)
             for optimizer in optimizers:
                 optimizer.step()
@@ -123,9 +133,9 @@ def test_the_loss_of_many_pairs_of_one_token(scale: float) -> None:
         network = network_of(matrices())
         with torch.no_grad():
             network.head.output.weight.mul_(scale)
-        step = FusedStep.of(network, make_optimizers(network, matrices()))
+        step = step_of(network, make_optimizers(network, matrices()))
         losses.append(
-            float((step([batch])[0] if fused else leave_gradients(network, Objective(regression=False), batch))[0])
+            step([batch])[0].loss if fused else float(backward(network, Objective(regression=False), batch)[0])
         )
     torch.testing.assert_close(*losses, atol=1e-5, rtol=1.3e-6)
 
@@ -135,29 +145,34 @@ def test_a_number_that_is_none_shows_in_the_loss() -> None:
     network = network_of(hyperparameters)
     with torch.no_grad():
         network.enc1.embedding.weight.fill_(np.nan)
-    step = FusedStep.of(network, make_optimizers(network, hyperparameters))
-    assert math.isnan(step(batches()[:1])[0][0])
+    step = step_of(network, make_optimizers(network, hyperparameters))
+    assert math.isnan(step(batches()[:1])[0].loss)
 
 
 def test_little_is_not_worth_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread for each so many numbers of pairs, one at least, and no more than there are."""
-    monkeypatch.setattr("object2vec.training.fused.WORK", 100 * matrices().encoders[0].token_embedding_dim)
+    monkeypatch.setattr(
+        "object2vec.training.step.PRODUCTS_PER_THREAD", 100 * matrices().encoders[0].token_embedding_dim
+    )
     network = network_of(matrices())
-    step = FusedStep.of(network, make_optimizers(network, matrices()))
+    step = step_of(network, make_optimizers(network, matrices()))
     assert [step.threads(pairs) for pairs in (1, 199, 200, 1000)] == [1, 1, *[torch.get_num_threads()] * 2]
 
 
 @pytest.mark.parametrize("row", [([0], [1]), ([], [1]), ([1], [2, 3])], ids=["token 0", "no token", "two tokens"])
-def test_objects_of_other_kinds_are_left_alone(row: tuple[list[int], list[int]]) -> None:
-    """Nothing moves, no step is counted, and the caller hears of it."""
+def test_other_objects_are_stepped_by_autograd(row: tuple[list[int], list[int]]) -> None:
+    """The result and every weight are those of the autograd step, bit for bit."""
     hyperparameters = matrices()
-    network = network_of(hyperparameters)
-    optimizers = make_optimizers(network, hyperparameters)
-    before = {name: weight.clone() for name, weight in network.named_parameters()}
     (batch,) = Batches(pairs_of([([1], [2], 1.0), (*row, 0.0)]), size=9).in_order()
-    assert FusedStep.of(network, optimizers)([batch]) is None
-    assert all(torch.equal(weight, before[name]) for name, weight in network.named_parameters())
-    assert not optimizers[0].state
+    results, weights = [], []
+    for fused in (True, False):
+        network = network_of(hyperparameters)
+        step = step_of(network, make_optimizers(network, hyperparameters))
+        assert isinstance(step, FusedStep)
+        results.append((step if fused else step._fallback)([batch]))
+        weights.append(network.state_dict())
+    assert results[0] == results[1]
+    torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +190,7 @@ def test_objects_of_other_kinds_are_left_alone(row: tuple[list[int], list[int]])
 def test_networks_of_other_forms_have_none(settings: dict[str, object]) -> None:
     hyperparameters = matrices(**settings)
     network = network_of(hyperparameters)
-    assert FusedStep.of(network, make_optimizers(network, hyperparameters)) is None
+    assert not isinstance(step_of(network, make_optimizers(network, hyperparameters)), FusedStep)
 
 
 def test_a_frozen_table_stays() -> None:
@@ -183,4 +198,4 @@ def test_a_frozen_table_stays() -> None:
     hyperparameters = matrices()
     network = network_of(hyperparameters)
     network.enc0.embedding.weight.requires_grad_(False)
-    assert FusedStep.of(network, make_optimizers(network, hyperparameters)) is None
+    assert not isinstance(step_of(network, make_optimizers(network, hyperparameters)), FusedStep)

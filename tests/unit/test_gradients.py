@@ -9,8 +9,9 @@ import torch
 from object2vec.data.batches import Batch, Batches
 from object2vec.model.network import Network
 from object2vec.ops import library
-from object2vec.training.gradients import leave_gradients, output_of
+from object2vec.ops.embedding import row_grad
 from object2vec.training.objective import Objective
+from object2vec.training.step import backward, forward_batch
 from small import configured, gradients_of, network_of, pairs_of
 
 ROWS = [
@@ -60,8 +61,7 @@ def test_they_are_those_of_autograd(
     for usable in (True, False):
         monkeypatch.setattr(library, "available", lambda usable=usable: usable)
         network = direct(**settings)
-        assert (network.direct is not None) == usable
-        loss, scores, _ = leave_gradients(network, objective, batch(), share=0.75)
+        loss, scores, _ = backward(network, objective, batch(), share=0.75)
         found.append(({"loss": loss, "scores": scores}, gradients_of(network)))
     for ours, theirs in zip(*found, strict=True):
         assert ours.keys() == theirs.keys()
@@ -72,7 +72,7 @@ def test_they_are_those_of_autograd(
 def test_gradients_do_not_pile_up() -> None:
     """A second batch leaves its own gradients, not the sum of both."""
     network, objective = direct(), Objective(regression=False)
-    once, twice = (leave_gradients(network, objective, batch()) and gradients_of(network) for _ in range(2))
+    once, twice = (backward(network, objective, batch()) and gradients_of(network) for _ in range(2))
     for name, gradient in once.items():
         assert torch.equal(twice[name], gradient), name
 
@@ -84,23 +84,27 @@ def test_gradients_do_not_pile_up() -> None:
 )
 def test_others_go_through_autograd(settings: dict[str, object]) -> None:
     """What has more between look-ups and output layer is not taken for what has nothing."""
-    assert network_of(configured(**settings)).train().direct is None
+    assert network_of(configured(**settings)).train().linear_head is None
 
 
 def test_frozen_tables_get_none() -> None:
     """A table that is not trained gets no gradient, the other one gets its own."""
     network = direct(enc0_freeze_pretrained_embedding="true", token_embedding_storage_type="row_sparse")
     network.enc0.embedding.weight.requires_grad_(False)
-    leave_gradients(network, Objective(regression=False), batch())
-    assert not network.enc0.embedding.touched
-    assert network.enc1.embedding.touched
+    backward(network, Objective(regression=False), batch())
+    assert row_grad(network.enc0.embedding.weight) is None
+    assert row_grad(network.enc1.embedding.weight) is not None
 
 
 @pytest.mark.parametrize("comparators", ["hadamard", "concat", "hadamard, concat, abs_diff"])
 def test_scoring_is_the_same_with_and_without(comparators: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no gradient is wanted, the output is that of comparators and output layer one by one."""
     network = direct(comparator_list=comparators)
-    plain, _ = output_of(network, batch())
+    ours, _ = forward_batch(network, batch())
     with torch.no_grad():
-        ours, _ = output_of(network, batch())
+        inference, _ = forward_batch(network, batch())
+    monkeypatch.setattr(library, "available", lambda: False)
+    plain, _ = forward_batch(network, batch())
+    assert torch.equal(ours, inference)
+    ours = ours.detach()
     np.testing.assert_allclose(ours.numpy(), plain.detach().numpy(), atol=1e-5)

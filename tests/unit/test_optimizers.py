@@ -14,10 +14,11 @@ from torch.utils._pytree import tree_leaves
 
 from object2vec.hyperparameters import NETWORKS, OPTIMIZERS, ROW_SPARSE_OPTIMIZERS
 from object2vec.model.network import Network
-from object2vec.model.tokens import TokenEmbedding, Touched
+from object2vec.model.tokens import TokenEmbedding
 from object2vec.ops import library
+from object2vec.ops.embedding import RowGradient, accumulate_row_grad, row_grad
 from object2vec.training.optimizers import RowOptimizer, make_optimizers
-from small import configured, gradients_of, network_of, tokens_of, touched_of
+from small import configured, gradients_of, network_of, tokens_of
 
 DENSE = {
     "sgd": lambda p, decay: torch.optim.SGD(p, lr=0.1, weight_decay=decay),
@@ -53,8 +54,11 @@ def touch(of: TokenEmbedding, rows: list[int], seed: int) -> Tensor:
     for part in (rows[:half], rows[half:]):
         gradient = torch.randn(len(part), WIDTH, generator=generator)
         scale = torch.rand(len(part), generator=generator)
-        of.touched.append(Touched(torch.tensor(part, dtype=torch.int64), torch.arange(len(part)), scale, gradient))
-    return touched_of(of)
+        ids = torch.tensor(part, dtype=torch.int64)
+        accumulate_row_grad(of.weight, RowGradient(ids, torch.arange(len(part)), scale, gradient))
+    grad = row_grad(of.weight)
+    assert grad is not None
+    return grad.to_dense(of.weight)
 
 
 @pytest.mark.usefixtures("kernels_or_not")
@@ -142,7 +146,7 @@ def test_a_gradient_is_used_once(kind: str) -> None:
     assert torch.equal(lazy.weight, before)
     touch(lazy, [1], 0)
     optimizer.step()
-    assert lazy.touched == []
+    assert row_grad(lazy.weight) is None
 
 
 class Moved(NamedTuple):
@@ -286,8 +290,7 @@ def test_the_cost_of_a_step_is_in_the_rows(optimizer: str, network: str) -> None
         for step in range(2):
             # The first step makes the state, once.
             with largest if step else nullcontext():
-                for each in optimizers:
-                    each.zero_grad()
+                made.zero_grad()
                 made((tokens_of([1, 2], [3]),) * 2, (torch.tensor([0, 1]),) * 2).sum().backward()
                 for each in optimizers:
                     each.step()

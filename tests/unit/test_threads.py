@@ -188,8 +188,8 @@ def test_changing_threads_changes_no_weight(tokens: int, monkeypatch: pytest.Mon
     """Weights after training are the same bits, whether the number of threads changes while training or not."""
     rows = np.random.default_rng(0).integers(1, 9, (3000, 2)).tolist()
     pairs = pairs_of([([a, b][:tokens], [b, a][:tokens], float((a + b) % 2)) for a, b in rows])
-    monkeypatch.setattr("object2vec.training.fused.WORK", 1)
-    monkeypatch.setattr("object2vec.training.fused.TOGETHER", 1)
+    monkeypatch.setattr("object2vec.training.step.PRODUCTS_PER_THREAD", 1)
+    monkeypatch.setattr("object2vec.training.step.MAX_BATCHES", 1)
     settings = {"mlp_layers": 0, "token_embedding_storage_type": "row_sparse"}
     weights: list[dict[str, Tensor]] = []
     before = torch.get_num_threads()
@@ -202,7 +202,7 @@ def test_changing_threads_changes_no_weight(tokens: int, monkeypatch: pytest.Mon
             report = SageMakerReport(host="algo-1", epochs=2)
             made = trainer.Trainer(network_of(hyperparameters), hyperparameters, report)
             made.fit(training_batches(pairs, hyperparameters), None, never)
-            weights.append({name: weight.clone() for name, weight in made.network.moving.items()})
+            weights.append({name: weight.clone() for name, weight in made.network.trainable_weights.items()})
             assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

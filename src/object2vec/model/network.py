@@ -16,16 +16,10 @@ from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.dropout import Dropout
 from object2vec.model.encoders import Encoder, PooledEmbedding, make_encoder
 from object2vec.model.tokens import TokenEmbedding, Tokens
-from object2vec.ops import arguments
-from object2vec.ops import scoring as scoring_ops
+from object2vec.ops.embedding import set_row_grad
+from object2vec.ops.scoring import COMPARISON_TERMS, LinearHead, linear, score_pairs
 
-#: What comparators make of two encodings (P, D), and which of that each gives.
-TERMS: Final[tuple[Callable[[Tensor, Tensor], Tensor], ...]] = (
-    lambda u, v: u * v,
-    lambda u, _: u,
-    lambda _, v: v,
-    lambda u, v: (u - v).abs(),
-)
+#: Which of `COMPARISON_TERMS` each comparator gives.
 COMPARE: Final = {"hadamard": (0,), "concat": (1, 2), "abs_diff": (3,)}
 ACTIVATE: Final[dict[str, Callable[[Tensor], Tensor]]] = {"tanh": torch.tanh, "relu": torch.relu, "linear": lambda x: x}
 
@@ -38,8 +32,8 @@ class Head(nn.Module):
         self.comparators = hyperparameters.comparator_list
         self.dropout = Dropout(hyperparameters.dropout)
         dim, terms = hyperparameters.encoding_dim(0), [term for name in self.comparators for term in COMPARE[name]]
-        self._terms = [TERMS[term] for term in terms]
-        self._columns = torch.tensor([dim * terms.index(i) if i in terms else -1 for i in range(len(TERMS))])
+        self._terms = [COMPARISON_TERMS[term] for term in terms]
+        self._columns = torch.tensor([dim * terms.index(i) if i in terms else -1 for i in range(len(COMPARISON_TERMS))])
         width = dim * len(terms)
         self.layers = nn.ModuleList()
         for _ in range(hyperparameters.mlp_layers):
@@ -49,11 +43,11 @@ class Head(nn.Module):
         self.output = nn.Linear(width, hyperparameters.scores)
 
     @property
-    def direct(self) -> scoring_ops.Output | None:
-        """The output layer as the kernels take it, where it stands right on the comparators; else None."""
-        if self.layers or (self.training and self.dropout.p) or not arguments.usable(self.output.weight):
+    def linear_head(self) -> LinearHead | None:
+        """The output layer, if it is directly on the comparators; else None."""
+        if self.layers or (self.training and self.dropout.p):
             return None
-        return scoring_ops.Output(self.output.weight, self.output.bias, self._columns)
+        return LinearHead(self.output.weight, self.output.bias, self._columns)
 
     def forward(self, u: Tensor, v: Tensor) -> Tensor:
         """The output (P, C), before any softmax, of the encodings u and v, (P, D) each."""
@@ -65,11 +59,7 @@ class Head(nn.Module):
 
 
 def _linear(layer: nn.Module, x: Tensor) -> Tensor:
-    """What a linear layer makes of x (P, I), (P, O)."""
-    if torch.is_inference_mode_enabled() and len(x) <= arguments.FEW_ROWS and arguments.usable(x):
-        return scoring_ops.linear(x, cast(Tensor, layer.weight), cast(Tensor, layer.bias))
-    y: Tensor = layer(x)
-    return y
+    return linear(x, cast(Tensor, layer.weight), cast(Tensor, layer.bias))
 
 
 class Network(nn.Module):
@@ -104,15 +94,21 @@ class Network(nn.Module):
         return [module for module in self.modules() if isinstance(module, TokenEmbedding)]
 
     @property
-    def moving(self) -> dict[str, Tensor]:
-        """The weights that training moves, by name."""
+    def trainable_weights(self) -> dict[str, Tensor]:
+        """The weights that training changes, by name."""
         return {name: parameter.detach() for name, parameter in self.named_parameters() if parameter.requires_grad}
 
     @property
-    def direct(self) -> scoring_ops.Output | None:
-        """The output layer as the kernels take it, where nothing stands between mean embeddings and it; else None."""
+    def linear_head(self) -> LinearHead | None:
+        """The output layer, if nothing is between mean embeddings, comparators and it; else None."""
         pooled = all(isinstance(encoder, PooledEmbedding) for encoder in (self.enc0, self.enc1))
-        return self._head.direct if pooled else None
+        return self._head.linear_head if pooled else None
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clear all gradients, those of tables by rows included."""
+        super().zero_grad(set_to_none)
+        for table in self.tables:
+            set_row_grad(table.weight, None)
 
     def forward(self, tokens: tuple[Tokens, Tokens], index: tuple[Tensor, Tensor]) -> Tensor:
         """The output (P, C) of P pairs: pair p is object `index[0][p]` of in0 with object `index[1][p]` of in1.
@@ -120,10 +116,10 @@ class Network(nn.Module):
         However many pairs an object is in, it is encoded once.
         """
         u, v = (self.encode(side, tokens[side]) for side in (0, 1))
-        if (output := self._head.direct) and not torch.is_grad_enabled():
-            return scoring_ops.score_pairs(u, v, *index, output)
-        # Not by [index]: its gradient is summed by threads in any order, so that a seed would not repeat a job.
-        return self.compare(u.index_select(0, index[0]), v.index_select(0, index[1]))
+        if head := self._head.linear_head:
+            return score_pairs(u, v, *index, head)
+        # Not by [index]: threads sum its gradient in any order, so that a seed would not repeat a job.
+        return self.score_encodings(u.index_select(0, index[0]), v.index_select(0, index[1]))
 
     def encode(self, side: int, tokens: Tokens) -> Tensor:
         """The encodings (N, D) of objects of `side`, 0 or 1."""
@@ -134,7 +130,7 @@ class Network(nn.Module):
         """The encoder of `side`, 0 or 1."""
         return self.enc1 if side else self.enc0
 
-    def compare(self, u: Tensor, v: Tensor) -> Tensor:
+    def score_encodings(self, u: Tensor, v: Tensor) -> Tensor:
         """The output (P, C) of pairs of encodings, (P, D) each: logits, or the predicted numbers."""
         output: Tensor = self._head(u, v)
         return output
@@ -146,7 +142,7 @@ class Network(nn.Module):
         return self.head
 
     def scores(self, output: Tensor) -> Tensor:
-        """What a user sees of the output of `compare`, (P, C): probabilities in class order, or the number."""
+        """What a user sees of the output of `score_encodings`, (P, C): probabilities in class order, or the number."""
         return output.softmax(dim=1) if self.softmax else output
 
 

@@ -1,27 +1,295 @@
-"""Mean embeddings, and steps of the rows of a table."""
+"""Embeddings of tokens and their means, gradients of a table by rows, and optimizer steps on rows.
+
+Shapes: N sequences, n tokens in all, E numbers an embedding, V ids in the vocabulary.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from ctypes import byref
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from object2vec.ops.arguments import (
     MAX_DIM,
     check_offsets,
     check_range,
     check_shapes,
+    readable,
     table_struct,
+    usable,
 )
 from object2vec.ops.arguments import call as _call
 from object2vec.ops.structs import OPTIMIZER_KINDS
 
 
+class RowGradient(NamedTuple):
+    """The gradient of a table by rows: row ids[j] gets scale[s] * grad[s], where s is source[j].
+
+    Rows are summed only where they are used, so nothing of the table's size is allocated.
+    """
+
+    ids: Tensor  # (n,) int64
+    source: Tensor  # (n,) int64
+    scale: Tensor  # (m,)
+    grad: Tensor  # (m, E)
+
+    @classmethod
+    def from_rows(cls, ids: Tensor, grad: Tensor) -> RowGradient:
+        """Return the gradient that adds grad[j] to row ids[j]."""
+        return cls(ids, torch.arange(len(ids), device=ids.device), grad.new_ones(len(grad)), grad)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[RowGradient], grad: Tensor | None = None) -> RowGradient:
+        """Return the sum of several gradients of one table; `grad` is their `grad` concatenated, if it exists."""
+        starts = itertools.accumulate((len(part.grad) for part in parts[:-1]), initial=0)
+        return cls(
+            ids=torch.cat([part.ids for part in parts]),
+            source=torch.cat([part.source + start for part, start in zip(parts, starts, strict=True)]),
+            scale=torch.cat([part.scale for part in parts]),
+            grad=torch.cat([part.grad for part in parts]) if grad is None else grad,
+        )
+
+    def to_dense(self, weight: Tensor) -> Tensor:
+        """Return the gradient of the whole table, (V, E)."""
+        dense = torch.zeros_like(weight)
+        if usable(weight):
+            add_rows(dense, group(self.ids, self.source, _lut(weight)), self.scale, self.grad.contiguous())
+        else:
+            dense.index_add_(0, self.ids, self._by_id())
+        return dense
+
+    def compact(self, weight: Tensor, max_ids: int) -> RowGradient:
+        """Return the same gradient in the shorter of two forms: as it is, or summed by id.
+
+        With `max_ids` ids or more it is summed. On a GPU as well: it adds in any order, and one rank's sum must serve
+        for all ranks.
+        """
+        if usable(weight):
+            groups = group(self.ids, self.source, _lut(weight))
+            ids, grad = groups.rows, self.grad.contiguous()
+            if len(grad) <= len(ids) and len(self.ids) < max_ids:
+                return self._replace(grad=grad)
+            summed = weight.new_zeros(len(ids), weight.shape[1])
+            add_rows(summed, groups._replace(rows=torch.arange(len(ids))), self.scale, grad)
+        else:
+            ids, place = torch.unique(self.ids, return_inverse=True)
+            summed = weight.new_zeros(len(ids), weight.shape[1]).index_add_(0, place, self._by_id())
+        return RowGradient.from_rows(ids, summed)
+
+    @classmethod
+    def sum_in_order(cls, weight: Tensor, parts: Sequence[RowGradient], grad: Tensor) -> RowGradient:
+        """Return the sum of gradients that `compact` made, added in their order; `grad` is theirs, concatenated."""
+        if usable(weight):  # the kernels add an id's rows in their order
+            return cls.concatenate(parts, grad)
+        ids, row = torch.unique(torch.cat([part.ids for part in parts]), return_inverse=True)
+        summed = grad.new_zeros(len(ids), weight.shape[1])
+        for rows, part in zip(row.split([len(part.ids) for part in parts]), parts, strict=True):
+            summed.index_add_(0, rows, part.grad)  # a GPU adds in any order: one part at a time
+        return cls.from_rows(ids, summed)
+
+    def _by_id(self) -> Tensor:
+        """Return what each of `ids` adds, (n, E)."""
+        return (self.grad * self.scale[:, None])[self.source]
+
+
+def row_grad(weight: Tensor) -> RowGradient | None:
+    """Return `weight.row_grad`, the gradient of a table by rows; None if it has none."""
+    found: RowGradient | None = getattr(weight, "row_grad", None)
+    return found
+
+
+def set_row_grad(weight: Tensor, grad: RowGradient | None) -> None:
+    """Set `weight.row_grad`."""
+    weight.row_grad = grad  # type: ignore[attr-defined]  # as torch has weight.grad
+
+
+def accumulate_row_grad(weight: Tensor, grad: RowGradient) -> None:
+    """Add to `weight.row_grad`, as autograd adds to `weight.grad`."""
+    before = row_grad(weight)
+    set_row_grad(weight, grad if before is None else RowGradient.concatenate([before, grad]))
+
+
+def mean_pool(weight: Tensor, values: Tensor, offsets: Tensor) -> Tensor:
+    """Return the mean embedding of each sequence, (N, E); id 0 counts as no token, and no token gives zeros.
+
+    `weight` is (V, E). Sequence i is values[offsets[i]:offsets[i + 1]]. The gradient goes to `weight.row_grad`.
+    """
+    if not torch.is_grad_enabled():
+        return _mean_pool(weight, values, offsets)[0]
+    mean: Tensor = _MeanPool.apply(weight, values, offsets)  # type: ignore[no-untyped-call]
+    return mean
+
+
+def gather_rows(weight: Tensor, values: Tensor) -> Tensor:
+    """Return the embedding of each token, (n, E); the gradient goes to `weight.row_grad`."""
+    rows: Tensor = _GatherRows.apply(weight, values)  # type: ignore[no-untyped-call]
+    return rows
+
+
+def gather_line(weight: Tensor, values: Tensor, place: Tensor, inside: Tensor) -> Tensor:
+    """Return the embeddings of n tokens at their places (n,) of a line (L, E), where `inside` (L, 1) is 1, else 0."""
+    line: Tensor = _GatherLine.apply(weight, values, place, inside)  # type: ignore[no-untyped-call]
+    return line
+
+
+class _MeanPool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, values: Tensor, offsets: Tensor) -> Tensor:
+        ctx.weight, ctx.values, ctx.offsets = weight, values, offsets
+        mean, ctx.scale = _mean_pool(weight, values, offsets)
+        return mean
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, None]:
+        (grad,) = grads
+        if usable(grad):
+            ids, source = spread(ctx.values, ctx.offsets)
+        else:
+            used = ctx.values != 0
+            ids, source = ctx.values[used], _sequence(ctx.values, ctx.offsets)[used]
+        accumulate_row_grad(ctx.weight, RowGradient(ids, source, ctx.scale, grad))
+        return None, None, None
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, values: Tensor) -> Tensor:
+        ctx.weight, ctx.values = weight, values
+        return _float_rows(weight, values)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, None]:
+        accumulate_row_grad(ctx.weight, RowGradient.from_rows(ctx.values, grads[0]))
+        return None, None
+
+
+class _GatherLine(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, values: Tensor, place: Tensor, inside: Tensor) -> Tensor:
+        ctx.weight, ctx.values, ctx.place = weight, values, place
+        return _float_rows(weight, values.new_zeros(len(inside)).index_copy_(0, place, values)).mul_(inside)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, None, None]:
+        (grad,) = grads
+        accumulate_row_grad(ctx.weight, RowGradient(ctx.values, ctx.place, grad.new_ones(len(grad)), grad))
+        return None, None, None, None
+
+
+def _mean_pool(weight: Tensor, values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean embedding of each sequence, (N, E), and the weight of each of its tokens, (N,)."""
+    if readable(weight):
+        return pool(weight, values, offsets)
+    sequence = _sequence(values, offsets)
+    count = torch.zeros_like(offsets[1:]).index_add_(0, sequence, (values != 0).long())
+    if weight.dtype == torch.float16:  # means are float32
+        scale = torch.where(count > 0, 1 / count, 0)
+        rows = _float_rows(weight, values).mul_((scale[sequence] * (values != 0))[:, None])
+        return rows.new_zeros(len(scale), weight.shape[1]).index_add_(0, sequence, rows), scale
+    scale = torch.where(count > 0, 1 / count, 0).to(weight.dtype)
+    return nn.functional.embedding_bag(values, weight, offsets[:-1], mode="mean", padding_idx=0), scale
+
+
+def _sequence(values: Tensor, offsets: Tensor) -> Tensor:
+    """Return the sequence that each of `values` belongs to, (n,)."""
+    numbers = torch.arange(len(offsets) - 1, device=offsets.device)
+    return numbers.repeat_interleave(offsets.diff(), output_size=len(values))
+
+
+def _float_rows(weight: Tensor, values: Tensor) -> Tensor:
+    """Return the embeddings of n tokens, (n, E); those of a table in half precision as float32."""
+    rows = weight[values]
+    return rows.float() if rows.dtype == torch.float16 else rows
+
+
+def has_row_kernels(weight: Tensor, kind: str) -> bool:
+    """Return whether `step_rows` is faster than a dense step of torch, also if every row is to be stepped."""
+    return kind in OPTIMIZER_KINDS and usable(weight)
+
+
+def step_rows(
+    kind: str,
+    weight: Tensor,
+    state: Sequence[Tensor],
+    grad: RowGradient,
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    step: int,
+    all_rows: bool = False,
+) -> None:
+    """Take step number `step`, counted from 1, of sgd, adagrad or adam on the rows of `weight` in `grad`, in place.
+
+    `state` holds the optimizer's tables, (V, E) each. With `all_rows`, the kernels step the other rows as well, with a
+    gradient of zeros.
+    """
+    if usable(weight):
+        lut = _lut(weight)
+        groups = group(grad.ids, grad.source, lut)
+        _step_groups(
+            *(kind, weight, state, groups, grad.scale, grad.grad.contiguous()),
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            corrections=_bias_corrections(step),
+            lut=lut if all_rows else None,
+        )
+    else:
+        _step_rows_torch(weight, state, grad, learning_rate, weight_decay, step)
+
+
+def _step_rows_torch(
+    weight: Tensor, state: Sequence[Tensor], grad: RowGradient, learning_rate: float, weight_decay: float, step: int
+) -> None:
+    rows, place = torch.unique(grad.ids, return_inverse=True)
+    values = weight[rows]
+    summed = (weight_decay * values).index_add_(0, place, grad._by_id())
+    columns = [column[rows] for column in state]
+    weight[rows] = values - learning_rate * step_direction(summed, columns, step)
+    for column, new in zip(state, columns, strict=True):
+        column[rows] = new
+
+
+def step_direction(grad: Tensor, state: Sequence[Tensor], step: int) -> Tensor:
+    """Return the factor of the learning rate in a step of sgd, adagrad or adam; `state` is updated in place."""
+    match state:
+        case []:
+            return grad
+        case [total]:
+            total.addcmul_(grad, grad)
+            return grad / (total.sqrt() + 1e-7)
+        case _:
+            mean, square = state
+            mean.lerp_(grad, 0.1)
+            square.mul_(0.999).addcmul_(grad, grad, value=0.001)
+            corrections = _bias_corrections(step)
+            return mean / corrections[0] / ((square / corrections[1]).sqrt() + 1e-8)
+
+
+def _bias_corrections(step: int) -> tuple[float, float]:
+    """Return Adam's 1 - beta^step."""
+    return 1 - 0.9**step, 1 - 0.999**step
+
+
+def _lut(weight: Tensor) -> Tensor:
+    """Return the scratch of `group` for a table, (V,) int32 of -1, which is kept on the table."""
+    lut: Tensor | None = getattr(weight, "row_lut", None)
+    if lut is None:
+        lut = torch.full((len(weight),), -1, dtype=torch.int32)
+        weight.row_lut = lut  # type: ignore[attr-defined]
+    return lut
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Kernel calls
+# ----------------------------------------------------------------------------------------------------------------------
+
+
 def pool(table: Tensor, values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean row of each bag of ids, (N, E), and 1 / tokens of each, (N,); id 0 counts as no token.
+    """Return the mean row of each bag of ids, (N, E), and 1 / tokens of each, (N,); id 0 counts as no token.
 
     `table` is (V, E) float32 or float16, `values` (n,) and `offsets` (N + 1,) are int64, and bag i is
     values[offsets[i]:offsets[i + 1]].
@@ -35,7 +303,7 @@ def pool(table: Tensor, values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor
 
 
 def spread(values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-    """The ids other than 0 of N bags, and which bag each is of; all int64, the bags as in `pool`."""
+    """Return the ids other than 0 of N bags, and the bag of each; all int64, the bags as in `pool`."""
     count = check_offsets("drop_zero_ids", "offsets", offsets, len(values))
     out, origin = torch.empty_like(values), torch.empty_like(values)
     found = _call("drop_zero_ids", values, offsets, count, out, origin)
@@ -43,7 +311,7 @@ def spread(values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Groups(NamedTuple):
-    """The different ids among n, and what each comes from: id rows[r] from origins[starts[r]:starts[r + 1]]; int64."""
+    """The unique ids among n with their origins: id rows[r] has origins[starts[r]:starts[r + 1]]; int64."""
 
     rows: Tensor
     starts: Tensor
@@ -63,7 +331,7 @@ def group(values: Tensor, origin: Tensor, lut: Tensor) -> Groups:
     return Groups(rows[:found], starts[: found + 1], origins)
 
 
-def step_rows(
+def _step_groups(
     kind: str,
     table: Tensor,
     state: Sequence[Tensor],
@@ -71,18 +339,18 @@ def step_rows(
     scale: Tensor,
     gradient: Tensor,
     *,
-    rate: float,
-    decay: float = 0.0,
+    learning_rate: float,
+    weight_decay: float = 0.0,
     corrections: tuple[float, float] = (1.0, 1.0),
     lut: Tensor | None = None,
 ) -> None:
-    """One step of sgd, adagrad or adam on the rows of `table` (V, E) that `groups` names, in place.
+    """Step the rows of `table` (V, E) that `groups` names, in place, by sgd, adagrad or adam.
 
     The gradient of a row is the sum of scale[o] * gradient[o] over its origins o. `scale` (m,) and `gradient` (m, E)
-    are float32; `state` is the optimizer's, tables like `table`; `corrections` are Adam's 1 - beta^step. With scratch
-    as in `group`, all other rows move too, as if their gradient were zeros.
+    are float32. `state` holds the optimizer's tables, shaped like `table`. `corrections` are Adam's 1 - beta^step.
+    With the scratch of `group` as `lut`, all other rows are stepped with a gradient of zeros.
     """
-    first, second = [*state, table, table][:2]  # a kind that keeps less state looks at none
+    first, second = [*state, table, table][:2]  # unused pointers
     rows, starts, origins = groups
     given = table, first, second, table.shape[1], *(() if lut is None else (len(table), lut))
     name = "update_rows" if lut is None else "update_table"
@@ -97,13 +365,13 @@ def step_rows(
     check_offsets(name, "starts", starts, len(origins))
     check_range(name, "origins", origins, len(scale))
     _check_dim(name, table.shape[1])
-    kind_and_tables = OPTIMIZER_KINDS[kind], *given
-    _call(name, *kind_and_tables, rows, len(rows), starts, origins, scale, gradient, rate, decay, *corrections)
+    given += rows, len(rows), starts, origins, scale, gradient
+    _call(name, OPTIMIZER_KINDS[kind], *given, learning_rate, weight_decay, *corrections)
 
 
 def add_rows(table: Tensor, groups: Groups, scale: Tensor, gradient: Tensor) -> None:
-    """Add to the rows of `table` that `groups` names the sums that `step_rows` takes for their gradients."""
-    step_rows("sgd", table, (), groups, scale, gradient, rate=-1.0)
+    """Add the summed gradient of each row that `groups` names to that row of `table`."""
+    _step_groups("sgd", table, (), groups, scale, gradient, learning_rate=-1.0)
 
 
 def _check_dim(kernel: str, dim: int) -> None:

@@ -13,6 +13,7 @@ from object2vec.ops import structs
 from object2vec.ops.arguments import (
     addresses,
     check_shapes,
+    usable,
 )
 from object2vec.ops.arguments import call as _call
 
@@ -43,6 +44,11 @@ class PairBatch(structs.PairBatch):
         places = addresses("step_pairs", tokens, "int32"), addresses("step_pairs", index, "int64")
         sizes = (c_int64 * 2)(len(left), len(right))
         super().__init__(*places, sizes, *addresses("step_pairs", [labels]), len(labels))
+
+
+def is_supported(bias: Tensor) -> bool:
+    """Return whether the kernel can step networks whose output layer has this bias (C,)."""
+    return len(bias) <= 2 and usable(bias)
 
 
 def step_pairs(

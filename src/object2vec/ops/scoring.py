@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ctypes import byref, c_int64
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from object2vec.array_types import Float32, Int32
 from object2vec.ops import structs
 from object2vec.ops.arguments import (
+    FEW_ROWS,
     address,
     addresses,
     check_classes,
     check_range,
     check_shapes,
+    readable,
     table_struct,
+    usable,
 )
 from object2vec.ops.arguments import call as _call
 from object2vec.ops.codes import ACTIVATIONS, COMPARATORS
@@ -34,56 +37,99 @@ BACKWARD_PARTS = 16
 TOGETHER = 16
 
 
-class Output(NamedTuple):
-    """An output layer on comparators: `weight` (C, F) and `bias` (C,).
+#: Terms of two encodings (P, D) that comparators are made of, in the order of `LinearHead.columns`.
+COMPARISON_TERMS: Final[tuple[Callable[[Tensor, Tensor], Tensor], ...]] = (
+    lambda u, v: u * v,
+    lambda u, _: u,
+    lambda _, v: v,
+    lambda u, v: (u - v).abs(),
+)
 
-    `at` (4,) int64 says in which column stands what goes before u * v, u, v and |u - v|: -1 where there is none.
+
+class LinearHead(NamedTuple):
+    """An output layer directly on comparators: `weight` (C, F) and `bias` (C,).
+
+    `columns` (4,) int64 gives the first column of each of `COMPARISON_TERMS`; -1 if a term is missing.
     """
 
     weight: Tensor
     bias: Tensor
-    at: Tensor
+    columns: Tensor
 
 
-def _check_pairs(kernel: str, u: Tensor, v: Tensor, output: Output) -> None:
-    weight, bias, at = output
+def score_pairs(u: Tensor, v: Tensor, left: Tensor, right: Tensor, head: LinearHead) -> Tensor:
+    """Return the scores (P, C) of pairs of objects left[p] of `u` (N, D) and right[p] of `v` (M, D), int64."""
+    if not usable(u):
+        return _score_pairs_torch(u, v, left, right, head)
+    if not torch.is_grad_enabled():
+        return _score_pairs(u, v, left, right, head)
+    scores: Tensor = _ScorePairs.apply(u, v, left, right, *head)  # type: ignore[no-untyped-call]
+    return scores
+
+
+class _ScorePairs(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, u: Tensor, v: Tensor, left: Tensor, right: Tensor, weight: Tensor, bias: Tensor, columns: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(u, v, left, right, weight, bias, columns)
+        return _score_pairs(u, v, left, right, LinearHead(weight, bias, columns))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        u, v, left, right, *head = ctx.saved_tensors
+        grad = grads[0].contiguous()
+        d_u, d_v, d_weight = score_pairs_backward(u, v, left, right, LinearHead(*head), grad)
+        return d_u, d_v, None, None, d_weight, grad.sum(0), None
+
+
+def _score_pairs_torch(u: Tensor, v: Tensor, left: Tensor, right: Tensor, head: LinearHead) -> Tensor:
+    # Not by [index]: threads sum its gradient in any order, so that a seed would not repeat a job.
+    u, v = u.index_select(0, left), v.index_select(0, right)
+    terms = sorted((column, term) for term, column in enumerate(head.columns.tolist()) if column >= 0)
+    return nn.functional.linear(
+        torch.cat([COMPARISON_TERMS[term](u, v) for _, term in terms], 1), head.weight, head.bias
+    )
+
+
+def _check_pairs(kernel: str, u: Tensor, v: Tensor, head: LinearHead) -> None:
+    weight, bias, columns = head
     dim = u.shape[1]
-    check_shapes(kernel, v=(v, (len(v), dim)), bias=(bias, (len(weight),)), term_columns=(at, (4,)))
-    check_range(kernel, "term_columns", at, weight.shape[1] - dim + 1, low=-1)
+    check_shapes(kernel, v=(v, (len(v), dim)), bias=(bias, (len(weight),)), term_columns=(columns, (4,)))
+    check_range(kernel, "term_columns", columns, weight.shape[1] - dim + 1, low=-1)
 
 
-def score_pairs(u: Tensor, v: Tensor, left: Tensor, right: Tensor, output: Output) -> Tensor:
-    """The scores (P, C) of pairs of objects left[p] of `u` (N, D) and right[p] of `v` (M, D), int64."""
-    weight, bias, at = output
-    _check_pairs("score_pairs", u, v, output)
+def _score_pairs(u: Tensor, v: Tensor, left: Tensor, right: Tensor, head: LinearHead) -> Tensor:
+    weight, bias, columns = head
+    _check_pairs("score_pairs", u, v, head)
     check_shapes("score_pairs", right=(right, tuple(left.shape)))
     check_range("score_pairs", "left", left, len(u))
     check_range("score_pairs", "right", right, len(v))
     out = u.new_empty(len(left), len(bias))
     sizes = len(bias), u.shape[1], weight.shape[1]
-    _call("score_pairs", u, v, left, right, len(left), weight, *sizes, at, bias, out)
+    _call("score_pairs", u, v, left, right, len(left), weight, *sizes, columns, bias, out)
     return out
 
 
 def score_pairs_backward(
-    u: Tensor, v: Tensor, left: Tensor, right: Tensor, output: Output, slope: Tensor
+    u: Tensor, v: Tensor, left: Tensor, right: Tensor, head: LinearHead, grad: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of `u`, `v` and the weight from that of the scores, `slope` (P, C)."""
-    weight, _, at = output
-    _check_pairs("score_pairs_backward", u, v, output)
-    check_shapes("score_pairs_backward", grad=(slope, (len(left), len(weight))), right=(right, tuple(left.shape)))
+    """Return the gradients of `u`, `v` and the weight from that of the scores, `grad` (P, C)."""
+    weight, _, columns = head
+    _check_pairs("score_pairs_backward", u, v, head)
+    check_shapes("score_pairs_backward", grad=(grad, (len(left), len(weight))), right=(right, tuple(left.shape)))
     check_range("score_pairs_backward", "object_index", left, len(u))
     check_range("score_pairs_backward", "partner_index", right, len(v))
     parts, pairs = BACKWARD_PARTS, len(left)
     sums, d_weight = u.new_empty(parts, u.shape[1]), u.new_zeros(parts, *weight.shape)
-    layer = weight, len(weight), u.shape[1], weight.shape[1], at
-    places, gradients = left.new_empty(pairs), []
-    for is_left, own, other, mine, partner in ((1, u, v, left, right), (0, v, u, right, left)):
+    layer = weight, len(weight), u.shape[1], weight.shape[1], columns
+    places, grads = left.new_empty(pairs), []
+    for is_left, own, others, index, partner in ((1, u, v, left, right), (0, v, u, right, left)):
         starts, d_own = left.new_empty(len(own) + 1), torch.zeros_like(own)
-        given = own, len(own), other, mine, partner, pairs, slope
+        given = own, len(own), others, index, partner, pairs, grad
         _call("score_pairs_backward", is_left, *given, *layer, parts, sums, starts, places, d_own, d_weight)
-        gradients.append(d_own)
-    return gradients[0], gradients[1], d_weight.sum(0)
+        grads.append(d_own)
+    return grads[0], grads[1], d_weight.sum(0)
 
 
 class Head(structs.ScoringHead):
@@ -128,13 +174,13 @@ class Head(structs.ScoringHead):
 
 
 def _shares(size: int, left: int, right: int) -> tuple[int, int]:
-    """What two get of `size` that want so much: half each, and what the other leaves over."""
+    """Return shares of `size` for two wanted sizes: half each, and what the other leaves over."""
     first = min(left, max(size // 2, size - right))
     return first, min(right, size - first)
 
 
 def score_tokens(head: Head, tokens: tuple[Int32, Int32]) -> Float32:
-    """The outputs (P, C) of pairs of tokens other than 0, (P,) each."""
+    """Return the outputs (P, C) of pairs of tokens other than 0, (P,) each."""
     left, right = tokens
     check_shapes("score_tokens", tokens1=(right, left.shape))
     check_range("score_tokens", "tokens0", left, head.sizes[0])
@@ -144,24 +190,74 @@ def score_tokens(head: Head, tokens: tuple[Int32, Int32]) -> Float32:
     return out
 
 
+def token_head(
+    tables: Sequence[Tensor],
+    comparators: Sequence[str],
+    layers: Sequence[tuple[Tensor, Tensor]],
+    activation: str,
+    *,
+    softmax: bool,
+    max_bytes: int,
+) -> Head | None:
+    """Return the head for `score_tokens`; None if no kernel can read the tables, or it needs more than `max_bytes`.
+
+    `layers` are as `torch.nn.Linear` has them, the output's last: weight (to, from) and bias (to,).
+    """
+    room = max_bytes - 4 * sum(weight.numel() for weight, _ in layers)
+    if room < 0 or not readable(tables[0]):
+        return None
+    transposed = [(weight.t().contiguous(), bias) for weight, bias in layers]  # as the kernel reads them
+    return Head(tables, comparators, transposed, activation, softmax=softmax, room=room)
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A linear layer of `weight` (O, I) and `bias` (O,) over `x` (n, I), (n, O); at most `FEW` rows, to be fast."""
+    """Return a linear layer of `weight` (O, I) and `bias` (O,) over `x` (n, I): (n, O)."""
+    if len(x) <= FEW_ROWS and torch.is_inference_mode_enabled() and usable(x):
+        return linear_few(x, weight, bias)
+    return nn.functional.linear(x, weight, bias)
+
+
+def linear_few(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return the same by the kernel, which is fast for at most `FEW_ROWS` rows; there is no gradient."""
     check_shapes("linear", x=(x, (len(x), weight.shape[1])), bias=(bias, (len(weight),)))
     y = x.new_empty(len(x), len(weight))
     _call("linear", len(x), *weight.shape[::-1], weight, bias, x.contiguous(), y)
     return y
 
 
-def cross_entropy(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean loss () of P pairs with scores (P, C) for their classes, labels (P,) float32; its gradient (P, C)."""
+def cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean loss () of P pairs with scores (P, C) and their classes as `labels` (P,) float32."""
+    if not usable(scores):
+        return nn.functional.cross_entropy(scores, labels.long())
+    loss: Tensor = _CrossEntropy.apply(scores, labels)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _CrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, labels: Tensor) -> Tensor:
+        loss, grad = cross_entropy_with_grad(scores.contiguous(), labels)
+        ctx.save_for_backward(grad)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (grad,) = ctx.saved_tensors
+        return grad * grads[0], None
+
+
+def cross_entropy_with_grad(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean loss () of `cross_entropy`, and its gradient (P, C), by the kernel."""
     check_shapes("cross_entropy", labels=(labels, (len(scores),)))
     check_classes("cross_entropy", labels, scores.shape[1])
-    losses, slope = torch.empty_like(labels), torch.empty_like(scores)
-    _call("cross_entropy", scores, labels, *scores.shape, losses, slope)
-    return losses.mean(), slope
+    losses, grad = torch.empty_like(labels), torch.empty_like(scores)
+    _call("cross_entropy", scores, labels, *scores.shape, losses, grad)
+    return losses.mean(), grad
 
 
-def correct(scores: Tensor, labels: Tensor) -> int:
-    """How many of P pairs have the highest of their scores (P, C) for their class, `labels` (P,) float32."""
+def count_correct(scores: Tensor, labels: Tensor) -> int:
+    """Return how many of P pairs have the highest of their scores (P, C) for their class, `labels` (P,) float32."""
+    if not usable(scores):
+        return int((scores.argmax(dim=1) == labels.long()).sum())
     check_shapes("correct", labels=(labels, (len(scores),)))
     return _call("correct", scores, labels, *scores.shape)

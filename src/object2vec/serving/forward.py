@@ -81,7 +81,9 @@ def forward(network: Network, columns: tuple[Column, Column], count: int, *, sco
     if len(pairs[0]):
         step = HEAD_BATCH_PAIRS if network.device.type == "cpu" else MAX_BATCH_ROWS
         outputs = [
-            network.compare(*(side.take(index[at : at + step]) for side, index in zip(sides, pairs, strict=True)))
+            network.score_encodings(
+                *(side.take(index[at : at + step]) for side, index in zip(sides, pairs, strict=True))
+            )
             for at in range(0, len(pairs[0]), step)
         ]
         scores = Vectors(sides[0].rows[pairs[0]], network.scores(torch.cat(outputs)).cpu().numpy())

@@ -18,7 +18,6 @@ from torch import nn
 from object2vec.array_types import Float32, Int32
 from object2vec.model.encoders import PooledEmbedding
 from object2vec.model.network import Network
-from object2vec.ops import arguments
 from object2vec.ops import scoring as scoring_ops
 from object2vec.serving.instances import Column
 
@@ -41,15 +40,16 @@ class TokenPairScorer:
         encoders, head = (network.enc0, network.enc1), network.head
         tables = [encoder.embedding.weight for encoder in encoders]
         pooled = all(isinstance(encoder, PooledEmbedding) for encoder in encoders)
-        if not pooled or head is None or not arguments.readable(tables[0]):
+        if not pooled or head is None:
             return None
         modules = cast(list[nn.Linear], [*head.layers, head.output])
         weights = sum(module.weight.numel() for module in modules)
-        room = MAX_CACHE_BYTES - 4 * weights
-        if room < 0:
+        layers = [(module.weight, module.bias) for module in modules]
+        made = scoring_ops.token_head(
+            tables, head.comparators, layers, activation, softmax=network.softmax, max_bytes=MAX_CACHE_BYTES
+        )
+        if made is None:
             return None
-        layers = [(module.weight.t().contiguous(), module.bias) for module in modules]  # as the kernel reads them
-        made = scoring_ops.Head(tables, head.comparators, layers, activation, softmax=network.softmax, room=room)
         return cls(made, max(1, MAX_MULTIPLY_ADDS // weights))
 
     def scores(self, tokens: tuple[Int32, Int32]) -> Float32:

@@ -36,7 +36,7 @@ class BestModel:
     @property
     def weights(self) -> Mapping[str, Tensor]:
         """The weights of the best epoch by name, without frozen ones."""
-        return self._source.moving if self._source else self._buffers
+        return self._source.trainable_weights if self._source else self._buffers
 
     def update_if_better(
         self, epoch: int, loss: float, network: Network, metrics: Mapping[str, Mapping[str, float]]
@@ -45,7 +45,7 @@ class BestModel:
         if loss < self.loss:
             with self.lock:
                 self.epoch, self.loss, self.metrics, self._source = epoch, loss, metrics, network
-            for name, parameter in network.moving.items():
+            for name, parameter in network.trainable_weights.items():
                 self.buffer_for(name, parameter).copy_(parameter)
             with self.lock:
                 self._source = None

@@ -12,8 +12,8 @@ from object2vec.data.sequences import Pairs
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 from object2vec.training.distributed import SINGLE_PROCESS, Group
-from object2vec.training.gradients import output_of
 from object2vec.training.objective import Metrics, Objective
+from object2vec.training.step import forward_batch
 
 #: Pairs and tokens that a scoring batch has at most. The scores do not depend on them. A job with long sequences has
 #: memory for small batches only.
@@ -37,7 +37,7 @@ def evaluate(
     network.eval()
     metrics = Metrics(objective)
     for batch in takewhile(lambda _: not stop(), pairs.in_order()):
-        output, labels = output_of(network, batch)
+        output, labels = forward_batch(network, batch)
         metrics.add(objective.loss(output, labels).item(), len(labels), objective.correct(output, labels))
     return metrics.of_all(group)
 
@@ -45,7 +45,7 @@ def evaluate(
 @torch.inference_mode()
 def largest_output(network: Network, pairs: Batches) -> float:
     """Return the largest |output| of a network for this rank's pairs; NaN if there is one."""
-    ends = [torch.aminmax(output_of(network, batch)[0]) for batch in pairs.in_order() if len(batch)]
+    ends = [torch.aminmax(forward_batch(network, batch)[0]) for batch in pairs.in_order() if len(batch)]
     return float(torch.tensor([[-low, high] for low, high in ends]).max()) if ends else 0.0
 
 

@@ -71,7 +71,9 @@ class ModelWriter:
         Raises:
             AlgorithmError: one of them is not finite.
         """
-        copies = {name: cpu_buffer(weight).copy_(weight) for name, weight in self.trainer.network.moving.items()}
+        copies = {
+            name: cpu_buffer(weight).copy_(weight) for name, weight in self.trainer.network.trainable_weights.items()
+        }
         for name, weight in copies.items():
             if not is_finite(weight):
                 raise AlgorithmError(f"No model is written: {name} is not finite, and no epoch has ended")

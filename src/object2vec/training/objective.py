@@ -1,4 +1,4 @@
-"""What training makes small, and what is measured on the way.
+"""The loss that training minimizes, and the metrics.
 
 Shapes: P pairs, C scores a pair.
 """
@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
-import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.functional import mse_loss
 
-from object2vec.ops import arguments
-from object2vec.ops import scoring as scoring_ops
+from object2vec.ops import scoring
 from object2vec.training.distributed import Group
 
 
@@ -29,42 +26,16 @@ class Objective:
         self.monitor = "mean_squared_error" if regression else "cross_entropy"
 
     def loss(self, output: Tensor, labels: Tensor) -> Tensor:
-        """The mean loss of P pairs: `output` (P, C) of the network against `labels` (P,) of float32; 0 of none."""
+        """Return the mean loss of P pairs with `output` (P, C) and `labels` (P,) float32; 0 of none."""
         if not len(labels):
             return output.sum()
         if self.regression:
             return mse_loss(output[:, 0], labels)
-        if arguments.usable(output):
-            return _CrossEntropy.apply(output, labels)  # type: ignore[no-any-return, no-untyped-call]
-        return cross_entropy(output, labels.long())
-
-    def slope(self, output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The mean loss of P pairs, P > 0, and its gradient (P, C) of their output, where the kernels are usable."""
-        if not self.regression:
-            return scoring_ops.cross_entropy(output, labels)
-        off = output - labels[:, None]
-        return off.square().mean(), off * (2 / len(labels))
+        return scoring.cross_entropy(output, labels)
 
     def correct(self, output: Tensor, labels: Tensor) -> int:
-        """How many of P pairs get their class; none where there are no classes."""
-        if self.regression:
-            return 0
-        if arguments.usable(output):
-            return scoring_ops.correct(output, labels)
-        return int((output.argmax(dim=1) == labels.long()).sum())
-
-
-class _CrossEntropy(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, output: Tensor, labels: Tensor) -> Tensor:
-        loss, slope = scoring_ops.cross_entropy(output.contiguous(), labels)
-        ctx.save_for_backward(slope)
-        return loss
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (slope,) = ctx.saved_tensors
-        return slope * gradients[0], None
+        """Return how many of P pairs have the highest score for their class; 0 if there are no classes."""
+        return 0 if self.regression else scoring.count_correct(output, labels)
 
 
 class Metrics:

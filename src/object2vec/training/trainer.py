@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any
 
 import numpy as np
@@ -30,12 +30,11 @@ from object2vec.training.divergence import (
 from object2vec.training.early_stopping import EarlyStopping
 from object2vec.training.ema import WeightAverage
 from object2vec.training.evaluation import evaluate, largest_output
-from object2vec.training.fused import FusedStep
-from object2vec.training.gradient_sync import Exchange
-from object2vec.training.gradients import leave_gradients
+from object2vec.training.gradient_sync import NO_PAIRS, GradientSync
 from object2vec.training.objective import Metrics, Objective
-from object2vec.training.optimizers import make_optimizers, unmoved
+from object2vec.training.optimizers import make_optimizers, zero_learning_rate
 from object2vec.training.report import Report
+from object2vec.training.step import AutogradStep, StepResult, make_step
 from object2vec.training.thread_tuner import ThreadTuner
 
 
@@ -78,9 +77,13 @@ class Trainer:
         self.epochs_before = epochs_before
         self.objective = Objective(regression=hyperparameters.regression)
         self.optimizers: Sequence[torch.optim.Optimizer] = make_optimizers(network, hyperparameters)
-        self.exchange = Exchange(group, network)
+        self.gradient_sync = GradientSync(group, network)
         self._threads = ThreadTuner(torch.get_num_threads() if group.device.type == "cpu" else 1)
-        self._fused = FusedStep.of(network, self.optimizers) if group.size == 1 else None
+        self.autograd_step = AutogradStep(network, self.objective, self.optimizers, self._threads)
+        alone = group.size == 1
+        self.step = (
+            make_step(network, self.optimizers, self.autograd_step, self._threads) if alone else self.autograd_step
+        )
         self.early_stopping = EarlyStopping(
             patience=hyperparameters.early_stopping_patience, tolerance=hyperparameters.early_stopping_tolerance
         )
@@ -131,9 +134,9 @@ class Trainer:
         self._measure_embeddings()
         self.network.train()
         number = self.hyperparameters.epochs  # an order of its own
-        with unmoved(self.optimizers):
-            steps = self._steps(number, self.exchange.batches(train.epoch(number), stop))
-            for batch, (_, loss, _) in enumerate(steps):
+        with zero_learning_rate(self.optimizers):
+            steps = self._steps(number, train.epoch(number), stop)
+            for batch, ((_, loss, _), _) in enumerate(steps):
                 if not math.isfinite(loss):  # its gradients make weights NaN also at a rate of 0
                     raise self._diverged(f"The loss is {loss} in the warm-up epoch, batch {batch}", {"train": train})
         for optimizer in self.optimizers:  # adagrad sums squares up over all steps
@@ -145,8 +148,8 @@ class Trainer:
         """Train the rest of the epoch; return False if a stop was requested."""
         self.network.train()
         started = time.time() - self.seconds
-        steps = self._steps(self.epoch, self.exchange.batches(self._made(train), stop), done=self.batch)
-        for pairs, loss, correct in self.report.batches_of(
+        steps = self._steps(self.epoch, self._batches_left(train), stop, done=self.batch)
+        for (pairs, loss, correct), checkpoint in self.report.batches_of(
             self.epoch, steps, train.examples, self.metrics, done=self.batch, before=self.seconds
         ):
             if not math.isfinite(loss):
@@ -154,19 +157,18 @@ class Trainer:
             self.metrics.add(loss, pairs, correct)
             self.batch += 1
             self.seconds = time.time() - started
-            if self.exchange.asked:
+            if checkpoint:
                 self._save_checkpoint()
         return not self.group.any_rank(stop())
 
-    def _made(self, train: Batches) -> Iterator[Batch]:
-        """Yield the remaining batches of the epoch; prefetch them if steps leave a thread idle."""
-        idle = self._fused is not None and self._fused.threads(train.size) < self._threads.most
-        if idle:
+    def _batches_left(self, train: Batches) -> Iterator[Batch]:
+        """Return the batches left of the epoch; they are prefetched if steps leave a thread idle."""
+        if self.step.threads(train.size) < self._threads.most:
             self._ahead = self._ahead or EpochPrefetcher(train)
         return (self._ahead or train).epoch(self.epoch, skip=self.batch)
 
     def _seed(self, epoch: int, batch: int) -> None:
-        """Let what is random in a step hang on nothing but its place and the rank."""
+        """Reseed the step of a batch from (seed, rank, epoch, batch)."""
         if self.hyperparameters.dropout:
             place = self.hyperparameters.seed, self.group.rank, epoch, batch
             torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
@@ -222,7 +224,7 @@ class Trainer:
 
     def _check_weights(self, train: Batches) -> None:
         """Check that weights are finite; the last steps of an epoch have not shown in a loss."""
-        for name, weight in self.eval_network.moving.items():
+        for name, weight in self.eval_network.trainable_weights.items():
             if not is_finite(weight):
                 what = f"{name} is no longer finite after epoch {self.epoch}, batch {self.batch - 1}"
                 raise divergence_error(what, self._evidence({"train": largest(train.labels)}))
@@ -237,9 +239,9 @@ class Trainer:
 
         Batches and random numbers depend on seed, epoch and batch alone, so they are not part of it.
         """
-        weights = {"weights": self.network.moving, "best": self.best.weights}
+        weights = {"weights": self.network.trainable_weights, "best": self.best.weights}
         if self.average:
-            weights["average"] = self.average.network.moving
+            weights["average"] = self.average.network.trainable_weights
         tensors = {f"{part}.{name}": weight for part, named in weights.items() for name, weight in named.items()}
         optimizers: list[dict[str, dict[str, Any]]] = []
         for number, optimizer in enumerate(self.optimizers):
@@ -274,11 +276,11 @@ class Trainer:
         if (checkpoint.epoch, checkpoint.batch) > (epochs, 0):
             past = f"the checkpoint {checkpoint.name} is past epoch {epochs - 1}"
             raise UserError(f"epochs is {epochs}, and {past}, wanted more epochs")
-        for name, weight in self.network.moving.items():
+        for name, weight in self.network.trainable_weights.items():
             checkpoint.read(f"weights.{name}", weight)
         if self.average:
             self.average.steps = values["average_steps"]
-            for name, weight in self.average.network.moving.items():
+            for name, weight in self.average.network.trainable_weights.items():
                 checkpoint.read(f"average.{name}", weight)
         for number, optimizer in enumerate(self.optimizers):
             state = {int(index): dict(rest) for index, rest in values["optimizers"][number].items()}
@@ -288,7 +290,7 @@ class Trainer:
             optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
         self.best.load_state_dict(values)
         if self.best.epoch is not None:
-            for name, weight in self.network.moving.items():
+            for name, weight in self.network.trainable_weights.items():
                 checkpoint.read(f"best.{name}", self.best.buffer_for(name, weight))
         self.early_stopping.load_state_dict(values)
         self.report.load_state_dict(values)
@@ -300,46 +302,50 @@ class Trainer:
         """The classes of the optimizers, which depend on the device; each keeps its own state."""
         return [type(optimizer).__name__ for optimizer in self.optimizers]
 
-    def _steps(self, epoch: int, batches: Iterator[Batch], done: int = 0) -> Iterator[tuple[int, float, int]]:
-        """Take a step for each batch of an epoch of which so many are `done`.
+    def _steps(
+        self, epoch: int, batches: Iterator[Batch], stop: Callable[[], bool], done: int = 0
+    ) -> Iterator[tuple[StepResult, bool]]:
+        """Take a step for each batch of an epoch of which so many are `done`, until `stop()` is true on any rank.
 
-        Gives how many pairs each has, its loss, and how many of them got their class. Where one kernel takes steps, it
-        takes several at once if they are small, and weights are those after the last of these.
+        Yields each result, and whether to write a checkpoint after it.
         """
-        fusing = self._fused is not None and not self.average
-        at_once = FusedStep.together(self.hyperparameters.mini_batch_size) if fusing else 1
-        while some := list(islice(batches, at_once)):
-            fused = self._step_fused(some)
-            for place, batch in enumerate(some, start=1):
-                at_rest = not fused or place == len(some)  # weights are those after this step
-                self.exchange.asking = at_rest and self.checkpoints is not None and self.checkpoints.due
-                self._seed(epoch, done)
-                loss, correct = fused[place - 1] if fused else self._step_by_gradients(batch)
-                if self.average:
-                    self.average.update(self.network)
-                done += 1
-                yield len(batch), loss, correct
+        steps = self._steps_alone if self.group.size == 1 else self._steps_with_ranks
+        return steps(epoch, batches, stop, done)
 
-    def _step_fused(self, batches: Sequence[Batch]) -> list[tuple[float, int]] | None:
-        if not self._fused:
-            return None
-        self._threads.start()
-        steps = self._fused(batches)
-        self._threads.stop()
-        if steps:
-            self._threads.finish_step(sum(map(len, batches)))
-        return steps
+    def _steps_alone(
+        self, epoch: int, batches: Iterator[Batch], stop: Callable[[], bool], done: int
+    ) -> Iterator[tuple[StepResult, bool]]:
+        batches = takewhile(lambda _: not stop(), batches)
+        size = 1 if self.average else self.step.batches_per_call(self.hyperparameters.mini_batch_size)
+        while some := list(islice(batches, size)):
+            checkpoint = self._checkpoint_due
+            self._seed(epoch, done)
+            *results, last = self.step(some)
+            if self.average:
+                self.average.update(self.network)
+            done += len(some)
+            yield from ((result, False) for result in results)
+            yield last, checkpoint  # weights are those after the last batch
 
-    def _step_by_gradients(self, batch: Batch) -> tuple[float, int]:
-        threads = self._threads
-        threads.start()
-        loss, output, labels = leave_gradients(self.network, self.objective, batch, self.exchange.share)
-        correct = self.objective.correct(output, labels)
-        threads.stop()
-        total = self.exchange.sum(loss).item()  # in which a rank waits for the others
-        threads.start()
-        for optimizer in self.optimizers:
-            optimizer.step()
-        threads.stop()
-        threads.finish_step(len(batch) + sum(len(side.values) for side in batch.objects))
-        return total, correct
+    def _steps_with_ranks(
+        self, epoch: int, batches: Iterator[Batch], stop: Callable[[], bool], done: int
+    ) -> Iterator[tuple[StepResult, bool]]:
+        """Take the steps of this rank's batches, then of no pairs until every rank has finished its own."""
+        batch = next(batches, NO_PAIRS)
+        agreed = self.gradient_sync.agree(len(batch), stop=stop())
+        while agreed.goes_on:
+            share = len(batch) / agreed.pairs
+            following, stops, checkpoint = next(batches, NO_PAIRS), stop(), self._checkpoint_due
+            self._seed(epoch, done)
+            loss, correct = self.autograd_step.backward(batch, share)
+            agreed = self.gradient_sync.sum(loss, pairs=len(following), stop=stops, checkpoint=checkpoint)
+            self.autograd_step.update(batch)
+            if self.average:
+                self.average.update(self.network)
+            done += 1
+            yield StepResult(len(batch), agreed.loss, correct), agreed.checkpoint
+            batch = following
+
+    @property
+    def _checkpoint_due(self) -> bool:
+        return self.checkpoints is not None and self.checkpoints.due

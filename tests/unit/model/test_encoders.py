@@ -11,6 +11,7 @@ from object2vec.hyperparameters import NETWORKS, Hyperparameters
 from object2vec.model.encoders import BiLSTM, HierarchicalCNN, PooledEmbedding
 from object2vec.model.tokens import TokenEmbedding, Tokens
 from object2vec.ops import library
+from object2vec.ops.embedding import row_grad
 from object2vec.ops.segments import segment_max
 from small import configured, gradients_of, network_of, tokens_of, weights_of
 
@@ -146,13 +147,28 @@ def test_lstm_by_hand() -> None:
 def test_gradients_are_those_of_finite_differences(changes: dict[str, object]) -> None:
     """Autograd's gradient of each encoder, for every weight, is the one that finite differences give."""
     encoder = network_of(configured(**changes)).double().enc0
-    parameters = dict(encoder.named_parameters())
+    table = encoder.embedding.weight
+    parameters = {name: parameter for name, parameter in encoder.named_parameters() if parameter is not table}
     tokens = tokens_of([1, 2, 3], [], [4, 0], [5])
 
     def forward(*values: torch.Tensor) -> torch.Tensor:
         return torch.func.functional_call(encoder, dict(zip(parameters, values, strict=True)), (tokens,))
 
-    assert torch.autograd.gradcheck(forward, tuple(parameters.values()), check_undefined_grad=False)
+    if parameters:
+        assert torch.autograd.gradcheck(forward, tuple(parameters.values()), check_undefined_grad=False)
+    factor = torch.randn(encoder(tokens).shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    table.row_grad = None
+    (encoder(tokens) * factor).sum().backward()
+    expected = torch.empty_like(table)
+    with torch.no_grad():
+        for place in np.ndindex(*table.shape):
+            sums, value = [], table[place].item()
+            for change in (1e-6, -1e-6):
+                table[place] = value + change
+                sums.append((encoder(tokens) * factor).sum())
+            table[place] = value
+            expected[place] = (sums[0] - sums[1]) / 2e-6
+    torch.testing.assert_close(row_grad(table).to_dense(table), expected, atol=1e-5, rtol=1e-3)
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -166,9 +182,10 @@ def test_row_sparse_storage_has_the_gradients_of_dense(network: str, tied: bool)
         )
         made = network_of(hyperparameters)
         sides = made.encode(0, tokens_of([1, 2, 2], [4])), made.encode(1, tokens_of([2], [3, 0]))
-        made.compare(*sides).pow(2).sum().backward()
+        made.score_encodings(*sides).pow(2).sum().backward()
         gradients.append(gradients_of(made)["enc0.embedding.weight"])
-        used = {row for touched in made.enc0.embedding.touched for row in touched.values.tolist()}
+        grad = row_grad(made.enc0.embedding.weight)
+        used = set(grad.ids.tolist())
     torch.testing.assert_close(gradients[1], gradients[0])
     assert made.enc0.embedding.weight.grad is None
     assert used == {1, 2, 4} | ({2, 3} | ({0} if network != "pooled_embedding" else set()) if tied else set())

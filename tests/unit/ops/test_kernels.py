@@ -78,7 +78,7 @@ def test_cross_entropy_is_the_same_with_and_without(pairs: int, classes: int, mo
 
 def test_nan_score_gives_nan_loss() -> None:
     """A score that is no number is no loss."""
-    loss, _ = scoring_ops.cross_entropy(torch.tensor([[0.0, math.nan], [1.0, 0.0]]), torch.zeros(2))
+    loss, _ = scoring_ops.cross_entropy_with_grad(torch.tensor([[0.0, math.nan], [1.0, 0.0]]), torch.zeros(2))
     assert math.isnan(loss)
 
 
@@ -267,7 +267,7 @@ def test_a_linear_layer_is_torch_s(count: int, threads: int) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        found = scoring_ops.linear(x, layer.weight, layer.bias)
+        found = scoring_ops.linear_few(x, layer.weight, layer.bias)
     finally:
         torch.set_num_threads(before)
     torch.testing.assert_close(found, layer(x).detach(), atol=1e-5, rtol=1e-5)
@@ -275,7 +275,7 @@ def test_a_linear_layer_is_torch_s(count: int, threads: int) -> None:
 
 TABLE, IDS, OFFSETS = torch.randn(8, 4), torch.tensor([1, 2, 7]), torch.tensor([0, 2, 3])
 LEFT, RIGHT = torch.tensor([0, 1]), torch.tensor([1, 1])
-LAYER = scoring_ops.Output(torch.randn(2, 4), torch.zeros(2), torch.tensor([0, -1, -1, -1]))
+LAYER = scoring_ops.LinearHead(torch.randn(2, 4), torch.zeros(2), torch.tensor([0, -1, -1, -1]))
 GROUPS = embedding_ops.Groups(torch.tensor([1, 2]), torch.tensor([0, 1, 2]), torch.tensor([0, 1]))
 SCALE, GRADIENT = torch.ones(2), torch.randn(2, 4)
 LUT = torch.full((8,), -1, dtype=torch.int32)
@@ -297,11 +297,11 @@ TOKENS, STARTS = np.array([1, 2, 3], np.int32), np.array([0, 2, 3])
         (lambda: embedding_ops.group(IDS, IDS, LUT.long()), "group_by_id: lut is int64, wanted int32"),
         (lambda: embedding_ops.add_rows(TABLE, GROUPS, SCALE.double(), GRADIENT), "scale is float64"),
         (lambda: dropout_ops.dropout_of_seed(TABLE.half(), 0.5, 1), "dropout: x is float16"),
-        (lambda: scoring_ops.linear(TABLE.double(), TABLE, torch.zeros(8)), "linear: x is float64"),
+        (lambda: scoring_ops.linear_few(TABLE.double(), TABLE, torch.zeros(8)), "linear: x is float64"),
         (lambda: recurrent_ops.lstm_forward(STEP[0].double(), *STEP[1:]), "lstm_forward: gates is float64"),
         (lambda: segments_ops.segment_max(TABLE, IDS.int(), OFFSETS), "rows is int32"),
         (lambda: scoring_ops.score_pairs(TABLE, TABLE, LEFT.int(), RIGHT, LAYER), "left is int32"),
-        (lambda: scoring_ops.cross_entropy(TABLE, torch.zeros(8, dtype=torch.int64)), "labels is int64"),
+        (lambda: scoring_ops.cross_entropy_with_grad(TABLE, torch.zeros(8, dtype=torch.int64)), "labels is int64"),
         (lambda: sequences_ops.take(TOKENS, STARTS.astype(np.int32), STARTS[:1]), "offsets is int32"),
         (lambda: sequences_ops.take(TOKENS.astype(np.int64), STARTS, STARTS[:1]), "values is int64"),
         (lambda: jsonl_ops.read_lines("text", (1, 1)), "read_lines: bytes is a str"),
@@ -351,7 +351,7 @@ def test_wrong_dtype_is_an_error(call: Callable[[], object], message: str) -> No
             "table has shape (4, 8) and strides",
         ),
         (lambda: dropout_ops.dropout_of_seed(TABLE, 1.5, 1), "p is 1.5, wanted a number from 0 to 1"),
-        (lambda: scoring_ops.linear(TABLE, torch.randn(3, 5), torch.zeros(3)), "x has shape (8, 4), wanted (8, 5)"),
+        (lambda: scoring_ops.linear_few(TABLE, torch.randn(3, 5), torch.zeros(3)), "x has shape (8, 4), wanted (8, 5)"),
         (lambda: recurrent_ops.lstm_forward(STEP[0], torch.randn(3, 4), *STEP[2:]), "before has shape (3, 4)"),
         (lambda: recurrent_ops.lstm_backward(*STEP, torch.randn(2, 5)), "d_cell has shape (2, 5)"),
         (lambda: recurrent_ops.lstm_layer(np.array([0, 9]), False, STEP[0], torch.randn(16, 4)), "starts[1] is 9"),
@@ -364,10 +364,13 @@ def test_wrong_dtype_is_an_error(call: Callable[[], object], message: str) -> No
         (lambda: scoring_ops.score_pairs(TABLE, TABLE, LEFT, RIGHT[:1], LAYER), "right has shape (1,), wanted (2,)"),
         (lambda: scoring_ops.score_pairs_backward(TABLE, TABLE, LEFT, RIGHT, LAYER, SCALE), "grad has shape (2,)"),
         (
-            lambda: scoring_ops.cross_entropy(torch.randn(2, 3), torch.tensor([0.0, 3.0])),
+            lambda: scoring_ops.cross_entropy_with_grad(torch.randn(2, 3), torch.tensor([0.0, 3.0])),
             "labels[1] is 3, wanted a class",
         ),
-        (lambda: scoring_ops.cross_entropy(torch.randn(2, 3), torch.tensor([math.nan, 1.0])), "labels[0] is nan"),
+        (
+            lambda: scoring_ops.cross_entropy_with_grad(torch.randn(2, 3), torch.tensor([math.nan, 1.0])),
+            "labels[0] is nan",
+        ),
         (lambda: sequences_ops.take(TOKENS, STARTS, np.array([2])), "index[0] is 2, wanted an integer from 0 to 1"),
         (
             lambda: sequences_ops.take(TOKENS, np.array([0, 2, 4]), np.array([1])),

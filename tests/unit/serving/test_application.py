@@ -77,7 +77,7 @@ class SlowHead:
     """A head that waits to be let go on; it counts how many passes are in it at once, and how many pairs each has."""
 
     def __init__(self, network: Network) -> None:
-        self.compare = network.compare
+        self.score_encodings = network.score_encodings
         self.entered, self.drop_unregistered = threading.Event(), threading.Event()
         self.inside = self.most_inside = 0
         self.pairs: list[int] = []
@@ -89,7 +89,7 @@ class SlowHead:
         self.entered.set()
         assert self.drop_unregistered.wait(60)
         self.inside -= 1
-        return self.compare(u, v)
+        return self.score_encodings(u, v)
 
 
 def test_ping_does_not_wait_for_invocations() -> None:
@@ -98,7 +98,7 @@ def test_ping_does_not_wait_for_invocations() -> None:
     predictor = Predictor(network_of(hyperparameters), hyperparameters, directory=Path("nowhere"))
     bodies = [f'{{"instances": [{{"in0": [{n}, 5], "in1": [{n}]}}]}}' for n in (1, 2, 3, 4)]
     wanted = [invoke(create_app(predictor).test_client(), body).data for body in bodies]
-    slow = predictor.network.compare = SlowHead(predictor.network)  # type: ignore[method-assign, assignment]
+    slow = predictor.network.score_encodings = SlowHead(predictor.network)  # type: ignore[method-assign, assignment]
     app = create_app(predictor)
     replies: dict[str, bytes] = {}
 
@@ -289,7 +289,7 @@ def test_a_fault_in_the_middle_of_a_long_reply_has_a_status(monkeypatch: pytest.
     hyperparameters = configured()
     predictor = Predictor(network_of(hyperparameters), hyperparameters, directory=Path("nowhere"))
     passes = iter([True, True, False])
-    compare = predictor.network.compare
+    compare = predictor.network.score_encodings
 
     def failing(u: Tensor, v: Tensor) -> Tensor:
         if not next(passes):
@@ -298,7 +298,7 @@ def test_a_fault_in_the_middle_of_a_long_reply_has_a_status(monkeypatch: pytest.
 
     memory = MemoryBudget(2**30)
     app = create_app(predictor, memory=memory)
-    monkeypatch.setattr(predictor.network, "compare", failing)
+    monkeypatch.setattr(predictor.network, "score_encodings", failing)
     body = "\n".join(f'{{"in0": [1, {n % 8}], "in1": [2]}}' for n in range(3000))
     error_body(lines(app.test_client(), body), 500, "InternalServerError")
     assert memory._left == 2**30

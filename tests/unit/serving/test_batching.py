@@ -83,12 +83,12 @@ def test_a_fault_in_a_pass_is_that_of_one() -> None:
     good, bad = asked(model, ([1], [2])), asked(model, ([1], [2]))
     turns, other = MicroBatcher(), _Pending(good)
     turns._waiting.append(other)
-    compare = model.network.compare
-    model.network.compare = fail  # type: ignore[method-assign]
+    compare = model.network.score_encodings
+    model.network.score_encodings = fail  # type: ignore[method-assign]
     with pytest.raises(ZeroDivisionError):
         list(turns.answer(bad))
     assert other.answers is None
-    model.network.compare = compare  # type: ignore[method-assign]
+    model.network.score_encodings = compare  # type: ignore[method-assign]
     assert len(list(turns.answer(good))) == 1
 
 

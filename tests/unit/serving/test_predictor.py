@@ -104,7 +104,7 @@ def test_mixed_instances_are_answered_in_order(tmp_path: Path, kind: str, output
     with torch.inference_mode():
         u = network.encode(0, tokens_of([1, 2], [5, 4, 3], [], [1, 2]))
         v = network.encode(1, tokens_of([3], [3], [1], [8, 7]))
-        scores = network.scores(network.compare(u[[0, 2, 3]], v[[0, 2, 3]]))
+        scores = network.scores(network.score_encodings(u[[0, 2, 3]], v[[0, 2, 3]]))
     assert [list(answer) for answer in answers] == [["scores"], ["embeddings"], ["embeddings"], ["scores"], ["scores"]]
     wanted = [scores[0], v[1], u[1], scores[1], scores[2]]
     for answer, vector in zip(answers, wanted, strict=True):

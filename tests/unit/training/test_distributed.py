@@ -17,10 +17,11 @@ import torch
 from object2vec.data.batches import Batch
 from object2vec.errors import AlgorithmError
 from object2vec.training.distributed import SINGLE_PROCESS, Group, RankConfig, connect_ranks
-from object2vec.training.gradient_sync import NO_PAIRS, Exchange
-from object2vec.training.gradients import leave_gradients
+from object2vec.training.gradient_sync import NO_PAIRS
 from object2vec.training.objective import Metrics, Objective
-from object2vec.training.trainer import training_batches
+from object2vec.training.report import SageMakerReport
+from object2vec.training.step import backward
+from object2vec.training.trainer import Trainer, training_batches
 from ranks import (
     SHARDS,
     TRAININGS,
@@ -35,7 +36,7 @@ from ranks import (
     shard,
     train_all,
 )
-from small import configured, network_of
+from small import configured, gradients_of, network_of
 
 
 @pytest.fixture(scope="module")
@@ -170,13 +171,12 @@ def test_one_process_is_left_alone() -> None:
     group.broadcast_weights(network)
     assert torch.equal(network.head.output.weight, before)
     assert torch.equal(torch.get_rng_state(), state)
-    exchange = Exchange(SINGLE_PROCESS, network)
-    assert exchange.sum(tensor) is tensor
-    assert exchange.share == 1
     hyperparameters = settings("pooled", size=8)
     own = list(training_batches(shard(0, "all"), hyperparameters).epoch(0))
-    assert len(list(exchange.batches(iter(own), lambda: False))) == len(own) == 8
-    assert not list(exchange.batches(iter(own), lambda: True))
+    report = SageMakerReport(host="algo-1", epochs=1, silent=True)
+    made = Trainer(network_of(hyperparameters), hyperparameters, report)
+    assert len(list(made._steps(0, iter(own), lambda: False))) == len(own) == 8
+    assert not list(made._steps(0, iter(own), lambda: True))
 
 
 @pytest.mark.parametrize("network", ["pooled_embedding", "hcnn", "bilstm"])
@@ -185,9 +185,9 @@ def test_no_pairs_are_a_batch_like_any(network: str, width: int) -> None:
     """A batch of no pairs goes through every encoder: its loss is 0, as is every gradient, and metrics stay."""
     made = network_of(configured(network=network, enc0_cnn_filter_width=width)).train()
     objective = Objective(regression=False)
-    loss, output, labels = leave_gradients(made, objective, NO_PAIRS)
+    loss, output, labels = backward(made, objective, NO_PAIRS)
     assert loss.item() == 0
-    assert all(p.grad is not None and not p.grad.any() for p in made.parameters())
+    assert all(grad is not None and not grad.any() for grad in gradients_of(made).values())
     metrics = Metrics(objective)
     metrics.add(loss.item(), len(labels), objective.correct(output, labels))
     assert (metrics.rows, metrics.batches) == (0, 0)

@@ -14,12 +14,12 @@ from object2vec.data.prefetch import prefetch_items
 from object2vec.data.sequences import Pairs
 from object2vec.errors import AlgorithmError
 from object2vec.hyperparameters import Hyperparameters
-from object2vec.training import fused
 from object2vec.training.best_model import BestModel
 from object2vec.training.checkpoints import State
 from object2vec.training.evaluation import evaluate, never, scoring_batches
 from object2vec.training.objective import Objective
 from object2vec.training.report import SageMakerReport
+from object2vec.training.step import PRODUCTS_PER_THREAD
 from object2vec.training.trainer import Trainer, training_batches
 from small import configured, network_of, pairs_of, weights_of
 
@@ -117,7 +117,7 @@ def test_the_average_is_validated_and_kept(caplog: pytest.LogCaptureFixture) -> 
     validation = pairs_of(OTHER_ROWS)
     made, best = fitted(hyperparameters, validation=validation)
     plain = trainer(configured(epochs=1, mini_batch_size=16, learning_rate=0.1))
-    steps = plain._steps(0, training_batches(pairs_of(ROWS), hyperparameters).epoch(0))
+    steps = plain._steps(0, training_batches(pairs_of(ROWS), hyperparameters).epoch(0), never)
     after = [plain.network.head.output.weight.detach().clone() for _ in steps]
     torch.testing.assert_close(made.network.head.output.weight.detach(), torch.stack(after).mean(0))
     assert not torch.allclose(made.network.head.output.weight, after[-1])
@@ -194,16 +194,15 @@ def test_what_the_last_step_does_to_the_weights_is_noticed() -> None:
     """
     hyperparameters = configured(mini_batch_size=8, epochs=3)
     made = trainer(hyperparameters)
-    step = made._step_by_gradients
+    update = made.autograd_step.update
 
-    def overflowing(batch: Batch) -> tuple[float, int]:
-        done = step(batch)
+    def overflowing(batch: Batch) -> None:
+        update(batch)
         if (made.epoch, made.batch) == (1, 7):
             with torch.no_grad():
                 made.network.enc0.embedding.weight[0, 0] = math.inf  # of id 0, which no pair has
-        return done
 
-    made._step_by_gradients = overflowing
+    made.autograd_step.update = overflowing
     what = r"enc0\.embedding\.weight is no longer finite after epoch 1, batch 7: try a learning_rate below 0\.0004"
     with pytest.raises(AlgorithmError, match=what):
         made.fit(training_batches(pairs_of(ROWS), hyperparameters), None, never)
@@ -276,7 +275,7 @@ def test_a_seed_repeats_a_run(changes: dict[str, object], caplog: pytest.LogCapt
     assert runs[0] != runs[2]
 
 
-@pytest.mark.parametrize(("work", "wanted"), [(fused.WORK, 1), (1, 0)], ids=["idle", "busy"])
+@pytest.mark.parametrize(("work", "wanted"), [(PRODUCTS_PER_THREAD, 1), (1, 0)], ids=["idle", "busy"])
 def test_batches_are_made_ahead_where_a_thread_is_idle(work: int, wanted: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """All epochs' by one thread, where a step leaves a thread idle; what is trained is the same, bit for bit."""
     threads, makers = torch.get_num_threads(), []
@@ -286,7 +285,7 @@ def test_batches_are_made_ahead_where_a_thread_is_idle(work: int, wanted: int, m
         return prefetch_items(batches)
 
     settings = {"mlp_layers": 0, "token_embedding_storage_type": "row_sparse", "negative_sampling_rate": 2}
-    monkeypatch.setattr(fused, "WORK", work)
+    monkeypatch.setattr("object2vec.training.step.PRODUCTS_PER_THREAD", work)
     weights = []
     for ahead in (watched, iter):
         monkeypatch.setattr("object2vec.data.prefetch.prefetch_items", ahead)
@@ -314,7 +313,7 @@ def test_a_checkpoint_has_the_weights_after_its_batch(monkeypatch: pytest.Monkey
     hyperparameters = configured(epochs=2, mini_batch_size=3, mlp_layers=0, token_embedding_storage_type="row_sparse")
     kept = []
     for at_once in (8, 1):
-        monkeypatch.setattr(fused, "TOGETHER", at_once)
+        monkeypatch.setattr("object2vec.training.step.MAX_BATCHES", at_once)
         made = trainer(hyperparameters)
         made.checkpoints = Checkpoints(made)
         made.fit(training_batches(pairs_of(ROWS), hyperparameters), None, never)

@@ -1,0 +1,161 @@
+"""A training step: batches in, results out. Either by autograd and optimizers, or in one kernel.
+
+Shapes: P pairs, C scores a pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from object2vec.data.batches import Batch
+from object2vec.model.network import Network
+from object2vec.model.tokens import Tokens
+from object2vec.ops import fused_step
+from object2vec.ops.scoring import LinearHead
+from object2vec.training.objective import Objective
+from object2vec.training.optimizers import RowOptimizer
+from object2vec.training.thread_tuner import ThreadTuner
+
+#: Products of a fused step that make one more thread worth it: it takes rows out of the caches of the others.
+PRODUCTS_PER_THREAD: Final = 2**19
+#: Batches of one fused call, and pairs that these may have: the cost of a call is paid once for all.
+MAX_BATCHES: Final = 8
+MAX_PAIRS: Final = 2**15
+
+
+class StepResult(NamedTuple):
+    """What a step gives: its pairs, their mean loss, and how many of them got their class."""
+
+    pairs: int
+    loss: float
+    correct: int
+
+
+def forward_batch(network: Network, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return the network's output (P, C) for a batch of P pairs, and their labels (P,)."""
+    device = network.device
+    tokens = Tokens.of(batch.objects[0], device), Tokens.of(batch.objects[1], device)
+    index = torch.from_numpy(batch.index[0]).to(device), torch.from_numpy(batch.index[1]).to(device)
+    output: Tensor = network(tokens, index)
+    return output, torch.from_numpy(batch.labels).to(device)
+
+
+def backward(network: Network, objective: Objective, batch: Batch, share: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+    """Set the gradients of `share` times the mean loss of a batch; return that, the output (P, C), the labels (P,)."""
+    network.zero_grad()
+    output, labels = forward_batch(network, batch)
+    loss = share * objective.loss(output, labels)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.detach(), output.detach(), labels
+
+
+class AutogradStep:
+    """A step by autograd and optimizers, for every network."""
+
+    def __init__(
+        self, network: Network, objective: Objective, optimizers: Sequence[Optimizer], tuner: ThreadTuner
+    ) -> None:
+        self._network = network
+        self._objective = objective
+        self._optimizers = optimizers
+        self._tuner = tuner
+
+    def __call__(self, batches: Sequence[Batch]) -> list[StepResult]:
+        """Take a step for each batch, one after the other."""
+        results = []
+        for batch in batches:
+            loss, correct = self.backward(batch)
+            self.update(batch)
+            results.append(StepResult(len(batch), loss.item(), correct))
+        return results
+
+    def backward(self, batch: Batch, share: float = 1.0) -> tuple[Tensor, int]:
+        """Set the gradients of `share` times the mean loss; return that, and how many pairs got their class."""
+        self._tuner.start()
+        loss, output, labels = backward(self._network, self._objective, batch, share)
+        correct = self._objective.correct(output, labels)
+        self._tuner.stop()
+        return loss, correct
+
+    def update(self, batch: Batch) -> None:
+        """Let the optimizers step the weights."""
+        self._tuner.start()
+        for optimizer in self._optimizers:
+            optimizer.step()
+        self._tuner.stop()
+        self._tuner.finish_step(len(batch) + sum(len(side.values) for side in batch.objects))
+
+    def batches_per_call(self, size: int) -> int:  # noqa: ARG002 -- as in FusedStep
+        """Return how many batches of `size` pairs to pass at a time."""
+        return 1
+
+    def threads(self, pairs: int) -> int:  # noqa: ARG002 -- as in FusedStep
+        """Return how many threads a step may use."""
+        return self._tuner.most
+
+
+class FusedStep:
+    """A step in one kernel, for two tables and an output layer on pairs of single tokens.
+
+    That is matrix factorization, or skip-gram. A pair takes so little arithmetic there that most of the cost is
+    elsewhere. So the kernel reads rows in place, and updates them as soon as the gradients of a batch are known.
+    """
+
+    def __init__(self, optimizer: RowOptimizer, columns: Tensor, fallback: AutogradStep, tuner: ThreadTuner) -> None:
+        self._optimizer = optimizer
+        self._columns = columns
+        self._fallback = fallback
+        self._tuner = tuner
+        self._max_threads = torch.get_num_threads()  # results depend on this number, and on no later one
+        self._weights = [*(table.weight for table in optimizer.tables), *optimizer.layer]
+        classes, width = optimizer.layer[0].shape
+        self._shape = classes, width, optimizer.tables[0].dim
+
+    def __call__(self, batches: Sequence[Batch]) -> list[StepResult]:
+        """Take a step for each batch, one after the other; by autograd if an object is not a single token."""
+        if not all(batch.single for batch in batches):
+            return self._fallback(batches)
+        self._tuner.start()
+        optimizer, steps = self._optimizer, len(batches)
+        states = [fused_step.Moved(weight, *optimizer.begin(weight, steps)) for weight in self._weights]
+        given = [
+            fused_step.PairBatch([side.values for side in batch.objects], batch.index, batch.labels)
+            for batch in batches
+        ]
+        (rate, decay), threads = optimizer.settings, self.threads(max(map(len, batches)))
+        layer = self._shape, self._columns
+        found = fused_step.step_pairs(optimizer.kind, states, *layer, given, rate=rate, decay=decay, threads=threads)
+        self._tuner.stop()
+        self._tuner.finish_step(sum(map(len, batches)))
+        return [StepResult(len(batch), *result) for batch, result in zip(batches, found, strict=True)]
+
+    def batches_per_call(self, size: int) -> int:
+        """Return how many batches of `size` pairs to pass at a time."""
+        return max(1, min(MAX_BATCHES, MAX_PAIRS // size))
+
+    def threads(self, pairs: int) -> int:
+        """Return how many threads a step of so many pairs is worth."""
+        return min(self._max_threads, max(1, pairs * self._shape[-1] // PRODUCTS_PER_THREAD))
+
+
+Step = AutogradStep | FusedStep
+
+
+def make_step(
+    network: Network, optimizers: Sequence[Optimizer], autograd_step: AutogradStep, tuner: ThreadTuner
+) -> Step:
+    """Return the fused step if the network is two tables and an output layer that the kernel can step, else autograd's.
+
+    One `RowOptimizer` must step all of it, and leave rows without a gradient as they are.
+    """
+    match optimizers, network.train().linear_head:
+        case [RowOptimizer(tables=[_, _]) as optimizer], LinearHead(bias=bias, columns=columns) if (
+            optimizer.layer and fused_step.is_supported(bias) and all(map(optimizer.keeps_other_rows, optimizer.tables))
+        ):
+            return FusedStep(optimizer, columns, autograd_step, tuner)
+    return autograd_step
