@@ -21,6 +21,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
+from object2vec.data.files import GZIP_MAGIC, describe_encoding, describe_format
 from object2vec.data.media_types import JSON, JSON_LINES
 from object2vec.data.records import SIDES, Side
 from object2vec.data.sequences import Sequences
@@ -225,7 +226,10 @@ def _parse(text: bytes, where: str = "") -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise RequestError(f"{where}{BUILTIN_ERROR}: not JSON ({error.msg} at character {error.pos + 1})") from None
+        head = text[:HEAD_BYTES]
+        known = "gzip data" if head.startswith(GZIP_MAGIC) else describe_format(head) or describe_encoding(head)
+        reason = known or f"not JSON ({error.msg} at character {error.pos + 1})"
+        raise RequestError(f"{where}{BUILTIN_ERROR}: {reason}") from None
 
 
 def _decode_json(body: bytes) -> Instances:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 from typing import Any
 
@@ -412,3 +413,17 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
 def test_body_that_is_not_in_its_charset() -> None:
     with pytest.raises(RequestError, match="not ascii"):
         decode('{"é": 1}', to_content("application/json; charset=ascii"))
+
+
+@pytest.mark.parametrize(
+    ("body", "format_"),
+    [
+        (gzip.compress(b'{"instances": []}'), "gzip data"),
+        ('{"instances": []}'.encode("utf-16"), "UTF-16 text; save it as UTF-8"),
+        (b"PAR1\0\0", "a Parquet file; save it as JSON Lines"),
+    ],
+)
+@pytest.mark.parametrize("kind", [JSON, JSON_LINES])
+def test_formats_that_are_not_json_are_named(kind: str, body: bytes, format_: str) -> None:
+    with pytest.raises(RequestError, match=f"unable to evaluate payload provided: {format_}$"):
+        codec.decode(body, to_content(kind))
