@@ -20,7 +20,7 @@ from object2vec.ops.embedding import set_row_grad
 from object2vec.ops.scoring import COMPARISON_TERMS, LinearHead, linear, score_pairs
 
 #: Which of `COMPARISON_TERMS` each comparator gives.
-COMPARE: Final = {"hadamard": (0,), "concat": (1, 2), "abs_diff": (3,)}
+TERMS_OF_COMPARATOR: Final = {"hadamard": (0,), "concat": (1, 2), "abs_diff": (3,)}
 ACTIVATE: Final[dict[str, Callable[[Tensor], Tensor]]] = {"tanh": torch.tanh, "relu": torch.relu, "linear": lambda x: x}
 
 
@@ -31,7 +31,10 @@ class Head(nn.Module):
         super().__init__()
         self.comparators = hyperparameters.comparator_list
         self.dropout = Dropout(hyperparameters.dropout)
-        dim, terms = hyperparameters.encoding_dim(0), [term for name in self.comparators for term in COMPARE[name]]
+        dim, terms = (
+            hyperparameters.encoding_dim(0),
+            [term for name in self.comparators for term in TERMS_OF_COMPARATOR[name]],
+        )
         self._terms = [COMPARISON_TERMS[term] for term in terms]
         self._columns = torch.tensor([dim * terms.index(i) if i in terms else -1 for i in range(len(COMPARISON_TERMS))])
         width = dim * len(terms)
@@ -50,7 +53,7 @@ class Head(nn.Module):
         return LinearHead(self.output.weight, self.output.bias, self._columns)
 
     def forward(self, u: Tensor, v: Tensor) -> Tensor:
-        """The output (P, C), before any softmax, of the encodings u and v, (P, D) each."""
+        """Return the output (P, C), before any softmax, of the encodings u and v, (P, D) each."""
         u, v = self.dropout(u), self.dropout(v)
         hidden = torch.cat([term(u, v) for term in self._terms], dim=1)
         for layer in self.layers:
@@ -90,7 +93,7 @@ class Network(nn.Module):
 
     @property
     def tables(self) -> list[TokenEmbedding]:
-        """The tables of token embeddings: both sides', or the one that they have together."""
+        """The tables of token embeddings: one a side, or one that both sides share."""
         return [module for module in self.modules() if isinstance(module, TokenEmbedding)]
 
     @property
@@ -111,7 +114,7 @@ class Network(nn.Module):
             set_row_grad(table.weight, None)
 
     def forward(self, tokens: tuple[Tokens, Tokens], index: tuple[Tensor, Tensor]) -> Tensor:
-        """The output (P, C) of P pairs: pair p is object `index[0][p]` of in0 with object `index[1][p]` of in1.
+        """Return the output (P, C) of P pairs: pair p is object `index[0][p]` of in0 with object `index[1][p]` of in1.
 
         However many pairs an object is in, it is encoded once.
         """
@@ -122,16 +125,16 @@ class Network(nn.Module):
         return self.score_encodings(u.index_select(0, index[0]), v.index_select(0, index[1]))
 
     def encode(self, side: int, tokens: Tokens) -> Tensor:
-        """The encodings (N, D) of objects of `side`, 0 or 1."""
+        """Return the encodings (N, D) of objects of `side`, 0 or 1."""
         encoding: Tensor = self.encoder(side)(tokens)
         return encoding
 
     def encoder(self, side: int) -> Encoder:
-        """The encoder of `side`, 0 or 1."""
+        """Return the encoder of `side`, 0 or 1."""
         return self.enc1 if side else self.enc0
 
     def score_encodings(self, u: Tensor, v: Tensor) -> Tensor:
-        """The output (P, C) of pairs of encodings, (P, D) each: logits, or the predicted numbers."""
+        """Return the output (P, C) of pairs of encodings, (P, D) each: logits, or the predicted numbers."""
         output: Tensor = self._head(u, v)
         return output
 
@@ -142,12 +145,12 @@ class Network(nn.Module):
         return self.head
 
     def scores(self, output: Tensor) -> Tensor:
-        """What a user sees of the output of `score_encodings`, (P, C): probabilities in class order, or the number."""
+        """Return the scores (P, C) for an output of `score_encodings`: probabilities in class order, or the number."""
         return output.softmax(dim=1) if self.softmax else output
 
 
 def network_of_shapes(hyperparameters: Hyperparameters, *, with_head: bool = True) -> Network:
-    """Return a network whose parameters have shapes and no values, to be given those of a file."""
+    """Return a network whose parameters have shapes but no values, for loading a file."""
     with torch.device("meta"), _WithoutInitialValues():
         return Network(hyperparameters, with_head=with_head)
 

@@ -18,11 +18,11 @@ from object2vec.ops.arguments import (
 from object2vec.ops.arguments import call as _call
 
 
-class Moved(structs.ParameterState):
-    """What an optimizer moves: `ParameterState` of csrc/api.h."""
+class ParameterState(structs.ParameterState):
+    """A weight and its optimizer state: `ParameterState` of csrc/api.h."""
 
     def __init__(self, weight: Tensor, state: Sequence[Tensor], steps: int) -> None:
-        """A weight, the optimizer's state, tensors like it, and how many steps it took before."""
+        """Refer to a weight, the state of its optimizer (shaped alike), and the number of steps before."""
         check_shapes("step_pairs", **{f"state{i}": (part, tuple(weight.shape)) for i, part in enumerate(state)})
         at, first, second = [*addresses("step_pairs", (weight, *state)), None, None][:3]
         super().__init__(at, first, second, steps)
@@ -30,13 +30,12 @@ class Moved(structs.ParameterState):
 
 
 class PairBatch(structs.PairBatch):
-    """A batch of P pairs, and what a step on them comes to: `PairBatch` of csrc/api.h."""
+    """A batch of P pairs, and the results of a step: `PairBatch` of csrc/api.h."""
 
     def __init__(self, tokens: Sequence[Int32], index: Sequence[Int64], labels: Float32) -> None:
-        """Of the different `tokens` of each side, none of them 0, pair p has number `index[side][p]`; `labels` is (P,).
+        """Refer to the unique `tokens` of each side, none of them 0; pair p has token `index[side][p]`.
 
-        Tokens are numbered as they come: the first pair has number 0 of a side, and one that no pair before it has is
-        one above all that they have.
+        Tokens are numbered by first appearance: pair 0 has number 0, and a new token the next number. `labels` is (P,).
         """
         (left, right), (own, partner) = tokens, index
         self._owners = tokens, index, labels
@@ -53,27 +52,33 @@ def is_supported(bias: Tensor) -> bool:
 
 def step_pairs(
     kind: str,
-    moved: Sequence[Moved],
+    states: Sequence[ParameterState],
     shape: tuple[int, int, int],
     at: Tensor,
     batches: Sequence[PairBatch],
     *,
-    rate: float,
-    decay: float,
+    learning_rate: float,
+    weight_decay: float,
     threads: int,
 ) -> list[tuple[float, int]]:
-    """A step of sgd, adagrad or adam for each batch of pairs on what it touches: rows of two tables, an output layer.
+    """Take a step of sgd, adagrad or adam for each batch of pairs; return its mean loss and number of correct pairs.
 
-    `moved` are the tables, the layer's weight and its bias. That layer is as in `Output`, of one score, which is to be
-    the label, or of two, for the classes 0 and 1; `shape` is that of its weight, and how many numbers a row has. Gives
-    for each batch the mean loss, and how many pairs get their class.
+    A step updates the rows of two tables that the batch has, and an output layer as in `LinearHead`. `states` are of
+    the tables, the layer's weight and its bias. One score is to be the label; of two, the label is the class, 0 or 1.
+    `shape` is that of the layer's weight, then the length of a row.
     """
     _, width, dim = shape
     tokens, pairs = max(batch.n[0] + batch.n[1] for batch in batches), max(batch.pairs for batch in batches)
     scratch = torch.empty(pairs), torch.empty(threads, width + 1), torch.empty(tokens, dim)
     config = structs.StepConfig(
-        structs.OPTIMIZER_KINDS[kind], rate, decay, *shape, at.data_ptr(), threads, *map(torch.Tensor.data_ptr, scratch)
+        structs.OPTIMIZER_KINDS[kind],
+        learning_rate,
+        weight_decay,
+        *shape,
+        at.data_ptr(),
+        threads,
+        *map(torch.Tensor.data_ptr, scratch),
     )
     given = (PairBatch * len(batches))(*batches)
-    _call("step_pairs", byref(config), (Moved * 4)(*moved), given, len(batches))
+    _call("step_pairs", byref(config), (ParameterState * 4)(*states), given, len(batches))
     return [(batch.loss, batch.correct) for batch in given]

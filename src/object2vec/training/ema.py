@@ -1,4 +1,4 @@
-"""The moving average of a network's weights, which is nearer to the optimum than where any one step lands."""
+"""The moving average of a network's weights, which is closer to the optimum than the weights of single steps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from object2vec.model.network import Network
 
 
 class WeightAverage:
-    """`network` holds the average over the steps so far of another one's weights.
+    """The average of a network's weights over the steps so far; `network` holds it.
 
     It is the mean of the first 1 / (1 - decay) steps, and after those the exponential moving average. Averages of
     iterates: Polyak and Juditsky 1992, https://doi.org/10.1137/0330046.
@@ -23,7 +23,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, network: Network) -> None:
-        """Take in the weights after one more step."""
+        """Add the weights after one more step."""
         self.steps += 1
         share = max(1 - self.decay, 1 / self.steps)
         for mean, weight in zip(self.network.parameters(), network.parameters(), strict=True):

@@ -122,14 +122,16 @@ class FusedStep:
             return self._fallback(batches)
         self._tuner.start()
         optimizer, steps = self._optimizer, len(batches)
-        states = [fused_step.Moved(weight, *optimizer.begin(weight, steps)) for weight in self._weights]
+        states = [fused_step.ParameterState(weight, *optimizer.begin(weight, steps)) for weight in self._weights]
         given = [
             fused_step.PairBatch([side.values for side in batch.objects], batch.index, batch.labels)
             for batch in batches
         ]
         (rate, decay), threads = optimizer.settings, self.threads(max(map(len, batches)))
         layer = self._shape, self._columns
-        found = fused_step.step_pairs(optimizer.kind, states, *layer, given, rate=rate, decay=decay, threads=threads)
+        found = fused_step.step_pairs(
+            optimizer.kind, states, *layer, given, learning_rate=rate, weight_decay=decay, threads=threads
+        )
         self._tuner.stop()
         self._tuner.finish_step(sum(map(len, batches)))
         return [StepResult(len(batch), *result) for batch, result in zip(batches, found, strict=True)]
