@@ -18,8 +18,9 @@ SPIN_VARIABLES: Final = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")
 #: Variables by which a user decides how many threads there are.
 COUNT_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 #: How often a waiting thread of GNU OpenMP looks again before it sleeps. By default it is 300,000 times, several
-#: milliseconds: if other processes use the cores, the thread that the others wait for gets no core for so long.
-SPIN_COUNT: Final = "1000"
+#: milliseconds: if other processes use the cores, the thread that the others wait for gets no core for so long. With
+#: much smaller numbers threads sleep between two operations of a step, and an idle machine loses the second thread.
+SPIN_COUNT: Final = "30000"
 #: Matrix products then do not depend on the number of threads. They take about 3 % longer.
 STRICT: Final = "AUTO,STRICT"
 

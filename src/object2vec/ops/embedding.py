@@ -346,6 +346,7 @@ def _step_groups(
 ) -> None:
     """Step the rows of `table` (V, E) that `groups` names, in place, by sgd, adagrad or adam.
 
+    `groups` come from `group`, which has checked the ids.
     The gradient of a row is the sum of scale[o] * gradient[o] over its origins o. `scale` (m,) and `gradient` (m, E)
     are float32. `state` holds the optimizer's tables, shaped like `table`. `corrections` are Adam's 1 - beta^step.
     With the scratch of `group` as `lut`, all other rows are stepped with a gradient of zeros.
@@ -360,9 +361,6 @@ def _step_groups(
         grad=(gradient, (len(scale), table.shape[1])),
         **({} if lut is None else {"lut": (lut, (len(table),))}),
     )
-    check_shapes(name, starts=(starts, (len(rows) + 1,)))
-    check_range(name, "rows", rows, len(table))
-    check_offsets(name, "starts", starts, len(origins))
     check_range(name, "origins", origins, len(scale))
     _check_dim(name, table.shape[1])
     given += rows, len(rows), starts, origins, scale, gradient
@@ -371,6 +369,10 @@ def _step_groups(
 
 def add_rows(table: Tensor, groups: Groups, scale: Tensor, gradient: Tensor) -> None:
     """Add the summed gradient of each row that `groups` names to that row of `table`."""
+    rows, starts, origins = groups
+    check_shapes("update_rows", starts=(starts, (len(rows) + 1,)))
+    check_range("update_rows", "rows", rows, len(table))
+    check_offsets("update_rows", "starts", starts, len(origins))
     _step_groups("sgd", table, (), groups, scale, gradient, learning_rate=-1.0)
 
 
