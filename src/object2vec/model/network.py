@@ -94,7 +94,7 @@ class Network(nn.Module):
     @property
     def tables(self) -> list[TokenEmbedding]:
         """The tables of token embeddings: one a side, or one that both sides share."""
-        return [module for module in self.modules() if isinstance(module, TokenEmbedding)]
+        return list(dict.fromkeys((self.enc0.embedding, self.enc1.embedding)))
 
     @property
     def trainable_weights(self) -> dict[str, Tensor]:
