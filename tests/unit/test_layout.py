@@ -117,21 +117,11 @@ def test_every_module_has_a_docstring() -> None:
     assert [path for path in MODULES if not ast.get_docstring(ast.parse(path.read_text()))] == []
 
 
-#: Modules outside ops/ that still ask which form of an operation runs; to be empty.
-CHOOSING = frozenset(
-    f"{name}.py"
-    for name in (
-        *("model/network", "model/tokens", "serving/token_scorer"),
-        *("training/gradient_sync", "training/objective", "training/optimizers"),
-    )
-)
-
-
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_only_ops_choose_the_form_of_an_operation(path: Path) -> None:
     """No module outside ops/ asks whether kernels are available or usable."""
     asks = re.compile(r"\b(?:available|usable|readable|is_inference_mode_enabled)\(")
     name = path.relative_to(PACKAGE).as_posix()
-    if not name.startswith("ops/") and name not in CHOOSING:
+    if not name.startswith("ops/"):
         lines = path.read_text().splitlines()
         assert [line for line in lines if asks.search(line) and not line.lstrip().startswith("def ")] == []

@@ -21,10 +21,7 @@ BY_TOPIC = {
 }
 OLD_NAMES = frozenset(" ".join(BY_TOPIC.values()).split())
 #: Still in use; to be empty.
-REMAINING = (
-    "Exchange FusedStep.of KEPT Metrics.of Moved TOGETHER Tokens.of Touched _directly "
-    "add_gradient collects facts go_on judged leave_gradients output_of slope take_back touched unmoved"
-)
+REMAINING = "Metrics.of TOGETHER Tokens.of facts"
 
 
 def python_names(text: str) -> Iterator[str]:

@@ -145,7 +145,7 @@ class Head(structs.ScoringHead):
         softmax: bool,
         room: int,
     ) -> None:
-        """That of two tables (V, D) and of layers, the output's last: weights (from, to), biases (to,); all float32.
+        """Make the head of two tables (V, D) and layers, the output last: weights (from, to), biases (to,); float32.
 
         Tables may be float16. What it computes of rows alone takes `room` bytes at most.
         """

@@ -17,7 +17,7 @@ Sides64 = tuple[Int64, Int64]
 
 
 def unique_sequences(values: Int32, offsets: Int64, inverse: Int32, first_index: Int32) -> int:
-    """Number the unique sequences, and return how many there are.
+    """Assign numbers to the unique sequences, and return how many there are.
 
     Writes the number of each sequence to `inverse` (N,), and the first sequence of each number to `first_index` (N,).
     Tokens are compared with tokens, so nothing depends on a hash. The kernel numbers by first occurrence.
@@ -61,7 +61,7 @@ def _as_keys(tokens: Int32) -> npt.NDArray[np.generic]:
 
 
 def unique_rows(rows: Sides64, objects: Sides32, luts: Sides32) -> tuple[Sides64, Sides64]:
-    """Number the unique objects of P rows of each side; the object of row r is objects[side][r].
+    """Assign numbers to the unique objects of P rows a side; row r has the object objects[side][r].
 
     Returns the first row of each unique object, and the number of each row's object (P,), for both sides. `luts` are
     scratch: one int32 an object, all -1 before and after. The kernel numbers by first occurrence.
@@ -76,7 +76,7 @@ def unique_rows(rows: Sides64, objects: Sides32, luts: Sides32) -> tuple[Sides64
 
 
 def unique_tokens(rows: Sides64, tokens: Sides32, luts: Sides32) -> tuple[Sides32, Sides64]:
-    """Number the unique rows of each side, where row r is an object of one token, tokens[side][r].
+    """Assign numbers to the unique rows of each side; row r is an object of one token, tokens[side][r].
 
     Returns the tokens of the unique rows, and the number of each row (P,), for both sides. `luts` as in `unique_rows`.
     """

@@ -87,8 +87,10 @@ def zero_learning_rate(optimizers: Sequence[Optimizer]) -> Iterator[None]:
 
 
 class RowOptimizer(Optimizer):
-    """Steps the rows of tables (V, E) that have a gradient. Other rows and their state stay as they are if the table is
-    row_sparse. If not, they are stepped with a gradient of zeros.
+    """Steps the rows of tables (V, E) that have a gradient.
+
+    Other rows and their state stay as they are if the table is row_sparse. If not, they are stepped with a gradient of
+    zeros.
 
     If an output layer is the only other trainable part, this optimizer steps it as well, so that one kernel can do the
     whole step.
