@@ -1,4 +1,4 @@
-"""Explain a diverged training: what is not finite, and the causes that were checked."""
+"""Explain why training diverged: the value that is not finite, and the causes that were checked."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def test_content_type_with_lengths() -> None:
 
 @pytest.mark.parametrize("lengths", ["", "10", "10,", "0,10", "10,5001", "-1,10", "1.5,2", "a,b", "1,2,3", "9" * 5000])
 def test_bad_lengths(lengths: str) -> None:
-    """Anything but two lengths in the range of max_seq_len is told, never guessed."""
+    """Anything but two lengths in the range of max_seq_len is an error."""
     with pytest.raises(RequestError, match="wanted two integers from 1 to 5000"):
         to_content(f"application/json; infer_max_seqlens={lengths}")
 

@@ -190,7 +190,7 @@ def test_ids_past_the_cut_do_not_matter(predictor: Predictor) -> None:
 
 
 def test_each_distinct_object_is_encoded_once(predictor: Predictor) -> None:
-    """A user beside hundreds of items, and each item once more alone: one pass a side."""
+    """A user paired with hundreds of items, and each item once more alone, take one pass per side."""
     passes = counted(predictor)
     answered(predictor, *[([1, 2], [item % 5]) for item in range(500)], *[(None, [item]) for item in range(5)])
     assert passes == [1, 5]

@@ -110,7 +110,7 @@ def test_endpoints_of_any_name_are_one_path(client: FlaskClient) -> None:
 
 
 def test_a_body_in_parts_is_told_when_it_has_left(log: io.BytesIO, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where nobody takes it to its end."""
+    """This also holds if the body is not read to its end."""
     monkeypatch.setattr(telemetry, "MAX_DELAY_SECONDS", 0.0)
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:

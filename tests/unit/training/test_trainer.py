@@ -233,7 +233,7 @@ def test_warming_up_moves_no_weight() -> None:
 
 @pytest.mark.parametrize("values", [{}, {"mlp_layers": 0, "token_embedding_storage_type": "row_sparse"}])
 def test_an_error_while_warming_up_leaves_the_learning_rate(values: dict[str, object]) -> None:
-    """Whoever goes on with the optimizers then has the configured rate, also after an interrupt."""
+    """The optimizers have the configured rate afterwards, also after an interrupt."""
     hyperparameters = configured(mini_batch_size=8, **values)
     made = trainer(hyperparameters)
     asked = 0
