@@ -83,7 +83,9 @@ class Server:
 
 def pending(server: Server) -> float:
     """The number of pending requests that /metrics shows."""
-    lines = server.send("GET", "/metrics")[1].decode().splitlines()
+    status, body = server.send("GET", "/metrics")
+    assert status == 200, body
+    lines = body.decode().splitlines()
     [value] = [line.partition(" ")[2] for line in lines if line.startswith("object2vec_requests_pending ")]
     return float(value)
 

@@ -15,6 +15,7 @@ from typing import IO, Any, Final, NamedTuple
 
 import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from object2vec.ops import library
@@ -95,9 +96,7 @@ class Telemetry:
         self._flush()
         if self._shared is None:
             return generate_latest(self._registry)
-        together = CollectorRegistry()
-        MultiProcessCollector(together, path=str(self._shared))  # type: ignore[no-untyped-call]
-        return generate_latest(together)
+        return generate_latest(_Workers(self._shared))
 
     def wrap(self, app: Wsgi) -> Wsgi:
         """Return the application, which records each request."""
@@ -161,6 +160,26 @@ class Telemetry:
             lines = [_line(request) for request in unwritten if request.path != "/ping" or request.status != "200"]
             for part in _blocks(lines):
                 self._log.write(part)
+
+
+class _Workers:
+    """Collects the metrics of all workers, which write files in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the sums over the workers. The file of a worker that has just started may still be empty."""
+        files = [str(file) for file in self._folder.glob("*.db") if _size(file)]
+        metrics: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        return metrics
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:  # its worker has ended
+        return 0
 
 
 class _CountedBody:

@@ -155,6 +155,13 @@ def test_metrics_of_workers_are_summed(tmp_path: Path) -> None:
             gunicorn_hooks.child_exit(None, process)
 
 
+def test_empty_file_of_a_new_worker_is_skipped(tmp_path: Path) -> None:
+    """A worker creates its file first and writes to it a moment later."""
+    for kind in ("counter", "gauge_livesum", "histogram"):
+        (tmp_path / f"{kind}_1.db").touch()
+    assert Telemetry(shared=tmp_path).metrics() == b""
+
+
 def pending(of: Telemetry) -> str:
     [line] = [line for line in of.metrics().decode().splitlines() if line.startswith("object2vec_requests_pending ")]
     return line.partition(" ")[2]
