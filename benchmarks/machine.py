@@ -18,7 +18,7 @@ import torch
 from object2vec.data.batches import Batch, Batches
 from object2vec.data.sequences import Sequences
 from object2vec.hyperparameters import EncoderHyperparameters, Hyperparameters
-from object2vec.model.network import COMPARE, Network
+from object2vec.model.network import TERMS_OF_COMPARATOR, Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,9 @@ def _demand(batch: Batch, network: Network, hyperparameters: Hyperparameters) ->
     weights = encoder_products = 0.0
     for side, encoder in enumerate(hyperparameters.encoders):
         encoder_products += _products(encoder, hyperparameters.enc_dim, batch.objects[side])
-    width = hyperparameters.encoding_dim(0) * sum(len(COMPARE[name]) for name in hyperparameters.comparator_list)
+    width = hyperparameters.encoding_dim(0) * sum(
+        len(TERMS_OF_COMPARATOR[name]) for name in hyperparameters.comparator_list
+    )
     for _ in range(hyperparameters.mlp_layers):
         weights += width * hyperparameters.mlp_dim
         width = hyperparameters.mlp_dim
