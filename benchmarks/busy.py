@@ -139,7 +139,7 @@ def train(channel: Path, out: Path, policy: str, arguments: argparse.Namespace) 
     sizes = {"enc0_vocab_size": users, "enc1_vocab_size": films, "epochs": arguments.epochs}
     values = [f"{name}={value}" for name, value in (SETTINGS | sizes).items()]
     words = ["train", "--train", str(channel), "--out", str(out), "--hyperparameters", *values]
-    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES} | POLICIES[policy]
+    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES} | dict(POLICIES[policy])
     done = subprocess.run([arguments.command, *words], env=environment, stdout=subprocess.PIPE, text=True, check=True)
     rates = [float(rate) for rate in re.findall(r"#throughput_metric: .*?train throughput=(\S+)", done.stdout)]
     return len(rates) / sum(1 / rate for rate in rates)

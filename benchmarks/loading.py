@@ -37,7 +37,7 @@ def main() -> None:
 
             return read
 
-        readers = {"json.loads, line by line": lambda: read_with_json(file)}
+        readers: dict[str, Callable[[], object]] = {"json.loads, line by line": lambda: read_with_json(file)}
         readers |= {f"object2vec, {n} thread{'s' * (n > 1)}": ours(n) for n in dict.fromkeys((1, arguments.threads))}
         rates = measure(readers, file.stat().st_size, arguments.rounds)
         with multiprocessing.get_context("spawn").Pool(1) as process:

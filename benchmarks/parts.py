@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -14,7 +14,7 @@ from training import Ours
 from workloads import workloads
 
 from object2vec import allocator
-from object2vec.ops import arguments
+from object2vec.ops import arguments as kernel_calls
 
 PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::mkldnn_linear", "aten::addmm_", "aten::matmul")
 #: Parts with a smaller share of the time are summed up.
@@ -38,17 +38,17 @@ def main() -> None:
             print(f"{workload.name}: " + ", ".join(f"{name} {share:.0%}" for name, share in parts))
 
 
-def shares(ours: Ours, seconds: float) -> list[tuple[str, float]]:
+def shares(ours: Ours, seconds: float) -> Sequence[tuple[str, float]]:
     """Return the parts and their shares of the time, largest first; they sum to 1."""
     with named_kernels(), profile(activities=[ProfilerActivity.CPU]) as profiled:
         started = time.perf_counter()
         ours.train(seconds)
         whole = 1e6 * (time.perf_counter() - started)
-    spent: Counter[str] = Counter()
+    spent: defaultdict[str, float] = defaultdict(float)
     for event in profiled.key_averages():
         spent[category(event.key)] += event.self_cpu_time_total / whole
     spent["Python"] += 1 - sum(spent.values())
-    return spent.most_common()
+    return sorted(spent.items(), key=lambda part: -part[1])
 
 
 def category(operation: str) -> str:
@@ -58,7 +58,7 @@ def category(operation: str) -> str:
 @contextmanager
 def named_kernels() -> Iterator[None]:
     """Label each kernel call in the profile."""
-    functions = arguments.functions
+    functions = kernel_calls.functions  # type: ignore[attr-defined]
 
     def named(name: str, function: Callable[..., int]) -> Callable[..., int]:
         def call(*arguments: object) -> int:
@@ -68,11 +68,11 @@ def named_kernels() -> Iterator[None]:
         return call
 
     wrapped = {name: named(name, function) for name, function in functions().items()}
-    arguments.functions = lambda *_: wrapped
+    kernel_calls.functions = lambda *_: wrapped  # type: ignore[attr-defined, assignment]
     try:
         yield
     finally:
-        arguments.functions = functions
+        kernel_calls.functions = functions  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

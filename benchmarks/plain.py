@@ -7,7 +7,7 @@ E numbers, encodings of D numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -63,7 +63,8 @@ class Pooled(nn.Module):
         self.embedding = embedding
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        return self.embedding(tokens).sum(1) / lengths[:, None]  # the embedding of the padding is 0
+        embeddings: Tensor = self.embedding(tokens)
+        return embeddings.sum(1) / lengths[:, None]  # the embedding of the padding is 0
 
 
 class CNN(nn.Module):
@@ -124,12 +125,13 @@ class Model(nn.Module):
 
     def forward(self, tokens0: Tensor, lengths0: Tensor, tokens1: Tensor, lengths1: Tensor) -> Tensor:
         u, v = self.dropout(self.enc0(tokens0, lengths0)), self.dropout(self.enc1(tokens1, lengths1))
-        compare = {
+        compare: dict[str, Callable[[], Tensor]] = {
             "hadamard": lambda: u * v,
             "concat": lambda: torch.cat([u, v], dim=1),
             "abs_diff": lambda: (u - v).abs(),
         }
-        return self.mlp(torch.cat([compare[name]() for name in self.comparators], dim=1))
+        output: Tensor = self.mlp(torch.cat([compare[name]() for name in self.comparators], dim=1))
+        return output
 
     def loss(self, batch: Batch) -> Tensor:
         *inputs, labels = batch
@@ -139,7 +141,7 @@ class Model(nn.Module):
         return nn.functional.cross_entropy(output, labels.long())
 
 
-def make_encoder(encoder: EncoderHyperparameters, table: nn.Embedding, dim: int) -> nn.Module:
+def make_encoder(encoder: EncoderHyperparameters, table: nn.Embedding, dim: int) -> Pooled | CNN | BiLSTM:
     match encoder.network:
         case "pooled_embedding":
             return Pooled(table)
@@ -158,7 +160,7 @@ class Program:
             PairDataset(pairs, hyperparameters.negative_sampling_rate),
             hyperparameters.mini_batch_size,
             shuffle=True,
-            collate_fn=collate,
+            collate_fn=collate,  # type: ignore[arg-type]  # a batch of rows at once, as __getitems__ returns
         )
         tables = list({id(e.embedding.weight): e.embedding.weight for e in (self.model.enc0, self.model.enc1)}.values())
         rest = [p for p in self.model.parameters() if all(p is not table for table in tables)]
@@ -179,7 +181,7 @@ class Program:
         loss = self.model.loss(batch)
         for optimizer in self.optimizers:
             optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         for optimizer in self.optimizers:
             optimizer.step()
         return loss.item()

@@ -27,7 +27,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     train, _, test = split(Ratings(*movielens()))
-    settings = OUR_RATINGS | next(system.chosen for system in RATING if system.name == "object2vec, ema_decay")
+    settings = {**OUR_RATINGS, **next(system.chosen for system in RATING if system.name == "object2vec, ema_decay")}
     network, hyperparameters = train_ours(train, train.stars, settings, 0), hyperparameters_of(settings, 0)
     pairs = [([user], [film]) for user, film in zip(test.user.tolist(), test.film.tolist(), strict=True)]
     print("| token embeddings | weights, MB | RMSE | largest change of a score | mean | pairs/s |")

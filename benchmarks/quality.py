@@ -255,11 +255,11 @@ def score_ours(network: Network, user: Int64, film: Int64) -> Array:
 
 
 def fit_ratings(train: Ratings, settings: Settings, seed: int, threads: int) -> Any:  # noqa: ARG001 -- set for torch
-    return partial(score_ours, train_ours(train, train.stars, OUR_RATINGS | settings, seed))
+    return partial(score_ours, train_ours(train, train.stars, {**OUR_RATINGS, **settings}, seed))
 
 
 def fit_ranking(train: Ratings, settings: Settings, seed: int, threads: int) -> Array:  # noqa: ARG001
-    network = train_ours(train, np.ones(len(train.user), np.float32), OUR_RANKING | settings, seed)
+    network = train_ours(train, np.ones(len(train.user), np.float32), {**OUR_RANKING, **settings}, seed)
     users, films = (np.arange(1, int(ids.max()) + 1) for ids in movielens()[:2])
     return np.stack([score_ours(network, np.full(len(films), user), films) for user in users])
 
@@ -311,7 +311,7 @@ def fit_implicit(kind: str, train: Ratings, settings: Settings, seed: int, threa
 
 #: `concat` lets the head learn biases of users and films.
 OUR_RATINGS = {"output_layer": "mean_squared_error", "comparator_list": "hadamard, concat"}
-RATING_GRID = {
+RATING_GRID: dict[str, list[Any]] = {
     "token_embedding_dim": [10, 64, 128, 256],
     "mlp_layers": [0],
     "optimizer": ["adagrad"],
@@ -323,7 +323,7 @@ RATING_GRID = {
 }
 #: A regression with 1 for positives and 0 for negatives, like the loss of ALS over all pairs.
 OUR_RANKING = {"output_layer": "mean_squared_error", "comparator_list": "hadamard", "mlp_layers": 0}
-RANKING_GRID = {
+RANKING_GRID: dict[str, list[Any]] = {
     "token_embedding_dim": [32, 64, 128],
     "learning_rate": [0.005, 0.01],
     "dropout": [0.2, 0.3, 0.4],
