@@ -79,27 +79,26 @@ KERNEL(int64_t, group_by_id)(const int64_t *values, const int64_t *origin, int64
     return found;
 }
 
-/* A step of update_rows. */
+/* A step of update_rows or update_table. */
 typedef struct {
     OptimizerStep optimizer;
-    int64_t dim;
     const int64_t *origins;
     const float *scale, *grad;
 } RowUpdate;
 
-NOINLINE void update_one(const RowUpdate *update, float *restrict w, float *restrict state1, float *restrict state2,
-                         int64_t from, int64_t to)
+/* Steps n numbers. Their gradient is the sum over origins `from` to `to` - 1; without origins it is 0. */
+NOINLINE void update_one(const RowUpdate *update, int64_t n, float *restrict w, float *restrict state1,
+                         float *restrict state2, int64_t from, int64_t to)
 {
     float grad[MAX_DIM];
-    const int64_t dim = update->dim;
-    memset(grad, 0, (size_t)dim * sizeof *grad);
+    memset(grad, 0, (size_t)n * sizeof *grad);
     for (int64_t j = from; j < to; j++) {
-        const float *restrict g = update->grad + update->origins[j] * dim;
+        const float *restrict g = update->grad + update->origins[j] * n;
         const float s = update->scale[update->origins[j]];
-        for (int64_t k = 0; k < dim; k++)
+        for (int64_t k = 0; k < n; k++)
             grad[k] += s * g[k];
     }
-    update_row(&update->optimizer, dim, w, state1, state2, grad);
+    update_row(&update->optimizer, n, w, state1, state2, grad);
 }
 
 KERNEL(void, update_table)(int64_t kind, float *table, float *state1, float *state2, int64_t dim, int64_t size,
@@ -107,13 +106,21 @@ KERNEL(void, update_table)(int64_t kind, float *table, float *state1, float *sta
                            const float *scale, const float *grad, float learning_rate, float weight_decay, float c1,
                            float c2)
 {
-    const RowUpdate update = {{kind, learning_rate, weight_decay, c1, c2}, dim, origins, scale, grad};
+    const RowUpdate update = {{kind, learning_rate, weight_decay, c1, c2}, origins, scale, grad};
+    const int64_t block = MAX_DIM / dim;
     for (int64_t r = 0; r < n; r++)
         lut[rows[r]] = (int32_t)r;
 #pragma omp parallel for schedule(static)
-    for (int64_t row = 0; row < size; row++) {
-        const int64_t at = row * dim, r = lut[row];
-        update_one(&update, table + at, state1 + at, state2 + at, r < 0 ? 0 : starts[r], r < 0 ? 0 : starts[r + 1]);
+    for (int64_t first = 0; first < size; first += block) {
+        const int64_t last = first + block < size ? first + block : size;
+        for (int64_t row = first, next; row < last; row = next) {
+            const int64_t at = row * dim, r = lut[row];
+            next = row + 1;
+            while (r < 0 && next < last && lut[next] < 0) /* rows without a gradient are stepped as one */
+                next++;
+            update_one(&update, (next - row) * dim, table + at, state1 + at, state2 + at, r < 0 ? 0 : starts[r],
+                       r < 0 ? 0 : starts[r + 1]);
+        }
     }
     for (int64_t r = 0; r < n; r++)
         lut[rows[r]] = -1;
@@ -123,7 +130,7 @@ KERNEL(void, update_rows)(int64_t kind, float *table, float *state1, float *stat
                           int64_t n, const int64_t *starts, const int64_t *origins, const float *scale,
                           const float *grad, float learning_rate, float weight_decay, float c1, float c2)
 {
-    const RowUpdate update = {{kind, learning_rate, weight_decay, c1, c2}, dim, origins, scale, grad};
+    const RowUpdate update = {{kind, learning_rate, weight_decay, c1, c2}, origins, scale, grad};
 #pragma omp parallel for schedule(dynamic, 64)
     for (int64_t r = 0; r < n; r++) {
         const int64_t at = rows[r] * dim;
@@ -132,6 +139,6 @@ KERNEL(void, update_rows)(int64_t kind, float *table, float *state1, float *stat
             prefetch_row(state1 + rows[r + 2] * dim, dim, 1);
             prefetch_row(state2 + rows[r + 2] * dim, dim, 1);
         }
-        update_one(&update, table + at, state1 + at, state2 + at, starts[r], starts[r + 1]);
+        update_one(&update, dim, table + at, state1 + at, state2 + at, starts[r], starts[r + 1]);
     }
 }
