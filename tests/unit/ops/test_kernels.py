@@ -151,7 +151,7 @@ def test_spread_leaves_0_out(given_lists: list[list[int]]) -> None:
 
 
 number = st.integers(0, 999_999_999)
-label = st.one_of(st.integers(-(10**6), 10**6), st.floats(-1e6, 1e6).map(lambda x: round(x, 6)))
+label = st.one_of(st.integers(-(10**6), 10**6), st.floats(-1e6, 1e6).map(lambda x: round(x, 4)))
 record = st.fixed_dictionaries(
     {"in0": st.lists(number, max_size=9), "in1": st.lists(number, max_size=9), "label": label}
 )
