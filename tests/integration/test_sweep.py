@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import object2vec
-from object2vec.hyperparameters import ACTIVATIONS, COMPARATORS, NETWORKS, OPTIMIZERS, ROW_SPARSE_OPTIMIZERS
+from object2vec.hyperparameters.table import NETWORKS, OPTIMIZERS, ROW_SPARSE_OPTIMIZERS
+from object2vec.ops.codes import ACTIVATIONS, COMPARATORS
 from object2vec.training.job import Job, run
 from small import write_pairs
 

@@ -19,7 +19,8 @@ import object2vec
 from builtin import NOTEBOOKS, PATTERNS
 from object2vec import artifact
 from object2vec.errors import DataError, HyperparameterError
-from object2vec.hyperparameters import NETWORKS, parse
+from object2vec.hyperparameters import parse
+from object2vec.hyperparameters.table import NETWORKS
 from object2vec.training.job import Job, run
 from object2vec.training.report import log_to_stdout
 from small import StopAfter, network_of, write_pairs

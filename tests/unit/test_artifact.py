@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 
 from object2vec import artifact
 from object2vec.errors import AlgorithmError, ArtifactError, UserError
-from object2vec.hyperparameters import NETWORKS, Hyperparameters
+from object2vec.hyperparameters import Hyperparameters
+from object2vec.hyperparameters.table import NETWORKS
 from object2vec.model.network import Network
 from small import configured, network_of, tokens_of, weights_of
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from object2vec.data.files import read_object
 from object2vec.errors import DataError, shortened
-from object2vec.hyperparameters import Integer
+from object2vec.hyperparameters.kinds import Integer
 
 
 def read_vocabulary(path: Path, vocab_size: int) -> dict[str, int]:

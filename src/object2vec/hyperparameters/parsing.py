@@ -15,14 +15,7 @@ from typing import Any, Final
 from object2vec.errors import HyperparameterError, shortened
 from object2vec.hyperparameters.config import ENCODER_FIELDS, EncoderHyperparameters, Hyperparameters, Parsed
 from object2vec.hyperparameters.kinds import Choice
-from object2vec.hyperparameters.table import (
-    LAYERS_WHEN_AUTO,
-    MODEL_FILES,
-    REQUIRED,
-    ROW_SPARSE_OPTIMIZERS,
-    TABLE,
-    Hyperparameter,
-)
+from object2vec.hyperparameters.table import LAYERS_WHEN_AUTO, MODEL_FILES, REQUIRED, ROW_SPARSE_OPTIMIZERS, TABLE, Row
 
 #: Characters of a name or value that an error quotes.
 MAX_QUOTED_CHARACTERS: Final = 79
@@ -101,9 +94,6 @@ class _Parser:
         self.errors: list[str] = []
         self.warnings: list[str] = []
 
-    def add_error(self, sentence: str) -> None:
-        self.errors.append(self.naming.typed(sentence))
-
     def add(self, key: str, text: str) -> None:
         """Parse one value."""
         name = self.naming.builtin(key)
@@ -143,26 +133,26 @@ class _Parser:
         unread = [name for name, value in self.values.items() if value is None]
         for sentence in _conflicts(hyperparameters):
             if not any(name in sentence for name in unread):
-                self.add_error(sentence)
+                self.errors.append(self.naming.typed(sentence))
         if self.errors:
             raise HyperparameterError(self.errors)
         if self.naming.first == 1:
             self.warnings.append("The encoders are counted from 1: enc1 reads in0, enc2 reads in1")
-        return Parsed(
-            hyperparameters=self._without_buckets(hyperparameters),
-            warnings=tuple(self.warnings),
-            num_gpus=self.values["_num_gpus"],
-        )
+        if hyperparameters.row_sparse and (width := hyperparameters.bucket_width):  # as in the built-in
+            why = "token_embedding_storage_type=row_sparse sets it to 0"
+            self.warnings.append(f"bucket_width={width} has no effect: {why}")
+            hyperparameters = replace(hyperparameters, bucket_width=0)
+        return Parsed(hyperparameters=hyperparameters, warnings=tuple(self.warnings), num_gpus=self.values["_num_gpus"])
 
-    def _default(self, row: Hyperparameter, *, same: bool) -> Any:
-        if row.default == REQUIRED:
-            what = f"No value(s) were specified for '{row.name}' which are required hyperparameter(s)"
-            self.add_error(f"{what}, wanted {row.kind.wanted}")
-        elif row.default is not None:
+    def _default(self, row: Row, *, same: bool) -> Any:
+        """Return the default of a value that is not given, or None with an error if it has none."""
+        if row.default not in (None, REQUIRED):
             return row.kind.parse(row.default)
-        elif not same:
+        what = f"No value(s) were specified for '{row.name}' which are required hyperparameter(s)"
+        if row.default is None:
             what = f"No value was specified for '{row.name}', which enc1_network other than enc0 requires"
-            self.add_error(f"{what}, wanted {row.kind.wanted}")
+        if row.default == REQUIRED or not same:
+            self.errors.append(self.naming.typed(f"{what}, wanted {row.kind.wanted}"))
         return None
 
     def _copy_first_encoder(self) -> None:
@@ -177,25 +167,14 @@ class _Parser:
 
     def _build(self) -> Hyperparameters:
         """Build the configuration, with None for invalid values."""
-        encoders = self._encoder(0), self._encoder(1)
+        encoders = []
+        for side in (0, 1):
+            given = {f.name: self.values[f"enc{side}_{f.name}"] for f in ENCODER_FIELDS}
+            if given["layers"] == "auto" or given["network"] == "pooled_embedding":
+                given["layers"] = LAYERS_WHEN_AUTO.get(given["network"])
+            encoders.append(EncoderHyperparameters(**given))
         rest = {f.name: self.values[f.name] for f in fields(Hyperparameters) if f.name != "encoders"}
-        return Hyperparameters(encoders=encoders, **rest)
-
-    def _encoder(self, side: int) -> EncoderHyperparameters:
-        given = {f.name: self.values[f"enc{side}_{f.name}"] for f in ENCODER_FIELDS}
-        if given["layers"] == "auto" or given["network"] == "pooled_embedding":
-            given["layers"] = LAYERS_WHEN_AUTO.get(given["network"])
-        return EncoderHyperparameters(**given)
-
-    def _without_buckets(self, hyperparameters: Hyperparameters) -> Hyperparameters:
-        """Switch buckets off for `row_sparse`, as the built-in does."""
-        if not (hyperparameters.row_sparse and hyperparameters.bucket_width):
-            return hyperparameters
-        width = hyperparameters.bucket_width
-        self.warnings.append(
-            f"bucket_width={width} has no effect: token_embedding_storage_type=row_sparse sets it to 0"
-        )
-        return replace(hyperparameters, bucket_width=0)
+        return Hyperparameters(encoders=(encoders[0], encoders[1]), **rest)
 
 
 def _conflicts(hyperparameters: Hyperparameters) -> Iterator[str]:

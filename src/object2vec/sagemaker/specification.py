@@ -10,17 +10,9 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from object2vec.data.channels import CHANNELS
-from object2vec.hyperparameters import (
-    REQUIRED,
-    TABLE,
-    AutoInteger,
-    Bool,
-    Choice,
-    Hyperparameter,
-    Integer,
-    Kind,
-    Real,
-)
+from object2vec.hyperparameters import TABLE
+from object2vec.hyperparameters.kinds import AutoInteger, Bool, Choice, Integer, Kind, Real
+from object2vec.hyperparameters.table import REQUIRED, Row
 
 #: An image's address; `--image` of the command says another one.
 IMAGE: Final = "<account>.dkr.ecr.<region>.amazonaws.com/object2vec:cpu"
@@ -98,7 +90,7 @@ def ranges() -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def _hyperparameter(row: Hyperparameter) -> dict[str, Any]:
+def _hyperparameter(row: Row) -> dict[str, Any]:
     type_ = _type(row.kind)
     described: dict[str, Any] = {"Name": row.name, "Description": row.help, "Type": type_}
     if type_ != "FreeText":

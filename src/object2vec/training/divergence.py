@@ -13,7 +13,8 @@ import torch
 
 from object2vec.array_types import Float32
 from object2vec.errors import AlgorithmError
-from object2vec.hyperparameters import TABLE, Hyperparameters, Real
+from object2vec.hyperparameters import TABLE, Hyperparameters
+from object2vec.hyperparameters.kinds import Real
 from object2vec.model.network import Network
 from object2vec.training.distributed import Group
 

@@ -16,26 +16,10 @@ from hypothesis import strategies as st
 from builtin import NOTEBOOKS
 from object2vec.data.files import read_object
 from object2vec.errors import HyperparameterError, UserError
-from object2vec.hyperparameters import (
-    COMPARATORS,
-    MODEL_FILES,
-    REQUIRED,
-    ROW_SPARSE_OPTIMIZERS,
-    TABLE,
-    AutoInteger,
-    Bool,
-    Choice,
-    ChoiceList,
-    FileName,
-    Hyperparameter,
-    Hyperparameters,
-    Ignored,
-    Integer,
-    Real,
-    parse,
-    to_markdown,
-    typed,
-)
+from object2vec.hyperparameters import MODEL_FILES, TABLE, Hyperparameters, parse, table, to_markdown, typed
+from object2vec.hyperparameters.kinds import AutoInteger, Bool, Choice, ChoiceList, FileName, Ignored, Integer, Real
+from object2vec.hyperparameters.table import REQUIRED, ROW_SPARSE_OPTIMIZERS, Row
+from object2vec.ops.codes import COMPARATORS
 
 NEEDED = {"enc0_max_seq_len": "5", "enc0_vocab_size": "10"}
 NEEDED_FROM_ONE = {"enc1_max_seq_len": "5", "enc1_vocab_size": "10"}
@@ -439,7 +423,7 @@ def test_long_values_are_shortened() -> None:
     )
 
 
-def illegal(row: Hyperparameter) -> list[object]:
+def illegal(row: Row) -> list[object]:
     """Yield values that a row must refuse."""
     texts: list[object] = ["x", "1;2", "\0", "1\n2", "1e999", "nan", "-inf", "0x10", "1 2", [1], {"a": 1}]
     match row.kind:
@@ -765,7 +749,7 @@ def test_rows_of_the_table_are_consistent(row: Any) -> None:
     if isinstance(row.tunable, Choice):
         assert set(row.tunable.choices) <= set(row.kind.choices)
     assert row.help.endswith(".")
-    assert row.ours is (row.name in OURS)
+    assert (row in table.OURS) is (row.name in OURS)
 
 
 def test_tuning_ranges_equal_the_built_in() -> None:

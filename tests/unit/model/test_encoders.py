@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import reference
-from object2vec.hyperparameters import NETWORKS, Hyperparameters
+from object2vec.hyperparameters import Hyperparameters
+from object2vec.hyperparameters.table import NETWORKS
 from object2vec.model.encoders import BiLSTM, HierarchicalCNN, PooledEmbedding
 from object2vec.model.tokens import TokenEmbedding, Tokens
 from object2vec.ops import library

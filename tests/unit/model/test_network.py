@@ -9,8 +9,10 @@ import pytest
 import torch
 
 import reference
-from object2vec.hyperparameters import ACTIVATIONS, COMPARATORS, NETWORKS, Hyperparameters
+from object2vec.hyperparameters import Hyperparameters
+from object2vec.hyperparameters.table import NETWORKS
 from object2vec.model.network import Network
+from object2vec.ops.codes import ACTIVATIONS, COMPARATORS
 from small import configured, gradients_of, network_of, tokens_of, weights_of
 
 PAIRS = [([1, 2], [3]), ([4], [5, 6, 7]), ([], [1]), ([8, 8, 2], []), ([0, 3], [3, 0])]

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from object2vec.data.sequences import Sequences
-from object2vec.hyperparameters import NETWORKS
+from object2vec.hyperparameters.table import NETWORKS
 from object2vec.model.network import Network
 from object2vec.ops import build as build_kernels
 from object2vec.ops import dropout as dropout_ops

@@ -11,7 +11,7 @@ import pytest
 
 from object2vec import artifact
 from object2vec.errors import AlgorithmError
-from object2vec.hyperparameters import OPTIMIZERS
+from object2vec.hyperparameters.table import OPTIMIZERS
 from object2vec.training.distributed import SINGLE_PROCESS
 from object2vec.training.divergence import Evidence, divergence_error, largest, largest_labels
 from object2vec.training.job import Job, run

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from object2vec.hyperparameters import NETWORKS, OPTIMIZERS, ROW_SPARSE_OPTIMIZERS
+from object2vec.hyperparameters.table import NETWORKS, OPTIMIZERS, ROW_SPARSE_OPTIMIZERS
 from object2vec.model.network import Network
 from object2vec.model.tokens import TokenEmbedding
 from object2vec.ops import library
