@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 import orjson
 
-from object2vec.array_types import Int32, Int64
+from object2vec.array_types import Float64, Int32, Int64
 from object2vec.data.files import HEAD_BYTES, UTF8_BOM, describe_encoding, describe_format
 from object2vec.errors import DataError, shortened
 from object2vec.hyperparameters import Hyperparameters
@@ -30,6 +30,8 @@ RECORD_BOUNDARY: Final = re.compile(rb"(?<=\})(?:%b)*(?=\{)" % UTF8_BOM)
 BOMS_AROUND: Final = re.compile(rb"^(?:%b)+|(?:%b)+\s*$" % (UTF8_BOM, UTF8_BOM))
 #: A value between two records that no line contains.
 SEPARATOR: Final = b"between two records of object2vec"
+#: Errors of taking JSON values that are not records as records.
+NOT_RECORDS: Final = (TypeError, ValueError, KeyError, OverflowError)
 EXPECTED_RECORD: Final = 'wanted an object like {"in0": [1, 2], "in1": [3], "label": 1}'
 
 
@@ -118,7 +120,8 @@ class RecordReader:
             if not isinstance(record[key], list):
                 return f"{key} is {_describe_value(record[key])}, wanted a list of integer token ids"
             for position, token in enumerate(record[key]):
-                if type(token) is not int and not (_is_whole(token) and abs(token) < 2**53):
+                is_whole = type(token) is float and token.is_integer() and abs(token) < 2**53
+                if type(token) is not int and not is_whole:
                     return f"{key}[{position}] is {_describe_value(token)}, wanted an integer token id"
                 if not -(2**31) <= token < 2**31:
                     return self.describe_token(side, int(token))
@@ -128,47 +131,75 @@ class RecordReader:
 
 
 def _read_any(chunk: Chunk, reader: RecordReader) -> Lines:
-    """Parse lines of any JSON with orjson: all at once, or each line if one of them is not a record."""
+    """Parse lines of any JSON with orjson: all at once, or each line if one of them is not a record.
+
+    Raises:
+        DataError: a line is not a record.
+    """
+    lines = list(_records(chunk))
     is_enabled = gc.isenabled()
     gc.disable()  # searching the many new lists for cycles would double the time; there are none
     try:
-        return _read_together(chunk, reader) or _read_each(chunk, reader)
+        columns = _to_columns(_parse_together(chunk, [text for _, text in lines]), reader.max_len)
+    except NOT_RECORDS:
+        columns = _to_columns([_parse_line(chunk.file, *line, reader) for line in lines], reader.max_len)
     finally:
         if is_enabled:
             gc.enable()
+    return Lines(*columns, chunk.text.count(b"\n"), len(chunk.text))
 
 
-def _read_together(chunk: Chunk, reader: RecordReader) -> Lines | None:
-    if UTF8_BOM in chunk.text or b"}{" in chunk.text:
-        texts = [text for _, text in _records(chunk)]
-    else:
-        texts = [text for text in chunk.text.split(b"\n") if text and not text.isspace()]
+def _parse_together(chunk: Chunk, texts: list[bytes]) -> list[Any]:
+    """Return the JSON value of each text.
+
+    Raises:
+        TypeError, ValueError, KeyError: a text is not one JSON value, or has a boolean that is a token or a label.
+    """
+    parsed: list[Any] = orjson.loads(b"[%b]" % (b',"%b",' % SEPARATOR).join(texts))
+    records, separators = parsed[::2], parsed[1::2]
+    if len(records) != len(texts) or any(separator != SEPARATOR.decode() for separator in separators):
+        raise ValueError("a line with a part of a record, or with several")
+    if b"true" in chunk.text or b"false" in chunk.text:
+        for record in records:
+            _reject_bools(record)
+    return records
+
+
+def _parse_line(file: Path, line: int, text: bytes, reader: RecordReader) -> Any:
+    """Return the record in a line.
+
+    Raises:
+        DataError: it is not a record.
+    """
     try:
-        parsed = orjson.loads(b"[%b]" % (b',"%b",' % SEPARATOR).join(texts))
-        records, separators = parsed[::2], parsed[1::2]
-        if len(records) != len(texts) or any(separator != SEPARATOR.decode() for separator in separators):
-            return None  # a line with a part of a record, or with several
-        if b"true" in chunk.text or b"false" in chunk.text:
-            for record in records:
-                _reject_bools(record)
-        columns = [
-            _to_column([record[key] for record in records], max_len)
-            for key, max_len in zip(SIDES, reader.max_len, strict=True)
-        ]
-        labels = np.array(array("d", [record["label"] for record in records]))
-    except (TypeError, ValueError, KeyError, OverflowError):
-        return None
-    (values0, lengths0, cut0), (values1, lengths1, cut1) = columns
-    sides = (values0, values1), (lengths0, lengths1)
-    return Lines(*sides, labels, np.array([cut0, cut1]), chunk.text.count(b"\n"), len(chunk.text))
+        record = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        other_format = describe_format(text) or describe_encoding(text[:HEAD_BYTES])
+        what = other_format or f"not JSON ({error.msg} at character {error.pos + 1}), {EXPECTED_RECORD}"
+        raise DataError.at(file, line, what) from None
+    try:
+        _reject_bools(record)
+        _to_columns([record], reader.max_len)
+    except NOT_RECORDS:
+        raise DataError.at(file, line, reader.describe_error(record)) from None
+    return record
+
+
+def _to_columns(records: list[Any], max_len: tuple[int, int]) -> tuple[Any, Any, Float64, Int64]:
+    """Return the ids and lengths of both sides, the labels, and how many lists were truncated.
+
+    Raises:
+        TypeError, ValueError, KeyError, OverflowError: one is not a record.
+    """
+    sides = [
+        _to_column([record[key] for record in records], side_len) for key, side_len in zip(SIDES, max_len, strict=True)
+    ]
+    values, lengths, cut = zip(*sides, strict=True)
+    return values, lengths, np.array(array("d", [record["label"] for record in records])), np.array(cut)
 
 
 def _to_column(lists: list[Any], max_len: int) -> tuple[Int32, Int64, int]:
-    """Return the first `max_len` ids of each list, their numbers, and how many lists had more.
-
-    Raises:
-        TypeError, ValueError, OverflowError: one is not a list of 32-bit integers.
-    """
+    """Return the first `max_len` ids of each list, their numbers, and how many lists had more."""
     if any(type(tokens) is not list for tokens in lists):
         raise TypeError(lists)
     try:
@@ -183,62 +214,12 @@ def _to_column(lists: list[Any], max_len: int) -> tuple[Int32, Int64, int]:
     return values, lengths, cut
 
 
-def _read_each(chunk: Chunk, reader: RecordReader) -> Lines:
-    """Parse each line.
-
-    Raises:
-        DataError: a line is not a record.
-    """
-    values, lengths, labels, cut = (array("i"), array("i")), (array("q"), array("q")), array("d"), [0, 0]
-    for line, text in _records(chunk):
-        try:
-            record = orjson.loads(text)
-        except orjson.JSONDecodeError as error:
-            other_format = describe_format(text) or describe_encoding(text[:HEAD_BYTES])
-            what = other_format or f"not JSON ({error.msg} at character {error.pos + 1}), {EXPECTED_RECORD}"
-            raise DataError.at(chunk.file, line, what) from None
-        try:
-            if b"true" in text or b"false" in text:  # bool is an int in Python, so the code below accepts it
-                _reject_bools(record)
-            for side, key in enumerate(SIDES):
-                tokens = record[key]
-                try:
-                    values[side].fromlist(tokens)  # TypeError for all but a list of integers
-                except TypeError:
-                    values[side].fromlist(_token_ids(tokens))
-                excess = max(0, len(tokens) - reader.max_len[side])
-                del values[side][len(values[side]) - excess :]
-                cut[side] += excess > 0
-                lengths[side].append(len(tokens) - excess)
-            labels.append(record["label"])
-        except (TypeError, ValueError, KeyError, OverflowError):
-            raise DataError.at(chunk.file, line, reader.describe_error(record)) from None
-    return Lines(
-        (np.frombuffer(values[0], np.int32), np.frombuffer(values[1], np.int32)),
-        (np.frombuffer(lengths[0], np.int64), np.frombuffer(lengths[1], np.int64)),
-        np.frombuffer(labels, np.float64),
-        np.array(cut),
-        chunk.text.count(b"\n"),
-        len(chunk.text),
-    )
-
-
 def _token_ids(tokens: Any) -> list[int]:
-    """Return a list of ids as integers: pandas writes the id 1 as 1.0 in a column with missing values.
-
-    Raises:
-        TypeError, ValueError: `tokens` is not a list of whole numbers.
-    """
-    if not isinstance(tokens, list):
-        raise TypeError(tokens)
+    """Return a list of ids as integers: pandas writes the id 1 as 1.0 in a column with missing values."""
     ids = list(map(int, tokens))
     if ids != tokens:
         raise ValueError(tokens)
     return ids
-
-
-def _is_whole(token: Any) -> bool:
-    return type(token) is float and token.is_integer()
 
 
 def _records(chunk: Chunk) -> Iterator[tuple[int, bytes]]:
@@ -247,11 +228,10 @@ def _records(chunk: Chunk) -> Iterator[tuple[int, bytes]]:
     Pipe mode concatenates files. So a line may have byte order marks at either end. It has two records if the first
     file has no final line break.
     """
+    concatenated = UTF8_BOM in chunk.text or b"}{" in chunk.text
     for line, text in enumerate(chunk.text.split(b"\n"), start=chunk.first_line):
-        if UTF8_BOM in text:
-            text = BOMS_AROUND.sub(b"", text)
-        if b"}{" in text or b"}" + UTF8_BOM in text:
-            yield from ((line, record) for record in _split_concatenated(text))
+        if concatenated:
+            yield from ((line, record) for record in _split_concatenated(BOMS_AROUND.sub(b"", text)) if record.strip())
         elif text and not text.isspace():
             yield line, text
 
