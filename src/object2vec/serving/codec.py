@@ -15,6 +15,7 @@ import io
 import re
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -36,6 +37,8 @@ FRAMING: Final = {JSON: (b'{"predictions":[', b",", b"]}"), JSON_LINES: (b"", b"
 MAX_EXACT_FLOAT: Final = 2.0**53
 #: Bytes of a body that decide its format.
 HEAD_BYTES: Final = 2**16
+#: Control characters that tools leave at the end of a text.
+TRAILING_CHARACTERS: Final = {b"\0": "a NUL character (0x00)", b"\x1a": "a Ctrl-Z character (0x1A)"}
 DOCUMENT_START: Final = re.compile(rb'\{\s*"instances"\s*:')
 LINE_START: Final = re.compile(rb'\{\s*"(in0|in1|label)"\s*:')
 #: A document up to this size is read as a whole before it is known that its model can be loaded.
@@ -142,19 +145,18 @@ def decode_first(body: bytes, content: Content) -> Instances | None:
     return None
 
 
-def encode(answers: Iterable[Answers], kind: str, warnings: Sequence[InputWarning] = ()) -> bytes:
-    """Write answers as a body of a type."""
-    if kind == NPY:
-        answers = list(answers)
-        return b"".join(encode_array(answers, sum(part.count for part in answers)))
-    return b"".join(encode_parts(answers, kind, warnings))
+def encode(answers: Iterable[Answers], kind: str, count: int, warnings: Sequence[InputWarning] = ()) -> Iterator[bytes]:
+    """Write `count` answers as a body of a type, in parts that are not empty, each when it is asked for.
 
+    In JSON, the answer to an instance with `warnings` names them.
 
-def encode_parts(answers: Iterable[Answers], kind: str, warnings: Sequence[InputWarning] = ()) -> Iterator[bytes]:
-    """Write answers as JSON or JSON Lines in parts, none of them empty, each when it is asked for.
-
-    The answer to an instance with `warnings` names them.
+    Raises:
+        NotAcceptableError: answers of several kinds for one array; `check_one_array` says so earlier.
     """
+    return _encode_array(answers, count) if kind == NPY else _encode_json(answers, kind, warnings)
+
+
+def _encode_json(answers: Iterable[Answers], kind: str, warnings: Sequence[InputWarning]) -> Iterator[bytes]:
     before, between, end = FRAMING[kind]
     start = 0
     for part in answers:
@@ -177,12 +179,8 @@ def _by_row(warnings: Sequence[InputWarning], start: int, stop: int) -> Mapping[
     return of_rows
 
 
-def encode_array(answers: Iterable[Answers], count: int) -> Iterator[bytes]:
-    """Write the vectors of `count` answers as numpy does, float32 (count, D), in parts, each when it is asked for.
-
-    Raises:
-        NotAcceptableError: answers are of several kinds; `check_one_array` says so earlier.
-    """
+def _encode_array(answers: Iterable[Answers], count: int) -> Iterator[bytes]:
+    """Write the vectors as numpy does: an array (count, D) of float32."""
     first: tuple[str, int] | None = None
     for part in answers:
         key, vectors = part.uniform or ("", np.empty((0, 0), np.float32))
@@ -228,8 +226,19 @@ def _parse(text: bytes, where: str = "") -> Any:
     except orjson.JSONDecodeError as error:
         head = text[:HEAD_BYTES]
         known = "gzip data" if head.startswith(GZIP_MAGIC) else describe_format(head) or describe_encoding(head)
+        known = known or _describe_end(text)
         reason = known or f"not JSON ({error.msg} at character {error.pos + 1})"
         raise RequestError(f"{where}{BUILTIN_ERROR}: {reason}") from None
+
+
+def _describe_end(text: bytes) -> str:
+    """Return the control character that follows a JSON value; an empty string if the text has another error."""
+    content = text.rstrip()
+    if name := TRAILING_CHARACTERS.get(content[-1:]):
+        with suppress(orjson.JSONDecodeError):
+            orjson.loads(content.rstrip(content[-1:]) or b"0")
+            return f"{name} after the JSON, wanted nothing there"
+    return ""
 
 
 def _decode_json(body: bytes) -> Instances:

@@ -1,27 +1,33 @@
 """Deadlines for what a client sends: a connection that is too slow is no longer read.
 
-A read timeout bounds the silence between two bytes. It does not stop a client that sends one byte at a time.
+An idle timeout bounds the silence between two bytes. It does not stop a client that sends one byte at a time.
 """
 
 from __future__ import annotations
 
 import socket
+import struct
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Lock, Thread
-from types import TracebackType
 from typing import Final
 
 #: Seconds that a client gets for any message, and the bytes per second that extend this time for a long one.
 GRACE_SECONDS: Final = 60.0
 MIN_BYTES_PER_SECOND: Final = 4096
+#: Seconds without a byte from a client before the server gives up.
+IDLE_SECONDS: Final = 60
+#: The same while a body is discarded.
+DRAIN_IDLE_SECONDS: Final = 1
 #: Seconds between two looks at the messages in transfer.
 CHECK_SECONDS: Final = 1.0
 
 
 class Transfer:
     """A message that is being received. `received` are its bytes so far, `expired` whether its time was over."""
+
+    __slots__ = ("_connection", "_deadlines", "expired", "received", "started")
 
     def __init__(self, connection: socket.socket | None, deadlines: Deadlines) -> None:
         self.received = 0
@@ -31,15 +37,9 @@ class Transfer:
         self._deadlines = deadlines
 
     def __enter__(self) -> Transfer:
-        if self._connection is not None:
-            self._deadlines.add(self)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.end()
-
-    def end(self) -> None:
-        """Stop watching the transfer; it can be ended twice."""
+    def __exit__(self, *_: object) -> None:
         self._deadlines.discard(self)
 
     def stop_reading(self) -> None:
@@ -67,17 +67,18 @@ class Deadlines:
         self._thread: Thread | None = None
 
     def watch(self, connection: socket.socket | None) -> Transfer:
-        """Return a context in which a message is received; without a connection, it has no deadline."""
-        return Transfer(connection, self)
-
-    def add(self, transfer: Transfer) -> None:
-        with self._lock:
-            self._transfers.add(transfer)
-            if self._thread is None or not self._thread.is_alive():  # it ends in a fork
-                self._thread = Thread(target=self._run, name="deadlines", daemon=True)
-                self._thread.start()
+        """Start the deadline of a message, up to the end of the context; without a connection, it has none."""
+        transfer = Transfer(connection, self)
+        if connection is not None:
+            with self._lock:
+                self._transfers.add(transfer)
+                if self._thread is None:
+                    self._thread = Thread(target=self._run, name="deadlines", daemon=True)
+                    self._thread.start()
+        return transfer
 
     def discard(self, transfer: Transfer) -> None:
+        """Stop watching a transfer; a second call does nothing."""
         with self._lock:
             self._transfers.discard(transfer)
 
@@ -102,3 +103,10 @@ class Deadlines:
 
 #: The deadlines of this process.
 DEADLINES: Final = Deadlines()
+
+
+def set_idle_timeout(connection: socket.socket | None, seconds: int = IDLE_SECONDS) -> None:
+    """Let reads and writes fail after so many seconds in which nothing could be read or written."""
+    if connection is not None:
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            connection.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", seconds, 0))  # a timeval

@@ -8,17 +8,18 @@ from itertools import accumulate, chain
 from typing import Final, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from object2vec.array_types import Float32, Int64
 from object2vec.data.records import SIDES, Side
 from object2vec.data.sequences import Sequences
 from object2vec.errors import RequestError
+from object2vec.hyperparameters import EncoderHyperparameters
 
+#: Tokens to keep of in0 and of in1.
+Lengths = tuple[int, int]
 #: {"scores": (C,)}, {"embeddings": (D,)}, or for a pair in embedding mode {"embeddings": {"in0": (D,), "in1": (D,)}}.
 Prediction = dict[str, Float32 | dict[str, Float32]]
-
-#: Up to so many tokens, a Python loop is faster than numpy.
-MAX_FEW_TOKENS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,22 +118,52 @@ def count_warnings(warnings: Iterable[InputWarning]) -> dict[str, int]:
     return counts
 
 
-def read_side(instances: Instances, side: int, vocab_size: int, max_len: int) -> Column:
-    """Return what instances have of a side, `max_len` tokens of each at most.
+def read_sides(
+    instances: Instances, encoders: tuple[EncoderHyperparameters, EncoderHyperparameters], max_seq_lens: Lengths | None
+) -> tuple[tuple[Column, Column], tuple[InputWarning, ...]]:
+    """Return what the encoders read of both sides, and warnings; `max_seq_lens` replaces the encoders' own lengths.
 
     Raises:
-        RequestError: a token that is read is not below `vocab_size`.
+        RequestError: an encoder does not know a token that it reads.
     """
+    lengths = max_seq_lens or [encoder.max_seq_len for encoder in encoders]
+    left, right = (_read_side(instances, side, encoders[side], lengths[side]) for side in (0, 1))
+    return (left[0], right[0]), left[1] + right[1]
+
+
+def _read_side(
+    instances: Instances, side: int, encoder: EncoderHyperparameters, max_len: int
+) -> tuple[Column, tuple[InputWarning, ...]]:
     column = instances.columns[side]
     ids = column.sequences.values
-    few = len(ids) <= MAX_FEW_TOKENS
-    if not all(0 <= i < vocab_size for i in ids.tolist()) if few else ids.view(np.uint32).max() >= vocab_size:
-        wrong = (ids.view(np.uint32) >= vocab_size) & column.sequences.within_max_len(max_len)
-        if wrong.any():
-            row, token = column.locate(int(wrong.argmax()))
-            raise RequestError(f"{instances.name(row)}: {_unknown(SIDES[side], token, vocab_size)}")
-    cut = column.sequences.truncate(max_len)
-    return column if cut is column.sequences else Column(column.rows, cut)
+    if len(ids) == len(column) == 1 and 0 < ids.item() < encoder.vocab_size:  # most requests; numpy would be slower
+        return column, ()
+    unknown = ids.view(np.uint32) >= encoder.vocab_size
+    if unknown.any():
+        unknown &= column.sequences.within_max_len(max_len)
+        if unknown.any():
+            row, token = column.locate(int(unknown.argmax()))
+            raise RequestError(f"{instances.name(row)}: {_unknown(SIDES[side], token, encoder.vocab_size)}")
+    sequences = column.sequences.truncate(max_len)
+    without_tokens = _without_tokens(sequences, pooled=encoder.network == "pooled_embedding")
+    warnings = []
+    if sequences is not column.sequences:
+        truncated = column.sequences.lengths > max_len
+        warnings.append(InputWarning(kind="truncated", side=SIDES[side], rows=column.rows[truncated]))
+        column = Column(column.rows, sequences)
+    if without_tokens.any():
+        warnings.append(InputWarning(kind="no_tokens", side=SIDES[side], rows=column.rows[without_tokens]))
+    return column, tuple(warnings)
+
+
+def _without_tokens(sequences: Sequences, *, pooled: bool) -> npt.NDArray[np.bool_]:
+    """Return which sequences are empty, or for a pooled encoder hold only id 0."""
+    values, offsets = sequences.values, sequences.offsets
+    lacking: npt.NDArray[np.bool_] = offsets[1:] == offsets[:-1]
+    filled = np.flatnonzero(~lacking)
+    if pooled and len(filled):
+        lacking[filled] = ~np.logical_or.reduceat(values != 0, offsets[filled])
+    return lacking
 
 
 def _unknown(side: Side, token: int, vocab_size: int) -> str:

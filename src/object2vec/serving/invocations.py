@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import socket
-import struct
 from codecs import BOM_UTF8
 from collections import deque
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from io import BytesIO
 from itertools import chain
 from typing import Final
@@ -24,10 +23,18 @@ from object2vec.errors import (
 )
 from object2vec.serving import codec, headers
 from object2vec.serving.batching import MicroBatcher
-from object2vec.serving.deadlines import DEADLINES, MIN_BYTES_PER_SECOND, Deadlines, Transfer
+from object2vec.serving.deadlines import (
+    DEADLINES,
+    DRAIN_IDLE_SECONDS,
+    IDLE_SECONDS,
+    MIN_BYTES_PER_SECOND,
+    Deadlines,
+    Transfer,
+    set_idle_timeout,
+)
 from object2vec.serving.headers import NPY, Content
 from object2vec.serving.instances import Instances, count_warnings
-from object2vec.serving.memory_budget import COLUMN_BYTES, MAX_UNCOUNTED_BYTES, OBJECT_BYTES, MemoryBudget
+from object2vec.serving.memory_budget import COLUMN_BYTES, OBJECT_BYTES, MemoryBudget
 from object2vec.serving.predictor import Predictor
 from object2vec.serving.responses import Reply, StreamedBody, WholeBody
 from object2vec.serving.spool import spool
@@ -36,13 +43,14 @@ from object2vec.serving.telemetry import INSTANCES, WARNINGS, Environ
 #: Invocations in progress in a process, from the first byte of the body to the end of the reply. The process has more
 #: threads, so that /ping always gets one.
 MAX_INVOCATIONS: Final = 192
-#: Seconds without a byte from a client before the server gives up.
-BODY_IDLE_SECONDS: Final = 60
-IDLE_TIMEVAL: Final = struct.pack("ll", BODY_IDLE_SECONDS, 0)
 #: Bytes that are read at a time. A client at the least rate sends them in less than the time that any message gets.
 READ_BYTES: Final = 2**17
 #: How much of a body that is too long is read and discarded.
-MAX_DRAINED_MB: Final = 1024
+MAX_DRAINED_BYTES: Final = 2**30
+
+
+#: Functions that end a request.
+Cleanup = list[Callable[[], object]]
 
 
 class Invocations:
@@ -79,56 +87,53 @@ class Invocations:
             raise OverloadedError(
                 f"{MAX_INVOCATIONS} requests are under way in this worker already, send it again later"
             ) from None
-        with ExitStack() as held:
-            held.callback(self._slots.append, slot)
-            reply = self._answer(environ, predictor, held)
-            if isinstance(reply.body, WholeBody):
-                return reply
-            return replace(reply, body=replace(reply.body, close=held.pop_all().close))
-
-    def _answer(self, environ: Environ, predictor: Callable[[], Predictor], held: ExitStack) -> Reply:
-        model = predictor()
-        with ExitStack() as reserved:  # the memory of the body, until its answers are encoded
-            body = self._read(environ, reserved)
-            if not body or body.isspace():
-                return Reply(204)
-            content = codec.identify(body, headers.to_content(environ.get("CONTENT_TYPE")))
-            name = headers.to_reply_type(environ.get("HTTP_ACCEPT"), self._accept or content.name)
-            kind = canonical(name)
-            options = headers.to_options(environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES", ""))
-            if options.warnings and kind == NPY:
-                raise NotAcceptableError(f"object2vec-warnings=1 and {NPY} do not go together, wanted another Accept")
-            instances = self._decode(body, content)
-            environ[INSTANCES] = len(instances)
-            query = model.prepare(instances, mode=options.mode, max_seq_lens=content.max_seq_lens)
-            if query.warnings:
-                environ[WARNINGS] = count_warnings(query.warnings)
-            if kind == NPY:
-                codec.check_one_array(instances, scored=query.scored)
-            answers = self._batcher.answer(query)
-            if options.digits is not None:
-                answers = (part.rounded(options.digits) for part in answers)
-            warnings = query.warnings if options.warnings else ()
-            if not query.is_long:
-                return Reply(body=WholeBody(codec.encode(answers, kind, warnings)), type=name)
-            encode = (
-                codec.encode_array(answers, query.count) if kind == NPY else codec.encode_parts(answers, kind, warnings)
-            )
-            if not options.stream:
-                return Reply(body=spool(encode, self._memory, held), type=name)
-            first = next(encode)  # before the status leaves, so that what goes wrong at once has one of its own
-            held.push(reserved.pop_all())
-            return Reply(body=StreamedBody(chain((first,), encode)), type=name)
-
-    def _read(self, environ: Environ, reserved: ExitStack) -> bytes:
-        def reserve(length: int) -> None:
-            if length > MAX_UNCOUNTED_BYTES:  # nearly none is, and asking would take its time
-                reserved.enter_context(self._memory.reserve(length))
-
+        cleanup: Cleanup = [partial(self._slots.append, slot)]
         try:
-            return read_body(environ, self._max_bytes, reserve).removeprefix(BOM_UTF8)
+            reply = self._answer(environ, predictor, cleanup)
+        except BaseException:
+            _run(cleanup)
+            raise
+        if isinstance(reply.body, StreamedBody):
+            return replace(reply, body=replace(reply.body, close=partial(_run, cleanup)))
+        _run(cleanup)
+        return reply
+
+    def _answer(self, environ: Environ, predictor: Callable[[], Predictor], cleanup: Cleanup) -> Reply:
+        """Answer a request; the caller runs `cleanup` when the reply is sent."""
+        model = predictor()
+        memory = self._memory.reserve()
+        cleanup.append(memory.release)
+        try:
+            body = read_body(environ, self._max_bytes, memory.add).removeprefix(BOM_UTF8)
         except PayloadTooLargeError as error:
             raise PayloadTooLargeError(f"{error}{self._advice}") from None
+        if not body or body.isspace():
+            return Reply(204)
+        content = codec.identify(body, headers.to_content(environ.get("CONTENT_TYPE")))
+        name = headers.to_reply_type(environ.get("HTTP_ACCEPT"), self._accept or content.name)
+        kind = canonical(name)
+        options = headers.to_options(environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES", ""))
+        if options.warnings and kind == NPY:
+            raise NotAcceptableError(f"object2vec-warnings=1 and {NPY} do not go together, wanted another Accept")
+        instances = self._decode(body, content)
+        environ[INSTANCES] = len(instances)
+        query = model.prepare(instances, mode=options.mode, max_seq_lens=content.max_seq_lens)
+        if query.warnings:
+            environ[WARNINGS] = count_warnings(query.warnings)
+        if kind == NPY:
+            codec.check_one_array(instances, scored=query.scored)
+        answers = self._batcher.answer(query)
+        if options.digits is not None:
+            answers = (part.rounded(options.digits) for part in answers)
+        encoded = codec.encode(answers, kind, query.count, query.warnings if options.warnings else ())
+        if not query.is_long:
+            return Reply(body=WholeBody(b"".join(encoded)), type=name)
+        if options.stream:
+            first = next(encoded)  # before the status is sent, so that an early error has its own status
+            return Reply(body=StreamedBody(chain((first,), encoded)), type=name)
+        spooled = spool(encoded, self._memory, cleanup)
+        memory.release()  # not only when the client has read the reply
+        return Reply(body=spooled, type=name)
 
     def _decode(self, body: bytes, content: Content) -> Instances:
         instances = codec.decode_token_ids(body, content)
@@ -144,14 +149,16 @@ class Invocations:
             return codec.decode_any(body, content)
 
 
-def _reserve_nothing(length: int) -> None:
-    """Accept any length."""
+def _run(cleanup: Cleanup) -> None:
+    """Call the functions, the last one first. `ExitStack` does the same, and takes longer than many a request."""
+    while cleanup:
+        cleanup.pop()()
 
 
 def read_body(
     environ: Environ,
     max_bytes: int,
-    reserve: Callable[[int], None] = _reserve_nothing,
+    reserve: Callable[[int], object] = lambda _: None,
     deadlines: Deadlines = DEADLINES,
 ) -> bytes:
     """Return the request's body. `reserve` is called with a number of bytes before they are read into memory.
@@ -186,7 +193,7 @@ def read_body(
 
 
 def _read_length(
-    environ: Environ, length: int, max_bytes: int, reserve: Callable[[int], None], transfer: Transfer
+    environ: Environ, length: int, max_bytes: int, reserve: Callable[[int], object], transfer: Transfer
 ) -> bytes:
     if length > max_bytes:
         raise _too_long(max_bytes)
@@ -203,7 +210,7 @@ def _read_length(
     return body
 
 
-def _read_chunks(environ: Environ, max_bytes: int, reserve: Callable[[int], None], transfer: Transfer) -> bytes:
+def _read_chunks(environ: Environ, max_bytes: int, reserve: Callable[[int], object], transfer: Transfer) -> bytes:
     # A proxy may cut a chunked body off at its limit without an error, so the limit is enforced here.
     parts: list[bytes] = []
     while part := _read(environ, READ_BYTES):
@@ -215,15 +222,11 @@ def _read_chunks(environ: Environ, max_bytes: int, reserve: Callable[[int], None
     return b"".join(parts)
 
 
-def _read(environ: Environ, length: int, idle_seconds: int = BODY_IDLE_SECONDS) -> bytes:
-    connection = environ.get("gunicorn.socket")
-    if connection is not None:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", idle_seconds, 0))  # a timeval
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, IDLE_TIMEVAL)
+def _read(environ: Environ, length: int) -> bytes:
     try:
         body: bytes = environ["wsgi.input"].read(length)
     except BlockingIOError:
-        raise RequestTimeoutError(f"no byte of the body came for {BODY_IDLE_SECONDS} s") from None
+        raise RequestTimeoutError(f"no byte of the body came for {IDLE_SECONDS} s") from None
     except Exception as error:  # whatever the server in front finds wrong with it
         raise RequestError(f"the body cannot be read: {str(error) or type(error).__name__}") from error
     return body
@@ -231,12 +234,12 @@ def _read(environ: Environ, length: int, idle_seconds: int = BODY_IDLE_SECONDS) 
 
 def _drain(environ: Environ, transfer: Transfer) -> None:
     # A client that sends all before it reads anything gets to see why it is refused.
+    connection = environ.get("gunicorn.socket")
+    set_idle_timeout(connection, DRAIN_IDLE_SECONDS)
     with suppress(RequestError):
-        for _ in range(MAX_DRAINED_MB * 2**20 // READ_BYTES):
-            part = _read(environ, READ_BYTES, idle_seconds=1)
-            if not part:
-                return
+        while transfer.received < MAX_DRAINED_BYTES and (part := _read(environ, READ_BYTES)):
             transfer.received += len(part)
+    set_idle_timeout(connection)
 
 
 def _too_long(max_bytes: int) -> PayloadTooLargeError:

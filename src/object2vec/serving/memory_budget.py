@@ -8,10 +8,8 @@ replies are stored on the disk (`spool`) or sent in parts.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from threading import Lock
-from typing import Final
+from typing import Final, Self
 
 from object2vec.errors import OverloadedError
 
@@ -30,22 +28,50 @@ class MemoryBudget:
         self._left = size
         self._lock = Lock()
 
-    @contextmanager
-    def reserve(self, length: int, times: int = COLUMN_BYTES) -> Iterator[None]:
-        """Reserve so many times the length of a body within the context.
+    def reserve(self, length: int = 0, times: int = COLUMN_BYTES) -> Reservation:
+        """Reserve so many times the length of a body, until the reservation is released.
 
         Raises:
             OverloadedError: other requests have reserved the memory.
         """
-        size = times * length if length > MAX_UNCOUNTED_BYTES else 0
+        return Reservation(self).add(length, times)
+
+    def take(self, size: int) -> bool:
+        """Take bytes, or give them back if `size` is negative. Return False if so many are not left."""
         with self._lock:
             if size > self._left:
+                return False
+            self._left -= size
+            return True
+
+
+class Reservation:
+    """Memory that is reserved, also within a context."""
+
+    __slots__ = ("_budget", "_size")
+
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget = budget
+        self._size = 0
+
+    def add(self, length: int, times: int = COLUMN_BYTES) -> Self:
+        """Reserve more, as `MemoryBudget.reserve` does."""
+        if length > MAX_UNCOUNTED_BYTES:
+            if not self._budget.take(times * length):
                 raise OverloadedError(
                     f"no memory for {length} bytes besides those of requests in progress, send it again later"
                 )
-            self._left -= size
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._left += size
+            self._size += times * length
+        return self
+
+    def release(self) -> None:
+        """Give the memory back; a second call does nothing."""
+        if self._size:
+            size, self._size = self._size, 0
+            self._budget.take(-size)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()

@@ -15,11 +15,11 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from object2vec.archive import extracted
 from object2vec.artifact import check_model
 from object2vec.data.files import local_path, open_text
-from object2vec.data.media_types import JSON_LINES, canonical
+from object2vec.data.media_types import JSON, JSON_LINES, canonical
 from object2vec.errors import UserError
 from object2vec.serving import codec
 from object2vec.serving.headers import NPY, to_content, to_reply_type, unsupported
-from object2vec.serving.instances import count_warnings, read_side
+from object2vec.serving.instances import count_warnings, read_sides
 
 if TYPE_CHECKING:
     from object2vec.serving.headers import Content, Mode
@@ -79,9 +79,7 @@ def _check_before_loading(model: Path, head: bytes, content: Content, kind: str,
         return
     if kind == NPY:
         codec.check_one_array(instances, scored=mode != "embedding")
-    for side, encoder in enumerate(hyperparameters.encoders):
-        max_len = content.max_seq_lens[side] if content.max_seq_lens else encoder.max_seq_len
-        read_side(instances, side, encoder.vocab_size, max_len)
+    read_sides(instances, hyperparameters.encoders, content.max_seq_lens)
 
 
 def _replies(
@@ -96,11 +94,10 @@ def _replies(
         query = predictor.prepare(instances, max_seq_lens=content.max_seq_lens)
         warned.update(count_warnings(query.warnings))
         answers = query.answers()
-        if content.type == kind == JSON_LINES:
-            yield from (codec.encode([part], kind) + b"\n" for part in answers if part.count)
-            first += chunk.count(b"\n")
-        else:
-            yield from (codec.encode(answers, kind), b"" if kind == NPY else b"\n")
+        yield from codec.encode(answers, kind, query.count)
+        if kind == JSON or (kind == JSON_LINES and query.count):
+            yield b"\n"
+        first += chunk.count(b"\n")
 
 
 @contextmanager

@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from itertools import chain
 from operator import index
 from pathlib import Path
 from threading import Lock
@@ -36,9 +35,9 @@ from object2vec.serving.instances import (
     Answers,
     Column,
     Instances,
-    read_side,
+    read_sides,
 )
-from object2vec.serving.query import Query, find_warnings
+from object2vec.serving.query import Query
 from object2vec.serving.token_scorer import TokenPairScorer
 
 
@@ -173,15 +172,8 @@ class Predictor:
         scored = (mode or self.mode) != "embedding"
         if scored and self.network.head is None:
             self._fetch_head()
-        lengths = max_seq_lens or [encoder.max_seq_len for encoder in self.hyperparameters.encoders]
-        sizes = [encoder.vocab_size for encoder in self.hyperparameters.encoders]
-        left, right = (read_side(instances, side, sizes[side], lengths[side]) for side in (0, 1))
-        pooled = [encoder.network == "pooled_embedding" for encoder in self.hyperparameters.encoders]
-        found = (find_warnings(instances, side, (left, right)[side], pooled[side]) for side in (0, 1))
-        warnings = tuple(chain.from_iterable(found))
-        return Query(
-            self.network, (left, right), len(instances), scored, self._token_scorer if scored else None, warnings
-        )
+        columns, warnings = read_sides(instances, self.hyperparameters.encoders, max_seq_lens)
+        return Query(self.network, columns, len(instances), scored, self._token_scorer if scored else None, warnings)
 
     def _fetch_head(self) -> None:
         """Load the head that was left out."""

@@ -4,24 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from operator import eq
 
-import numpy as np
-
-from object2vec.array_types import Int64
-from object2vec.data.records import SIDES
-from object2vec.data.sequences import Sequences
 from object2vec.model.network import Network
 from object2vec.serving.forward import MAX_BATCH_ROWS, forward
-from object2vec.serving.instances import (
-    EMPTY,
-    MAX_FEW_TOKENS,
-    Answers,
-    Column,
-    InputWarning,
-    Instances,
-    Vectors,
-)
+from object2vec.serving.instances import EMPTY, Answers, Column, InputWarning, Vectors
 from object2vec.serving.token_scorer import TokenPairScorer, single_token_pairs
 
 
@@ -82,32 +68,3 @@ def answer_batch(queries: Sequence[Query]) -> list[Answers]:
     counts = [query.count for query in queries]
     left, right = (Column.concatenate([query.columns[side] for query in queries], counts) for side in (0, 1))
     return replace(queries[0], columns=(left, right), count=sum(counts)).forward().split(counts)
-
-
-def find_warnings(instances: Instances, side: int, column: Column, pooled: bool) -> Iterator[InputWarning]:
-    """Yield the warnings about one side of instances. `column` is that side after truncation."""
-    given = instances.columns[side].sequences
-    if given is not column.sequences:
-        rows = column.rows[given.lengths > column.sequences.lengths]
-        yield InputWarning(kind="truncated", side=SIDES[side], rows=rows)
-    found = _without_tokens(column.sequences, pooled)
-    if found is not None:
-        yield InputWarning(kind="no_tokens", side=SIDES[side], rows=column.rows[found])
-
-
-def _without_tokens(sequences: Sequences, pooled: bool) -> Int64 | None:
-    """Return the sequences that are empty, or for a pooled encoder hold only id 0; None if there are none."""
-    values, offsets = sequences.values, sequences.offsets
-    if len(sequences) <= MAX_FEW_TOKENS and len(values) <= MAX_FEW_TOKENS:
-        starts = offsets.tolist()
-        possible = (pooled and 0 in values.tolist()) or any(map(eq, starts, starts[1:]))
-    else:
-        possible = (pooled and not values.all()) or not (offsets[1:] > offsets[:-1]).all()
-    if not possible:
-        return None
-    lacking = offsets[1:] == offsets[:-1]
-    if pooled:
-        filled = np.flatnonzero(~lacking)
-        if len(filled):
-            lacking[filled] = ~np.logical_or.reduceat(values != 0, offsets[filled])
-    return np.flatnonzero(lacking) if lacking.any() else None

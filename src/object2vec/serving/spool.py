@@ -8,8 +8,7 @@ memory (tmpfs), the bytes are reserved as the bytes of request bodies are.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
@@ -24,20 +23,24 @@ MAX_MEMORY_BYTES: Final = 2**20
 BLOCK_BYTES: Final = 2**18
 
 
-def spool(parts: Iterable[bytes], memory: MemoryBudget, held: ExitStack) -> WholeBody | StreamedBody:
-    """Store a body, in memory if it is short, else in a file that `held` closes.
+def spool(
+    parts: Iterable[bytes], memory: MemoryBudget, cleanup: list[Callable[[], object]]
+) -> WholeBody | StreamedBody:
+    """Store a body, in memory if it is short, else in a file. Add what the end of the reply frees to `cleanup`.
 
     Raises:
         OverloadedError: there is no space for it.
     """
     length = reserved = 0
-    file = held.enter_context(tempfile.SpooledTemporaryFile(max_size=MAX_MEMORY_BYTES))  # noqa: SIM115 -- `held` closes it
+    file = tempfile.SpooledTemporaryFile(max_size=MAX_MEMORY_BYTES)  # noqa: SIM115 -- `cleanup` closes it
+    reservation = memory.reserve()
+    cleanup += file.close, reservation.release
     for part in parts:
         length += len(part)
         try:
             if length - reserved > MAX_MEMORY_BYTES:
                 if is_in_memory(tempfile.gettempdir()):
-                    held.enter_context(memory.reserve(length - reserved, 1))
+                    reservation.add(length - reserved, 1)
                 reserved = length
             file.write(part)
         except OSError as error:

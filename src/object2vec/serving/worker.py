@@ -6,7 +6,7 @@ from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
-from object2vec.serving.deadlines import DEADLINES
+from object2vec.serving.deadlines import DEADLINES, set_idle_timeout
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
@@ -18,5 +18,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             return super().handle(conn)
 
     def handle_request(self, req: Any, conn: Any) -> Any:
-        conn.header_transfer.end()
+        DEADLINES.discard(conn.header_transfer)
+        if not hasattr(conn, "has_idle_timeout"):
+            set_idle_timeout(conn.sock)
+            conn.has_idle_timeout = True
         return super().handle_request(req, conn)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,10 @@ from object2vec.serving.headers import Content, to_content
 from object2vec.serving.instances import EMPTY, Answers, InputWarning, Instances, Vectors
 
 LINES = Content(type=JSON_LINES)
+
+
+def encode(parts: list[Answers], kind: str, warnings: Sequence[InputWarning] = ()) -> bytes:
+    return b"".join(codec.encode(parts, kind, sum(part.count for part in parts), warnings))
 
 
 def decode(body: str | bytes, content: Content | None = None) -> Instances:
@@ -72,21 +77,21 @@ def test_json_reply_is_the_built_in_s() -> None:
         b'{"predictions":[{"scores":[3.047305107116699]},{"scores":[3.58427882194519]},{"scores":[4.356469631195068]}]}'
     )
     values = [row["scores"][0] for row in json.loads(theirs)["predictions"]]
-    ours = codec.encode(scores(*([value] for value in values)), JSON)
+    ours = encode(scores(*([value] for value in values)), JSON)
     assert ours == b'{"predictions":[{"scores":[3.047305]},{"scores":[3.5842788]},{"scores":[4.3564696]}]}'
     assert [np.float32(row["scores"][0]) for row in json.loads(ours)["predictions"]] == list(map(np.float32, values))
 
 
 def test_json_lines_reply_is_the_built_in_s() -> None:
     """One object a line, and no newline after the last: batch transform puts its own."""
-    ours = codec.encode(scores([0.195667684078216, 0.395351558923721], [0.251988261938095, 0.5]), JSON_LINES)
+    ours = encode(scores([0.195667684078216, 0.395351558923721], [0.251988261938095, 0.5]), JSON_LINES)
     assert ours == b'{"scores":[0.19566768,0.39535156]}\n{"scores":[0.25198826,0.5]}'
 
 
 def test_embeddings_of_a_pair_are_named_by_side() -> None:
     """Embedding mode's answer to a pair."""
     mixed = Answers(count=2, scores=EMPTY, embeddings=(vectors([1.5], [1.5]), vectors([-2], None)))
-    assert codec.encode([mixed], JSON) == (
+    assert encode([mixed], JSON) == (
         b'{"predictions":[{"embeddings":{"in0":[1.5],"in1":[-2.0]}},{"embeddings":[1.5]}]}'
     )
 
@@ -94,28 +99,28 @@ def test_embeddings_of_a_pair_are_named_by_side() -> None:
 def test_embeddings_of_one_side() -> None:
     """Alike, they are written together, and read as if each had been written alone."""
     uniform = Answers(count=2, scores=EMPTY, embeddings=(EMPTY, vectors([1.5, 2], [3, 4])))
-    assert codec.encode([uniform], JSON) == b'{"predictions":[{"embeddings":[1.5,2.0]},{"embeddings":[3.0,4.0]}]}'
-    assert codec.encode([uniform], JSON_LINES) == b'{"embeddings":[1.5,2.0]}\n{"embeddings":[3.0,4.0]}'
+    assert encode([uniform], JSON) == b'{"predictions":[{"embeddings":[1.5,2.0]},{"embeddings":[3.0,4.0]}]}'
+    assert encode([uniform], JSON_LINES) == b'{"embeddings":[1.5,2.0]}\n{"embeddings":[3.0,4.0]}'
 
 
 def test_answers_of_every_kind_keep_their_order() -> None:
     mixed = Answers(
         count=3, scores=vectors(None, [1], None), embeddings=(vectors([2], None, None), vectors(None, None, [3]))
     )
-    assert codec.encode([mixed], JSON_LINES) == b'{"embeddings":[2.0]}\n{"scores":[1.0]}\n{"embeddings":[3.0]}'
+    assert encode([mixed], JSON_LINES) == b'{"embeddings":[2.0]}\n{"scores":[1.0]}\n{"embeddings":[3.0]}'
 
 
 def test_parts_stand_one_behind_the_other() -> None:
     """However many parts answers come in, the body is that of one."""
     parts = [*scores([1], [2]), *scores([3])]
     for kind in (JSON, JSON_LINES):
-        assert codec.encode(parts, kind) == codec.encode(scores([1], [2], [3]), kind)
+        assert encode(parts, kind) == encode(scores([1], [2], [3]), kind)
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1))
 def test_float32_reads_back_exactly_and_is_short(values: list[float]) -> None:
     """Every float32 comes back bit for bit, in at most the nine digits that any float32 needs."""
-    written = codec.encode(scores(values), JSON_LINES)
+    written = encode(scores(values), JSON_LINES)
     back = np.array(json.loads(written)["scores"], np.float32)
     assert back.tobytes() == np.array(values, np.float32).tobytes()
     digits = [number.partition("e")[0].strip("-").replace(".", "").strip("0") for number in _numbers(written)]
@@ -240,14 +245,14 @@ def test_warnings_in_answers() -> None:
         InputWarning(kind="no_tokens", side="in1", rows=np.array([0, 2])),
     ]
     parts = [*scores([1], [2]), *scores([3])]
-    whole = json.loads(codec.encode(parts, JSON, warnings))["predictions"]
-    assert whole == [json.loads(line) for line in codec.encode(parts, JSON_LINES, warnings).splitlines()]
+    whole = json.loads(encode(parts, JSON, warnings))["predictions"]
+    assert whole == [json.loads(line) for line in encode(parts, JSON_LINES, warnings).splitlines()]
     assert whole == [
         {"scores": [1.0], "warnings": [{"side": "in1", "kind": "no_tokens"}]},
         {"scores": [2.0]},
         {"scores": [3.0], "warnings": [{"side": "in0", "kind": "truncated"}, {"side": "in1", "kind": "no_tokens"}]},
     ]
-    assert codec.encode(parts, JSON, []) == codec.encode(parts, JSON)
+    assert encode(parts, JSON, []) == encode(parts, JSON)
 
 
 def test_blank_lines_are_no_instances_but_count_as_lines() -> None:
@@ -266,8 +271,8 @@ def test_lines_are_counted_on_from_an_earlier_chunk() -> None:
 def test_no_instances_at_all() -> None:
     """An empty list is answered with an empty list."""
     assert len(decode('{"instances": []}')) == 0
-    assert codec.encode([], JSON) == b'{"predictions":[]}'
-    assert codec.encode([], JSON_LINES) == b""
+    assert encode([], JSON) == b'{"predictions":[]}'
+    assert encode([], JSON_LINES) == b""
 
 
 @pytest.mark.parametrize("charset", ["latin-1", "utf-16", "utf8", "UTF-8", '"utf-8"'])
@@ -427,3 +432,26 @@ def test_body_that_is_not_in_its_charset() -> None:
 def test_formats_that_are_not_json_are_named(kind: str, body: bytes, format_: str) -> None:
     with pytest.raises(RequestError, match=f"unable to evaluate payload provided: {format_}$"):
         codec.decode(body, to_content(kind))
+
+
+@pytest.mark.parametrize(
+    ("end", "name"),
+    [
+        (b"\x1a", "a Ctrl-Z character (0x1A)"),
+        (b"\r\n\x1a\r\n", "a Ctrl-Z character (0x1A)"),
+        (3 * b"\0", "a NUL character (0x00)"),
+    ],
+)
+@pytest.mark.parametrize("content", [Content(), LINES])
+def test_control_character_at_the_end_is_named(end: bytes, name: str, content: Content) -> None:
+    """Editors of DOS write a Ctrl-Z, and programs in C send the NUL of their string."""
+    body = b'{"instances": [{"in0": [1]}], "in0": [1]}' + end
+    line = f"line {1 + end.startswith(bytes([13]))}: " if content is LINES else ""
+    with pytest.raises(RequestError) as raised:
+        codec.decode(body, content)
+    assert str(raised.value) == f"{line}{codec.BUILTIN_ERROR}: {name} after the JSON, wanted nothing there"
+
+
+def test_control_character_is_named_only_if_it_is_the_error() -> None:
+    with pytest.raises(RequestError, match="not JSON"):
+        codec.decode(b'{"instances": [\x1a', Content())

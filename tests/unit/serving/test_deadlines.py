@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from object2vec.errors import PayloadTooLargeError, RequestTimeoutError
 from object2vec.serving import worker
-from object2vec.serving.deadlines import MIN_BYTES_PER_SECOND, Deadlines
+from object2vec.serving.deadlines import IDLE_SECONDS, MIN_BYTES_PER_SECOND, Deadlines
 from object2vec.serving.invocations import READ_BYTES, read_body
 
 LENGTH = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
@@ -85,6 +86,21 @@ def test_refused_body_that_does_not_come(ends: tuple[socket.socket, socket.socke
     deadlines = Deadlines(check_seconds=0.01, clock=Clock(1000))
     with pytest.raises(PayloadTooLargeError):
         read_body(environ_of(server), 10, deadlines=deadlines)
+    assert idle_timeout(server) == IDLE_SECONDS
+
+
+def test_silence_in_a_body(ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that stops in the middle of a body is told so long before the deadline."""
+    client, server = ends
+    client.sendall(LENGTH % 1000 + b"x")
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 1000))
+    with pytest.raises(RequestTimeoutError, match="no byte of the body came for 60 s"):
+        read_body(environ_of(server), 2000)
+
+
+def idle_timeout(connection: socket.socket) -> int:
+    seconds: int = struct.unpack("ll", connection.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16))[0]
+    return seconds
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -156,6 +172,7 @@ def test_headers_in_time(ends: tuple[socket.socket, socket.socket], monkeypatch:
     monkeypatch.setattr(worker, "DEADLINES", deadlines)
 
     def handle_request(_: Any, req: Any, conn: Any) -> bool:
+        assert idle_timeout(server) == IDLE_SECONDS
         deadlines.stop_overdue()
         client.sendall(b"more")
         assert server.recv(9) == b"more"
