@@ -14,11 +14,16 @@ static inline void skip_space(Cursor *cursor)
         cursor->at++;
 }
 
+static inline int at_end(Cursor *cursor)
+{
+    skip_space(cursor);
+    return cursor->at == cursor->end;
+}
+
 /* Takes one character after spaces; returns 0 if it is another. */
 static inline int take(Cursor *cursor, uint8_t wanted)
 {
-    skip_space(cursor);
-    if (cursor->at == cursor->end || *cursor->at != wanted)
+    if (at_end(cursor) || *cursor->at != wanted)
         return 0;
     cursor->at++;
     return 1;
@@ -86,50 +91,63 @@ static int take_number(Cursor *cursor, double *number)
     return 1;
 }
 
-/* Takes `"name":`; returns the index of the name, or -1. */
-static int take_key(Cursor *cursor)
+/* Takes exactly this text, spaces not skipped. */
+static inline int take_text(Cursor *cursor, const char *text)
 {
-    static const char *const names[] = {"in0\"", "in1\"", "label\""};
-    if (!take(cursor, '"'))
-        return -1;
-    for (int key = 0; key < 3; key++) {
-        size_t length = strlen(names[key]);
-        if ((size_t)(cursor->end - cursor->at) >= length && !memcmp(cursor->at, names[key], length)) {
-            cursor->at += length;
-            return take(cursor, ':') ? key : -1;
-        }
-    }
-    return -1;
+    const size_t length = strlen(text);
+    if ((size_t)(cursor->end - cursor->at) < length || memcmp(cursor->at, text, length))
+        return 0;
+    cursor->at += length;
+    return 1;
 }
 
-/* Takes a line's record: appends its tokens at next, and writes its label, kept lengths, and whether sides were
- * truncated. Returns 0 if the record is not plain. */
-ALWAYS_INLINE int take_record(Cursor *cursor, const int64_t *max_len, int32_t *const *next, double *label,
-                              int64_t *length, int64_t *over)
+enum { LABEL = 2 }; /* the key after in0 and in1 */
+
+/* Takes `"name":`; returns the number of the key, or -1. */
+static inline int take_key(Cursor *cursor)
 {
-    int seen = 0;
+    if (!take(cursor, '"'))
+        return -1;
+    const int key = take_text(cursor, "in0\"")     ? 0
+                    : take_text(cursor, "in1\"")   ? 1
+                    : take_text(cursor, "label\"") ? LABEL
+                                                   : -1;
+    return key >= 0 && take(cursor, ':') ? key : -1;
+}
+
+/* The keys of a record, as bits; the tokens of each side, given and kept; and the label. */
+typedef struct {
+    int keys;
+    int64_t given[2], kept[2];
+    double label;
+} Record;
+
+/* Takes a record of any keys, each once. Writes the tokens that it keeps of side s to values[s]. Returns 0 for anything
+ * else. */
+ALWAYS_INLINE int take_record(Cursor *cursor, const int64_t *max_len, int32_t *const *values, Record *record)
+{
+    record->keys = 0;
     if (!take(cursor, '{'))
         return 0;
     do {
-        int64_t kept, given;
         const int key = take_key(cursor);
-        if (key < 0 || seen & 1 << key)
+        if (key < 0 || record->keys & 1 << key)
             return 0;
-        seen |= 1 << key;
-        if (key == 2) {
-            if (!take_number(cursor, label))
-                return 0;
-            continue;
-        }
-        if (!take_list(cursor, max_len[key], next[key], &kept, &given))
+        record->keys |= 1 << key;
+        if (key == LABEL ? !take_number(cursor, &record->label)
+                         : !take_list(cursor, max_len[key], values[key], record->kept + key, record->given + key))
             return 0;
-        length[key] = kept;
-        over[key] = given > kept;
     } while (take(cursor, ','));
-    if (seen != 7 || !take(cursor, '}'))
-        return 0;
-    skip_space(cursor);
-    return cursor->at == cursor->end;
+    return take(cursor, '}');
+}
+
+/* Returns the line at *text, and moves *text to the next one. */
+static inline Cursor next_line(const uint8_t **text, const uint8_t *end)
+{
+    const uint8_t *const stop = memchr(*text, '\n', (size_t)(end - *text));
+    const Cursor line = {*text, stop ? stop : end};
+    *text = line.end + (stop != NULL);
+    return line;
 }
 
 KERNEL(int64_t, read_lines)(const uint8_t *bytes, int64_t size, const int64_t *max_len, int32_t *const *values,
@@ -138,25 +156,21 @@ KERNEL(int64_t, read_lines)(const uint8_t *bytes, int64_t size, const int64_t *m
 {
     int32_t *next[2] = {values[0], values[1]};
     int64_t records = 0;
-    const uint8_t *line = bytes, *end = bytes + size;
-    for (*lines = 0; line < end; ++*lines) {
-        const uint8_t *stop = memchr(line, '\n', (size_t)(end - line));
-        Cursor cursor = {line, stop ? stop : end};
-        skip_space(&cursor);
-        if (cursor.at < cursor.end) {
-            int64_t length[2], over[2];
-            if (!take_record(&cursor, max_len, next, labels + records, length, over))
-                break;
-            for (int side = 0; side < 2; side++) {
-                next[side] += length[side];
-                lengths[side][records] = length[side];
-                truncated[side] += over[side];
-            }
-            records++;
+    const uint8_t *text = bytes, *end = bytes + size;
+    for (*lines = *consumed = 0; text < end; ++*lines, *consumed = text - bytes) {
+        Cursor line = next_line(&text, end);
+        if (at_end(&line))
+            continue;
+        Record record;
+        if (!take_record(&line, max_len, next, &record) || record.keys != 7 || !at_end(&line))
+            break;
+        for (int side = 0; side < 2; side++) {
+            next[side] += record.kept[side];
+            lengths[side][records] = record.kept[side];
+            truncated[side] += record.given[side] > record.kept[side];
         }
-        line = cursor.end + (stop != NULL);
+        labels[records++] = record.label;
     }
-    *consumed = line - bytes;
     return records;
 }
 
@@ -166,44 +180,32 @@ typedef struct {
     int64_t *offsets[2], *rows[2], n[2];
 } RequestColumns;
 
-/* Takes instance number `row`: in0, in1 or both once each, a label or none, and nothing else. Returns 0 for anything
- * else. */
+/* Takes instance number `row`, which has in0, in1 or both. Returns 0 for anything else. */
 static int take_instance(Cursor *cursor, int64_t row, RequestColumns *columns)
 {
-    int64_t kept, given;
-    double label;
-    int seen = 0, key;
-    if (!take(cursor, '{'))
+    static const int64_t max_len[] = {INT64_MAX, INT64_MAX};
+    int32_t *next[2];
+    Record record;
+    for (int side = 0; side < 2; side++)
+        next[side] = columns->values[side] + columns->offsets[side][columns->n[side]];
+    if (!take_record(cursor, max_len, next, &record) || !(record.keys & 3))
         return 0;
-    do {
-        if ((key = take_key(cursor)) < 0 || seen & 1 << key)
-            return 0;
-        if (key == 2) {
-            if (!take_number(cursor, &label))
-                return 0;
-        } else {
-            int64_t *n = columns->n + key, *offset = columns->offsets[key] + *n;
-            if (!take_list(cursor, INT64_MAX, columns->values[key] + *offset, &kept, &given))
-                return 0;
-            offset[1] = *offset + kept;
-            columns->rows[key][(*n)++] = row;
+    for (int side = 0; side < 2; side++)
+        if (record.keys & 1 << side) {
+            int64_t *n = columns->n + side, *offset = columns->offsets[side] + *n;
+            offset[1] = *offset + record.kept[side];
+            columns->rows[side][(*n)++] = row;
         }
-        seen |= 1 << key;
-    } while (take(cursor, ','));
-    return seen & 3 && take(cursor, '}');
+    return 1;
 }
 
 /* Takes the document of a request; returns the number of instances, or -1. */
 static int64_t read_document(const uint8_t *bytes, int64_t size, RequestColumns *columns)
 {
-    static const char name[] = "instances\"";
     Cursor cursor = {bytes, bytes + size};
     int64_t row = 0;
-    if (!take(&cursor, '{') || !take(&cursor, '"') || cursor.end - cursor.at < (int64_t)sizeof name ||
-        memcmp(cursor.at, name, sizeof name - 1))
-        return -1;
-    cursor.at += sizeof name - 1;
-    if (!take(&cursor, ':') || !take(&cursor, '['))
+    if (!take(&cursor, '{') || !take(&cursor, '"') || !take_text(&cursor, "instances\"") || !take(&cursor, ':') ||
+        !take(&cursor, '['))
         return -1;
     if (!take(&cursor, ']')) {
         do {
@@ -213,30 +215,21 @@ static int64_t read_document(const uint8_t *bytes, int64_t size, RequestColumns 
         if (!take(&cursor, ']'))
             return -1;
     }
-    if (!take(&cursor, '}'))
-        return -1;
-    skip_space(&cursor);
-    return cursor.at == cursor.end ? row : -1;
+    return take(&cursor, '}') && at_end(&cursor) ? row : -1;
 }
 
 /* Takes the lines of a request, and the line number of each instance; returns the number of instances, or -1. */
 static int64_t read_rows(const uint8_t *bytes, int64_t size, RequestColumns *columns, int64_t *lines)
 {
-    const uint8_t *line = bytes, *end = bytes + size;
+    const uint8_t *text = bytes, *end = bytes + size;
     int64_t row = 0;
-    for (int64_t number = 1; line < end; number++) {
-        const uint8_t *stop = memchr(line, '\n', (size_t)(end - line));
-        Cursor cursor = {line, stop ? stop : end};
-        skip_space(&cursor);
-        if (cursor.at < cursor.end) {
-            if (!take_instance(&cursor, row, columns))
-                return -1;
-            skip_space(&cursor);
-            if (cursor.at != cursor.end)
-                return -1;
-            lines[row++] = number;
-        }
-        line = cursor.end + (stop != NULL);
+    for (int64_t number = 1; text < end; number++) {
+        Cursor line = next_line(&text, end);
+        if (at_end(&line))
+            continue;
+        if (!take_instance(&line, row, columns) || !at_end(&line))
+            return -1;
+        lines[row++] = number;
     }
     return row;
 }
