@@ -27,7 +27,7 @@ import torch
 from object2vec.data.batches import Batch, Batches
 from object2vec.data.sequences import Pairs, Sequences
 from object2vec.errors import AlgorithmError
-from object2vec.hyperparameters import Hyperparameters
+from object2vec.hyperparameters import Hyperparameters, parse
 from object2vec.sagemaker import training
 from object2vec.sagemaker.environment import Directories, TrainingEnvironment
 from object2vec.training import checkpoints
@@ -189,7 +189,7 @@ def save_slowly(group: Group, folder: Path) -> None:
         logger.addHandler(SlowToSave())
     model = folder / "model"
     channels = {"train": write_pairs(folder / f"train-{group.rank}", rows_of(20))}
-    run(Job(hyperparameters=SMALL, channels=channels, model_dir=model), group=group)
+    run(Job(configuration=parse(SMALL), channels=channels, model_dir=model), group=group)
     (folder / f"saved-{group.rank}").write_text(str((model / "model.safetensors").exists()))
 
 
@@ -244,7 +244,7 @@ def _run_out_of_memory(group: Group, folder: Path, rank: int) -> None:
 
         Trainer._seed = fail  # type: ignore[method-assign]  # called before each step
     channels = {"train": write_pairs(folder / f"train-{group.rank}", rows_of(20))}
-    run(Job(hyperparameters=SMALL | {"epochs": 5}, channels=channels, model_dir=folder / "model"), group=group)
+    run(Job(configuration=parse(SMALL | {"epochs": 5}), channels=channels, model_dir=folder / "model"), group=group)
 
 
 def diverge_by_a_label_of_rank_1(group: Group, folder: Path) -> None:
@@ -252,7 +252,7 @@ def diverge_by_a_label_of_rank_1(group: Group, folder: Path) -> None:
     rows = [([n % 8 + 1], [1], 1e25 if group.rank else 1.0) for n in range(20)]
     channels = {"train": write_pairs(folder / f"train-{group.rank}", rows)}
     values = {"output_layer": "mean_squared_error", "mini_batch_size": 32}
-    job = Job(hyperparameters=SMALL | values, channels=channels, model_dir=folder / "model", sharded=["train"])
+    job = Job(configuration=parse(SMALL | values), channels=channels, model_dir=folder / "model", sharded=["train"])
     run(job, group=group)
 
 
@@ -287,7 +287,7 @@ def score_positives(group: Group, folder: Path) -> None:
         }
         sharded = ["test"] if isinstance(labels, tuple) else []
         run(
-            Job(hyperparameters=SMALL | values, channels=channels, model_dir=folder / share, sharded=sharded),
+            Job(configuration=parse(SMALL | values), channels=channels, model_dir=folder / share, sharded=sharded),
             group=group,
         )
 
@@ -357,13 +357,15 @@ def train_with_many_checkpoints() -> None:
 def train_on_two_devices() -> None:
     """Run the image's `train` with two devices, both the CPU."""
     log_to_stdout()
-    training.run_on(["cpu", "cpu"], TrainingEnvironment.read(Directories.from_environment()))
+    environment = TrainingEnvironment.read(Directories.from_environment())
+    training.run_on(["cpu", "cpu"], environment, parse(environment.hyperparameters))
 
 
 def train_with_a_device_that_fails() -> None:
     """Run the same, with an error in the second process before it connects."""
     log_to_stdout()
-    training.run_on(["cpu", "nowhere"], TrainingEnvironment.read(Directories.from_environment()))
+    environment = TrainingEnvironment.read(Directories.from_environment())
+    training.run_on(["cpu", "nowhere"], environment, parse(environment.hyperparameters))
 
 
 #: Both are this machine; the first name in order is the first host.

@@ -19,6 +19,7 @@ from object2vec import __version__
 from object2vec.data.channels import CHANNELS
 from object2vec.data.files import local_path, read_object
 from object2vec.errors import Object2VecError, UserError, shortened
+from object2vec.hyperparameters import parse
 from object2vec.ops import library
 from object2vec.serving.headers import MODES
 from object2vec.threads import set_thread_defaults
@@ -122,14 +123,14 @@ def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def _train(arguments: argparse.Namespace) -> None:
     stop = Stop()
     with handle_termination_signals(stop, signal.SIGTERM, signal.SIGINT):
-        hyperparameters = _hyperparameters(arguments.hyperparameters)
+        configuration = parse(_hyperparameters(arguments.hyperparameters))
         set_thread_defaults(repeatable=True)
 
         from object2vec.training.checks import Job, check_job
 
         given = {name: getattr(arguments, name) for name in CHANNELS}
         job = Job(
-            hyperparameters=hyperparameters,
+            configuration=configuration,
             channels={name: path for name, path in given.items() if path is not None},
             model_dir=arguments.out,
             checkpoint_dir=_checkpoint_dir(arguments),

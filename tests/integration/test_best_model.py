@@ -17,6 +17,7 @@ import object2vec
 from object2vec import cli
 from object2vec.data.batches import Batch
 from object2vec.errors import AlgorithmError
+from object2vec.hyperparameters import parse
 from object2vec.sagemaker.training import _sentence
 from object2vec.training import trainer
 from object2vec.training.best_model import BestModel
@@ -46,7 +47,7 @@ def job(folder: Path, **values: object) -> Job:
     """Return a small job whose loss falls in each epoch."""
     channels = {name: write_pairs(folder / name, ROWS) for name in ("train", "validation")}
     return Job(
-        hyperparameters=VALUES | values,
+        configuration=parse(VALUES | values),
         channels=channels,
         model_dir=folder / "model",
         checkpoint_dir=folder / "checkpoints",
@@ -65,7 +66,9 @@ def fail_in_epoch(epoch: int, error: BaseException, monkeypatch: pytest.MonkeyPa
 
 def whole_model(folder: Path, epochs: int) -> dict[str, np.ndarray]:
     """Return the weights of a job that ends after so many epochs, with the last one best."""
-    made = Job(hyperparameters=VALUES | {"epochs": epochs}, channels=job(folder).channels, model_dir=folder / "whole")
+    made = Job(
+        configuration=parse(VALUES | {"epochs": epochs}), channels=job(folder).channels, model_dir=folder / "whole"
+    )
     run(made)
     assert best_epoch(folder / "whole") == epochs - 1
     return weights_of(object2vec.artifact.load(folder / "whole")[1])
@@ -245,7 +248,13 @@ def test_forced_exit_during_copy_of_best_weights_writes_one_epoch(
     assert len(written) == 1
     assert best_epoch(tmp_path / "model") == 2
     monkeypatch.undo()
-    run(Job(hyperparameters=VALUES | values | {"epochs": 3}, channels=job(tmp_path).channels, model_dir=tmp_path / "b"))
+    run(
+        Job(
+            configuration=parse(VALUES | values | {"epochs": 3}),
+            channels=job(tmp_path).channels,
+            model_dir=tmp_path / "b",
+        )
+    )
     for name, weight in weights_of(object2vec.artifact.load(tmp_path / "b")[1]).items():
         np.testing.assert_array_equal(written[0][name], weight, err_msg=name)
 

@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import object2vec
+from object2vec.hyperparameters import parse
 from object2vec.sagemaker.training import train
 from object2vec.training.job import Job, run
 from ranks import (
@@ -64,7 +65,7 @@ def test_two_hosts_equal_one_with_twice_the_batch(
 
     channels = {name: write_pairs(tmp_path / name, rows) for name in ("train", "validation", "test")}
     doubled = HYPERPARAMETERS | {"mini_batch_size": "16", "token_embedding_storage_type": storage}
-    run(Job(hyperparameters=doubled, channels=channels, model_dir=tmp_path / "one"))
+    run(Job(configuration=parse(doubled), channels=channels, model_dir=tmp_path / "one"))
     assert losses(hosts[0].output) == pytest.approx(losses("\n".join(caplog.messages)), abs=1e-5)
     assert len(losses(hosts[0].output)) == 7
     assert '"Total Records Seen": {"sum": 60.0' in hosts[0].output
@@ -85,7 +86,7 @@ def test_processes_of_one_host_share_its_batch(
     host.start(free_port(), HYPERPARAMETERS, HOSTS[:1], train_on_two_devices)
     assert host.ends() == 0, host.output
     channels = {name: write_pairs(tmp_path / name, rows) for name in ("train", "validation")}
-    run(Job(hyperparameters=HYPERPARAMETERS, channels=channels, model_dir=tmp_path / "one"))
+    run(Job(configuration=parse(HYPERPARAMETERS), channels=channels, model_dir=tmp_path / "one"))
     assert losses(host.output) == pytest.approx(losses("\n".join(caplog.messages)), abs=1e-5)
     assert host.output.count("Final configuration") == 1
     assert host.files == ["config.json", "model.safetensors"]

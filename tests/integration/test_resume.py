@@ -12,6 +12,7 @@ import pytest
 
 import object2vec
 from object2vec.errors import AlgorithmError, UserError
+from object2vec.hyperparameters import parse
 from object2vec.ops import library
 from object2vec.training import checkpoints
 from object2vec.training.job import Job, run
@@ -48,7 +49,7 @@ def job(folder: Path, *, name: str = "", resumed: bool = True, **values: object)
     """Return a small job on the channels of a folder; `name` is for its model and checkpoints."""
     given = {path.name: path for path in folder.iterdir() if path.is_file()} or channels(folder)
     return Job(
-        hyperparameters=SMALL | COMMON | values,
+        configuration=parse(SMALL | COMMON | values),
         channels=given,
         model_dir=folder / f"{name}model",
         checkpoint_dir=folder / f"{name}checkpoints" if resumed else None,

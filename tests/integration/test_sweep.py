@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import object2vec
+from object2vec.hyperparameters import parse
 from object2vec.hyperparameters.table import NETWORKS, OPTIMIZERS, ROW_SPARSE_OPTIMIZERS
 from object2vec.ops.codes import ACTIVATIONS, COMPARATORS
 from object2vec.training.job import Job, run
@@ -79,7 +80,7 @@ def test_valid_configuration_trains_saves_and_loads(tmp_path: Path, number: int)
     parts = {"train": rows, "validation": rows[:20], "test": rows[20:]}
     channels = {name: write_pairs(tmp_path / name, part) for name, part in parts.items()}
     values = configuration(number)
-    run(Job(hyperparameters=values, channels=channels, model_dir=tmp_path / "model"))
+    run(Job(configuration=parse(values), channels=channels, model_dir=tmp_path / "model"))
     model = object2vec.load(tmp_path / "model")
     scores = model.score([(in0, in1) for in0, in1, _ in rows])
     assert scores.shape == (50, 2 if values["output_layer"] == "softmax" else 1)

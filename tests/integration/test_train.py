@@ -56,7 +56,7 @@ def channels(tmp_path: Path) -> dict[str, Path]:
 
 
 def job(tmp_path: Path, channels: Mapping[str, Path], /, **values: object) -> Job:
-    return Job(hyperparameters=SMALL | values, channels=channels, model_dir=tmp_path / "model")
+    return Job(configuration=parse(SMALL | values), channels=channels, model_dir=tmp_path / "model")
 
 
 def losses(text: str) -> list[str]:
@@ -144,7 +144,7 @@ def test_log_warns_about_ignored_and_truncated_input(
     values = {f"enc1{key[4:]}" if key.startswith("enc0") else key: value for key, value in SMALL.items()}
     write_pairs(channels["train"] / "b.jsonl", [([0], [], 1.0)])
     values |= {"epochs": "1", "enc2_vocab_size": "7"}
-    run(Job(hyperparameters=values, channels=channels, model_dir=tmp_path / "model"))
+    run(Job(configuration=parse(values), channels=channels, model_dir=tmp_path / "model"))
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert "The encoders are counted from 1: enc1 reads in0, enc2 reads in1" in warnings
     assert "enc2_vocab_size=7 has no effect: enc2_network=enc1 takes enc1_vocab_size=20" in warnings
@@ -360,7 +360,7 @@ def test_notebooks_train_with_all_hyperparameters_unchanged(
     }
     if "enc0_vocab_file" in hyperparameters:
         channels["auxiliary"] = auxiliary(tmp_path / "auxiliary", hyperparameters)
-    run(Job(hyperparameters=hyperparameters, channels=channels, model_dir=tmp_path / "model"))
+    run(Job(configuration=parse(hyperparameters), channels=channels, model_dir=tmp_path / "model"))
     metric = "mean_squared_error" if name == "movies, ratings" else "cross_entropy"
     ended = re.findall(PATTERNS["train:progress"], caplog.text)
     assert float(ended[-1]) == 100
@@ -381,7 +381,7 @@ def test_notebooks_train_in_their_quick_form(tmp_path: Path, name: str, caplog: 
     }
     if vocabulary := hyperparameters.get("enc0_vocab_file"):
         channels["auxiliary"] = auxiliary(tmp_path / "auxiliary", hyperparameters)
-    run(Job(hyperparameters=hyperparameters, channels=channels, model_dir=tmp_path / "model"))
+    run(Job(configuration=parse(hyperparameters), channels=channels, model_dir=tmp_path / "model"))
     metrics = ["mean_squared_error"] if name == "movies, ratings" else ["cross_entropy", "accuracy"]
     for metric in metrics:
         for channel in ("train", "validation", "test"):
@@ -553,7 +553,7 @@ def test_content_type_must_be_json_lines(
 ) -> None:
     """JSON Lines is accepted with parameters and in any case; other types are rejected in the built-in's words."""
     made = Job(
-        hyperparameters=SMALL | {"epochs": "1"},
+        configuration=parse(SMALL | {"epochs": "1"}),
         channels={"train": channels["train"], "auxiliary": tmp_path},
         content_types={"train": content_type, "auxiliary": "application/json"},
         model_dir=tmp_path / "model",

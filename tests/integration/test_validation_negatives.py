@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from object2vec.errors import UserError
+from object2vec.hyperparameters import parse
 from object2vec.training.job import Job, run
 from ranks import TEST_SHARES, Ranks, score_positives
 from small import SMALL, StopAfter, write_pairs
@@ -35,7 +36,7 @@ def job(folder: Path, train: list[Row], others: dict[str, list[Row]], **values: 
     """Return a job on these channels."""
     channels = {name: write_pairs(folder / name, rows) for name, rows in {"train": train, **others}.items()}
     model = folder / "model"
-    return Job(hyperparameters=VALUES | values, channels=channels, model_dir=model)
+    return Job(configuration=parse(VALUES | values), channels=channels, model_dir=model)
 
 
 def printed(lines: list[str], metric: str) -> list[float]:
@@ -126,10 +127,10 @@ def test_resumed_job_has_the_same_validation_negatives(tmp_path: Path, caplog: p
     caplog.clear()
     given = {"channels": made.channels, "model_dir": made.model_dir, "checkpoint_dir": tmp_path / "checkpoints"}
     for _ in range(3):
-        run(Job(hyperparameters=made.hyperparameters, **given), stop=StopAfter(20))
+        run(Job(configuration=made.configuration, **given), stop=StopAfter(20))
     with pytest.raises(UserError, match="validation_negative_sampling is auto there and off here"):
-        run(Job(hyperparameters={**made.hyperparameters, "validation_negative_sampling": "off"}, **given))
-    run(Job(hyperparameters=made.hyperparameters, **given))
+        run(Job(configuration=parse({**made.configuration.given, "validation_negative_sampling": "off"}), **given))
+    run(Job(configuration=made.configuration, **given))
     assert printed(caplog.messages, "validation cross_entropy <loss") == whole
     assert len(whole) == 3
     assert {line for line in caplog.messages if line.startswith("#test_score")} == tested

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Final, Literal
 
 
@@ -86,8 +87,13 @@ ENCODER_FIELDS: Final = fields(EncoderHyperparameters)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
-    """A configuration, and warnings for its author."""
+    """A configuration, and warnings for its author.
+
+    `given` are the values as the user wrote them. `num_gpus` and `tuning_objective` do not change the model.
+    """
 
     hyperparameters: Hyperparameters
     warnings: tuple[str, ...]
-    num_gpus: int | Literal["auto"]  # not saved: it does not change the model
+    num_gpus: int | Literal["auto"]
+    tuning_objective: str
+    given: Mapping[str, object] = field(compare=False)

@@ -57,7 +57,7 @@ def parse(values: Mapping[str, object]) -> Parsed:
     for key, value in values.items():
         if _is_given(value) or re.sub(r"^enc[012]_", "enc0_", key) not in TABLE:
             parser.add(key, _text(value))
-    return parser.finish()
+    return parser.finish(values)
 
 
 def typed(text: str, values: Mapping[str, object]) -> str:
@@ -120,7 +120,7 @@ class _Parser:
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
         return f"{name}: no such hyperparameter, the nearest is {near[0]}"
 
-    def finish(self) -> Parsed:
+    def finish(self, given: Mapping[str, object]) -> Parsed:
         """Fill in defaults, check rules between values, and return the configuration."""
         # If enc1_network is invalid, missing values of the second encoder are not reported.
         same = self.values.get("enc1_network") in ("enc0", None)
@@ -142,7 +142,13 @@ class _Parser:
             why = "token_embedding_storage_type=row_sparse sets it to 0"
             self.warnings.append(f"bucket_width={width} has no effect: {why}")
             hyperparameters = replace(hyperparameters, bucket_width=0)
-        return Parsed(hyperparameters=hyperparameters, warnings=tuple(self.warnings), num_gpus=self.values["_num_gpus"])
+        return Parsed(
+            hyperparameters=hyperparameters,
+            warnings=tuple(self.warnings),
+            num_gpus=self.values["_num_gpus"],
+            tuning_objective=self.values["_tuning_objective_metric"],
+            given=given,
+        )
 
     def _default(self, row: Row, *, same: bool) -> Any:
         """Return the default of a value that is not given, or None with an error if it has none."""

@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final, Never
+from typing import TYPE_CHECKING, Final, Never
 
 from object2vec.errors import AlgorithmError, Object2VecError, UserError, printable
-from object2vec.hyperparameters import parse
+from object2vec.hyperparameters import Parsed, parse
 from object2vec.sagemaker import pipes, supervisor
 from object2vec.sagemaker.environment import Directories, TrainingEnvironment, read_config
 from object2vec.threads import set_thread_defaults
 from object2vec.training.graceful_shutdown import Stop, handle_termination_signals
+
+if TYPE_CHECKING:
+    from object2vec.training.checks import Job
 
 logger = logging.getLogger(__name__)
 
@@ -79,40 +82,49 @@ def _run() -> None:
     environment = TrainingEnvironment.read(Directories.from_environment())
     for warning in environment.warnings:
         logger.warning(warning)
-    gpus = parse(environment.hyperparameters).num_gpus
+    configuration = parse(environment.hyperparameters)
 
     from object2vec.sagemaker import launch  # takes seconds to import
 
-    run_on(launch.choose_devices(gpus), environment)
+    run_on(launch.choose_devices(configuration.num_gpus), environment, configuration)
 
 
-def run_on(devices: Sequence[str], environment: TrainingEnvironment) -> None:
+def run_on(devices: Sequence[str], environment: TrainingEnvironment, configuration: Parsed) -> None:
     """Run the job in a process for each of this host's devices."""
     from object2vec.sagemaker import launch
+    from object2vec.training.checks import Job
 
-    with (
-        pipes.open_channels(environment, readers=len(devices)) as channels,
-        launch.spawn_ranks(partial(run_spawned_rank, channels), devices) as check,
-    ):
-        run_rank(channels, devices, check=check)
+    with pipes.open_channels(environment, readers=len(devices)) as channels:
+        job = Job(
+            configuration=configuration,
+            channels=channels,
+            content_types=environment.content_types,
+            sharded=environment.sharded,
+            model_dir=Directories.from_environment().model,
+            host=environment.host,
+            checkpoint_dir=environment.checkpoints,
+        )
+        with launch.spawn_ranks(partial(run_spawned_rank, environment, job), devices) as check:
+            run_rank(environment, job, devices, check=check)
 
 
-def run_spawned_rank(channels: Mapping[str, Path], devices: Sequence[str], number: int) -> None:
+def run_spawned_rank(environment: TrainingEnvironment, job: Job, devices: Sequence[str], number: int) -> None:
     """Run an additional rank of this host; it logs warnings and errors only."""
     from object2vec.training.report import log_to_stdout
 
     log_to_stdout()
     logging.getLogger("object2vec").setLevel(logging.WARNING)
-    run_rank(channels, devices, number)
+    run_rank(environment, job, devices, number)
 
 
 def run_rank(
-    channels: Mapping[str, Path],
+    environment: TrainingEnvironment,
+    job: Job,
     devices: Sequence[str],
     number: int = 0,
     check: Callable[[], None] = lambda: None,
 ) -> None:
-    """Run the rank of this host that computes on `devices[number]`; `channels` are its readable paths.
+    """Run the rank of this host that computes on `devices[number]`.
 
     `check` is called while this process waits for the others.
 
@@ -121,20 +133,8 @@ def run_rank(
         AlgorithmError: training failed, here or in another process of the job.
     """
     from object2vec.sagemaker import launch
-    from object2vec.training.checks import Job
     from object2vec.training.job import run
 
-    directories = Directories.from_environment()
-    environment = TrainingEnvironment.read(directories)
-    job = Job(
-        hyperparameters=environment.hyperparameters,
-        channels=channels,
-        content_types=environment.content_types,
-        sharded=environment.sharded,
-        model_dir=directories.model,
-        host=environment.host,
-        checkpoint_dir=environment.checkpoints,
-    )
     with launch.join_group(environment, devices, number, check) as group:
         run(job, group=group, stop=_stop)
 

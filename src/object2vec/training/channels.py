@@ -11,7 +11,6 @@ from object2vec.data.jsonlines import read_channel
 from object2vec.data.media_types import JSON_LINES, canonical, media_type
 from object2vec.data.sequences import Pairs
 from object2vec.errors import DataError
-from object2vec.hyperparameters import Hyperparameters
 from object2vec.training.checkpoints import Checkpoints
 from object2vec.training.checks import Job
 from object2vec.training.distributed import Group
@@ -22,35 +21,32 @@ logger = logging.getLogger(__name__)
 
 
 def read_channels(
-    job: Job, hyperparameters: Hyperparameters, group: Group, checkpoints: Checkpoints | None
+    job: Job, group: Group, checkpoints: Checkpoints | None
 ) -> tuple[Batches, Batches | None, Batches | None]:
     """Return the batches of the train, validation and test channels; None for a channel that is not given."""
+    pairs = _read_pairs(job, "train", group, checkpoints)
     share = group.shard(sharded="train" in job.sharded)
-    pairs = _read_pairs(job, "train", hyperparameters, group, checkpoints)
-    train = training_batches(pairs, hyperparameters, share, processes=group.ranks_per_host)
-    rate = hyperparameters.negative_sampling_rate
+    train = training_batches(pairs, job.hyperparameters, share, processes=group.ranks_per_host)
+    rate = job.hyperparameters.negative_sampling_rate
     logger.info(f"Negative sampling enabled with sampling rate {rate}" if rate else "Negative sampling not used")
-    others: list[Batches | None] = []
-    for name in ("validation", "test"):
-        scored = None
-        if name in job.channels:
-            given = _read_pairs(job, name, hyperparameters, group, checkpoints)
-            known = pairs if _needs_negatives(name, given, hyperparameters, group) else None
-            scored = scoring_batches(given, hyperparameters, group.shard(sharded=name in job.sharded), train=known)
-        others.append(scored)
-    return train, others[0], others[1]
+
+    def read_scored(name: str) -> Batches | None:
+        if name not in job.channels:
+            return None
+        given = _read_pairs(job, name, group, checkpoints)
+        known = pairs if rate and _needs_negatives(job, name, given, group) else None
+        return scoring_batches(given, job.hyperparameters, group.shard(sharded=name in job.sharded), train=known)
+
+    return train, read_scored("validation"), read_scored("test")
 
 
-def _needs_negatives(name: str, pairs: Pairs, hyperparameters: Hyperparameters, group: Group) -> bool:
+def _needs_negatives(job: Job, name: str, pairs: Pairs, group: Group) -> bool:
     """Return whether negatives are drawn for a validation or test channel; log what its metrics cover."""
-    rate = hyperparameters.negative_sampling_rate
-    if not rate:
-        return False
     rows, positives = group.sum([len(pairs), int(np.count_nonzero(pairs.labels >= 1))])
     if positives < rows:
         return False
-    what = f"Channel {name} holds positives only"
-    if hyperparameters.validation_negative_sampling == "auto":
+    what, rate = f"Channel {name} holds positives only", job.hyperparameters.negative_sampling_rate
+    if job.hyperparameters.validation_negative_sampling == "auto":
         logger.info(f"{what}: {rate} negatives are drawn for each positive, the same ones in every epoch")
         return True
     if group.is_main:
@@ -59,9 +55,7 @@ def _needs_negatives(name: str, pairs: Pairs, hyperparameters: Hyperparameters, 
     return False
 
 
-def _read_pairs(
-    job: Job, name: str, hyperparameters: Hyperparameters, group: Group, checkpoints: Checkpoints | None
-) -> Pairs:
+def _read_pairs(job: Job, name: str, group: Group, checkpoints: Checkpoints | None) -> Pairs:
     content_type = job.content_types.get(name, JSON_LINES)
     if canonical(media_type(content_type)) != JSON_LINES:
         sentence = f"No iterator has been registered for ContentType ('{content_type}', '1.0')"
@@ -69,7 +63,7 @@ def _read_pairs(
     logger.info(f"Creating data iterator for {job.channels[name]}")
     hosts = group.size // group.ranks_per_host
     parted = hosts > 1 and name in job.sharded
-    pairs = read_channel(name, job.channels[name], hyperparameters, empty=parted)
+    pairs = read_channel(name, job.channels[name], job.hyperparameters, empty=parted)
     records = int(group.sum([len(pairs)])[0]) // group.ranks_per_host
     if parted and not records:
         raise DataError(f"channel {name}: not able to find any data/records on any of the {hosts} hosts")
@@ -80,7 +74,8 @@ def _read_pairs(
     logger.info(f"Target words: {len(pairs.in1.values)}")
     logger.info(f"Total: {len(pairs)} samples")
     for side, sequences in enumerate(pairs.sides):
-        if hyperparameters.encoders[side].network == "pooled_embedding" and (count := sequences.without_tokens):
+        pooled = job.hyperparameters.encoders[side].network == "pooled_embedding"
+        if pooled and (count := sequences.without_tokens):
             logger.warning(f"{count} in{side} of channel {name} hold no token but 0: they are encoded as zeros")
     if checkpoints and name != "test":
         of_ranks = group.all_gather([len(pairs), pairs.checksum])

@@ -12,7 +12,7 @@ from object2vec import artifact
 from object2vec.data.channels import CHANNELS, PAIR_CHANNELS
 from object2vec.data.jsonlines import check_first_record
 from object2vec.errors import DataError, shortened
-from object2vec.hyperparameters import Hyperparameters, parse
+from object2vec.hyperparameters import Hyperparameters, Parsed
 from object2vec.training import warm_start
 
 #: Channels that SageMaker's SDK adds for its own use.
@@ -29,14 +29,14 @@ OBJECTIVE: Final = "_tuning_objective_metric"
 class Job:
     """What to train on and where to put the model.
 
-    `channels` maps train, validation, test and auxiliary to files or folders; only train must be there. A channel
-    called model has a model to go on from, packed or not.
+    `configuration` is parsed once, where the job is made. `channels` maps train, validation, test and auxiliary to
+    files or folders; only train must be there. A channel called model has a model to go on from, packed or not.
     `content_types` holds those that the platform names; a channel without one is JSON Lines. Of the channels in
     `sharded` each host has a part of its own, which may be nothing; the others are the same on each host. With a
     `checkpoint_dir`, that of the first rank, the job goes on from the newest checkpoint in it, and writes new ones.
     """
 
-    hyperparameters: Mapping[str, object]
+    configuration: Parsed
     channels: Mapping[str, Path]
     model_dir: Path
     content_types: Mapping[str, str] = field(default_factory=dict)
@@ -44,27 +44,30 @@ class Job:
     host: str = "algo-1"
     checkpoint_dir: Path | None = None
 
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        return self.configuration.hyperparameters
+
 
 def check_job(job: Job) -> None:
-    """Check hyperparameters, paths and the first record of each channel before torch is imported.
+    """Check paths and the first record of each channel before torch is imported.
 
     Training checks all of it again. Pipes are not opened, and a channel that is shared out may be empty.
 
     Raises:
         UserError: the configuration or the data cannot be used.
     """
-    hyperparameters = parse(job.hyperparameters).hyperparameters
-    check_channels(job, hyperparameters)
-    auxiliary_files(job, hyperparameters)
+    check_channels(job)
+    auxiliary_files(job)
     artifact.check_writable(job.model_dir)
     if "model" in job.channels:
-        warm_start.check_model(job.channels["model"], hyperparameters, job.hyperparameters)
+        warm_start.check_model(job.channels["model"], job.configuration)
     for name in PAIR_CHANNELS:
         if name in job.channels and name not in job.sharded:
-            check_first_record(name, job.channels[name], hyperparameters)
+            check_first_record(name, job.channels[name], job.hyperparameters)
 
 
-def check_channels(job: Job, hyperparameters: Hyperparameters) -> None:
+def check_channels(job: Job) -> None:
     """Check that the job has the channels that it needs.
 
     Raises:
@@ -73,15 +76,15 @@ def check_channels(job: Job, hyperparameters: Hyperparameters) -> None:
     given = ", ".join(job.channels) or "none"
     if "train" not in job.channels:
         raise DataError(f"There is no train channel, wanted one; the channels are: {given}")
-    objective = _objective(job)
+    objective = job.configuration.tuning_objective
     channel, _, metric = objective.partition(":")
     if channel not in PAIR_CHANNELS or not metric:
         return
     if channel not in job.channels:
         raise DataError(f"{OBJECTIVE} is {objective}, wanted a {channel} channel; the channels are: {given}")
-    wanted = METRICS[hyperparameters.regression]
-    if metric in METRICS[not hyperparameters.regression]:
-        names = " or ".join(f"{channel}:{name}" for name in wanted)
+    regression = job.hyperparameters.regression
+    if metric in METRICS[not regression]:
+        names = " or ".join(f"{channel}:{name}" for name in METRICS[regression])
         raise DataError(f"{OBJECTIVE} is {objective}, wanted for this output_layer {names}")
 
 
@@ -94,15 +97,10 @@ def channel_warnings(job: Job) -> Iterator[str]:
             yield f"channel {name}: not known and not read{hint}; channels are {', '.join(CHANNELS)}"
     metrics = [f"{channel}:{name}" for channel in PAIR_CHANNELS for names in METRICS.values() for name in names]
     metrics += TRAIN_METRICS
-    if (objective := _objective(job)) and objective not in metrics:
+    objective = job.configuration.tuning_objective
+    if objective and objective not in metrics:
         (nearest,) = difflib.get_close_matches(objective, metrics, n=1, cutoff=0.0)
         yield f"{OBJECTIVE} is {shortened(objective)}: no such metric, the nearest is {nearest}"
-
-
-def _objective(job: Job) -> str:
-    """Return the tuning objective, as some clients quote it and some write an absent one."""
-    text = str(job.hyperparameters.get(OBJECTIVE) or "").strip().strip('"')
-    return "" if text.lower() in ("none", "null") else text
 
 
 def _nearest_channel(name: str) -> str:
@@ -116,21 +114,20 @@ def _nearest_channel(name: str) -> str:
     return next(iter(difflib.get_close_matches(lower, CHANNELS, n=1, cutoff=0.5)), "")
 
 
-def auxiliary_files(job: Job, hyperparameters: Hyperparameters) -> dict[str, Path]:
+def auxiliary_files(job: Job) -> dict[str, Path]:
     """Return the files of the auxiliary channel that the configuration names.
 
     Raises:
         DataError: a file or the channel is missing.
     """
-    names = {name for e in hyperparameters.encoders for name in (e.pretrained_embedding_file, e.vocab_file) if name}
-    return {name: _auxiliary(job, name) for name in sorted(names)}
-
-
-def _auxiliary(job: Job, name: str) -> Path:
-    if "auxiliary" not in job.channels:
-        raise DataError(f"There is no auxiliary channel, wanted one with the file {name}")
-    path = job.channels["auxiliary"] / name
-    if not path.is_file():
-        there = ", ".join(sorted(p.name for p in job.channels["auxiliary"].glob("*"))) or "nothing"
-        raise DataError(f"{path}: no such file; the auxiliary channel has {there}")
-    return path
+    encoders = job.hyperparameters.encoders
+    names = sorted({name for e in encoders for name in (e.pretrained_embedding_file, e.vocab_file) if name})
+    folder = job.channels.get("auxiliary")
+    if names and folder is None:
+        raise DataError(f"There is no auxiliary channel, wanted one with the file {names[0]}")
+    files = {name: folder / name for name in names} if folder else {}
+    for path in files.values():
+        if not path.is_file():
+            there = ", ".join(sorted(p.name for p in path.parent.glob("*"))) or "nothing"
+            raise DataError(f"{path}: no such file; the auxiliary channel has {there}")
+    return files

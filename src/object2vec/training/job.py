@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -17,7 +16,7 @@ from object2vec.archive import find_model
 from object2vec.atomic_files import checksum
 from object2vec.data.vocabulary import read_vocabulary
 from object2vec.errors import AlgorithmError, ArtifactError
-from object2vec.hyperparameters import Hyperparameters, parse, typed
+from object2vec.hyperparameters import Hyperparameters, typed
 from object2vec.model.network import Network
 from object2vec.model.pretrained import load_pretrained
 from object2vec.ops import library
@@ -46,27 +45,26 @@ def run(job: Job, *, group: Group = SINGLE_PROCESS, stop: Stop | None = None, st
         AlgorithmError: training failed.
     """
     clock = Clock()
-    stop = stop or Stop()
     allocator.keep_freed()
     _log_kernels()
-    hyperparameters = _configure(job)
-    with explain_memory_errors(hyperparameters):
-        _run(job, hyperparameters, clock, group, stop, style)
+    _log_configuration(job)
+    with explain_memory_errors(job.hyperparameters):
+        _run(job, clock, group, stop or Stop(), style)
 
 
-def _run(job: Job, hyperparameters: Hyperparameters, clock: Clock, group: Group, stop: Stop, style: Style) -> None:
-    epochs, silent = hyperparameters.epochs, not group.is_main
+def _run(job: Job, clock: Clock, group: Group, stop: Stop, style: Style) -> None:
+    epochs, silent = job.hyperparameters.epochs, not group.is_main
     report = make_report(style, host=job.host, epochs=epochs, model_dir=job.model_dir, silent=silent)
-    check_channels(job, hyperparameters)
-    files = auxiliary_files(job, hyperparameters)
-    check_memory(hyperparameters, group.device)
+    check_channels(job)
+    auxiliary_files(job)
+    check_memory(job.hyperparameters, group.device)
     if group.is_main:
         artifact.check_writable(job.model_dir)
-    checkpoints = _checkpoints(job, hyperparameters, files, group)
-    trainer = _make_trainer(job, files, hyperparameters, report, group, checkpoints)
-    writer = ModelWriter(job, files, trainer)
+    checkpoints = _find_checkpoints(job, group)
+    trainer = _make_trainer(job, report, group, checkpoints)
+    writer = ModelWriter(job, trainer)
     stop.emergency_save = writer.write
-    train, validation, test = read_channels(job, hyperparameters, group, checkpoints)
+    train, validation, test = read_channels(job, group, checkpoints)
     logger.info(f"Number of GPUs being used: {group.ranks_per_host if group.device.type == 'cuda' else 0}")
     clock.lap("setuptime")
     try:
@@ -79,7 +77,7 @@ def _run(job: Job, hyperparameters: Hyperparameters, clock: Clock, group: Group,
         writer.write()
         clock.lap("model.serialize.time")
         if test and not group.any_rank(stop()):
-            network = _as_written(trainer.network, hyperparameters)
+            network = _as_written(trainer.network, job.hyperparameters)
             report.tested(evaluate(network, test, trainer.objective, group), test.size)
         clock.lap("model.score.time")
         group.barrier()  # the platform may end all hosts when the first one has ended
@@ -145,22 +143,17 @@ def _log_kernels() -> None:
         logger.warning(found.warning)
 
 
-def _configure(job: Job) -> Hyperparameters:
-    logger.info(f"Provided configuration: {json.dumps(dict(job.hyperparameters), default=str)}")
-    parsed = parse(job.hyperparameters)
-    for notice in (*parsed.warnings, *channel_warnings(job)):
+def _log_configuration(job: Job) -> None:
+    logger.info(f"Provided configuration: {json.dumps(dict(job.configuration.given), default=str)}")
+    for notice in (*job.configuration.warnings, *channel_warnings(job)):
         logger.warning(notice)
-    hyperparameters = parsed.hyperparameters
-    logger.info(f"Final configuration: {json.dumps(hyperparameters.to_dict())}")
-    for side, encoder in enumerate(hyperparameters.encoders):
-        if encoder.network == "pooled_embedding" and hyperparameters.enc_dim != encoder.token_embedding_dim:
+    logger.info(f"Final configuration: {json.dumps(job.hyperparameters.to_dict())}")
+    for side, encoder in enumerate(job.hyperparameters.encoders):
+        if encoder.network == "pooled_embedding" and job.hyperparameters.enc_dim != encoder.token_embedding_dim:
             logger.info(f"enc{side} is pooled_embedding: its encodings have token_embedding_dim numbers, not enc_dim")
-    return hyperparameters
 
 
-def _checkpoints(
-    job: Job, hyperparameters: Hyperparameters, files: Mapping[str, Path], group: Group
-) -> Checkpoints | None:
+def _find_checkpoints(job: Job, group: Group) -> Checkpoints | None:
     """Return the job's checkpoints with the newest one found; None if rank 0 has no checkpoint directory."""
     directory = group.broadcast_text(str(job.checkpoint_dir or ""))
     if not directory:
@@ -168,10 +161,11 @@ def _checkpoints(
         return None
     checkpoints = Checkpoints(Path(directory), group)
     checkpoints.find()
-    fingerprint = {typed(name, job.hyperparameters): value for name, value in hyperparameters.to_dict().items()}
+    settings = job.hyperparameters.to_dict()
+    fingerprint: dict[str, object] = {typed(name, job.configuration.given): value for name, value in settings.items()}
     del fingerprint["epochs"]  # a job may go on for longer
     if group.is_main:
-        there = dict(files)
+        there = auxiliary_files(job)
         if "model" in job.channels:
             model = find_model(job.channels["model"])
             there["channel model"] = model / artifact.WEIGHTS if model.is_dir() else model
@@ -180,27 +174,20 @@ def _checkpoints(
     return checkpoints
 
 
-def _make_trainer(
-    job: Job,
-    files: Mapping[str, Path],
-    hyperparameters: Hyperparameters,
-    report: Report,
-    group: Group,
-    checkpoints: Checkpoints | None,
-) -> Trainer:
+def _make_trainer(job: Job, report: Report, group: Group, checkpoints: Checkpoints | None) -> Trainer:
     """Return a new trainer, or one that continues from a checkpoint."""
-    network = _make_network(files, hyperparameters)
+    network = _make_network(job)
     epochs = 0
     if "model" in job.channels and group.is_main:
         try:
-            epochs = warm_start.load_initial_weights(job.channels["model"], network, hyperparameters)
+            epochs = warm_start.load_initial_weights(job.channels["model"], network, job.hyperparameters)
         except ArtifactError as error:
-            raise warm_start.channel_error(error, job.hyperparameters) from error
+            raise warm_start.channel_error(error, job.configuration) from error
         logger.info(f"Going on with the model in {job.channels['model']}")
     epochs = int(group.sum([epochs])[0])
     network.to(group.device)
     group.broadcast_weights(network)
-    trainer = Trainer(network, hyperparameters, report, group, checkpoints, epochs)
+    trainer = Trainer(network, job.hyperparameters, report, group, checkpoints, epochs)
     if checkpoints and checkpoints.found:
         trainer.load_state_dict(checkpoints.found)
         checkpoints.found.close()
@@ -209,8 +196,9 @@ def _make_trainer(
     return trainer
 
 
-def _make_network(files: Mapping[str, Path], hyperparameters: Hyperparameters) -> Network:
+def _make_network(job: Job) -> Network:
     """Return a new network with its pretrained embeddings."""
+    hyperparameters, files = job.hyperparameters, auxiliary_files(job)
     torch.manual_seed(hyperparameters.seed)
     network = Network(hyperparameters)
     for side, encoder in enumerate(hyperparameters.encoders):

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 
 from torch import Tensor
 
 from object2vec import artifact
 from object2vec.errors import AlgorithmError
 from object2vec.training.best_model import cpu_buffer, is_finite
-from object2vec.training.checks import Job
+from object2vec.training.checks import Job, auxiliary_files
 from object2vec.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -27,9 +25,9 @@ class ModelWriter:
     but some weights may be from before the step and others from after it.
     """
 
-    def __init__(self, job: Job, files: Mapping[str, Path], trainer: Trainer) -> None:
+    def __init__(self, job: Job, trainer: Trainer) -> None:
         self.job = job
-        self.files = files
+        self._files = auxiliary_files(job)
         self.trainer = trainer
         self._lock = threading.Lock()
         self._written = False
@@ -37,32 +35,27 @@ class ModelWriter:
     def write(self) -> None:
         with self._lock:
             if self.trainer.group.is_main and not self._written:
-                self._write()
+                with suppress(OSError):  # standard output may be a closed pipe or on a full disk
+                    logger.info(f"Serializing model to {self.job.model_dir}")
+                with self.trainer.best.lock:
+                    self._save()
             self._written = True
 
-    def _write(self) -> None:
-        with suppress(OSError):  # standard output may be a closed pipe or on a full disk
-            logger.info(f"Serializing model to {self.job.model_dir}")
-        with self.trainer.best.lock:
-            self._save()
-
     def _save(self) -> None:
-        best, hyperparameters = self.trainer.best, self.trainer.hyperparameters
-        loss = None if best.epoch is None else best.loss  # JSON has no infinity
-        training = {
-            "best_epoch": best.epoch,
-            "watched": self.trainer.objective.monitor,
-            "best_loss": loss,
-            "epochs": self.trainer.epochs_before + (0 if best.epoch is None else best.epoch + 1),
-        }
-        vocabularies = {e.vocab_file: self.files[e.vocab_file] for e in hyperparameters.encoders if e.vocab_file}
+        best, hyperparameters = self.trainer.best, self.job.hyperparameters
+        epochs = 0 if best.epoch is None else best.epoch + 1
         artifact.save(
             self.job.model_dir,
             self.trainer.network,
             hyperparameters,
-            training=training,
-            vocabularies=vocabularies,
-            weights=self._current_weights() if best.epoch is None else best.weights,
+            training={
+                "best_epoch": best.epoch,
+                "watched": self.trainer.objective.monitor,
+                "best_loss": best.loss if epochs else None,  # JSON has no infinity
+                "epochs": self.trainer.epochs_before + epochs,
+            },
+            vocabularies={e.vocab_file: self._files[e.vocab_file] for e in hyperparameters.encoders if e.vocab_file},
+            weights=best.weights if epochs else self._current_weights(),
         )
 
     def _current_weights(self) -> dict[str, Tensor]:

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from object2vec import artifact
 from object2vec.archive import extracted, find_model
 from object2vec.errors import ArtifactError
-from object2vec.hyperparameters import Hyperparameters, typed
+from object2vec.hyperparameters import Hyperparameters, Parsed, typed
 
 if TYPE_CHECKING:
     from object2vec.model.network import Network
 
 
-def check_model(path: Path, hyperparameters: Hyperparameters, given: Mapping[str, object]) -> None:
+def check_model(path: Path, configuration: Parsed) -> None:
     """Check that training can start from the model at `path`, without torch; an archive is only looked for.
 
     Raises:
-        ArtifactError: see `load_initial_weights`; its names count encoders as the `given` hyperparameters do.
+        ArtifactError: see `load_initial_weights` and `channel_error`.
     """
     try:
         model = find_model(path)
         if model.is_dir():
-            _check_differences(artifact.check_model(model), hyperparameters)
+            _check_differences(artifact.check_model(model), configuration.hyperparameters)
     except ArtifactError as error:
-        raise channel_error(error, given) from error
+        raise channel_error(error, configuration) from error
 
 
-def channel_error(error: ArtifactError, given: Mapping[str, object]) -> ArtifactError:
-    """Return an error as one of the channel `model`; its names count encoders as the `given` hyperparameters do."""
-    return ArtifactError(f"channel model: {typed(str(error), given)}")
+def channel_error(error: ArtifactError, configuration: Parsed) -> ArtifactError:
+    """Return an error as one of the channel `model`; it counts encoders as the user does."""
+    return ArtifactError(f"channel model: {typed(str(error), configuration.given)}")
 
 
 def load_initial_weights(path: Path, network: Network, hyperparameters: Hyperparameters) -> int:

@@ -13,7 +13,7 @@ from botocore.model import ListShape, ServiceModel, Shape, StringShape, Structur
 from botocore.validate import ParamValidator
 
 from object2vec import cli
-from object2vec.hyperparameters import TABLE
+from object2vec.hyperparameters import TABLE, parse
 from object2vec.sagemaker import specification
 from object2vec.training.job import Job, run
 from small import SMALL, write_pairs
@@ -96,7 +96,13 @@ def test_every_metric_is_found_in_a_log(tmp_path: Any, caplog: pytest.LogCapture
     rows = [([n % 8], [(n + 1) % 8], n % 2) for n in range(12)]
     channels = {name: write_pairs(tmp_path / name, rows) for name in ("train", "validation", "test")}
     caplog.set_level("INFO", "object2vec")
-    run(Job(hyperparameters=SMALL | {"epochs": 2, "output_layer": output}, channels=channels, model_dir=tmp_path / "m"))
+    run(
+        Job(
+            configuration=parse(SMALL | {"epochs": 2, "output_layer": output}),
+            channels=channels,
+            model_dir=tmp_path / "m",
+        )
+    )
     found = {each["Name"]: re.findall(each["Regex"], caplog.text) for each in specification.metrics()}
     absent = {"softmax": ["mean_squared_error"], "mean_squared_error": ["cross_entropy", "accuracy"]}[output]
     counts = {"train": 2, "validation": 2, "test": 1}

@@ -18,14 +18,14 @@ REGRESSION = {"output_layer": "mean_squared_error"}
 
 def job(channels: Iterable[str], **hyperparameters: object) -> Job:
     return Job(
-        hyperparameters=SMALL | hyperparameters,
+        configuration=parse(SMALL | hyperparameters),
         channels={name: Path(name) for name in channels},
         model_dir=Path("model"),
     )
 
 
 def check(made: Job) -> None:
-    check_channels(made, parse(made.hyperparameters).hyperparameters)
+    check_channels(made)
 
 
 @pytest.mark.parametrize(

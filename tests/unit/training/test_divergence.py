@@ -11,6 +11,7 @@ import pytest
 
 from object2vec import artifact
 from object2vec.errors import AlgorithmError
+from object2vec.hyperparameters import parse
 from object2vec.hyperparameters.table import OPTIMIZERS
 from object2vec.training.distributed import SINGLE_PROCESS
 from object2vec.training.divergence import Evidence, divergence_error, largest, largest_labels
@@ -31,7 +32,7 @@ def failure(folder: Path, train: float, validation: float | None = None, **value
             channels[name] = write_pairs(folder / name, rows)
     if (folder / "auxiliary").is_dir():
         channels["auxiliary"] = folder / "auxiliary"
-    job = Job(hyperparameters=REGRESSION | values, channels=channels, model_dir=folder / "model")
+    job = Job(configuration=parse(REGRESSION | values), channels=channels, model_dir=folder / "model")
     with pytest.raises(AlgorithmError) as raised:
         run(job)
     return re.sub("; the model of epoch .*", "", str(raised.value))
@@ -118,7 +119,7 @@ def test_large_embeddings_of_a_model_to_go_on_from_are_named(tmp_path: Path) -> 
     artifact.save(tmp_path / "first", network, hyperparameters, training={"epochs": 3}, vocabularies={})
     rows = [([1], [3], 1.0)] * 20
     channels = {"train": write_pairs(tmp_path / "train", rows), "model": tmp_path / "first"}
-    job = Job(hyperparameters=REGRESSION, channels=channels, model_dir=tmp_path / "model")
+    job = Job(configuration=parse(REGRESSION), channels=channels, model_dir=tmp_path / "model")
     with pytest.raises(AlgorithmError) as raised:
         run(job)
     what = r"The loss is (inf|nan) in the warm-up epoch, batch 0: the largest \|value\| of enc1's token embeddings"
