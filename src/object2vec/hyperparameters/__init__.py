@@ -1,7 +1,16 @@
 """Hyperparameters: the table, its kinds of values, the parsed configuration and its parser."""
 
-from object2vec.hyperparameters.config import EncoderHyperparameters, Hyperparameters
+from object2vec.hyperparameters.config import EncoderHyperparameters, Hyperparameters, Parsed
 from object2vec.hyperparameters.parsing import parse, typed
 from object2vec.hyperparameters.table import MODEL_FILES, TABLE, to_markdown
 
-__all__ = ["MODEL_FILES", "TABLE", "EncoderHyperparameters", "Hyperparameters", "parse", "to_markdown", "typed"]
+__all__ = [
+    "MODEL_FILES",
+    "TABLE",
+    "EncoderHyperparameters",
+    "Hyperparameters",
+    "Parsed",
+    "parse",
+    "to_markdown",
+    "typed",
+]
