@@ -21,35 +21,19 @@ CONFIG_FILES: Final = (HYPERPARAMETERS, INPUTS, RESOURCES)
 NEVER_PIPES: Final = ("auxiliary", "model")
 
 
-@dataclass(frozen=True, slots=True)
 class Directories:
     """The platform's folders under one base, `/opt/ml` unless `SAGEMAKER_BASE_DIR` says otherwise."""
 
-    base: Path
+    def __init__(self, base: Path) -> None:
+        self.config = base / "input" / "config"
+        self.data = base / "input" / "data"
+        self.model = base / "model"
+        self.failure = base / "output" / "failure"
+        self.checkpoints = base / "checkpoints"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Directories:
         return cls(Path(environment.get("SAGEMAKER_BASE_DIR", "/opt/ml")))
-
-    @property
-    def config(self) -> Path:
-        return self.base / "input" / "config"
-
-    @property
-    def data(self) -> Path:
-        return self.base / "input" / "data"
-
-    @property
-    def model(self) -> Path:
-        return self.base / "model"
-
-    @property
-    def failure(self) -> Path:
-        return self.base / "output" / "failure"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.base / "checkpoints"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +54,7 @@ class TrainingEnvironment:
     hosts: Sequence[str]
     interface: str
     checkpoints: Path | None
-    warnings: Sequence[str] = ()
+    warnings: Sequence[str]
 
     @classmethod
     def read(cls, directories: Directories) -> TrainingEnvironment:
@@ -81,31 +65,28 @@ class TrainingEnvironment:
         Raises:
             UserError: `hyperparameters.json` is missing, or a file is not what the platform writes.
         """
-        (hyperparameters, *first), (inputs, *second), (resources, *third) = (
-            read_config(directories, name) for name in CONFIG_FILES
-        )
+        warnings: list[str] = []
+        hyperparameters, inputs, resources = (read_config(directories, name, warnings) for name in CONFIG_FILES)
         _check_inputs(directories.config / INPUTS, inputs)
         pipes = frozenset(name for name, channel in inputs.items() if channel.get("TrainingInputMode") == "Pipe")
+        content_types = {name: channel.get("ContentType") for name, channel in inputs.items()}
+        sharding = {name: channel.get("S3DistributionType") for name, channel in inputs.items()}
         return cls(
             hyperparameters=hyperparameters,
             channels={name: directories.data / (f"{name}_0" if name in pipes else name) for name in inputs},
-            content_types={
-                n: str(channel["ContentType"]) for n, channel in inputs.items() if channel.get("ContentType")
-            },
+            content_types={name: str(content_type) for name, content_type in content_types.items() if content_type},
             pipes=pipes,
-            sharded=frozenset(
-                n for n, channel in inputs.items() if channel.get("S3DistributionType") == "ShardedByS3Key"
-            ),
+            sharded=frozenset(name for name in inputs if sharding[name] == "ShardedByS3Key"),
             host=_host(directories.config / RESOURCES, resources),
             hosts=sorted(resources["hosts"]),
             interface=str(resources.get("network_interface_name", "")),
             checkpoints=_checkpoints(directories),
-            warnings=tuple(warning for warning in (*first, *second, *third) if warning),
+            warnings=warnings,
         )
 
 
-def read_config(directories: Directories, name: str) -> tuple[dict[str, Any], str]:
-    """Return the object in a configuration file, and a warning if the file is missing or spelt in another way.
+def read_config(directories: Directories, name: str, warnings: list[str]) -> dict[str, Any]:
+    """Return the object in a configuration file; append a warning if the file is missing or spelt in another way.
 
     Tests on a laptop, such as AWS's own sample, often lack the files but the hyperparameters.
 
@@ -114,18 +95,18 @@ def read_config(directories: Directories, name: str) -> tuple[dict[str, Any], st
     """
     path = directories.config / name
     if path.exists() or name == HYPERPARAMETERS:
-        return read_object(path, "wanted a JSON object"), ""
+        return read_object(path, "wanted a JSON object")
     for other in sorted(directories.config.glob("*")):
         if other.name.lower() == name:
-            return read_object(other, "wanted a JSON object"), f"{other} is read in place of {name}"
+            warnings.append(f"{other} is read in place of {name}")
+            return read_object(other, "wanted a JSON object")
     if name == RESOURCES:
-        return {
-            "current_host": "algo-1",
-            "hosts": ["algo-1"],
-        }, f"{path}: No such file or directory; one host is assumed"
+        warnings.append(f"{path}: No such file or directory; one host is assumed")
+        return {"current_host": "algo-1", "hosts": ["algo-1"]}
     folders = sorted(entry.name for entry in directories.data.glob("[!._]*") if entry.is_dir())
     what = f"the channels are the folders in {directories.data}: {', '.join(folders) or 'none'}"
-    return {folder: {"TrainingInputMode": "File"} for folder in folders}, f"{path}: No such file or directory; {what}"
+    warnings.append(f"{path}: No such file or directory; {what}")
+    return {folder: {"TrainingInputMode": "File"} for folder in folders}
 
 
 def _check_inputs(path: Path, inputs: Mapping[str, Any]) -> None:

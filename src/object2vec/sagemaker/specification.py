@@ -6,10 +6,10 @@ ParameterRanges of a tuning job. The names of metrics and objectives are the bui
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 from object2vec.data.channels import CHANNELS
+from object2vec.data.media_types import JSON, JSON_LINES
 from object2vec.hyperparameters import TABLE
 from object2vec.hyperparameters.kinds import AutoInteger, Bool, Choice, Integer, Kind, Real
 from object2vec.hyperparameters.table import REQUIRED, Row
@@ -25,11 +25,7 @@ QUALITY: Final = {
     "mean_squared_error": ("mean_squared_error <loss>", "Minimize"),
 }
 #: Content types of channels without JSON Lines. Their files need names, which a pipe does not have.
-FILES: Final = {
-    "auxiliary": ["text/plain", "application/json"],
-    "model": ["application/x-sagemaker-model"],
-}
-JSON_LINES: Final = "application/jsonlines"
+FILES: Final = {"auxiliary": ["text/plain", JSON], "model": ["application/x-sagemaker-model"]}
 SIZES: Final = ("xlarge", "2xlarge", "4xlarge")
 #: CUDA 13 supports no Volta GPU and nothing older: not ml.p2 (Kepler), not ml.p3 (Volta).
 TRAINING_TYPES: Final = [f"ml.{family}.{size}" for family in ("m4", "m5", "c5", "g4dn", "g5") for size in SIZES]
@@ -58,8 +54,8 @@ def algorithm(image: str = IMAGE) -> dict[str, Any]:
             "Containers": [{"Image": image}],
             "SupportedTransformInstanceTypes": SERVING_TYPES,
             "SupportedRealtimeInferenceInstanceTypes": SERVING_TYPES,
-            "SupportedContentTypes": [JSON_LINES, "application/json"],
-            "SupportedResponseMIMETypes": [JSON_LINES, "application/json"],
+            "SupportedContentTypes": [JSON_LINES, JSON],
+            "SupportedResponseMIMETypes": [JSON_LINES, JSON],
         },
     }
 
@@ -81,7 +77,7 @@ def metrics() -> list[dict[str, str]]:
 def ranges() -> dict[str, list[dict[str, Any]]]:
     """Return the ParameterRanges in which a tuning job should search. A job takes the ones that it tunes."""
     found: dict[str, list[dict[str, Any]]] = {
-        f"{kind}ParameterRanges": [] for kind in ("Integer", "Continuous", "Categorical")
+        f"{t}ParameterRanges": [] for t in ("Integer", "Continuous", "Categorical")
     }
     for row in TABLE.values():
         if row.tunable:
@@ -101,34 +97,30 @@ def _hyperparameter(row: Row) -> dict[str, Any]:
 
 
 def _type(kind: Kind) -> str:
-    match kind:
-        case Integer():
-            return "Integer"
-        case Real():
-            return "Continuous"
-        case Choice() | Bool() | AutoInteger():
-            return "Categorical"
-        case _:
-            return "FreeText"
+    names = {
+        Integer: "Integer",
+        Real: "Continuous",
+        Choice: "Categorical",
+        Bool: "Categorical",
+        AutoInteger: "Categorical",
+    }
+    return names.get(type(kind), "FreeText")
 
 
 def _bounds(kind: Kind, type_: str) -> dict[str, Any]:
     """Return a range in the platform's form: numbers are text."""
-    if type_ == "Categorical":
-        return {"Values": list(_values(kind))}
-    return {"MinValue": f"{kind.low:g}", "MaxValue": f"{kind.high:.10g}"}  # type: ignore[union-attr]
-
-
-def _values(kind: Kind) -> Iterator[str]:
     match kind:
-        case Choice(choices):
-            yield from choices
-        case Bool():
-            yield from ("True", "False", "true", "false")  # clients write them in both ways
-        case AutoInteger(low, high):
-            yield from ("auto", *map(str, range(low, high + 1)))
+        case Integer(low, high) | Real(low, high) if type_ != "Categorical":
+            return {"MinValue": f"{low:g}", "MaxValue": f"{high:.10g}"}
         case Integer(low, high):
-            yield from map(str, range(low, high + 1))
+            return {"Values": [str(value) for value in range(int(low), int(high) + 1)]}
+        case AutoInteger(low, high):
+            return {"Values": ["auto", *map(str, range(low, high + 1))]}
+        case Bool():
+            return {"Values": ["True", "False", "true", "false"]}  # clients write them in both ways
+        case Choice(choices):
+            return {"Values": list(choices)}
+    raise TypeError(kind)
 
 
 def _channel(name: str) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def _hand_over() -> None:
     from sagemaker_training import environment, trainer  # creates folders when it is imported
 
     # It must take missing and unusual files as `TrainingEnvironment.read` does.
-    environment._read_json = lambda path: read_config(Directories.from_environment(), Path(path).name)[0]
+    environment._read_json = lambda path: read_config(Directories.from_environment(), Path(path).name, [])
     trainer.train()
 
 
