@@ -6,17 +6,17 @@ both are at the top or together in a folder.
 
 from __future__ import annotations
 
-import gzip
 import os
 import shutil
 import tarfile
 import tempfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Final, TypeVar
+from types import SimpleNamespace
+from typing import Any, BinaryIO, Final, TypeVar, cast
 
+from object2vec.data.files import GZIP_MAGIC, HEAD_BYTES, READ_ERRORS, TAR, GzipStream, recognize
 from object2vec.errors import ArtifactError, shortened
 from object2vec.hyperparameters import MODEL_FILES
 
@@ -34,14 +34,6 @@ MAX_ENTRIES: Final = 10_000
 MAX_WEIGHTS_BYTES: Final = 2**35
 #: Bytes that an archive may have in addition to the weights: headers, config.json, vocabularies.
 EXTRA_BYTES: Final = 2**30
-#: The first bytes of formats that are recognized and not read.
-OTHER_FORMATS: Final = {
-    b"PK\x03\x04": "a zip archive",
-    b"BZh": "compressed with bzip2",
-    b"\xfd7zXZ\0": "compressed with xz",
-    b"\x28\xb5\x2f\xfd": "compressed with zstd",
-    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
-}
 
 
 def find_model(path: Path) -> Path:
@@ -108,10 +100,11 @@ def extract(archive: Path, directory: Path, max_bytes: int | None = None) -> Pat
     """
     if max_bytes is None:
         max_bytes = min(MAX_WEIGHTS_BYTES, shutil.disk_usage(directory).free)
+    too_large = ArtifactError(f"{archive}: unpacks to more than is allowed here ({max_bytes} bytes)")
     folders: dict[PurePosixPath, Path] = {}
     names: list[str] = []
     try:
-        with _open(archive) as stream, _members(stream, max_bytes + EXTRA_BYTES) as members:
+        with _open(archive) as stream, _members(stream, max_bytes + EXTRA_BYTES, too_large) as members:
             for member in members:
                 members.members.clear()  # or memory grows with each member
                 name = PurePosixPath(member.name)
@@ -121,14 +114,12 @@ def extract(archive: Path, directory: Path, max_bytes: int | None = None) -> Pat
                 if name.name not in MODEL_FILES or len(name.parts) > MAX_DEPTH + 1 or not member.isfile():
                     continue
                 if member.size > max_bytes + EXTRA_BYTES:
-                    raise _TooLarge
+                    raise too_large
                 folder = folders.setdefault(name.parent, directory / str(len(folders)))
                 folder.mkdir(exist_ok=True)
                 with members.extractfile(member) as source, (folder / name.name).open("wb") as target:
                     shutil.copyfileobj(source, target, 2**20)
-    except _TooLarge:
-        raise ArtifactError(f"{archive}: unpacks to more than is allowed here ({max_bytes} bytes)") from None
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+    except (*READ_ERRORS, tarfile.TarError) as error:
         wanted = "" if isinstance(error, OSError) and error.errno else ", wanted the .tar.gz of a model"
         raise ArtifactError(f"{archive}: cannot be unpacked ({error}){wanted}") from error
     depth = min((len(inside.parts) for inside, folder in folders.items() if _is_model(folder)), default=-1)
@@ -152,7 +143,7 @@ def _is_archive(file: Path) -> bool:
     try:
         with _open(file) as stream:
             tarfile.TarInfo.frombuf(stream.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
-    except (OSError, EOFError, zlib.error, tarfile.TarError, ArtifactError):
+    except (*READ_ERRORS, tarfile.TarError, ArtifactError):
         return False
     return True
 
@@ -190,40 +181,29 @@ def _listed(names: Sequence[str], max_count: int = 5) -> str:
     return f"{shown} and {len(names) - max_count} more" if len(names) > max_count else shown
 
 
-def _open(archive: Path) -> IO[bytes]:
+def _open(archive: Path) -> BinaryIO:
     """Open a tar, and decompress it if its first bytes are those of gzip."""
     stream = archive.open("rb")
-    start = stream.read(8)
-    stream.seek(0)
-    if start[:2] == b"\x1f\x8b":
+    head = stream.peek(HEAD_BYTES)
+    if head.startswith(GZIP_MAGIC):
+        return cast(BinaryIO, GzipStream(stream))
+    if (found := recognize(head)) and found[0] != TAR:
         stream.close()
-        return gzip.open(archive)  # type: ignore[return-value]
-    for magic, what in OTHER_FORMATS.items():
-        if start.startswith(magic):
-            stream.close()
-            raise ArtifactError(f"{archive}: {what}, wanted a .tar.gz or a .tar")
+        raise ArtifactError(f"{archive}: {found[0]}, wanted a .tar.gz or a .tar")
     return stream
 
 
-def _members(stream: Any, max_bytes: int) -> Any:
-    bounded: Any = _Bounded(stream, max_bytes)
-    return tarfile.open(fileobj=bounded, mode="r|")
+def _members(stream: BinaryIO, max_bytes: int, too_large: ArtifactError) -> Any:
+    """Open a tar whose stream raises an error after `max_bytes`, so that an archive cannot fill the disk."""
+    left = max_bytes
 
-
-class _TooLarge(Exception):  # noqa: N818 -- never leaves this module
-    pass
-
-
-class _Bounded:
-    """A stream that raises after `left` bytes, so that a decompression bomb does not fill the disk."""
-
-    def __init__(self, stream: Any, left: int) -> None:
-        self.stream = stream
-        self.left = left
-
-    def read(self, size: int) -> bytes:
-        block: bytes = self.stream.read(size)
-        self.left -= len(block)
-        if self.left < 0:
-            raise _TooLarge
+    def read(size: int) -> bytes:
+        nonlocal left
+        block = stream.read(size)
+        left -= len(block)
+        if left < 0:
+            raise too_large
         return block
+
+    bounded: Any = SimpleNamespace(read=read)
+    return tarfile.open(fileobj=bounded, mode="r|")

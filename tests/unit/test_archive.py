@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import shutil
@@ -204,7 +205,7 @@ def zip_it(file: Path) -> None:
     [
         (cut_off, r"cannot be unpacked \(.*, wanted the \.tar\.gz of a model"),
         (zip_it, r"a zip archive, wanted a \.tar\.gz or a \.tar"),
-        (lambda file: file.write_bytes(b"BZh91AY"), r"compressed with bzip2, wanted"),
+        (lambda file: file.write_bytes(bz2.compress(b"x")), r"bzip2 data, wanted a \.tar\.gz or a \.tar"),
         (lambda file: file.write_bytes(gzip.compress(b"no tar at all" * 100)), r"cannot be unpacked \("),
         (lambda file: file.write_bytes(b""), r"cannot be unpacked \(.*wanted the \.tar\.gz"),
         (lambda file: holding(file, member("model.safetensors", size=10)), r"no model in it.*it holds model\.saf"),

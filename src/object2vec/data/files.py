@@ -25,8 +25,10 @@ UTF8_BOM: Final = b"\xef\xbb\xbf"
 GZIP_MAGIC: Final = b"\x1f\x8b"
 #: Errors of opening and reading a file that is missing or damaged.
 READ_ERRORS: Final = (EOFError, OSError, zlib.error)
+TAR: Final = "a tar archive"
 #: First bytes, name and advice for formats that are detected but not read. No text begins with these bytes.
 FORMATS: Final = (
+    (rb"(?s:.{257})ustar", TAR, "unpack it"),
     (rb"PK(\x03\x04|\x05\x06|\x07\x08)", "a zip archive", "unpack it, or compress each file with gzip"),
     (rb"BZh[1-9](1AY&SY|\x17rE8P\x90)", "bzip2 data", "decompress it, or compress it with gzip"),
     (rb"\xfd7zXZ\0", "xz data", "decompress it, or compress it with gzip"),
@@ -34,7 +36,6 @@ FORMATS: Final = (
     (rb"\x04\x22\x4d\x18", "lz4 data", "decompress it, or compress it with gzip"),
     (rb"\xff\x06\0\0sNaPpY", "snappy data", "decompress it, or compress it with gzip"),
     (rb"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it, or compress each file with gzip"),
-    (rb"(?s:.{257})ustar", "a tar archive", "unpack it"),
     (rb"PAR[1E](?![ \t,])", "a Parquet file", "save it as JSON Lines"),
     (rb"ORC[\0-\x08]", "an ORC file", "save it as JSON Lines"),
     (rb"Obj\x01", "an Avro file", "save it as JSON Lines"),
@@ -115,7 +116,7 @@ def open_text(stream: io.BufferedReader, name: str) -> BinaryIO:
     text = stream
     try:
         if stream.peek(HEAD_BYTES).startswith(GZIP_MAGIC):
-            text = cast(io.BufferedReader, _GzipStream(stream))
+            text = cast(io.BufferedReader, GzipStream(stream))
         head = text.peek(HEAD_BYTES)[:HEAD_BYTES]
         if unsupported := describe_format(head) or describe_encoding(head):
             raise DataError(f"{name}: {unsupported}")
@@ -127,7 +128,7 @@ def open_text(stream: io.BufferedReader, name: str) -> BinaryIO:
     return text
 
 
-class _GzipStream(gzip.GzipFile):
+class GzipStream(gzip.GzipFile):
     """The decompressed bytes of a stream; closing it closes the stream."""
 
     def __init__(self, stream: io.BufferedReader) -> None:
@@ -143,7 +144,12 @@ def describe_format(head: bytes) -> str:
     """Return the format of these first bytes and advice, or an empty string for text."""
     if head.startswith(GZIP_MAGIC):
         return "gzip data inside other data; decompress it first"
-    return next((f"{what}; {advice}" for start, what, advice in FORMATS if re.match(start, head)), "")
+    return "; ".join(recognize(head))
+
+
+def recognize(head: bytes) -> tuple[str, ...]:
+    """Return the name of the format of these first bytes, and advice; nothing for text and gzip."""
+    return next(((what, advice) for start, what, advice in FORMATS if re.match(start, head)), ())
 
 
 def describe_encoding(head: bytes) -> str:
@@ -231,7 +237,7 @@ def read_object(path: Path, wanted: str, error: type[UserError] = UserError) -> 
 def _read_limited(path: Path) -> bytes:
     """Read and decompress a file, but not much more than the largest accepted object."""
     with path.open("rb") as stream:
-        text = cast(BinaryIO, _GzipStream(stream)) if stream.peek(HEAD_BYTES).startswith(GZIP_MAGIC) else stream
+        text = cast(BinaryIO, GzipStream(stream)) if stream.peek(HEAD_BYTES).startswith(GZIP_MAGIC) else stream
         content = bytearray()
         while len(content) <= MAX_OBJECT_BYTES and (block := text.read(2**20)):
             content += block
