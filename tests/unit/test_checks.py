@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,32 +15,70 @@ from object2vec.cli import main
 from small import configured, network_of, write_pairs
 
 SMALL = ["enc0_network=pooled_embedding", "enc0_max_seq_len=4", "enc0_vocab_size=9", "enc0_token_embedding_dim=4"]
-#: Runs the command; its last line of standard output says whether torch was imported.
+#: Runs one command for each line of its input, in a forked process, so that Python starts once.
 PROGRAM = """
-import sys
+import json, os, sys, traceback
+import object2vec.serving.offline, object2vec.training.checks
 from object2vec.cli import main
-try:
-    status = main(sys.argv[1:])
-except SystemExit as end:
-    status = end.code
-print("torch" in sys.modules)
-sys.exit(status)
+
+def run(argv, environment, *files):
+    for number, (file, mode) in enumerate(zip(files, "rww")):
+        with open(file, mode) as stream:
+            os.dup2(stream.fileno(), number)
+    os.environ.update(environment)
+    try:
+        status = main(argv)
+    except SystemExit as end:
+        status = end.code
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    print("torch" in sys.modules)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+for request in open(os.dup(0)):
+    child = os.fork()
+    if not child:
+        run(*json.loads(request))
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
+Run = Callable[..., tuple[int, str, bool]]
+Refused = Callable[..., str]
 
 
-def run(*argv: object, text: bytes = b"") -> tuple[int, str, bool]:
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """Run the command in a process: its status, the last line of its errors, whether it imported torch."""
-    command = [sys.executable, "-c", PROGRAM, *map(str, argv)]
-    done = subprocess.run(command, input=text, capture_output=True, check=False)
-    errors = done.stderr.decode().splitlines()
-    return done.returncode, errors[-1] if errors else "", done.stdout.split()[-1] == b"True"
+    files = [tmp_path_factory.mktemp("streams") / name for name in ("input", "output", "errors")]
+    command = [sys.executable, "-c", PROGRAM]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+
+        def run(*argv: object, text: bytes = b"", **environment: str) -> tuple[int, str, bool]:
+            files[0].write_bytes(text)
+            process.stdin.write(json.dumps([list(map(str, argv)), environment, *map(str, files)]) + "\n")
+            process.stdin.flush()
+            status = int(process.stdout.readline())
+            errors = files[2].read_text().splitlines()
+            return status, errors[-1] if errors else "", files[1].read_text().split()[-1] == "True"
+
+        yield run
+        process.stdin.close()
 
 
-def refused(*argv: object, text: bytes = b"") -> str:
+@pytest.fixture(scope="module")
+def refused(run: Run) -> Refused:
     """Run a command that refuses its input before torch is imported, and return its sentence."""
-    status, sentence, imported = run(*argv, text=text)
-    assert (status, imported) == (2, False), sentence
-    return sentence.partition("error: ")[2]
+
+    def refused(*argv: object, text: bytes = b"", **environment: str) -> str:
+        status, sentence, imported = run(*argv, text=text, **environment)
+        assert (status, imported) == (2, False), sentence
+        return sentence.partition("error: ")[2]
+
+    return refused
 
 
 # train.
@@ -51,7 +91,7 @@ def train(tmp_path: Path, *argv: object, hyperparameters: tuple[str, ...] = ()) 
     return ["train", "--train", data, "--out", tmp_path / "model", *argv, *given]
 
 
-def test_training_that_works_imports_torch(tmp_path: Path) -> None:
+def test_training_that_works_imports_torch(run: Run, tmp_path: Path) -> None:
     """The program above sees torch where it is imported."""
     assert run(*train(tmp_path)) == (0, "", True)
 
@@ -65,7 +105,7 @@ def test_training_that_works_imports_torch(tmp_path: Path) -> None:
         ("enc1_network=pooled_embeding", "enc1_network"),
     ],
 )
-def test_bad_hyperparameter(tmp_path: Path, value: str, sentence: str) -> None:
+def test_bad_hyperparameter(refused: Refused, tmp_path: Path, value: str, sentence: str) -> None:
     assert sentence in refused(*train(tmp_path, hyperparameters=(value,)))
 
 
@@ -78,7 +118,7 @@ def test_bad_hyperparameter(tmp_path: Path, value: str, sentence: str) -> None:
         ("train", "user,film,stars", "not JSON"),
     ],
 )
-def test_bad_first_line_of_a_channel(tmp_path: Path, name: str, line: str, sentence: str) -> None:
+def test_bad_first_line_of_a_channel(refused: Refused, tmp_path: Path, name: str, line: str, sentence: str) -> None:
     """The file and the line are named, lines without text are counted."""
     path = tmp_path / "data" / "part-0000"
     path.parent.mkdir()
@@ -89,24 +129,24 @@ def test_bad_first_line_of_a_channel(tmp_path: Path, name: str, line: str, sente
 
 
 @pytest.mark.parametrize("name", ["train", "validation", "test"])
-def test_missing_path_of_a_channel(tmp_path: Path, name: str) -> None:
+def test_missing_path_of_a_channel(refused: Refused, tmp_path: Path, name: str) -> None:
     assert "nothing-here" in refused(*train(tmp_path, f"--{name}", tmp_path / "nothing-here"))
 
 
-def test_missing_auxiliary_file(tmp_path: Path) -> None:
+def test_missing_auxiliary_file(refused: Refused, tmp_path: Path) -> None:
     names = ("enc0_vocab_file=vocab.json", "enc0_pretrained_embedding_file=vectors.txt")
     (tmp_path / "auxiliary").mkdir()
     argv = train(tmp_path, "--auxiliary", tmp_path / "auxiliary", hyperparameters=names)
     assert "no such file; the auxiliary channel has nothing" in refused(*argv)
 
 
-def test_model_directory_that_cannot_be_written(tmp_path: Path) -> None:
+def test_model_directory_that_cannot_be_written(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     sentence = refused(*train(tmp_path, "--out", tmp_path / "file" / "model"))
     assert sentence == f"{tmp_path}/file/model: Not a directory, wanted a folder that a model can be written to"
 
 
-def test_wrong_argument(tmp_path: Path) -> None:
+def test_wrong_argument(refused: Refused, tmp_path: Path) -> None:
     assert refused(*train(tmp_path, "--resum3")) == "unrecognized arguments: --resum3"
 
 
@@ -120,7 +160,7 @@ def test_wrong_argument(tmp_path: Path) -> None:
         ("other", "does not fit: enc0_token_embedding_dim is 5 there and 4 here; enc1_token_embedding_dim is 5 there"),
     ],
 )
-def test_model_to_start_from(tmp_path: Path, models: Path, model: str, sentence: str) -> None:
+def test_model_to_start_from(refused: Refused, tmp_path: Path, models: Path, model: str, sentence: str) -> None:
     found = refused(*train(tmp_path, "--model", models / model))
     assert found.startswith("channel model: ")
     assert sentence in found
@@ -145,7 +185,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_answering_imports_torch(models: Path) -> None:
+@pytest.mark.slow
+def test_answering_imports_torch(run: Run, models: Path) -> None:
     assert run("predict", "--model", models / "good", text=b'{"in0": [1]}') == (0, "", True)
 
 
@@ -159,12 +200,12 @@ def test_answering_imports_torch(models: Path) -> None:
         ("truncated", "model.safetensors: truncated, damaged or missing"),
     ],
 )
-def test_model_that_cannot_be_used(models: Path, verb: str, model: str, sentence: str) -> None:
+def test_model_that_cannot_be_used(refused: Refused, models: Path, verb: str, model: str, sentence: str) -> None:
     assert sentence in refused(verb, "--model", models / model, text=b'{"in0": [1]}')
 
 
 @pytest.mark.parametrize("name", ["damaged.tar.gz", "text.jsonl"])
-def test_file_that_is_no_archive_of_a_model(models: Path, name: str) -> None:
+def test_file_that_is_no_archive_of_a_model(refused: Refused, models: Path, name: str) -> None:
     assert "cannot be unpacked" in refused("predict", "--model", models / name, text=b'{"in0": [1]}')
 
 
@@ -180,7 +221,9 @@ def test_file_that_is_no_archive_of_a_model(models: Path, name: str) -> None:
         (b'\xef\xbb\xbf{"in1": [99]}', 'line 1: Inconsistent vocab for in1 found. Vocab id "99"'),
     ],
 )
-def test_bad_first_line_of_the_input(models: Path, tmp_path: Path, text: bytes, sentence: str) -> None:
+def test_bad_first_line_of_the_input(
+    refused: Refused, models: Path, tmp_path: Path, text: bytes, sentence: str
+) -> None:
     """The line is named, and no output is left."""
     path = tmp_path / "in.jsonl"
     path.write_bytes(text)
@@ -189,7 +232,7 @@ def test_bad_first_line_of_the_input(models: Path, tmp_path: Path, text: bytes, 
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_bad_first_line_of_standard_input(models: Path) -> None:
+def test_bad_first_line_of_standard_input(refused: Refused, models: Path) -> None:
     assert refused("predict", "--model", models / "good", text=b'{"in0": [9]}').startswith("line 1: Inconsistent vocab")
 
 
@@ -201,13 +244,13 @@ def test_bad_first_line_of_standard_input(models: Path) -> None:
         (b'{"instances": {"in0": [1]}}', "unable to evaluate payload provided"),
     ],
 )
-def test_bad_document(models: Path, text: bytes, sentence: str) -> None:
+def test_bad_document(refused: Refused, models: Path, text: bytes, sentence: str) -> None:
     """A short document is read as a whole."""
     argv = ("predict", "--model", models / "good", "--content-type", "application/json")
     assert refused(*argv, text=text).startswith(sentence)
 
 
-def test_answers_that_make_no_array(models: Path) -> None:
+def test_answers_that_make_no_array(refused: Refused, models: Path) -> None:
     argv = ("predict", "--model", models / "good", "--mode", "embedding", "--accept", "application/x-npy")
     assert refused(*argv, text=b'{"in0": [1], "in1": [1]}').startswith("application/x-npy is one array")
 
@@ -222,16 +265,16 @@ def test_answers_that_make_no_array(models: Path) -> None:
         (("--mode", "fast"), "argument --mode: invalid choice: 'fast'"),
     ],
 )
-def test_wrong_option_of_predict(models: Path, option: tuple[str, str], sentence: str) -> None:
+def test_wrong_option_of_predict(refused: Refused, models: Path, option: tuple[str, str], sentence: str) -> None:
     assert refused("predict", "--model", models / "good", *option, text=b'{"in0": [1]}').startswith(sentence)
 
 
-def test_wrong_variable_of_serve(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SAGEMAKER_MODEL_SERVER_WORKERS", "many")
-    assert refused("serve", "--model", models / "good").startswith("SAGEMAKER_MODEL_SERVER_WORKERS is 'many'")
+def test_wrong_variable_of_serve(refused: Refused, models: Path) -> None:
+    found = refused("serve", "--model", models / "good", SAGEMAKER_MODEL_SERVER_WORKERS="many")
+    assert found.startswith("SAGEMAKER_MODEL_SERVER_WORKERS is 'many'")
 
 
-def test_describe_imports_no_torch() -> None:
+def test_describe_imports_no_torch(run: Run) -> None:
     assert run("describe", "ranges")[2] is False
 
 

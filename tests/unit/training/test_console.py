@@ -10,11 +10,12 @@ import os
 import pty
 import re
 import struct
-import subprocess
 import sys
 import termios
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,7 +26,6 @@ from object2vec.training.console import ConsoleReport
 from object2vec.training.objective import Metrics, Objective
 from object2vec.training.report import LineHandler, SageMakerReport, log_as, make_report
 
-COMMAND = Path(sys.executable).with_name("object2vec")
 SMALL = ["enc0_network=pooled_embedding", "enc0_max_seq_len=4", "enc0_vocab_size=9", "enc0_token_embedding_dim=4"]
 
 NOW = 1_000_000.0
@@ -183,25 +183,29 @@ def argv(train_file: Path, out: Path, *more: str) -> list[str]:
     return ["train", *channels, "--out", str(out), *more, "--hyperparameters", *SMALL, "epochs=2", "mini_batch_size=1"]
 
 
-def on_terminal(command: list[str], environment: dict[str, str] | None = None) -> str:
-    """What a command with a terminal of 100 columns for its outputs prints there."""
+def on_terminal(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """What the command prints on a terminal of 100 columns."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-    environment = os.environ | {"TERM": "xterm"} | (environment or {})
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environment) as process:
-        os.close(theirs)
-        printed = b""
-        while True:
-            try:
-                part = os.read(ours, 65536)
-            except OSError:  # how Linux says that the other end is closed
-                break
-            if not part:
-                break
+    monkeypatch.setenv("TERM", "xterm")
+    with ThreadPoolExecutor() as pool, os.fdopen(theirs, "w", encoding="utf-8", buffering=1) as terminal:
+        printed = pool.submit(read_to_the_end, ours)
+        for name in ("stdout", "stderr"):
+            monkeypatch.setattr(sys, name, terminal)
+        status = cli.main(arguments)
+        terminal.close()
+    text = printed.result().decode().replace("\r\n", "\n")
+    assert status == 0, text
+    return text
+
+
+def read_to_the_end(terminal: int) -> bytes:
+    """Read until the other end is closed, which Linux reports as an error."""
+    printed = b""
+    with os.fdopen(terminal, "rb", buffering=0) as file, suppress(OSError):
+        while part := file.read(65536):
             printed += part
-    os.close(ours)
-    assert process.returncode == 0, printed.decode()
-    return printed.decode().replace("\r\n", "\n")
+    return printed
 
 
 def lines_left(printed: str) -> list[str]:
@@ -212,9 +216,9 @@ def lines_left(printed: str) -> list[str]:
 ROW = r" +{} +[\d.e-]+ +[\d.]+ +[\d.e-]+ +[\d.]+ +\d+\.\d +[\d,]+(  \*)?"
 
 
-def test_terminal_shows_a_bar_and_a_table(train_file: Path, tmp_path: Path) -> None:
+def test_terminal_shows_a_bar_and_a_table(train_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bar has a rate, a loss and the time left, and is gone in the end; the table and the warning stay."""
-    printed = on_terminal([str(COMMAND), *argv(train_file, tmp_path / "m")])
+    printed = on_terminal(argv(train_file, tmp_path / "m"), monkeypatch)
     assert re.search(r"\repoch 0/1: +\d+%\|.*\| +[\d.?]+k? ?pairs/s, [\d:?]+ left", printed)
     left = [line for line in lines_left(printed) if line]
     assert left[0].startswith("object2vec: warning: One or more sequences have been truncated")
@@ -250,9 +254,9 @@ def test_warnings_are_above_the_bar(capsys: pytest.CaptureFixture[str], package_
     assert err.index("look here") < err.rindex("epoch 0/0:")
 
 
-def test_plain_on_a_terminal(train_file: Path, tmp_path: Path) -> None:
+def test_plain_on_a_terminal(train_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing rewrites a line and there are no escape codes, though there is a terminal."""
-    printed = on_terminal([str(COMMAND), *argv(train_file, tmp_path / "m", "--log", "plain")])
+    printed = on_terminal(argv(train_file, tmp_path / "m", "--log", "plain"), monkeypatch)
     assert "\r" not in printed
     assert "\x1b" not in printed
     assert len(re.findall(ROW.format("[01]"), printed)) == 2
