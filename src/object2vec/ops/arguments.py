@@ -157,15 +157,6 @@ def check_offsets(kernel: str, name: str, offsets: Array, limit: int) -> int:
     return len(offsets) - 1
 
 
-def check_classes(kernel: str, labels: Array, classes: int) -> None:
-    """Raise ValueError unless all labels are classes."""
-    parameter = signatures()[kernel].array("labels")
-    bad = functions(ctypes.PyDLL)["find_bad_class"](pointer(labels, parameter), len(labels), classes)
-    if bad >= 0:
-        label = float(labels[bad])
-        raise ValueError(f"{kernel}: labels[{bad}] is {label:g}, wanted a class from 0 to {classes - 1}")
-
-
 def usable(tensor: Tensor) -> bool:
     """Return whether kernels can work on tensors like this one."""
     return tensor.dtype is _torch_dtype("float32") and tensor.is_cpu and library.available()

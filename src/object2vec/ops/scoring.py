@@ -18,7 +18,6 @@ from object2vec.ops.arguments import (
     FEW_ROWS,
     address,
     addresses,
-    check_classes,
     check_range,
     check_shapes,
     readable,
@@ -223,41 +222,3 @@ def linear_few(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     y = x.new_empty(len(x), len(weight))
     _call("linear", len(x), *weight.shape[::-1], weight, bias, x.contiguous(), y)
     return y
-
-
-def cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean loss () of P pairs with scores (P, C) and their classes as `labels` (P,) float32."""
-    if not usable(scores):
-        return nn.functional.cross_entropy(scores, labels.long())
-    loss: Tensor = _CrossEntropy.apply(scores, labels)  # type: ignore[no-untyped-call]
-    return loss
-
-
-class _CrossEntropy(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, scores: Tensor, labels: Tensor) -> Tensor:
-        loss, grad = cross_entropy_with_grad(scores.contiguous(), labels)
-        ctx.save_for_backward(grad)
-        return loss
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        (grad,) = ctx.saved_tensors
-        return grad * grads[0], None
-
-
-def cross_entropy_with_grad(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean loss () of `cross_entropy`, and its gradient (P, C), by the kernel."""
-    check_shapes("cross_entropy", labels=(labels, (len(scores),)))
-    check_classes("cross_entropy", labels, scores.shape[1])
-    losses, grad = torch.empty_like(labels), torch.empty_like(scores)
-    _call("cross_entropy", scores, labels, *scores.shape, losses, grad)
-    return losses.mean(), grad
-
-
-def count_correct(scores: Tensor, labels: Tensor) -> int:
-    """Return how many of P pairs have the highest of their scores (P, C) for their class, `labels` (P,) float32."""
-    if not usable(scores):
-        return int((scores.argmax(dim=1) == labels.long()).sum())
-    check_shapes("correct", labels=(labels, (len(scores),)))
-    return _call("correct", scores, labels, *scores.shape)

@@ -9,9 +9,8 @@ import math
 from collections.abc import Sequence
 
 from torch import Tensor
-from torch.nn.functional import mse_loss
+from torch.nn.functional import cross_entropy, mse_loss
 
-from object2vec.ops import scoring
 from object2vec.training.distributed import Group
 
 
@@ -31,11 +30,11 @@ class Objective:
             return output.sum()
         if self.regression:
             return mse_loss(output[:, 0], labels)
-        return scoring.cross_entropy(output, labels)
+        return cross_entropy(output, labels.long())
 
     def correct(self, output: Tensor, labels: Tensor) -> int:
         """Return how many of P pairs have the highest score for their class; 0 if there are no classes."""
-        return 0 if self.regression else scoring.count_correct(output, labels)
+        return 0 if self.regression else int((output.argmax(dim=1) == labels).sum())
 
 
 class Metrics:

@@ -25,7 +25,6 @@ from object2vec.ops import recurrent as recurrent_ops
 from object2vec.ops import scoring as scoring_ops
 from object2vec.ops import segments as segments_ops
 from object2vec.ops import sequences as sequences_ops
-from object2vec.training.objective import Objective
 from small import configured, gradients_of, network_of, tokens_of
 
 OBJECTS = [[3], [1, 2, 3, 4, 5, 6], [], [0], [8, 0, 8], [2, 5, 0, 0], [7, 7, 7, 7], [1]]
@@ -57,29 +56,6 @@ def test_gradients_equal_those_of_torch(
     torch.testing.assert_close(output, plain_output, atol=1e-5, rtol=1e-5)
     for name, gradient in plain_gradients.items():
         torch.testing.assert_close(gradients[name], gradient, atol=1e-4, rtol=1e-4, msg=name)
-
-
-@pytest.mark.parametrize("classes", [2, 3, 9])
-@pytest.mark.parametrize("pairs", [1, 5, 3000])
-def test_cross_entropy_is_the_same_with_and_without(pairs: int, classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loss, gradient and how many get their class, with scores far apart and scores alike among them."""
-    torch.manual_seed(0)
-    output = torch.randn(pairs, classes) * torch.tensor([[1.0], [100.0], [0.0]]).repeat(pairs, 1)[:pairs]
-    labels = torch.randint(classes, (pairs,)).float()
-    objective, of_both = Objective(regression=False), []
-    for _ in range(2):
-        scores = output.clone().requires_grad_()
-        loss = objective.loss(scores, labels)
-        (3 * loss).backward()
-        of_both.append((loss, scores.grad, objective.correct(scores, labels)))
-        monkeypatch.setattr(library, "available", lambda: False)
-    torch.testing.assert_close(*of_both)
-
-
-def test_nan_score_gives_nan_loss() -> None:
-    """A score that is no number is no loss."""
-    loss, _ = scoring_ops.cross_entropy_with_grad(torch.tensor([[0.0, math.nan], [1.0, 0.0]]), torch.zeros(2))
-    assert math.isnan(loss)
 
 
 def test_dropout_drops_share_p_and_keeps_mean() -> None:
@@ -301,7 +277,6 @@ TOKENS, STARTS = np.array([1, 2, 3], np.int32), np.array([0, 2, 3])
         (lambda: recurrent_ops.lstm_forward(STEP[0].double(), *STEP[1:]), "lstm_forward: gates is float64"),
         (lambda: segments_ops.segment_max(TABLE, IDS.int(), OFFSETS), "rows is int32"),
         (lambda: scoring_ops.score_pairs(TABLE, TABLE, LEFT.int(), RIGHT, LAYER), "left is int32"),
-        (lambda: scoring_ops.cross_entropy_with_grad(TABLE, torch.zeros(8, dtype=torch.int64)), "labels is int64"),
         (lambda: sequences_ops.take(TOKENS, STARTS.astype(np.int32), STARTS[:1]), "offsets is int32"),
         (lambda: sequences_ops.take(TOKENS.astype(np.int64), STARTS, STARTS[:1]), "values is int64"),
         (lambda: jsonl_ops.read_lines("text", (1, 1)), "read_lines: bytes is a str"),
@@ -363,14 +338,6 @@ def test_wrong_dtype_is_an_error(call: Callable[[], object], message: str) -> No
         (lambda: scoring_ops.score_pairs(TABLE, TABLE[:1], LEFT, RIGHT, LAYER), "right[0] is 1"),
         (lambda: scoring_ops.score_pairs(TABLE, TABLE, LEFT, RIGHT[:1], LAYER), "right has shape (1,), wanted (2,)"),
         (lambda: scoring_ops.score_pairs_backward(TABLE, TABLE, LEFT, RIGHT, LAYER, SCALE), "grad has shape (2,)"),
-        (
-            lambda: scoring_ops.cross_entropy_with_grad(torch.randn(2, 3), torch.tensor([0.0, 3.0])),
-            "labels[1] is 3, wanted a class",
-        ),
-        (
-            lambda: scoring_ops.cross_entropy_with_grad(torch.randn(2, 3), torch.tensor([math.nan, 1.0])),
-            "labels[0] is nan",
-        ),
         (lambda: sequences_ops.take(TOKENS, STARTS, np.array([2])), "index[0] is 2, wanted an integer from 0 to 1"),
         (
             lambda: sequences_ops.take(TOKENS, np.array([0, 2, 4]), np.array([1])),

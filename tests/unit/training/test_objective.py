@@ -22,6 +22,11 @@ def test_cross_entropy_by_hand() -> None:
     assert loss == pytest.approx((math.log(2) + math.log(4 / 3)) / 2)
 
 
+def test_nan_score_gives_nan_loss() -> None:
+    """A score that is NaN gives a loss that is NaN."""
+    assert math.isnan(CLASSES.loss(torch.tensor([[0.0, math.nan], [1.0, 0.0]]), torch.zeros(2)).item())
+
+
 def test_mean_squared_error_by_hand() -> None:
     """Outputs 1, 2 and 5 for the labels 1, 4 and 4 are off by 0, 2 and 1: (0 + 4 + 1) / 3."""
     loss = NUMBER.loss(torch.tensor([[1.0], [2.0], [5.0]]), torch.tensor([1.0, 4.0, 4.0])).item()

@@ -45,9 +45,6 @@ KERNEL(int64_t, find_out_of_range64)(const int64_t *values, int64_t n, int64_t l
 /* An offset of offsets (n) that is negative, less than the one before it, or greater than `limit`. */
 KERNEL(int64_t, find_bad_offset)(const int64_t *offsets, int64_t n, int64_t limit);
 
-/* A label of labels (n) that is no class from 0 to classes - 1. */
-KERNEL(int64_t, find_bad_class)(const float *labels, int64_t n, int64_t classes);
-
 /* ---- tables.c: embeddings ---- */
 
 enum { MAX_DIM = 1000 }; /* the greatest token_embedding_dim */
@@ -145,15 +142,6 @@ KERNEL(void, score_tokens)(const ScoringHead *head, const int32_t *tokens0, cons
 /* Writes a linear layer to y (rows, out): bias (out) plus the products of x (rows, in) with w (out, in). */
 KERNEL(void, linear)(int64_t rows, int64_t in, int64_t out, const float *w, const float *bias, const float *x,
                      float *y);
-
-/* ---- loss.c: cross-entropy over scores (pairs, classes); labels (pairs) are classes ---- */
-
-/* Writes the loss of each pair to losses (pairs), and the gradient of their mean to grad (pairs, classes). */
-KERNEL(void, cross_entropy)(const float *scores, const float *labels, int64_t pairs, int64_t classes, float *losses,
-                            float *grad);
-
-/* Returns the number of pairs whose greatest score is that of their class. */
-KERNEL(int64_t, correct)(const float *scores, const float *labels, int64_t pairs, int64_t classes);
 
 /* ---- step.c: whole training steps on pairs of single tokens ---- */
 

@@ -28,11 +28,3 @@ KERNEL(int64_t, find_bad_offset)(const int64_t *offsets, int64_t n, int64_t limi
             return i;
     return -1;
 }
-
-KERNEL(int64_t, find_bad_class)(const float *labels, int64_t n, int64_t classes)
-{
-    for (int64_t i = 0; i < n; i++)
-        if (!(labels[i] > -1.0f && labels[i] < (float)classes)) /* truncated, as C converts it */
-            return i;
-    return -1;
-}
