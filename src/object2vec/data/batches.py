@@ -15,7 +15,6 @@ from object2vec.array_types import Float32, Int32, Int64
 from object2vec.data.disk_arrays import advise_reads, empty
 from object2vec.data.negatives import NegativeSampler
 from object2vec.data.sequences import Pairs, Sequences, find_known_positives
-from object2vec.ops import sampling as sampling_ops
 from object2vec.ops import sequences as sequences_ops
 
 #: Rows per block of an epoch, before negatives: memory is needed for one block, not for the channel. With buckets, a
@@ -184,10 +183,12 @@ class Batches:
         """Return rows in order, each followed by its negatives, so that a batch encodes their `in0` once."""
         if not self.sampler:
             return Examples(self._side_rows(rows), self.labels[rows])
-        row1 = self.sampler.draw(rows, generator, from_rows=from_rows)
-        objects0 = self.inverse[0] if self._single else None
-        row0, row1, label = sampling_ops.append_negatives(rows, objects0, self.labels, row1)
-        return Examples((row0, row1), label)
+        drawn = self.sampler.draw(rows, generator, from_rows=from_rows)
+        row0 = self.inverse[0][rows].astype(np.int64) if self._single else rows
+        labels = np.zeros(drawn.shape, np.float32)
+        labels[:, 0] = self.labels[rows]
+        examples = Examples((np.repeat(row0, drawn.shape[1]), drawn.ravel()), labels.ravel())
+        return examples[examples.rows[1] >= 0]  # -1 is a failed draw
 
     def _side_rows(self, rows: Int64) -> tuple[Int64, Int64]:
         """Return the rows of each side for rows of pairs."""
@@ -209,17 +210,15 @@ class Batches:
 
     def _batch(self, examples: Examples) -> Batch:
         if self._single:
-            values = self.sides[0].values, self.sides[1].values
-            tokens, index = sequences_ops.unique_tokens(examples.rows, values, self._luts)
-            objects = self._single_token_sequences(tokens[0]), self._single_token_sequences(tokens[1])
-            return Batch(objects, index, examples.labels, single=True)
+            first, index = sequences_ops.unique_rows(examples.rows, None, self._luts)
+            left, right = (
+                Sequences(side.values[rows], self._offsets[: len(rows) + 1])
+                for side, rows in zip(self.sides, first, strict=True)
+            )
+            return Batch((left, right), index, examples.labels, single=True)
         first, index = sequences_ops.unique_rows(examples.rows, self.inverse, self._luts)
         objects = self.sides[0].take(first[0]), self.sides[1].take(first[1])
         return Batch(objects, index, examples.labels)
-
-    def _single_token_sequences(self, tokens: Int32) -> Sequences:
-        """Return sequences of one token each."""
-        return Sequences(tokens, self._offsets[: len(tokens) + 1])
 
     @cached_property
     def _luts(self) -> tuple[Int32, Int32]:

@@ -58,8 +58,7 @@ class NegativeSampler:
 
         With `from_rows`, draw only from `rows`. Warn once if draws fail, because all of them hit known positives.
         """
-        chosen = self._unique_sources(rows) if from_rows else self._all
-        sources = len(self._objects[1]) if chosen is None else chosen
+        sources = self._unique_sources(rows) if from_rows else self._all
         seed = int(generator.integers(2**63))
         given = rows, self.positive, sources, self._objects, self._known
         drawn, found = sampling_ops.draw_negatives(

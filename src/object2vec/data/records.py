@@ -16,11 +16,11 @@ import orjson
 
 from object2vec.array_types import Float64, Int32, Int64
 from object2vec.data.files import HEAD_BYTES, UTF8_BOM, describe_encoding, describe_format
+from object2vec.data.sequences import Sequences
 from object2vec.errors import DataError, shortened
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.ops import jsonl as jsonl_ops
 from object2vec.ops.jsonl import Lines
-from object2vec.ops.sequences import truncate
 
 Side = Literal["in0", "in1"]
 SIDES: Final[tuple[Side, ...]] = get_args(Side)
@@ -209,8 +209,8 @@ def _to_column(lists: list[Any], max_len: int) -> tuple[Int32, Int64, int]:
     values, lengths = np.array(ids), np.fromiter(map(len, lists), np.int64, len(lists))
     cut = int(np.count_nonzero(lengths > max_len))
     if cut:
-        values, offsets = truncate(values, np.concatenate([[0], np.cumsum(lengths)]), max_len)
-        lengths = np.diff(offsets)
+        sequences = Sequences(values, np.concatenate([[0], np.cumsum(lengths)])).truncate(max_len)
+        values, lengths = sequences.values, sequences.lengths
     return values, lengths, cut
 
 

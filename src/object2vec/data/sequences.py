@@ -89,18 +89,25 @@ class Sequences:
 
     def take(self, index: Int32 | Int64) -> Sequences:
         """Return the sequences at `index`, in its order and with repetitions."""
-        index = index.astype(np.int64, copy=False)
-        return Sequences(*sequences_ops.take(self.values, self.offsets, index))
+        lengths = self.offsets[index + 1] - self.offsets[index]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        source = np.repeat(self.offsets[index] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return Sequences(self.values[source], offsets)
 
     def within_max_len(self, max_len: int) -> npt.NDArray[np.bool_]:
         """Return which values are among the first `max_len` of their sequence, (tokens,)."""
-        return sequences_ops.within_max_len(self.offsets, max_len)
+        starts, ends = self.offsets[:-1], self.offsets[1:]
+        steps = np.zeros(len(self.values) + 1, np.int8)  # a byte a token: there may be millions
+        np.add.at(steps, starts, 1)
+        np.subtract.at(steps, np.minimum(starts + max_len, ends), 1)
+        return np.cumsum(steps, dtype=np.int8, out=steps)[:-1].view(np.bool_)
 
     def truncate(self, max_len: int) -> Sequences:
         """Return the first `max_len` tokens of each sequence."""
         if len(self.values) <= max_len or self.lengths.max() <= max_len:
             return self
-        return Sequences(*sequences_ops.truncate(self.values, self.offsets, max_len))
+        offsets = np.concatenate([[0], np.cumsum(np.minimum(self.lengths, max_len))])
+        return Sequences(self.values[self.within_max_len(max_len)], offsets)
 
     def unique(self) -> tuple[Int32, Int32]:
         """Return the first index of each unique sequence, and the number of each sequence's unique one, (N,)."""

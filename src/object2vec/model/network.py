@@ -6,7 +6,7 @@ Shapes: N objects of a side, P pairs, D numbers an encoding, C scores a pair.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from object2vec.model.dropout import Dropout
 from object2vec.model.encoders import Encoder, PooledEmbedding, make_encoder
 from object2vec.model.tokens import TokenEmbedding, Tokens
 from object2vec.ops.embedding import set_row_grad
-from object2vec.ops.scoring import COMPARISON_TERMS, LinearHead, linear, score_pairs
+from object2vec.ops.scoring import COMPARISON_TERMS, LinearHead, score_pairs
 
 #: Which of `COMPARISON_TERMS` each comparator gives.
 TERMS_OF_COMPARATOR: Final = {"hadamard": (0,), "concat": (1, 2), "abs_diff": (3,)}
@@ -57,12 +57,9 @@ class Head(nn.Module):
         u, v = self.dropout(u), self.dropout(v)
         hidden = torch.cat([term(u, v) for term in self._terms], dim=1)
         for layer in self.layers:
-            hidden = self.dropout(self.activate(_linear(layer, hidden)))
-        return _linear(self.output, hidden)
-
-
-def _linear(layer: nn.Module, x: Tensor) -> Tensor:
-    return linear(x, cast(Tensor, layer.weight), cast(Tensor, layer.bias))
+            hidden = self.dropout(self.activate(layer(hidden)))
+        output: Tensor = self.output(hidden)
+        return output
 
 
 class Network(nn.Module):

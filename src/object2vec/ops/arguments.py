@@ -28,8 +28,6 @@ if TYPE_CHECKING:  # importing torch takes seconds
 
 #: The greatest dim of a row that kernels have room for; `csrc/api.h` has the same.
 MAX_DIM = 1000
-#: Up to so many rows or sequences, `linear` and `lstm_layer` are faster than torch's products.
-FEW_ROWS = 16
 #: The dtypes of numpy that fit a parameter's.
 NUMPY_DTYPES: dict[str, tuple[np.dtype[Any], ...]] = {
     dtype: (np.dtype(dtype), *([np.dtype(bool)] if dtype == "uint8" else [])) for dtype in set(DTYPES.values())

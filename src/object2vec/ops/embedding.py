@@ -146,11 +146,8 @@ class _MeanPool(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, None]:
         (grad,) = grads
-        if usable(grad):
-            ids, source = spread(ctx.values, ctx.offsets)
-        else:
-            used = ctx.values != 0
-            ids, source = ctx.values[used], _sequence(ctx.values, ctx.offsets)[used]
+        used = ctx.values != 0
+        ids, source = ctx.values[used], _sequence(ctx.values, ctx.offsets)[used]
         accumulate_row_grad(ctx.weight, RowGradient(ids, source, ctx.scale, grad))
         return None, None, None
 
@@ -300,14 +297,6 @@ def pool(table: Tensor, values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor
     out, scale = torch.empty(count, dim), torch.empty(count)
     _call("mean_pool", byref(rows), values, offsets, count, out, scale)
     return out, scale
-
-
-def spread(values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the ids other than 0 of N bags, and the bag of each; all int64, the bags as in `pool`."""
-    count = check_offsets("drop_zero_ids", "offsets", offsets, len(values))
-    out, origin = torch.empty_like(values), torch.empty_like(values)
-    found = _call("drop_zero_ids", values, offsets, count, out, origin)
-    return out[:found], origin[:found]
 
 
 class Groups(NamedTuple):

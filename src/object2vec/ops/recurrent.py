@@ -17,7 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from object2vec.ops.arguments import FEW_ROWS, call, check_offsets, check_shapes, usable
+from object2vec.ops.arguments import call, check_offsets, check_shapes, usable
+
+#: Up to so many sequences, `lstm_layer` is faster than torch's products.
+FEW_ROWS = 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from object2vec.array_types import Float32, Int32, Int64
+from object2vec.array_types import Int32, Int64
 from object2vec.ops import library
 from object2vec.ops.arguments import call, check_range, check_shapes
 
@@ -40,7 +40,7 @@ def mark_positives(objects: tuple[Int32, Int32], bits: npt.NDArray[np.uint8], bi
 def draw_negatives(
     rows: Int64,
     positive: npt.NDArray[np.bool_],
-    sources: Int64 | int,
+    sources: Int64 | None,
     objects: tuple[Int32, Int32],
     known: Partners,
     *,
@@ -51,28 +51,26 @@ def draw_negatives(
 ) -> tuple[Int64, int]:
     """Draw `rate` negatives for each of n rows that is `positive`; return (n, 1 + rate) and the number drawn.
 
-    Each line has the row, and then its draws, -1 for a failed one. A draw is uniform from so many rows, or from
+    Each line has the row, and then its draws, -1 for a failed one. A draw is uniform from all rows, or from
     `sources`. It is repeated, up to `rounds` times, while its object of side 1 is a known partner of the row's object
     of side 0. With `give_objects` the objects of side 1 are returned instead of rows. The result depends on the seed
     and the place alone.
     """
-    if isinstance(sources, int) and sources > len(objects[1]):
-        raise ValueError(f"draw_negatives: sources is {sources}, wanted {len(objects[1])} at most")
     if not library.available():
         out, found = _draw_negatives_numpy(rows, positive, sources, objects, known, rate, seed, rounds)
         return np.where(out < 0, out, objects[1][out]) if give_objects else out, found
     check_range("draw_negatives", "rows", rows, len(objects[0]))
     check_shapes("draw_negatives", positive=(positive, objects[0].shape), objects1=(objects[1], objects[0].shape))
     out = np.empty((len(rows), 1 + rate), np.int64)
-    drawn_from = (None, sources) if isinstance(sources, int) else (sources, len(sources))
-    given = rows, len(rows), positive, rate, seed, rounds
-    return out, call("draw_negatives", *given, *drawn_from, *objects, *known, 8 * len(known.bits), give_objects, out)
+    count = len(objects[1]) if sources is None else len(sources)
+    given = rows, len(rows), positive, rate, seed, rounds, sources, count
+    return out, call("draw_negatives", *given, *objects, *known, 8 * len(known.bits), give_objects, out)
 
 
 def _draw_negatives_numpy(
     rows: Int64,
     positive: npt.NDArray[np.bool_],
-    sources: Int64 | int,
+    sources: Int64 | None,
     objects: tuple[Int32, Int32],
     known: Partners,
     rate: int,
@@ -81,10 +79,10 @@ def _draw_negatives_numpy(
 ) -> tuple[Int64, int]:
     place = np.arange(len(rows) * rate)[np.repeat(positive[rows], rate)]
     object0, out = objects[0][rows[place // rate]], np.full(len(rows) * rate, -1)
-    pending, count = np.arange(len(place)), sources if isinstance(sources, int) else len(sources)
+    pending, count = np.arange(len(place)), len(objects[1] if sources is None else sources)
     for turn in range(rounds):
         index = _below(count, _random_at(seed, place[pending] * rounds + turn)) if len(pending) else pending
-        row = index if isinstance(sources, int) else sources[index]
+        row = index if sources is None else sources[index]
         is_known = _are_partners(object0[pending], objects[1][row], known)
         out[place[pending[~is_known]]] = row[~is_known]
         pending = pending[is_known]
@@ -117,26 +115,3 @@ def _below(count: int, random: npt.NDArray[np.uint64]) -> Int64:
     half, size = np.uint64(32), np.uint64(count)
     high, low = random >> half, random & np.uint64(2**32 - 1)
     return (high * size + (low * size >> half) >> half).astype(np.int64)
-
-
-def append_negatives(
-    rows: Int64, objects0: Int32 | None, labels: Float32, drawn: Int64
-) -> tuple[Int64, Int64, Float32]:
-    """Return the pairs of n rows and their draws (n, 1 + rate) as columns, without failed draws.
-
-    Columns are objects0[rows], or rows; the draws; and the labels. The first pair of a row has its own label, the
-    others have 0.
-    """
-    if not library.available():
-        own = rows if objects0 is None else objects0[rows].astype(np.int64)
-        each = np.zeros(drawn.shape, np.float32)
-        each[:, 0] = labels[rows]
-        kept = drawn.ravel() >= 0
-        return np.repeat(own, drawn.shape[1])[kept], drawn.ravel()[kept], each.ravel()[kept]
-    check_shapes("append_negatives", drawn=(drawn, (len(rows), drawn.shape[-1])))
-    check_range("append_negatives", "rows", rows, min(len(labels), len(labels if objects0 is None else objects0)))
-    row0, row1 = np.empty(drawn.size, np.int64), np.empty(drawn.size, np.int64)
-    label = np.empty(drawn.size, np.float32)
-    given = rows, len(rows), drawn.shape[1] - 1, objects0, labels, drawn
-    found = call("append_negatives", *given, row0, row1, label)
-    return row0[:found], row1[:found], label[:found]

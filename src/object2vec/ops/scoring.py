@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from object2vec.array_types import Float32, Int32
 from object2vec.ops import structs
 from object2vec.ops.arguments import (
-    FEW_ROWS,
     address,
     addresses,
     check_range,
@@ -207,18 +206,3 @@ def token_head(
         return None
     transposed = [(weight.t().contiguous(), bias) for weight, bias in layers]  # as the kernel reads them
     return Head(tables, comparators, transposed, activation, softmax=softmax, room=room)
-
-
-def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return a linear layer of `weight` (O, I) and `bias` (O,) over `x` (n, I): (n, O)."""
-    if len(x) <= FEW_ROWS and torch.is_inference_mode_enabled() and usable(x):
-        return linear_few(x, weight, bias)
-    return nn.functional.linear(x, weight, bias)
-
-
-def linear_few(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return the same by the kernel, which is fast for at most `FEW_ROWS` rows; there is no gradient."""
-    check_shapes("linear", x=(x, (len(x), weight.shape[1])), bias=(bias, (len(weight),)))
-    y = x.new_empty(len(x), len(weight))
-    _call("linear", len(x), *weight.shape[::-1], weight, bias, x.contiguous(), y)
-    return y

@@ -118,14 +118,6 @@ def test_group_sorts_origins_by_id(ids: list[int]) -> None:
     assert bool((lut == -1).all())
 
 
-@given(lists)
-def test_spread_leaves_0_out(given_lists: list[list[int]]) -> None:
-    """Every id but 0 is there, in order, with the number of its bag."""
-    values, origin = embedding_ops.spread(*tokens_of(*given_lists))
-    expected = [(token, bag) for bag, tokens in enumerate(given_lists) for token in tokens if token]
-    assert list(zip(values.tolist(), origin.tolist(), strict=True)) == expected
-
-
 number = st.integers(0, 999_999_999)
 label = st.one_of(st.integers(-(10**6), 10**6), st.floats(-1e6, 1e6).map(lambda x: round(x, 4)))
 record = st.fixed_dictionaries(
@@ -235,20 +227,6 @@ def test_signatures_are_read_from_the_header() -> None:
     assert signature.result is None
 
 
-@pytest.mark.parametrize("count", [0, 3, 16, 21])
-@pytest.mark.parametrize("threads", [1, 2])
-def test_a_linear_layer_is_torch_s(count: int, threads: int) -> None:
-    """Also shared between threads, and where no width is a whole number of what is taken at a time."""
-    layer, x = torch.nn.Linear(133, 651), torch.randn(count, 133, generator=torch.Generator().manual_seed(0))
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        found = scoring_ops.linear_few(x, layer.weight, layer.bias)
-    finally:
-        torch.set_num_threads(before)
-    torch.testing.assert_close(found, layer(x).detach(), atol=1e-5, rtol=1e-5)
-
-
 TABLE, IDS, OFFSETS = torch.randn(8, 4), torch.tensor([1, 2, 7]), torch.tensor([0, 2, 3])
 LEFT, RIGHT = torch.tensor([0, 1]), torch.tensor([1, 1])
 LAYER = scoring_ops.LinearHead(torch.randn(2, 4), torch.zeros(2), torch.tensor([0, -1, -1, -1]))
@@ -269,16 +247,12 @@ TOKENS, STARTS = np.array([1, 2, 3], np.int32), np.array([0, 2, 3])
             lambda: embedding_ops.pool(TABLE, [1, 2, 7], OFFSETS),
             "mean_pool: values is a list, wanted an array or tensor of int64",
         ),
-        (lambda: embedding_ops.spread(IDS.float(), OFFSETS), "drop_zero_ids: values is float32"),
         (lambda: embedding_ops.group(IDS, IDS, LUT.long()), "group_by_id: lut is int64, wanted int32"),
         (lambda: embedding_ops.add_rows(TABLE, GROUPS, SCALE.double(), GRADIENT), "scale is float64"),
         (lambda: dropout_ops.dropout_of_seed(TABLE.half(), 0.5, 1), "dropout: x is float16"),
-        (lambda: scoring_ops.linear_few(TABLE.double(), TABLE, torch.zeros(8)), "linear: x is float64"),
         (lambda: recurrent_ops.lstm_forward(STEP[0].double(), *STEP[1:]), "lstm_forward: gates is float64"),
         (lambda: segments_ops.segment_max(TABLE, IDS.int(), OFFSETS), "rows is int32"),
         (lambda: scoring_ops.score_pairs(TABLE, TABLE, LEFT.int(), RIGHT, LAYER), "left is int32"),
-        (lambda: sequences_ops.take(TOKENS, STARTS.astype(np.int32), STARTS[:1]), "offsets is int32"),
-        (lambda: sequences_ops.take(TOKENS.astype(np.int64), STARTS, STARTS[:1]), "values is int64"),
         (lambda: jsonl_ops.read_lines("text", (1, 1)), "read_lines: bytes is a str"),
     ],
 )
@@ -313,7 +287,6 @@ def test_wrong_dtype_is_an_error(call: Callable[[], object], message: str) -> No
             "offsets[1] is 4, wanted ascending numbers from 0 to 3",
         ),
         (lambda: embedding_ops.pool(TABLE, IDS, OFFSETS[:0]), "offsets has shape (0,), wanted (n + 1,)"),
-        (lambda: embedding_ops.spread(IDS, torch.tensor([0, 9])), "offsets[1] is 9"),
         (lambda: embedding_ops.group(torch.tensor([8]), LEFT[:1], LUT), "group_by_id: values[0] is 8"),
         (lambda: embedding_ops.group(IDS, LEFT, LUT), "origin has shape (2,), wanted (3,)"),
         (
@@ -326,7 +299,6 @@ def test_wrong_dtype_is_an_error(call: Callable[[], object], message: str) -> No
             "table has shape (4, 8) and strides",
         ),
         (lambda: dropout_ops.dropout_of_seed(TABLE, 1.5, 1), "p is 1.5, wanted a number from 0 to 1"),
-        (lambda: scoring_ops.linear_few(TABLE, torch.randn(3, 5), torch.zeros(3)), "x has shape (8, 4), wanted (8, 5)"),
         (lambda: recurrent_ops.lstm_forward(STEP[0], torch.randn(3, 4), *STEP[2:]), "before has shape (3, 4)"),
         (lambda: recurrent_ops.lstm_backward(*STEP, torch.randn(2, 5)), "d_cell has shape (2, 5)"),
         (lambda: recurrent_ops.lstm_layer(np.array([0, 9]), False, STEP[0], torch.randn(16, 4)), "starts[1] is 9"),
@@ -338,12 +310,6 @@ def test_wrong_dtype_is_an_error(call: Callable[[], object], message: str) -> No
         (lambda: scoring_ops.score_pairs(TABLE, TABLE[:1], LEFT, RIGHT, LAYER), "right[0] is 1"),
         (lambda: scoring_ops.score_pairs(TABLE, TABLE, LEFT, RIGHT[:1], LAYER), "right has shape (1,), wanted (2,)"),
         (lambda: scoring_ops.score_pairs_backward(TABLE, TABLE, LEFT, RIGHT, LAYER, SCALE), "grad has shape (2,)"),
-        (lambda: sequences_ops.take(TOKENS, STARTS, np.array([2])), "index[0] is 2, wanted an integer from 0 to 1"),
-        (
-            lambda: sequences_ops.take(TOKENS, np.array([0, 2, 4]), np.array([1])),
-            "sequence 1 is not within the 3 values",
-        ),
-        (lambda: sequences_ops.take(TOKENS, STARTS, np.array([-1])), "index[0] is -1"),
         (lambda: sequences_ops.unique_sequences(TOKENS, np.array([0, 4]), TOKENS[:1], TOKENS[1:2]), "offsets[1] is 4"),
         (lambda: sequences_ops.unique_rows((STARTS, STARTS), (TOKENS, TOKENS), (TOKENS, TOKENS)), "rows0[2] is 3"),
     ],

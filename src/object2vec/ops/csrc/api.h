@@ -61,10 +61,6 @@ KERNEL(int64_t, sizeof_Table)(void);
 KERNEL(void, mean_pool)(const Table *table, const int64_t *values, const int64_t *offsets, int64_t n, float *out,
                         float *scale);
 
-/* Copies the ids of n bags without the zeros to out, and the bag of each to origin; both have room for offsets[n].
- * Returns the number of ids. */
-KERNEL(int64_t, drop_zero_ids)(const int64_t *values, const int64_t *offsets, int64_t n, int64_t *out, int64_t *origin);
-
 /* Groups n ids by value: unique ids to rows (n), in order of first occurrence; the origins of id rows[r] to
  * origins[starts[r]:starts[r + 1]], in the order of the ids. origins is (n), starts (n + 1). lut (V) is scratch: all -1
  * before and after. Returns the number of unique ids. */
@@ -136,12 +132,6 @@ KERNEL(int64_t, sizeof_ScoringHead)(void);
  * writes to the head's cache and scratch, so one thread at a time may call it. */
 KERNEL(void, score_tokens)(const ScoringHead *head, const int32_t *tokens0, const int32_t *tokens1, int64_t pairs,
                            float *out);
-
-/* ---- products.c ---- */
-
-/* Writes a linear layer to y (rows, out): bias (out) plus the products of x (rows, in) with w (out, in). */
-KERNEL(void, linear)(int64_t rows, int64_t in, int64_t out, const float *w, const float *bias, const float *x,
-                     float *y);
 
 /* ---- step.c: whole training steps on pairs of single tokens ---- */
 
@@ -240,13 +230,9 @@ typedef struct {
 
 /* Numbers the unique ones of n sequences, from sequence `from` on: writes the object of each sequence to inverse (n),
  * and the first sequence of each object to first_index (n). *found is the number of objects so far. slots (mask + 1, a
- * power of two) is their hash table. Returns n, or the sequence at which the table was seven eighths full. */
+ * power of two) is their hash table, empty before. Returns n, or the sequence at which it was seven eighths full. */
 KERNEL(int64_t, unique_sequences)(const int32_t *values, const int64_t *offsets, int64_t from, int64_t n, Slot *slots,
                                   int64_t mask, int32_t *inverse, int32_t *first_index, int64_t *found);
-
-/* Inserts `found` objects, whose first sequences are first_index, into an empty hash table. */
-KERNEL(void, insert_sequences)(const int32_t *values, const int64_t *offsets, const int32_t *first_index, int64_t found,
-                               Slot *slots, int64_t mask);
 
 /* Numbers the unique objects of n rows of both sides, in order of first occurrence. The object of row rows0[j] is
  * objects0[rows0[j]], or rows0[j] if objects0 is NULL; the same for side 1. Writes the first row of each unique object
@@ -255,17 +241,6 @@ KERNEL(void, insert_sequences)(const int32_t *values, const int64_t *offsets, co
 KERNEL(void, unique_rows)(const int64_t *rows0, const int64_t *rows1, int64_t n, const int32_t *NULLABLE objects0,
                           const int32_t *NULLABLE objects1, int32_t *lut0, int32_t *lut1, int64_t *first_index,
                           int64_t *inverse, int64_t *found);
-
-/* Does the same for rows that are objects of one token each, and writes the tokens of the unique ones to tokens (2, n).
- */
-KERNEL(void, unique_tokens)(const int64_t *rows0, const int64_t *rows1, int64_t n, const int32_t *tokens0,
-                            const int32_t *tokens1, int32_t *lut0, int32_t *lut1, int64_t *first_index,
-                            int64_t *inverse, int64_t *found, int32_t *tokens);
-
-/* Copies n selected sequences to out at out_offsets (n + 1); a shorter room takes the first tokens of a sequence.
- * Returns n, or the first sequence that is not within values (size). */
-KERNEL(int64_t, take_sequences)(const int32_t *values, const int64_t *offsets, int64_t size, const int64_t *index,
-                                int64_t n, const int64_t *out_offsets, int32_t *out);
 
 /* Sets the bits of n pairs of objects in a bit set of `count` bits. With bits_per_object > 0 each pair has its own bit,
  * object0 * bits_per_object + object1. With 0 a hash chooses it, and pairs may share one. */
@@ -283,13 +258,6 @@ KERNEL(int64_t, draw_negatives)(const int64_t *rows, int64_t n, const uint8_t *p
                                 const int32_t *objects0, const int32_t *objects1, const int64_t *starts,
                                 const int32_t *partners, const uint8_t *bits, int64_t bits_per_object, int64_t size,
                                 int64_t give_objects, int64_t *out);
-
-/* Writes the pairs of n rows and their draws, drawn (n, 1 + negatives), as columns (drawn's size each): row0 is
- * objects0[rows[i]], or rows[i] if objects0 is NULL; row1 is the draw; label is labels[rows[i]] for the first of each
- * row and 0 for the others. Leaves out draws of -1. Returns the number of pairs. */
-KERNEL(int64_t, append_negatives)(const int64_t *rows, int64_t n, int64_t negatives, const int32_t *NULLABLE objects0,
-                                  const float *labels, const int64_t *drawn, int64_t *row0, int64_t *row1,
-                                  float *label);
 
 /* ---- lines.c: JSON in a plain form ---- */
 

@@ -11,9 +11,24 @@ static uint64_t hash_of(const int32_t *tokens, int64_t length)
     return hash;
 }
 
+/* Inserts `found` objects, whose first sequences are first_index, into an empty hash table. */
+static void insert_objects(const int32_t *values, const int64_t *offsets, const int32_t *first_index, int64_t found,
+                           Slot *slots, int64_t mask)
+{
+    for (int64_t object = 0; object < found; object++) {
+        const int64_t start = offsets[first_index[object]];
+        const uint64_t hash = hash_of(values + start, offsets[first_index[object] + 1] - start);
+        int64_t at = (int64_t)hash & mask;
+        while (slots[at].object >= 0)
+            at = (at + 1) & mask;
+        slots[at] = (Slot){(int32_t)object, (uint32_t)(hash >> 32)};
+    }
+}
+
 KERNEL(int64_t, unique_sequences)(const int32_t *values, const int64_t *offsets, int64_t from, int64_t n, Slot *slots,
                                   int64_t mask, int32_t *inverse, int32_t *first_index, int64_t *found)
 {
+    insert_objects(values, offsets, first_index, *found, slots, mask);
     for (int64_t i = from; i < n; i++) {
         const int32_t *tokens = values + offsets[i];
         const int64_t length = offsets[i + 1] - offsets[i];
@@ -38,19 +53,6 @@ KERNEL(int64_t, unique_sequences)(const int32_t *values, const int64_t *offsets,
         }
     }
     return n;
-}
-
-KERNEL(void, insert_sequences)(const int32_t *values, const int64_t *offsets, const int32_t *first_index, int64_t found,
-                               Slot *slots, int64_t mask)
-{
-    for (int64_t object = 0; object < found; object++) {
-        const int64_t start = offsets[first_index[object]];
-        const uint64_t hash = hash_of(values + start, offsets[first_index[object] + 1] - start);
-        int64_t at = (int64_t)hash & mask;
-        while (slots[at].object >= 0)
-            at = (at + 1) & mask;
-        slots[at] = (Slot){(int32_t)object, (uint32_t)(hash >> 32)};
-    }
 }
 
 /* Does what unique_rows does for one side; returns the number of unique objects. Without a branch: whether an object is
@@ -83,31 +85,6 @@ KERNEL(void, unique_rows)(const int64_t *rows0, const int64_t *rows1, int64_t n,
     for (int s = 0; s < 2; s++)
         found[s] = unique_side(s ? rows1 : rows0, n, s ? objects1 : objects0, s ? lut1 : lut0, first_index + s * n,
                                inverse + s * n);
-}
-
-KERNEL(void, unique_tokens)(const int64_t *rows0, const int64_t *rows1, int64_t n, const int32_t *tokens0,
-                            const int32_t *tokens1, int32_t *lut0, int32_t *lut1, int64_t *first_index,
-                            int64_t *inverse, int64_t *found, int32_t *tokens)
-{
-    NAME(unique_rows)(rows0, rows1, n, NULL, NULL, lut0, lut1, first_index, inverse, found);
-    for (int s = 0; s < 2; s++)
-        for (int64_t r = 0; r < found[s]; r++)
-            tokens[s * n + r] = (s ? tokens1 : tokens0)[first_index[s * n + r]];
-}
-
-KERNEL(int64_t, take_sequences)(const int32_t *values, const int64_t *offsets, int64_t size, const int64_t *index,
-                                int64_t n, const int64_t *out_offsets, int32_t *out)
-{
-    for (int64_t j = 0; j < n; j++) {
-        const int64_t start = offsets[index[j]], length = out_offsets[j + 1] - out_offsets[j];
-        if (start < 0 || length < 0 || start > size - length)
-            return j;
-        if (length == 1)
-            out[out_offsets[j]] = values[start];
-        else
-            memcpy(out + out_offsets[j], values + start, (size_t)length * sizeof *out);
-    }
-    return n;
 }
 
 /* Returns the index of the bit of a pair of objects; see mark_positives. */
@@ -184,22 +161,6 @@ KERNEL(int64_t, draw_negatives)(const int64_t *rows, int64_t n, const uint8_t *p
                 found++;
                 break;
             }
-        }
-    }
-    return found;
-}
-
-KERNEL(int64_t, append_negatives)(const int64_t *rows, int64_t n, int64_t negatives, const int32_t *objects0,
-                                  const float *labels, const int64_t *drawn, int64_t *row0, int64_t *row1, float *label)
-{
-    int64_t found = 0;
-    for (int64_t i = 0; i < n; i++) {
-        const int64_t own = objects0 ? objects0[rows[i]] : rows[i];
-        for (int64_t k = 0; k <= negatives; k++, drawn++) {
-            row0[found] = own;
-            row1[found] = *drawn;
-            label[found] = k ? 0 : labels[rows[i]];
-            found += *drawn >= 0;
         }
     }
     return found;

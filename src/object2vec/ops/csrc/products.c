@@ -85,10 +85,3 @@ void NAME(add_convolved)(int64_t rows, int64_t taps, int64_t in, int64_t out, co
     for (int64_t row = 0; row < rows; row += CHUNK)
         add_range(row + CHUNK < rows ? CHUNK : rows - row, taps, in, out, 0, out, w, x + row * in, y + row * out);
 }
-
-KERNEL(void, linear)(int64_t rows, int64_t in, int64_t out, const float *w, const float *bias, const float *x, float *y)
-{
-    for (int64_t row = 0; row < rows; row++)
-        memcpy(y + row * out, bias, (size_t)out * sizeof *y);
-    NAME(add_products)(rows, in, out, w, x, y);
-}

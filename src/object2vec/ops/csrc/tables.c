@@ -42,18 +42,6 @@ KERNEL(void, mean_pool)(const Table *table, const int64_t *values, const int64_t
     }
 }
 
-KERNEL(int64_t, drop_zero_ids)(const int64_t *values, const int64_t *offsets, int64_t n, int64_t *out, int64_t *origin)
-{
-    int64_t found = 0;
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t j = offsets[i]; j < offsets[i + 1]; j++)
-            if (values[j]) {
-                out[found] = values[j];
-                origin[found++] = i;
-            }
-    return found;
-}
-
 KERNEL(int64_t, group_by_id)(const int64_t *values, const int64_t *origin, int64_t n, int32_t *lut, int64_t *rows,
                              int64_t *starts, int64_t *origins)
 {
