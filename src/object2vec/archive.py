@@ -14,13 +14,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
-from typing import Any, BinaryIO, Final, TypeVar, cast
+from typing import Any, BinaryIO, Final, cast
 
 from object2vec.data.files import GZIP_MAGIC, HEAD_BYTES, READ_ERRORS, TAR, GzipStream, recognize
 from object2vec.errors import ArtifactError, shortened
 from object2vec.hyperparameters import MODEL_FILES
-
-_Path = TypeVar("_Path", Path, PurePosixPath)
 
 CONFIG, WEIGHTS = MODEL_FILES
 #: The archive of a model directory that the platform writes.
@@ -58,11 +56,11 @@ def find_model(path: Path) -> Path:
         found = [folder for folder in level if _is_model(folder)]
         found += [file for file in files if file.name == MODEL_ARCHIVE]
         if found:
-            return _only(path, found, [str(each.relative_to(path)) for each in found])
+            return _only(path, found)
         if not archives:
             archives = [file for file in files if _is_archive(file)]
     if archives:
-        return _only(path, archives, [str(each.relative_to(path)) for each in archives])
+        return _only(path, archives)
     for folder in folders:  # an incomplete model: loading it says what is missing
         if any((folder / name).is_file() for name in MODEL_FILES):
             return folder
@@ -122,14 +120,14 @@ def extract(archive: Path, directory: Path, max_bytes: int | None = None) -> Pat
     except (*READ_ERRORS, tarfile.TarError) as error:
         wanted = "" if isinstance(error, OSError) and error.errno else ", wanted the .tar.gz of a model"
         raise ArtifactError(f"{archive}: cannot be unpacked ({error}){wanted}") from error
-    depth = min((len(inside.parts) for inside, folder in folders.items() if _is_model(folder)), default=-1)
-    found = [inside for inside, folder in folders.items() if len(inside.parts) == depth and _is_model(folder)]
-    if not found:
+    models = {archive / inside: folder for inside, folder in folders.items() if _is_model(folder)}
+    if not models:
         raise ArtifactError(
             f"{archive}: no model in it, wanted {CONFIG} and {WEIGHTS} at its top or in one folder; "
             f"it holds {_listed(names) if names else 'no file'}"
         )
-    return folders[_only(archive, found, list(map(str, found)))]
+    depth = min(len(inside.parts) for inside in models)
+    return models[_only(archive, [inside for inside in models if len(inside.parts) == depth])]
 
 
 def _is_model(folder: Path) -> bool:
@@ -170,9 +168,10 @@ def _entries(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names) if not name.startswith((".", "_"))]
 
 
-def _only(path: Path, found: Sequence[_Path], names: Sequence[str]) -> _Path:
+def _only(path: Path, found: Sequence[Path]) -> Path:
     if len(found) > 1:
-        raise ArtifactError(f"{path}: several models ({_listed(names)}), wanted one: name it")
+        names = _listed([str(each.relative_to(path)) for each in found])
+        raise ArtifactError(f"{path}: several models ({names}), wanted one: name it")
     return found[0]
 
 

@@ -12,8 +12,9 @@ import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final, Literal
 
 from object2vec import __version__
 from object2vec.data.channels import CHANNELS
@@ -21,12 +22,10 @@ from object2vec.data.files import local_path, read_object
 from object2vec.errors import Object2VecError, UserError, shortened
 from object2vec.hyperparameters import parse
 from object2vec.ops import library
+from object2vec.sagemaker.specification import IMAGE, algorithm, metrics, ranges
 from object2vec.serving.headers import MODES
 from object2vec.threads import set_thread_defaults
 from object2vec.training.graceful_shutdown import Stop, handle_termination_signals
-
-if TYPE_CHECKING:
-    from object2vec.training.report import Style
 
 #: Exit statuses of a shell: 128 + the signal's number.
 INTERRUPTED_STATUS: Final = 128 + signal.SIGINT
@@ -93,7 +92,7 @@ def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     for name, text in CHANNELS.items():
         kind = "DIR" if name == "auxiliary" else "PATH"
-        parser.add_argument(f"--{name}", type=_input_path, metavar=kind, required=name == "train", help=text)
+        parser.add_argument(f"--{name}", type=_path, metavar=kind, required=name == "train", help=text)
     parser.add_argument(
         "--hyperparameters",
         nargs="+",
@@ -102,10 +101,12 @@ def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         help="JSON files and single values; later ones override earlier ones. "
         "Required: enc0_max_seq_len and enc0_vocab_size",
     )
-    parser.add_argument("--out", type=_output_path, required=True, metavar="DIR", help="model directory to write")
+    parser.add_argument(
+        "--out", type=partial(_path, output=True), required=True, metavar="DIR", help="model directory to write"
+    )
     parser.add_argument(
         "--resume",
-        type=_output_path,
+        type=partial(_path, output=True),
         nargs="?",
         const=Path(),
         metavar="DIR",
@@ -145,7 +146,7 @@ def _train(arguments: argparse.Namespace) -> None:
         run(job, stop=stop, style=style)
 
 
-def _log_style() -> Style:
+def _log_style() -> Literal["bar", "sagemaker"]:
     """Return the style for a terminal if both outputs are terminals with a cursor, else the built-in's."""
     terminal = sys.stdout.isatty() and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
     return "bar" if terminal else "sagemaker"
@@ -164,20 +165,13 @@ def _hyperparameters(words: Iterable[str]) -> dict[str, object]:
     values: dict[str, object] = {}
     for word in words:
         name, equals, value = word.partition("=")
-        if equals and "/" not in name and not _exists(word):
+        if equals and "/" not in name and not os.path.exists(word):  # noqa: PTH110 -- no error if it is too long
             values[name] = value
         elif len(word) > MAX_PATH_CHARACTERS:
             raise UserError(f"{shortened(word)}: too long for the name of a file, {wanted}")
         else:
             values |= read_object(local_path(word), wanted)
     return values
-
-
-def _exists(path: str) -> bool:
-    try:
-        return Path(path).exists()
-    except OSError:  # a value can be longer than any file name
-        return False
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -283,7 +277,7 @@ def _add_describe(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description=f"Print a description of the algorithm for SageMaker as JSON: {_describe_choices(DESCRIPTIONS)}.",
     )
     parser.add_argument("what", choices=DESCRIPTIONS, metavar="|".join(DESCRIPTIONS))
-    parser.add_argument("--image", help="registry address of the image, for `algorithm`")
+    parser.add_argument("--image", default=IMAGE, help="registry address of the image, for `algorithm`")
     parser.set_defaults(verb=_describe)
 
 
@@ -292,14 +286,8 @@ def _describe_choices(texts: Mapping[str, str]) -> str:
 
 
 def _describe(arguments: argparse.Namespace) -> None:
-    from object2vec.sagemaker import specification
-
-    described = {
-        "algorithm": lambda: specification.algorithm(arguments.image or specification.IMAGE),
-        "metrics": specification.metrics,
-        "ranges": specification.ranges,
-    }[arguments.what]()
-    sys.stdout.write(json.dumps(described, indent=2) + "\n")
+    described = {"algorithm": algorithm(arguments.image), "metrics": metrics(), "ranges": ranges()}
+    sys.stdout.write(json.dumps(described[arguments.what], indent=2) + "\n")
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -309,20 +297,13 @@ def _describe(arguments: argparse.Namespace) -> None:
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     text = "model directory, a folder that contains it, or a .tar.gz of it"
-    parser.add_argument("--model", type=_input_path, required=True, metavar="PATH", help=text)
+    parser.add_argument("--model", type=_path, required=True, metavar="PATH", help=text)
     parser.add_argument("--mode", choices=MODES, help="reply to a pair: its scores (default), or embeddings")
 
 
-def _input_path(text: str) -> Path:
+def _path(text: str, *, output: bool = False) -> Path:
     try:
-        return local_path(text)
-    except UserError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _output_path(text: str) -> Path:
-    try:
-        return local_path(text, output=True)
+        return local_path(text, output=output)
     except UserError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from object2vec.hyperparameters import to_markdown
+from object2vec.hyperparameters.table import to_markdown
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]

@@ -2,15 +2,6 @@
 
 from object2vec.hyperparameters.config import EncoderHyperparameters, Hyperparameters, Parsed
 from object2vec.hyperparameters.parsing import parse, typed
-from object2vec.hyperparameters.table import MODEL_FILES, TABLE, to_markdown
+from object2vec.hyperparameters.table import MODEL_FILES, TABLE
 
-__all__ = [
-    "MODEL_FILES",
-    "TABLE",
-    "EncoderHyperparameters",
-    "Hyperparameters",
-    "Parsed",
-    "parse",
-    "to_markdown",
-    "typed",
-]
+__all__ = ["MODEL_FILES", "TABLE", "EncoderHyperparameters", "Hyperparameters", "Parsed", "parse", "typed"]

@@ -79,7 +79,7 @@ class TrainingEnvironment:
             sharded=frozenset(name for name in inputs if sharding[name] == "ShardedByS3Key"),
             host=_host(directories.config / RESOURCES, resources),
             hosts=sorted(resources["hosts"]),
-            interface=str(resources.get("network_interface_name", "")),
+            interface=str(resources.get("network_interface_name") or ""),
             checkpoints=_checkpoints(directories),
             warnings=warnings,
         )
@@ -114,12 +114,12 @@ def _check_inputs(path: Path, inputs: Mapping[str, Any]) -> None:
     for name, channel in inputs.items():
         if not isinstance(channel, dict):
             raise UserError(f'{path}: channel {name}: wanted an object like {{"TrainingInputMode": "File"}}')
-        mode, wrapper = channel.get("TrainingInputMode", "File"), channel.get("RecordWrapperType", "None")
+        mode, wrapper = channel.get("TrainingInputMode") or "File", channel.get("RecordWrapperType") or "None"
         if mode not in INPUT_MODES:
             raise UserError(f"{path}: channel {name}: TrainingInputMode is {mode}, wanted {', '.join(INPUT_MODES)}")
         if mode == "Pipe" and name in NEVER_PIPES:
             raise UserError(f"{path}: channel {name}: TrainingInputMode is Pipe, wanted File: its files have names")
-        if wrapper not in ("None", None):
+        if wrapper != "None":
             raise UserError(
                 f"{path}: channel {name}: RecordWrapperType is {wrapper}, wanted None: lines are no records"
             )

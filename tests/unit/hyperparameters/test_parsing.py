@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from builtin import NOTEBOOKS
 from object2vec.data.files import read_object
 from object2vec.errors import HyperparameterError, UserError
-from object2vec.hyperparameters import MODEL_FILES, TABLE, Hyperparameters, parse, table, to_markdown, typed
+from object2vec.hyperparameters import MODEL_FILES, TABLE, Hyperparameters, parse, table, typed
 from object2vec.hyperparameters.kinds import AutoInteger, Bool, Choice, ChoiceList, FileName, Ignored, Integer, Real
-from object2vec.hyperparameters.table import REQUIRED, ROW_SPARSE_OPTIMIZERS, Row
+from object2vec.hyperparameters.table import REQUIRED, ROW_SPARSE_OPTIMIZERS, Row, to_markdown
 from object2vec.ops.codes import COMPARATORS
 
 NEEDED = {"enc0_max_seq_len": "5", "enc0_vocab_size": "10"}
