@@ -202,7 +202,7 @@ class _Pipe(io.RawIOBase):
 
 
 def read_object(path: Path, wanted: str, error: type[UserError] = UserError) -> dict[str, Any]:
-    """Read a JSON object from a file: UTF-8, UTF-16 or UTF-32, compressed with gzip or not.
+    """Read a JSON object from a file: UTF-8, UTF-16 or UTF-32, compressed with gzip or not. 3.0 is the integer 3.
 
     Errors are of the class `error`, and their messages end with `wanted`.
 
@@ -224,7 +224,7 @@ def read_object(path: Path, wanted: str, error: type[UserError] = UserError) -> 
             raise error(f"{path}: {unsupported}; {wanted}")
         if len(text) > MAX_OBJECT_BYTES:
             raise error(f"{path}: larger than {MAX_OBJECT_BYTES >> 20} MiB, {wanted}")
-        document = json.loads(text, object_pairs_hook=unique)
+        document = json.loads(text, object_pairs_hook=unique, parse_float=_parse_float)
     except READ_ERRORS as problem:
         raise error(f"{path}: {getattr(problem, 'strerror', None) or problem}, {wanted}") from problem
     except (ValueError, RecursionError) as problem:
@@ -232,6 +232,12 @@ def read_object(path: Path, wanted: str, error: type[UserError] = UserError) -> 
     if not isinstance(document, dict):
         raise error(f"{path}: not an object, {wanted}")
     return document
+
+
+def _parse_float(text: str) -> float:
+    """Return a whole number as an integer: some tools write 3 as 3.0."""
+    number = float(text)
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
 def _read_limited(path: Path) -> bytes:

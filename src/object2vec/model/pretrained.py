@@ -29,6 +29,8 @@ MAX_LINE_BYTES: Final = 2**20
 NUMERIC: Final = b"0123456789+-.eE "
 CONTROL: Final = re.compile(rb"[\0-\x08\x0e-\x1f\x7f]")
 SEPARATORS: Final = {b",": "commas", b";": "semicolons", b"|": "bars"}
+#: A number as many programs write it in Europe and South America, between spaces.
+DECIMAL_COMMA: Final = re.compile(rb"(?<= )[+-]?[0-9]*,[0-9]+([eE][+-]?[0-9]+)?(?= |$)")
 #: Words that an error shows as examples.
 EXAMPLES: Final = 3
 
@@ -150,6 +152,8 @@ class _Reader:
             what = "binary data"
             if self.header is not None:
                 what = "binary word2vec data; save it as text, in gensim with binary=False"
+        elif decimal := DECIMAL_COMMA.search(text):
+            what = f"{_quoted(decimal[0])} has a decimal comma, not a decimal point"
         else:
             for separator, name in SEPARATORS.items():
                 if text.count(separator) >= self.dim:

@@ -288,3 +288,11 @@ def test_folder_named_like_an_address_is_a_path(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     (tmp_path / "s3:" / "x").mkdir(parents=True)
     assert local_path(Path("s3:/x")) == Path("s3:/x")
+
+
+def test_whole_floats_in_a_json_object_are_integers(tmp_path: Path) -> None:
+    """Some tools write 3 as 3.0; larger numbers than a float holds exactly, and fractions, stay floats."""
+    (tmp_path / "x.json").write_text('{"a": 3.0, "b": [-1e0], "c": 0.5, "d": 1e300, "e": 1e999}')
+    document = read_object(tmp_path / "x.json", "wanted an object")
+    assert document == {"a": 3, "b": [-1], "c": 0.5, "d": 1e300, "e": float("inf")}
+    assert [type(document["a"]), type(document["b"][0]), type(document["d"])] == [int, int, float]

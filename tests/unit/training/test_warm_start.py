@@ -129,7 +129,9 @@ def test_an_archive_with_more_than_this_model_is_refused(tmp_path: Path, monkeyp
         load_initial_weights(tmp_path / "model.tar.gz", network_of(configured()), configured())
 
 
-@pytest.mark.parametrize(("said", "epochs"), [(3, 3), (0, 1), (-2, 1), ("many", 1), (None, 1), (10**30, 10**6)])
+@pytest.mark.parametrize(
+    ("said", "epochs"), [(3, 3), (3.0, 3), (0, 1), (-2, 1), ("many", 1), (None, 1), (10**30, 10**6)]
+)
 def test_how_long_a_model_was_trained(tmp_path: Path, said: object, epochs: int) -> None:
     """What its config.json says, within bounds."""
     assert artifact.read_epochs(saved(tmp_path, configured(), epochs=said)) == epochs
