@@ -74,7 +74,7 @@ class BiLSTM(nn.Module):
         for forward, backward in zip(self.forwards, self.backwards, strict=True):
             directions = (forward, steps), (backward, steps.reversed())
             hidden = torch.cat([run_lstm(cast(nn.LSTM, lstm), hidden, order) for lstm, order in directions], dim=1)
-        return segment_max(hidden, steps.row, tokens.offsets)
+        return segment_max(hidden.index_select(0, steps.row), tokens.lengths)
 
 
 Encoder = PooledEmbedding | HierarchicalCNN | BiLSTM

@@ -53,7 +53,7 @@ def encode(
     hidden, maxima = gather_line(values, place, inside), []
     for weight, bias in levels:
         hidden = _Convolve.apply(hidden, weight, bias, inside)  # type: ignore[no-untyped-call]
-        maxima.append(segment_max(hidden, place, offsets))
+        maxima.append(segment_max(hidden[: len(hidden) - gap], offsets.diff() + gap))  # the gaps are 0, the least
     return torch.cat(maxima, dim=1)
 
 

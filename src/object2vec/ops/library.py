@@ -107,9 +107,8 @@ def _find_mismatch(handle: ctypes.CDLL, level: str) -> str:
         if not hasattr(handle, prefix + name):
             return f"{LIBRARY} has no {prefix}{name}"
     for struct in structs.ALL:
-        name, wanted = f"{prefix}sizeof_{struct.__name__}", ctypes.sizeof(struct)
-        function = getattr(handle, name, None)
-        size = None if function is None else function()
+        name, wanted = f"{PREFIX}sizeof_{struct.__name__}", ctypes.sizeof(struct)
+        size = c_int64.in_dll(handle, name).value
         if size != wanted:
             return f"{LIBRARY} says {size} for {name}, wanted {wanted}"
     return ""
@@ -146,7 +145,7 @@ DTYPES = {
     **{"float": "float32", "double": "float64", "int32_t": "int32", "uint8_t": "uint8"},
     **dict.fromkeys(("int64_t", "Slot"), "int64"),
 }
-_PROTOTYPE = re.compile(r"^KERNEL\((\w+), (?!sizeof_)(\w+)\)\(([^)]*)\);", re.MULTILINE)
+_PROTOTYPE = re.compile(r"^KERNEL\((\w+), (\w+)\)\(([^)]*)\);", re.MULTILINE)
 _PARAMETER = re.compile(r"(const )?(\w+) (\*?)((?:const \*)?)(NULLABLE )?(\w+)")
 
 

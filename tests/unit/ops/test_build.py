@@ -12,8 +12,6 @@ import pytest
 from object2vec.ops import build as build_kernels
 from object2vec.ops import library
 
-HEADER = '#define EXPORT __attribute__((visibility("default")))\n'
-
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -21,7 +19,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "kernels"
     folder.mkdir()
     shutil.copy(build_kernels.FOLDER / "build.c", folder)
-    (folder / "api.h").write_text("#include <stdint.h>\n" + HEADER)
+    shutil.copy(build_kernels.FOLDER / "api.h", folder)
     (folder / "one.c").write_text('#include "api.h"\nint hidden_by_the_linker;\n')
     monkeypatch.setattr(build_kernels, "FOLDER", folder)
     monkeypatch.setattr(build_kernels, "LIBRARY", folder / "kernels.so")
@@ -89,7 +87,9 @@ def test_compiler_with_openmp_gives_threads(package: Path) -> None:
     """Kernels use threads, and only `o2v_` names are exported."""
     assert build_kernels.build(["cc"]) is True
     assert library.load(package / "kernels.so").has_threads
-    assert {"o2v_build_id", "o2v_level", "o2v_has_threads"} == exported(package / "kernels.so")
+    names = exported(package / "kernels.so")
+    assert {"o2v_build_id", "o2v_level", "o2v_has_threads"} < names
+    assert [name for name in names if not name.startswith("o2v_")] == []
 
 
 def exported(library: Path) -> set[str]:

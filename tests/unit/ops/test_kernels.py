@@ -23,7 +23,6 @@ from object2vec.ops import jsonl as jsonl_ops
 from object2vec.ops import library
 from object2vec.ops import recurrent as recurrent_ops
 from object2vec.ops import scoring as scoring_ops
-from object2vec.ops import segments as segments_ops
 from object2vec.ops import sequences as sequences_ops
 from small import configured, gradients_of, network_of, tokens_of
 
@@ -251,7 +250,6 @@ TOKENS, STARTS = np.array([1, 2, 3], np.int32), np.array([0, 2, 3])
         (lambda: embedding_ops.add_rows(TABLE, GROUPS, SCALE.double(), GRADIENT), "scale is float64"),
         (lambda: dropout_ops.dropout_of_seed(TABLE.half(), 0.5, 1), "dropout: x is float16"),
         (lambda: recurrent_ops.lstm_forward(STEP[0].double(), *STEP[1:]), "lstm_forward: gates is float64"),
-        (lambda: segments_ops.segment_max(TABLE, IDS.int(), OFFSETS), "rows is int32"),
         (lambda: scoring_ops.score_pairs(TABLE, TABLE, LEFT.int(), RIGHT, LAYER), "left is int32"),
         (lambda: jsonl_ops.read_lines("text", (1, 1)), "read_lines: bytes is a str"),
     ],
@@ -302,11 +300,6 @@ def test_wrong_dtype_is_an_error(call: Callable[[], object], message: str) -> No
         (lambda: recurrent_ops.lstm_forward(STEP[0], torch.randn(3, 4), *STEP[2:]), "before has shape (3, 4)"),
         (lambda: recurrent_ops.lstm_backward(*STEP, torch.randn(2, 5)), "d_cell has shape (2, 5)"),
         (lambda: recurrent_ops.lstm_layer(np.array([0, 9]), False, STEP[0], torch.randn(16, 4)), "starts[1] is 9"),
-        (lambda: segments_ops.segment_max(TABLE, torch.tensor([1, 8, 2]), OFFSETS), "rows[1] is 8"),
-        (
-            lambda: segments_ops._backward(TABLE[:1], torch.tensor([[0, 3, 9, 1]]).int(), 8),
-            "argmax[2] is 9",
-        ),
         (lambda: scoring_ops.score_pairs(TABLE, TABLE[:1], LEFT, RIGHT, LAYER), "right[0] is 1"),
         (lambda: scoring_ops.score_pairs(TABLE, TABLE, LEFT, RIGHT[:1], LAYER), "right has shape (1,), wanted (2,)"),
         (lambda: scoring_ops.score_pairs_backward(TABLE, TABLE, LEFT, RIGHT, LAYER, SCALE), "grad has shape (2,)"),

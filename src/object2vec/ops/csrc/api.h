@@ -54,7 +54,6 @@ typedef struct {
     const void *rows;
     int64_t dim, is_half;
 } Table;
-KERNEL(int64_t, sizeof_Table)(void);
 
 /* Writes the mean row of each bag of ids to out (n, dim), and 1 / tokens to scale (n). Id 0 is no token; a bag without
  * tokens gives zeros. values (offsets[n]) are from 0 to V - 1. */
@@ -126,7 +125,6 @@ typedef struct {
     int64_t softmax, block_pairs;
     float *scratch;
 } ScoringHead;
-KERNEL(int64_t, sizeof_ScoringHead)(void);
 
 /* Writes the scores, or probabilities, of pairs of tokens0 and tokens1 (pairs) to out (pairs, widths[layers]). It
  * writes to the head's cache and scratch, so one thread at a time may call it. */
@@ -140,7 +138,6 @@ typedef struct {
     float *weight, *NULLABLE state1, *NULLABLE state2;
     int64_t steps;
 } ParameterState;
-KERNEL(int64_t, sizeof_ParameterState)(void);
 
 /* A batch of pairs. tokens[side] (n[side]) are unique and not 0. Pair p has token tokens[side][index[side][p]]. index
  * is numbered by first occurrence: each entry is at most one more than the greatest before it. The step writes the mean
@@ -154,7 +151,6 @@ typedef struct {
     double loss;
     int64_t correct;
 } PairBatch;
-KERNEL(int64_t, sizeof_PairBatch)(void);
 
 /* Settings of all steps, and scratch for the largest batch. The layer has weight (classes, width) and terms at
  * term_columns (4), as in score_pairs; classes is 1 for a score, 2 for a logit. Scratch: score_grads (pairs),
@@ -167,7 +163,6 @@ typedef struct {
     int64_t shards;
     float *score_grads, *shard_sums, *row_grads;
 } StepConfig;
-KERNEL(int64_t, sizeof_StepConfig)(void);
 
 /* Makes one optimizer step for each of `count` batches, on the rows they use and on the output layer. parameters (4)
  * are the tables of both sides, the layer's weight (classes, width) and its bias (classes). */
@@ -203,16 +198,6 @@ KERNEL(void, lstm_layer)(int64_t steps, const int64_t *starts, int64_t backward,
 KERNEL(void, hcnn_forward)(const Table *table, const int64_t *values, const int64_t *offsets, int64_t n, int64_t taps,
                            int64_t levels, const float *const *weights, const float *const *biases,
                            const int64_t *widths, float *line, float *next, int64_t dim, float *encodings);
-
-/* ---- segments.c: segment s has rows[starts[s]:starts[s + 1]] of x (m, dim) ---- */
-
-/* Writes the maximum of each column over the rows of n segments to maxima (n, dim), and the row that has it to argmax
- * (n, dim), the first of equal ones. A segment without rows has 0 and -1. A column with a NaN has NaN. */
-KERNEL(void, segment_max)(const float *x, int64_t dim, const int64_t *rows, const int64_t *starts, int64_t n,
-                          float *maxima, int32_t *argmax);
-
-/* Adds grad (n, dim) of the maxima to d_x (m, dim) at the rows argmax. No row is in two segments. */
-KERNEL(void, segment_max_backward)(const float *grad, int64_t dim, const int32_t *argmax, int64_t n, float *d_x);
 
 /* ---- dropout.c ---- */
 

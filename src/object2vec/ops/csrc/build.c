@@ -1,6 +1,11 @@
 /* Identifies the library and chooses its level. Compiled once, for any processor; see build.py. */
 #include "api.h"
 
+/* Sizes of structs, which are compared with Python's when the library is loaded. */
+EXPORT const int64_t o2v_sizeof_Table = sizeof(Table), o2v_sizeof_ScoringHead = sizeof(ScoringHead),
+                     o2v_sizeof_ParameterState = sizeof(ParameterState), o2v_sizeof_PairBatch = sizeof(PairBatch),
+                     o2v_sizeof_StepConfig = sizeof(StepConfig);
+
 EXPORT const char *o2v_build_id(void)
 {
     return O2V_BUILD_ID;

@@ -45,25 +45,6 @@ NOINLINE void add_matmul(const float *restrict weights, int64_t n, int64_t outpu
                 y[p * outputs + r] += x[p * width + k] * weights[k * outputs + r];
 }
 
-/* Returns tanh within 3e-7, as a quotient of polynomials that compilers vectorize. It is 1 beyond the limit. */
-static inline float fast_tanh(float x)
-{
-    const float limit = 7.90531110763549805f;
-    const float a = x > limit ? limit : x < -limit ? -limit : x, b = a * a; /* NaN stays NaN */
-    const float p = ((((((-2.76076847742355e-16f * b + 2.00018790482477e-13f) * b - 8.60467152213735e-11f) * b +
-                        5.12229709037114e-08f) *
-                           b +
-                       1.48572235717979e-05f) *
-                          b +
-                      6.37261928875436e-04f) *
-                         b +
-                     4.89352455891786e-03f) *
-                    a;
-    const float q =
-        ((1.19825839466702e-06f * b + 1.18534705686654e-04f) * b + 2.26843463243900e-03f) * b + 4.89352518554385e-03f;
-    return p / q;
-}
-
 NOINLINE void activate(float *x, int64_t n, int64_t activation)
 {
     if (activation == TANH)
@@ -73,8 +54,6 @@ NOINLINE void activate(float *x, int64_t n, int64_t activation)
         for (int64_t i = 0; i < n; i++)
             x[i] = x[i] > 0 ? x[i] : 0 * x[i];
 }
-
-EXPORT_SIZE(ScoringHead)
 
 /* Adds to y (widths[1]) the first layer's output for a row of table `side`, which it caches. */
 static void add_concat_part(const ScoringHead *head, int64_t side, int32_t token, float *restrict y)

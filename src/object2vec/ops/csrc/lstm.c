@@ -6,11 +6,6 @@ ALWAYS_INLINE float sigmoid(float x)
     return 1.0f / (1.0f + fast_exp(-x));
 }
 
-ALWAYS_INLINE float fast_tanh(float x)
-{
-    return 2.0f / (1.0f + fast_exp(-2.0f * x)) - 1.0f;
-}
-
 NOINLINE void forward_one(int64_t units, float *restrict i, const float *restrict b, float *restrict c,
                           float *restrict h)
 {

@@ -10,12 +10,9 @@
 #endif
 #include "kernels.h"
 
-/* Twelve sums, three rows of x and one of weights fill the sixteen registers of AVX2. */
-enum {
-    WEIGHTS = 4,
-    ROWS = 3,
-    CHUNK = 64
-}; /* rows of weights and of x at a time; weight rows a thread, x rows a convolution */
+/* Rows of weights and of x at a time: twelve sums, three rows of x and one of weights fill AVX2's sixteen registers.
+ * CHUNK is rows of weights for a thread, and rows of x in a convolution. */
+enum { WEIGHTS = 4, ROWS = 3, CHUNK = 64 };
 
 typedef int32_t Mask __attribute__((vector_size(32), aligned(4), may_alias));
 static const int32_t MASKS[16] = {0, 0, 0, 0, 0, 0, 0, 0, -1, -1, -1, -1, -1, -1, -1, -1};

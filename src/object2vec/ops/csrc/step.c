@@ -14,10 +14,6 @@ typedef struct {
     int64_t classes; /* 2: the score is the logit of class 1 */
 } PairScorer;
 
-EXPORT_SIZE(ParameterState)
-EXPORT_SIZE(PairBatch)
-EXPORT_SIZE(StepConfig)
-
 /* One side of a batch: its tokens, rows of table (., dim), and the gradients of these rows, grad (n, dim). */
 typedef struct {
     const float *table;

@@ -1,8 +1,6 @@
 /* Mean embeddings, and optimizer steps on rows of a table. */
 #include "kernels.h"
 
-EXPORT_SIZE(Table)
-
 NOINLINE void mean_pool_one(const Table *table, const int64_t *values, int64_t n, float *restrict mean,
                             float *restrict scale)
 {
