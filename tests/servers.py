@@ -35,9 +35,9 @@ class Server:
                 cwd=cwd,
                 env=os.environ | {"SAGEMAKER_MODEL_SERVER_WORKERS": "2", "OMP_WAIT_POLICY": "PASSIVE"} | environment,
             )
-        self._wait()
+        self.wait()
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
         """Until all workers are there and /ping is answered, which must be with 200 from the first time on."""
         for _ in range(3000):
             assert self.process.poll() is None, self.log.read_text()

@@ -244,7 +244,7 @@ def run_by_the_toolkit(base: Path) -> str:
     return output
 
 
-@pytest.mark.parametrize("left", ["resourceConfig.json", "neither"])
+@pytest.mark.parametrize("left", [pytest.param("resourceConfig.json", marks=pytest.mark.slow), "neither"])
 def test_a_job_without_the_files_of_the_platform(tmp_path: Path, left: str) -> None:
     """Channels are the folders of the data, and there is one host: AWS's own local test ships one misspelt file."""
     base = tree(tmp_path, channels={"train": GOOD, "validation": GOOD})

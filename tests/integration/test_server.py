@@ -160,23 +160,20 @@ def test_ping_beside_many_invocations(server: Server) -> None:
         connection.close()
 
 
-def test_pending_requests(model: Path, tmp_path: Path) -> None:
+def test_pending_requests(server: Server) -> None:
     """Hanging requests count while they hang, in whichever worker, and not after they or their worker have ended."""
-    server = Server(model, tmp_path / "log")
-    try:
-        connections = [begin(server) for _ in range(8)]
-        assert becomes(server, 8)
-        for connection in connections[:5]:
-            connection.send(BODY[100:])
-            assert connection.getresponse().status == 200
-        assert becomes(server, 3)
-        for worker in server.workers():
-            os.kill(worker, signal.SIGKILL)
-        assert becomes(server, 0)
-        for connection in connections:
-            connection.close()
-    finally:
-        assert server.stop()[0] == 0
+    connections = [begin(server) for _ in range(8)]
+    assert becomes(server, 8)
+    for connection in connections[:5]:
+        connection.send(BODY[100:])
+        assert connection.getresponse().status == 200
+    assert becomes(server, 3)
+    for worker in server.workers():
+        os.kill(worker, signal.SIGKILL)
+    assert becomes(server, 0)
+    for connection in connections:
+        connection.close()
+    server.wait()
 
 
 @pytest.mark.slow

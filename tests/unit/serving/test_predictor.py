@@ -400,64 +400,44 @@ def test_a_pickled_model_opens_in_another_process(tmp_path: Path) -> None:
 
 
 FORK = """
-import os, sys, threading
+import os, signal, sys, threading
 import numpy as np, torch, object2vec
 
 torch.set_num_threads(2)
-model = object2vec.load(sys.argv[1])
+models = [object2vec.load(path) for path in sys.argv[1:]]
 pairs = [([n % 9, 1, 2, 3, 4, 5], [n // 9 % 9, 3, 4]) for n in range(600)]
-scores = model.score(pairs)
-reader, writer = os.pipe()
-if not os.fork():
-    child = model.score(pairs)
-    threads = []
-    threading.Thread(target=lambda: threads.append(model.score(pairs))).start()
-    [thread.join() for thread in threading.enumerate() if thread is not threading.current_thread()]
-    fine = all(np.allclose(found, scores, atol=1e-3) for found in (child, threads[0]))
-    os.write(writer, b"fine" if fine else b"wrong")
+found = []
+
+def score():
+    found.append([model.score(pairs) for model in models])
+
+def fork():
+    child = os.fork()
+    if child:
+        assert os.waitpid(child, 0)[1] == 0
+        return
+    signal.alarm(250)  # ends a child that waits for threads of its parent
+    score()
+    thread = threading.Thread(target=score)
+    thread.start()
+    thread.join()
+    assert all(np.allclose(a, b, atol=1e-3) for other in found for a, b in zip(found[0], other, strict=True))
     os._exit(0)
-os.close(writer)
-print(os.read(reader, 9).decode())
-os.wait()
+
+fork()
+score()
+fork()
+print("fine")
 """
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
-def test_a_forked_child_computes_what_its_parent_does(tmp_path: Path, kind: str) -> None:
-    """After the parent has used several threads; in a new thread of the child too."""
-    sizes = {"enc_dim": 512, "mlp_dim": 512, "enc0_token_embedding_dim": 512, "enc0_max_seq_len": 6}
-    model = saved(tmp_path, network=kind, **sizes)
-    done = subprocess.run(
-        [sys.executable, "-c", FORK, str(model)], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.stdout == "fine\n", done.stderr
+def test_a_forked_child_computes_what_its_parent_does(tmp_path: Path) -> None:
+    """Before and after the first call of the parent, with several threads; in a new thread of the child too.
 
-
-FORK_AFTER_LOADING = """
-import os, sys
-import torch, object2vec
-
-torch.set_num_threads(2)
-model = object2vec.load(sys.argv[1])
-if not os.fork():
-    model.score([([1, 2, 3, 4, 5, 6], [3, 4])] * 600 + [([n % 9, 1, 2, 3, 4, 5], [n // 9 % 9]) for n in range(600)])
-    print("scored", flush=True)
-    os._exit(0)
-os.wait()
-"""
-
-
-@pytest.mark.parametrize("kind", NETWORKS)
-def test_a_child_forked_before_the_first_call_computes(tmp_path: Path, kind: str) -> None:
-    """Loading a model with large filters or a large head starts no threads that a child would wait for."""
+    The filters and the head are so large that loading them could start threads.
+    """
     sizes = {"enc_dim": 1024, "mlp_dim": 512, "enc0_token_embedding_dim": 1000, "enc0_max_seq_len": 6}
-    model = saved(tmp_path, network=kind, **sizes)
-    done = subprocess.run(
-        [sys.executable, "-c", FORK_AFTER_LOADING, str(model)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        start_new_session=True,
-    )
-    assert done.stdout == "scored\n", done.stderr
+    models = [saved(tmp_path / kind, network=kind, **sizes) for kind in NETWORKS]
+    command = [sys.executable, "-c", FORK, *map(str, models)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert done.stdout == "fine\n", done.stderr
