@@ -19,6 +19,7 @@ from typing import Final, Literal
 from object2vec import __version__
 from object2vec.data.channels import CHANNELS
 from object2vec.data.files import local_path, read_object
+from object2vec.data.media_types import JSON, JSON_LINES
 from object2vec.errors import Object2VecError, UserError, shortened
 from object2vec.hyperparameters import parse
 from object2vec.ops import library
@@ -93,48 +94,36 @@ def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     for name, text in CHANNELS.items():
         kind = "DIR" if name == "auxiliary" else "PATH"
         parser.add_argument(f"--{name}", type=_path, metavar=kind, required=name == "train", help=text)
-    parser.add_argument(
-        "--hyperparameters",
-        nargs="+",
-        required=True,
-        metavar="FILE|NAME=VALUE",
-        help="JSON files and single values; later ones override earlier ones. "
-        "Required: enc0_max_seq_len and enc0_vocab_size",
+    kind = "FILE|NAME=VALUE"
+    text = (
+        "JSON files and single values; later ones override earlier ones. Required: enc0_max_seq_len and enc0_vocab_size"
     )
+    parser.add_argument("--hyperparameters", nargs="+", required=True, metavar=kind, help=text)
     parser.add_argument(
         "--out", type=partial(_path, output=True), required=True, metavar="DIR", help="model directory to write"
     )
-    parser.add_argument(
-        "--resume",
-        type=partial(_path, output=True),
-        nargs="?",
-        const=Path(),
-        metavar="DIR",
-        help="write checkpoints to DIR (default: OUT.checkpoints), and continue from the newest one",
-    )
-    parser.add_argument(
-        "--log",
-        choices=LOGS,
-        metavar="|".join(LOGS),
-        help=f"{_describe_choices(LOGS)} (default on a terminal: plain with a progress bar, elsewhere: sagemaker)",
-    )
+    text = "write checkpoints to DIR (default: OUT.checkpoints), and continue from the newest one"
+    parser.add_argument("--resume", type=partial(_path, output=True), nargs="?", const=Path(), metavar="DIR", help=text)
+    text = f"{_describe_choices(LOGS)} (default on a terminal: plain with a progress bar, elsewhere: sagemaker)"
+    parser.add_argument("--log", choices=LOGS, metavar="|".join(LOGS), help=text)
     parser.set_defaults(verb=_train)
 
 
 def _train(arguments: argparse.Namespace) -> None:
     stop = Stop()
     with handle_termination_signals(stop, signal.SIGTERM, signal.SIGINT):
-        configuration = parse(_hyperparameters(arguments.hyperparameters))
         set_thread_defaults(repeatable=True)
+        configuration = parse(_hyperparameters(arguments.hyperparameters))
 
         from object2vec.training.checks import Job, check_job
 
         given = {name: getattr(arguments, name) for name in CHANNELS}
+        next_to_out = arguments.out.with_name(f"{arguments.out.resolve().name}.checkpoints")
         job = Job(
             configuration=configuration,
             channels={name: path for name, path in given.items() if path is not None},
             model_dir=arguments.out,
-            checkpoint_dir=_checkpoint_dir(arguments),
+            checkpoint_dir=next_to_out if arguments.resume == Path() else arguments.resume,
         )
         check_job(job)
 
@@ -150,13 +139,6 @@ def _log_style() -> Literal["bar", "sagemaker"]:
     """Return the style for a terminal if both outputs are terminals with a cursor, else the built-in's."""
     terminal = sys.stdout.isatty() and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
     return "bar" if terminal else "sagemaker"
-
-
-def _checkpoint_dir(arguments: argparse.Namespace) -> Path | None:
-    if arguments.resume == Path():  # --resume without a folder
-        out: Path = arguments.out
-        return out.with_name(f"{out.resolve().name}.checkpoints")
-    return arguments.resume  # type: ignore[no-any-return]
 
 
 def _hyperparameters(words: Iterable[str]) -> dict[str, object]:
@@ -187,13 +169,11 @@ def _add_serve(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         "unless an argument overrides them.",
     )
     _add_model(parser)
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine only)"
-    )
+    text = "address to listen on (default: %(default)s, this machine only)"
+    parser.add_argument("--host", default="127.0.0.1", help=text)
     parser.add_argument("--port", type=_positive, metavar="N", help="port to listen on (default: 8080)")
-    parser.add_argument(
-        "--workers", type=_positive, metavar="N", help="number of processes (default: one per CPU, or one on a GPU)"
-    )
+    text = "number of processes (default: one per CPU, or one on a GPU)"
+    parser.add_argument("--workers", type=_positive, metavar="N", help=text)
     parser.set_defaults(verb=_serve)
 
 
@@ -230,15 +210,12 @@ def _add_predict(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         description="Answer a file as a server answers a request: scores for pairs, embeddings for single sides.",
     )
     _add_model(parser)
-    types = "application/jsonlines or application/json"
+    types = f"{JSON_LINES} or {JSON}"
     parser.add_argument("--input", default="-", metavar="FILE", help="input file, - for standard input (default)")
     parser.add_argument("--output", default="-", metavar="FILE", help="output file, - for standard output (default)")
-    parser.add_argument(
-        "--content-type", default="application/jsonlines", metavar="TYPE", help=f"type of the input: {types}"
-    )
-    parser.add_argument(
-        "--accept", metavar="TYPE", help=f"type of the output: {types}, or application/x-npy (default: as the input)"
-    )
+    parser.add_argument("--content-type", default=JSON_LINES, metavar="TYPE", help=f"type of the input: {types}")
+    text = f"type of the output: {types}, or application/x-npy (default: as the input)"
+    parser.add_argument("--accept", metavar="TYPE", help=text)
     parser.set_defaults(verb=_predict)
 
 

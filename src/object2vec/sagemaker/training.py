@@ -16,6 +16,7 @@ from object2vec.sagemaker import pipes, supervisor
 from object2vec.sagemaker.environment import Directories, TrainingEnvironment, read_config
 from object2vec.threads import set_thread_defaults
 from object2vec.training.graceful_shutdown import Stop, handle_termination_signals
+from object2vec.training.report import log_to_stdout
 
 if TYPE_CHECKING:
     from object2vec.training.checks import Job
@@ -36,11 +37,8 @@ def train() -> None:
     sentence.
     """
     set_thread_defaults(repeatable=True)
-    with handle_termination_signals(
-        _stop, signal.SIGTERM
-    ):  # as process 1 it would be ignored without a handler, also while torch loads
-        from object2vec.training.report import log_to_stdout
-
+    # As process 1, this process would ignore the signal without a handler.
+    with handle_termination_signals(_stop, signal.SIGTERM):
         log_to_stdout()
         try:
             TrainingEnvironment.read(Directories.from_environment())
@@ -68,8 +66,6 @@ def main() -> None:
             exceptions. The failure file is already written by then.
     """
     with handle_termination_signals(_stop, signal.SIGTERM):
-        from object2vec.training.report import log_to_stdout
-
         log_to_stdout()
         try:
             _run()
@@ -110,8 +106,6 @@ def run_on(devices: Sequence[str], environment: TrainingEnvironment, configurati
 
 def run_spawned_rank(environment: TrainingEnvironment, job: Job, devices: Sequence[str], number: int) -> None:
     """Run an additional rank of this host; it logs warnings and errors only."""
-    from object2vec.training.report import log_to_stdout
-
     log_to_stdout()
     logging.getLogger("object2vec").setLevel(logging.WARNING)
     run_rank(environment, job, devices, number)
