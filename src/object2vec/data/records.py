@@ -28,8 +28,6 @@ SIDES: Final[tuple[Side, ...]] = get_args(Side)
 RECORD_BOUNDARY: Final = re.compile(rb"(?<=\})(?:%b)*(?=\{)" % UTF8_BOM)
 #: Byte order marks at either end of a line; concatenated files may be empty.
 BOMS_AROUND: Final = re.compile(rb"^(?:%b)+|(?:%b)+\s*$" % (UTF8_BOM, UTF8_BOM))
-#: A value between two records that no line contains.
-SEPARATOR: Final = b"between two records of object2vec"
 #: Errors of taking JSON values that are not records as records.
 NOT_RECORDS: Final = (TypeError, ValueError, KeyError, OverflowError)
 EXPECTED_RECORD: Final = 'wanted an object like {"in0": [1, 2], "in1": [3], "label": 1}'
@@ -131,45 +129,34 @@ class RecordReader:
 
 
 def _read_any(chunk: Chunk, reader: RecordReader) -> Lines:
-    """Parse lines of any JSON with orjson: all at once, or each line if one of them is not a record.
+    """Parse lines of any JSON with orjson.
 
     Raises:
         DataError: a line is not a record.
     """
-    lines = list(_records(chunk))
     is_enabled = gc.isenabled()
     gc.disable()  # searching the many new lists for cycles would double the time; there are none
     try:
-        columns = _to_columns(_parse_together(chunk, [text for _, text in lines]), reader.max_len)
+        records = [orjson.loads(text) for _, text in _records(chunk)]
+        if b"true" in chunk.text or b"false" in chunk.text:
+            for record in records:
+                _reject_bools(record)
+        columns = _to_columns(records, reader.max_len)
     except NOT_RECORDS:
-        columns = _to_columns([_parse_line(chunk.file, *line, reader) for line in lines], reader.max_len)
+        for line, text in _records(chunk):
+            _check_line(chunk.file, line, text, reader)
+        raise
     finally:
         if is_enabled:
             gc.enable()
     return Lines(*columns, chunk.text.count(b"\n"), len(chunk.text))
 
 
-def _parse_together(chunk: Chunk, texts: list[bytes]) -> list[Any]:
-    """Return the JSON value of each text.
+def _check_line(file: Path, line: int, text: bytes, reader: RecordReader) -> None:
+    """Check that a line is a record.
 
     Raises:
-        TypeError, ValueError, KeyError: a text is not one JSON value, or has a boolean that is a token or a label.
-    """
-    parsed: list[Any] = orjson.loads(b"[%b]" % (b',"%b",' % SEPARATOR).join(texts))
-    records, separators = parsed[::2], parsed[1::2]
-    if len(records) != len(texts) or any(separator != SEPARATOR.decode() for separator in separators):
-        raise ValueError("a line with a part of a record, or with several")
-    if b"true" in chunk.text or b"false" in chunk.text:
-        for record in records:
-            _reject_bools(record)
-    return records
-
-
-def _parse_line(file: Path, line: int, text: bytes, reader: RecordReader) -> Any:
-    """Return the record in a line.
-
-    Raises:
-        DataError: it is not a record.
+        DataError: it is not.
     """
     try:
         record = orjson.loads(text)
@@ -182,7 +169,6 @@ def _parse_line(file: Path, line: int, text: bytes, reader: RecordReader) -> Any
         _to_columns([record], reader.max_len)
     except NOT_RECORDS:
         raise DataError.at(file, line, reader.describe_error(record)) from None
-    return record
 
 
 def _to_columns(records: list[Any], max_len: tuple[int, int]) -> tuple[Any, Any, Float64, Int64]:
