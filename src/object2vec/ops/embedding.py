@@ -342,18 +342,16 @@ def _step_groups(
     """
     first, second = [*state, table, table][:2]  # unused pointers
     rows, starts, origins = groups
-    given = table, first, second, table.shape[1], *(() if lut is None else (len(table), lut))
-    name = "update_rows" if lut is None else "update_table"
-    check_shapes(name, first=(first, table.shape), second=(second, table.shape), scale=(scale, (len(gradient),)))
-    check_shapes(
-        name,
-        grad=(gradient, (len(scale), table.shape[1])),
-        **({} if lut is None else {"lut": (lut, (len(table),))}),
-    )
-    check_range(name, "origins", origins, len(scale))
-    _check_dim(name, table.shape[1])
-    given += rows, len(rows), starts, origins, scale, gradient
-    _call(name, OPTIMIZER_KINDS[kind], *given, learning_rate, weight_decay, *corrections)
+    size, dim = table.shape
+    check_shapes("update_rows", first=(first, table.shape), second=(second, table.shape))
+    check_shapes("update_rows", scale=(scale, (len(gradient),)), grad=(gradient, (len(scale), dim)))
+    if lut is not None:
+        check_shapes("update_rows", lut=(lut, (size,)))
+    check_range("update_rows", "origins", origins, len(scale))
+    if dim > MAX_DIM:
+        raise ValueError(f"update_rows: a row has {dim} numbers, wanted {MAX_DIM} at most")
+    given = table, first, second, dim, size, lut, rows, len(rows), starts, origins, scale, gradient
+    _call("update_rows", OPTIMIZER_KINDS[kind], *given, learning_rate, weight_decay, *corrections)
 
 
 def add_rows(table: Tensor, groups: Groups, scale: Tensor, gradient: Tensor) -> None:
@@ -363,8 +361,3 @@ def add_rows(table: Tensor, groups: Groups, scale: Tensor, gradient: Tensor) -> 
     check_range("update_rows", "rows", rows, len(table))
     check_offsets("update_rows", "starts", starts, len(origins))
     _step_groups("sgd", table, (), groups, scale, gradient, learning_rate=-1.0)
-
-
-def _check_dim(kernel: str, dim: int) -> None:
-    if dim > MAX_DIM:
-        raise ValueError(f"{kernel}: a row has {dim} numbers, wanted {MAX_DIM} at most")

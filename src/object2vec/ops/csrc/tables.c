@@ -65,7 +65,7 @@ KERNEL(int64_t, group_by_id)(const int64_t *values, const int64_t *origin, int64
     return found;
 }
 
-/* A step of update_rows or update_table. */
+/* A step of update_rows. */
 typedef struct {
     OptimizerStep optimizer;
     const int64_t *origins;
@@ -87,34 +87,10 @@ NOINLINE void update_one(const RowUpdate *update, int64_t n, float *restrict w, 
     update_row(&update->optimizer, n, w, state1, state2, grad);
 }
 
-KERNEL(void, update_table)(int64_t kind, float *table, float *state1, float *state2, int64_t dim, int64_t size,
-                           int32_t *lut, const int64_t *rows, int64_t n, const int64_t *starts, const int64_t *origins,
-                           const float *scale, const float *grad, float learning_rate, float weight_decay, float c1,
-                           float c2)
-{
-    const RowUpdate update = {{kind, learning_rate, weight_decay, c1, c2}, origins, scale, grad};
-    const int64_t block = MAX_DIM / dim;
-    for (int64_t r = 0; r < n; r++)
-        lut[rows[r]] = (int32_t)r;
-#pragma omp parallel for schedule(static)
-    for (int64_t first = 0; first < size; first += block) {
-        const int64_t last = first + block < size ? first + block : size;
-        for (int64_t row = first, next; row < last; row = next) {
-            const int64_t at = row * dim, r = lut[row];
-            next = row + 1;
-            while (r < 0 && next < last && lut[next] < 0) /* rows without a gradient are stepped as one */
-                next++;
-            update_one(&update, (next - row) * dim, table + at, state1 + at, state2 + at, r < 0 ? 0 : starts[r],
-                       r < 0 ? 0 : starts[r + 1]);
-        }
-    }
-    for (int64_t r = 0; r < n; r++)
-        lut[rows[r]] = -1;
-}
-
-KERNEL(void, update_rows)(int64_t kind, float *table, float *state1, float *state2, int64_t dim, const int64_t *rows,
-                          int64_t n, const int64_t *starts, const int64_t *origins, const float *scale,
-                          const float *grad, float learning_rate, float weight_decay, float c1, float c2)
+KERNEL(void, update_rows)(int64_t kind, float *table, float *state1, float *state2, int64_t dim, int64_t size,
+                          int32_t *lut, const int64_t *rows, int64_t n, const int64_t *starts, const int64_t *origins,
+                          const float *scale, const float *grad, float learning_rate, float weight_decay, float c1,
+                          float c2)
 {
     const RowUpdate update = {{kind, learning_rate, weight_decay, c1, c2}, origins, scale, grad};
 #pragma omp parallel for schedule(dynamic, 64)
@@ -127,4 +103,23 @@ KERNEL(void, update_rows)(int64_t kind, float *table, float *state1, float *stat
         }
         update_one(&update, dim, table + at, state1 + at, state2 + at, starts[r], starts[r + 1]);
     }
+    if (!lut)
+        return;
+    const int64_t block = MAX_DIM / dim;
+    for (int64_t r = 0; r < n; r++)
+        lut[rows[r]] = 0;
+#pragma omp parallel for schedule(static)
+    for (int64_t first = 0; first < size; first += block) {
+        const int64_t last = first + block < size ? first + block : size;
+        for (int64_t row = first, next; row < last; row = next) {
+            next = row + 1;
+            if (lut[row] == 0)
+                continue;
+            while (next < last && lut[next] < 0) /* other rows are stepped as one */
+                next++;
+            update_one(&update, (next - row) * dim, table + row * dim, state1 + row * dim, state2 + row * dim, 0, 0);
+        }
+    }
+    for (int64_t r = 0; r < n; r++)
+        lut[rows[r]] = -1;
 }
