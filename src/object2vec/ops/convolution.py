@@ -81,7 +81,7 @@ def _encode_by_kernel(
     encodings = torch.empty(count, sum(widths[1:]))
     pointers = [addresses(name, part) for part in zip(*levels, strict=True)]
     sizes = count, taps, len(levels)
-    given = *pointers, np.array(widths, np.int64), *lines
+    given = *pointers, np.array(widths, np.int64), max(widths), *lines
     call(name, byref(rows), values, offsets, *sizes, *given, encodings.shape[1], encodings)
     return encodings
 

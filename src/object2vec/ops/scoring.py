@@ -164,7 +164,13 @@ class Head(structs.ScoringHead):
             *(codes.ctypes.data, len(codes)),
             *(part.ctypes.data for part in (*places, widths)),
             *(len(layers), ACTIVATIONS.index(activation), joined, (c_int64 * 2)(*slots)),
-            *(addresses("Head", whose, "int32"), addresses("Head", parts), int(softmax), TOGETHER, hidden.ctypes.data),
+            *(
+                addresses("Head", whose, "int32"),
+                addresses("Head", parts),
+                int(softmax),
+                TOGETHER,
+                addresses("Head", hidden),
+            ),
         )
         self.scores = int(widths[-1])
         self.sizes = len(tables[0]), len(tables[1])

@@ -27,7 +27,7 @@ class ScoringHead(ctypes.Structure):
         ("cached_parts", c_void_p * 2),
         ("softmax", c_int64),
         ("block_pairs", c_int64),
-        ("scratch", c_void_p),
+        ("scratch", c_void_p * 2),
     ]
 
 

@@ -108,7 +108,7 @@ KERNEL(void, score_pairs_backward)(int64_t is_left, const float *u, int64_t n, c
  *
  * `concat` fills the columns from concat_column on; -1 if it is not a comparator. The first layer's output for the row
  * of one token does not depend on the other token, so it is cached: that of token t of a side is cached_parts[side][t %
- * cache_rows[side]] if cached_tokens[side] has t at that index. Token 0 is never scored. `scratch` is (2, block_pairs *
+ * cache_rows[side]] if cached_tokens[side] has t at that index. Token 0 is never scored. `scratch` is (2, block_pairs,
  * the greatest of widths[:layers]). */
 typedef struct {
     Table tables[2];
@@ -120,7 +120,7 @@ typedef struct {
     int32_t *cached_tokens[2];
     float *cached_parts[2];
     int64_t softmax, block_pairs;
-    float *scratch;
+    float *scratch[2];
 } ScoringHead;
 
 /* Writes the scores, or probabilities, of pairs of tokens0 and tokens1 (pairs) to out (pairs, widths[layers]). It
@@ -191,10 +191,11 @@ KERNEL(void, lstm_layer)(int64_t steps, const int64_t *starts, int64_t backward,
  * levels, side by side, to encodings (n, dim). values are from 0 to V - 1; id 0 is a token.
  *
  * Level l has weights[l] (taps, widths[l + 1], widths[l]) and biases[l] (widths[l + 1]); widths is (levels + 1), and
- * widths[0] is the table's dim. line and next are scratch: (offsets[n] + n * (taps - 1), the greatest width) each. */
+ * widths[0] is the table's dim, and `widest` the greatest width. line and next are scratch: (offsets[n] + n * (taps -
+ * 1), widest) each. */
 KERNEL(void, hcnn_forward)(const Table *table, const int64_t *values, const int64_t *offsets, int64_t n, int64_t taps,
                            int64_t levels, const float *const *weights, const float *const *biases,
-                           const int64_t *widths, float *line, float *next, int64_t dim, float *encodings);
+                           const int64_t *widths, int64_t widest, float *line, float *next, int64_t dim, float *encodings);
 
 /* ---- dropout.c ---- */
 

@@ -48,14 +48,11 @@ static void convolve_one(const Level *level, int64_t n, const float *x, float *y
 
 KERNEL(void, hcnn_forward)(const Table *table, const int64_t *values, const int64_t *offsets, int64_t n, int64_t taps,
                            int64_t levels, const float *const *weights, const float *const *biases,
-                           const int64_t *widths, float *line, float *next, int64_t dim, float *encodings)
+                           const int64_t *widths, int64_t widest, float *line, float *next, int64_t dim, float *encodings)
 {
     const int64_t before = (taps - 1) / 2, behind = taps / 2;
-    int64_t widest = table->dim, done = 0;
-    for (int64_t number = 1; number <= levels; number++)
-        widest = widths[number] > widest ? widths[number] : widest;
-    for (int64_t number = 0; number < levels;
-         number++) { /* this order keeps a level's weights in a core's cache for all sequences */
+    int64_t done = 0;
+    for (int64_t number = 0; number < levels; number++) { /* so a core's cache keeps a level's weights */
         const Level level = {taps, widths[number], widths[number + 1], weights[number], biases[number]};
 #pragma omp parallel for schedule(dynamic, 1)
         for (int64_t i = 0; i < n; i++) {

@@ -90,10 +90,7 @@ static void score_block(const ScoringHead *head, const int32_t *tokens0, const i
                         float *out)
 {
     const int64_t *widths = head->widths, dim = head->tables[0].dim;
-    int64_t widest = 0;
-    for (int64_t l = 0; l < head->layers; l++)
-        widest = widths[l] > widest ? widths[l] : widest;
-    float *hidden = head->scratch, *next = hidden + pairs * widest;
+    float *hidden = head->scratch[0], *next = head->scratch[1];
     for (int64_t p = 0; p < pairs; p++) {
         float buffer[2][MAX_DIM];
         const float *u = table_row(&head->tables[0], tokens0[p], buffer[0]),

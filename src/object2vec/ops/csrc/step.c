@@ -9,7 +9,7 @@ enum { LEFT_TABLE, RIGHT_TABLE, WEIGHT, BIAS }; /* the parameters of a step */
  */
 typedef struct {
     int64_t dim;
-    const float *h, *l, *r, *d;
+    const float *terms[4]; /* h, l, r, d */
     float bias;
     int64_t classes; /* 2: the score is the logit of class 1 */
 } PairScorer;
@@ -48,11 +48,11 @@ static inline const float *grad_so_far(const float *grad, int64_t token, const T
     return is_new ? zeros : grad;
 }
 
-/* Sums over the pairs of a shard: the loss, the correct pairs, and the gradients of the terms of PairScorer. */
+/* Sums over the pairs of a shard: the loss, the correct pairs, and the gradients of PairScorer. */
 typedef struct {
     double loss, bias;
     int64_t correct;
-    float *h, *l, *r, *d;
+    float *terms[4];
 } ShardSums;
 
 enum {
@@ -98,14 +98,6 @@ ALWAYS_INLINE void weighted_row_sum(const float *const *rows, const float *by, i
                                     float *restrict sums)
 {
     int64_t k = 0;
-    for (; k + 64 <= dim; k += 64) {
-        Sixteen part[4] = {{0}};
-        for (int64_t j = 0; j < n; j++)
-            for (int i = 0; i < 4; i++)
-                part[i] += by[j] * *(const Sixteen *)(rows[j] + k + 16 * i);
-        for (int i = 0; i < 4; i++)
-            *(Sixteen *)(sums + k + 16 * i) = part[i];
-    }
     for (; k + 16 <= dim; k += 16) {
         Sixteen part = {0};
         for (int64_t j = 0; j < n; j++)
@@ -123,7 +115,7 @@ ALWAYS_INLINE void weighted_row_sum(const float *const *rows, const float *by, i
 /* Writes to by_v (dim) the factors of a row v in the score of a pair u, v. */
 ALWAYS_INLINE void right_factors(int64_t dim, const PairScorer *scorer, const float *restrict u, float *restrict by_v)
 {
-    const float *restrict h = scorer->h, *restrict r = scorer->r;
+    const float *restrict h = scorer->terms[TERM_PRODUCT], *restrict r = scorer->terms[TERM_RIGHT];
     for (int64_t k = 0; k < dim; k++)
         by_v[k] = (h ? h[k] * u[k] : 0) + (r ? r[k] : 0);
 }
@@ -147,7 +139,8 @@ ALWAYS_INLINE void backward_block(int64_t dim, const PairScorer *scorer, const S
                                   const ThreadShard *thread_shard, const Block *block, int64_t *next_new,
                                   ShardSums *total)
 {
-    const float *restrict h = scorer->h, *restrict l = scorer->l, *restrict d = scorer->d, *const s = block->grads;
+    const float *restrict h = scorer->terms[TERM_PRODUCT], *restrict l = scorer->terms[TERM_LEFT];
+    const float *restrict d = scorer->terms[TERM_ABS_DIFF], *const s = block->grads;
     const float *const *rows = block->rows;
     const int64_t *tokens = block->tokens;
     float sums[MAX_DIM];
@@ -161,17 +154,17 @@ ALWAYS_INLINE void backward_block(int64_t dim, const PairScorer *scorer, const S
         for (int64_t k = 0; k < dim; k++)
             own[k] = so_far[k] + (h ? h[k] * sums[k] : 0);
         for (int64_t k = 0; h && k < dim; k++)
-            total->h[k] += u[k] * sums[k];
+            total->terms[TERM_PRODUCT][k] += u[k] * sums[k];
         for (int64_t k = 0; l && k < dim; k++) {
             own[k] += l[k] * score_grads;
-            total->l[k] += u[k] * score_grads;
-            total->r[k] += sums[k];
+            total->terms[TERM_LEFT][k] += u[k] * score_grads;
+            total->terms[TERM_RIGHT][k] += sums[k];
         }
         for (int64_t i = j; d && i < next; i++)
             for (int64_t k = 0; k < dim; k++) {
                 const float off = u[k] - rows[i][k];
                 own[k] += s[i] * (off > 0 ? d[k] : off < 0 ? -d[k] : 0.0f);
-                total->d[k] += s[i] * fabsf(off);
+                total->terms[TERM_ABS_DIFF][k] += s[i] * fabsf(off);
             }
         total->bias += score_grads;
     }
@@ -183,7 +176,7 @@ ALWAYS_INLINE void backward_left_of(int64_t dim, const PairScorer *scorer, const
                                     float *restrict score_grad, ShardSums *total)
 {
     const int64_t pairs = thread_shard->pairs;
-    const float *restrict l = scorer->l, *restrict d = scorer->d;
+    const float *restrict l = scorer->terms[TERM_LEFT], *restrict d = scorer->terms[TERM_ABS_DIFF];
     float by_v[MAX_DIM], base = 0;
     int64_t next_new = thread_shard->shard;
     Block block;
@@ -232,7 +225,7 @@ ALWAYS_INLINE void backward_right_of(int64_t dim, const PairScorer *scorer, cons
                                      const SideBatch *right, const ThreadShard *thread_shard,
                                      const float *restrict score_grad)
 {
-    const float *restrict d = scorer->d;
+    const float *restrict d = scorer->terms[TERM_ABS_DIFF];
     float by_v[MAX_DIM];
     for (int64_t p = 0, before = -1, next_new = thread_shard->shard; p < thread_shard->pairs; p++) {
         const int64_t token = right->index[p], partner = left->index[p];
@@ -329,10 +322,10 @@ static void step_tables(const StepConfig *config, const ParameterState *paramete
 #pragma omp for schedule(static) reduction(+ : losses, correct)
         for (int64_t shard = 0; shard < shards; shard++) {
             const ThreadShard thread_shard = {shard, shards, pairs};
-            float *const own = config->shard_sums + shard * (width + 1), *d[4];
+            float *const own = config->shard_sums + shard * (width + 1);
+            ShardSums total = {0};
             for (int i = 0; i < 4; i++)
-                d[i] = term_columns[i] < 0 ? NULL : own + term_columns[i];
-            ShardSums total = {0, 0, 0, d[TERM_PRODUCT], d[TERM_LEFT], d[TERM_RIGHT], d[TERM_ABS_DIFF]};
+                total.terms[i] = term_columns[i] < 0 ? NULL : own + term_columns[i];
             backward_left(scorer, sides, sides + 1, &thread_shard, batch->labels, config->score_grads, &total);
             own[width] = (float)total.bias;
             losses += total.loss;
@@ -358,14 +351,12 @@ static void step_batch(const StepConfig *config, const ParameterState *parameter
 {
     const int64_t classes = config->classes, width = config->width, *const term_columns = config->term_columns;
     float weights[4 * MAX_DIM];
-    const float *const weight = parameters[WEIGHT].weight, *const bias = parameters[BIAS].weight, *term[4];
+    const float *const weight = parameters[WEIGHT].weight, *const bias = parameters[BIAS].weight;
     for (int64_t k = 0; k < width; k++)
         weights[k] = classes == 2 ? weight[width + k] - weight[k] : weight[k];
+    PairScorer scorer = {.dim = config->dim, .bias = classes == 2 ? bias[1] - bias[0] : *bias, .classes = classes};
     for (int i = 0; i < 4; i++)
-        term[i] = term_columns[i] < 0 ? NULL : weights + term_columns[i];
-    const PairScorer scorer = {config->dim,      term[TERM_PRODUCT],  term[TERM_LEFT],
-                               term[TERM_RIGHT], term[TERM_ABS_DIFF], classes == 2 ? bias[1] - bias[0] : *bias,
-                               classes};
+        scorer.terms[i] = term_columns[i] < 0 ? NULL : weights + term_columns[i];
     OptimizerStep updates[BIAS + 1];
     make_updates(config, parameters, before, updates);
     step_tables(config, parameters, updates, &scorer, batch);
