@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+#: The platform ends a server with SIGKILL so long after SIGTERM; a training job has longer.
+KILL_SECONDS = 30
 COMMAND = str(Path(sys.executable).with_name("object2vec"))
 
 

@@ -21,7 +21,7 @@ import pytest
 
 from object2vec import artifact
 from object2vec.serving.invocations import MAX_INVOCATIONS
-from servers import Server, becomes, pending
+from servers import KILL_SECONDS, Server, becomes, pending
 from small import configured, network_of
 
 pytestmark = pytest.mark.slow
@@ -257,7 +257,7 @@ def test_a_stop_loses_nothing(model: Path, tmp_path: Path) -> None:
         assert becomes(server, 64)  # a connection in the queue of the listening socket would be lost
         server.process.send_signal(signal.SIGTERM)
         assert [end(connection) for connection in begun] == [200] * 64
-    assert server.process.wait(120) == 0, server.log.read_text()
+    assert server.process.wait(KILL_SECONDS) == 0, server.log.read_text()
 
 
 def test_health_while_every_worker_is_busy(model: Path, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from ranks import (
     train_on_two_devices,
     train_with_many_checkpoints,
 )
+from servers import KILL_SECONDS
 from small import SMALL, write_pairs
 
 pytestmark = pytest.mark.slow
@@ -156,7 +157,7 @@ def test_sigterm_in_a_long_step_of_two_hosts_writes_a_model_in_time(hosts: tuple
     time.sleep(3)
     for host in hosts:
         host.process.terminate()
-    assert [host.ends(120) for host in hosts] == [0, 0], [host.output for host in hosts]
+    assert [host.ends(KILL_SECONDS) for host in hosts] == [0, 0], [host.output for host in hosts]
     assert [host.files for host in hosts] == [["config.json", "model.safetensors"], []]
     assert "Completed Epoch" not in hosts[0].output
 

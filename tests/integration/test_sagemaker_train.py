@@ -17,6 +17,7 @@ from sagemaker_training.errors import ClientError
 import object2vec
 from object2vec.sagemaker import training
 from object2vec.training import job
+from servers import KILL_SECONDS
 
 HYPERPARAMETERS = {
     "enc0_network": "pooled_embedding",
@@ -137,7 +138,7 @@ def test_sigterm_leaves_a_model(tmp_path: Path) -> None:
             if "batches: 100," in line:
                 break
         job.send_signal(signal.SIGTERM)
-        output, _ = job.communicate(timeout=120)
+        output, _ = job.communicate(timeout=KILL_SECONDS)
     assert job.returncode == 0, output
     assert "Completed Epoch: 99" not in output
     assert object2vec.load(base / "model").score([([1], [3])]).shape == (1, 2)

@@ -150,13 +150,19 @@ def test_wrong_argument(refused: Refused, tmp_path: Path) -> None:
     assert refused(*train(tmp_path, "--resum3")) == "unrecognized arguments: --resum3"
 
 
+#: Names in the folder `models`, and the sentence about each.
+UNUSABLE_MODELS = [
+    ("missing", "No such file or directory"),
+    ("empty", "no model"),
+    ("no-weights", "model.safetensors: truncated, damaged or missing"),
+    ("truncated", "model.safetensors: truncated, damaged or missing"),
+]
+
+
 @pytest.mark.parametrize(
     ("model", "sentence"),
     [
-        ("missing", "No such file or directory"),
-        ("empty", "no model"),
-        ("no-weights", "model.safetensors: truncated, damaged or missing"),
-        ("truncated", "model.safetensors: truncated, damaged or missing"),
+        *UNUSABLE_MODELS,
         ("other", "does not fit: enc0_token_embedding_dim is 5 there and 4 here; enc1_token_embedding_dim is 5 there"),
     ],
 )
@@ -191,15 +197,7 @@ def test_answering_imports_torch(run: Run, models: Path) -> None:
 
 
 @pytest.mark.parametrize("verb", ["predict", "serve"])
-@pytest.mark.parametrize(
-    ("model", "sentence"),
-    [
-        ("missing", "No such file or directory"),
-        ("empty", "no model"),
-        ("no-weights", "model.safetensors: truncated, damaged or missing"),
-        ("truncated", "model.safetensors: truncated, damaged or missing"),
-    ],
-)
+@pytest.mark.parametrize(("model", "sentence"), UNUSABLE_MODELS)
 def test_model_that_cannot_be_used(refused: Refused, models: Path, verb: str, model: str, sentence: str) -> None:
     assert sentence in refused(verb, "--model", models / model, text=b'{"in0": [1]}')
 
