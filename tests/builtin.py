@@ -1,8 +1,8 @@
-"""What is known of the built-in: how the platform finds its metrics, and how its official notebooks set it up."""
+"""Facts about the built-in: the metric patterns of the platform, and the settings of its official notebooks."""
 
 from __future__ import annotations
 
-#: The patterns by which the platform finds metrics in a log, as it has them registered.
+#: The registered patterns with which the platform finds metrics in a log.
 PATTERNS = {
     "test:accuracy": r"#quality_metric: host=\S+, test accuracy <score>=(\S+)",
     "test:cross_entropy": r"#quality_metric: host=\S+, test cross_entropy <loss>=(\S+)",
@@ -39,7 +39,7 @@ SENTENCES = {
     **{"enc0_cnn_filter_width": 3, "learning_rate": 0.0004, "mlp_activation": "linear", "mlp_dim": 512},
     **{"mlp_layers": 2, "num_classes": 3, "optimizer": "adam", "output_layer": "softmax", "weight_decay": 0},
 }
-#: The hyperparameters of each official notebook, as its client sends them: text.
+#: The hyperparameters of each official notebook, as text, like the client sends them.
 NOTEBOOKS = {
     name: {key: str(value) for key, value in values.items()}
     for name, values in {

@@ -1,4 +1,4 @@
-"""The real server: gunicorn as `object2vec serve` starts it, on a free port of this machine, asked over real HTTP."""
+"""A real server, started by `object2vec serve` on a free port of the loopback."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COMMAND = str(Path(sys.executable).with_name("object2vec"))
 
 
 class Server:
-    """A running `object2vec serve`, ready when it is made."""
+    """A running `object2vec serve`, which is ready when the constructor returns."""
 
     def __init__(self, model: Path, log: Path, cwd: Path | None = None, **environment: str) -> None:
         self.port = free_port()
@@ -40,7 +40,7 @@ class Server:
         self.wait()
 
     def wait(self) -> None:
-        """Until all workers are there and /ping is answered, which must be with 200 from the first time on."""
+        """Wait until all workers run and /ping is answered; each answer must have status 200."""
         for _ in range(3000):
             assert self.process.poll() is None, self.log.read_text()
             try:
@@ -67,24 +67,24 @@ class Server:
             connection.close()
 
     def ask(self, method: str, path: str, document: Any = None, **headers: str) -> tuple[int, Any]:
-        """The same with JSON both ways."""
+        """Send and receive JSON."""
         status, body = self.send(method, path, None if document is None else json.dumps(document).encode(), **headers)
         return status, json.loads(body)
 
     def workers(self) -> list[int]:
-        """The processes that answer."""
+        """Return the processes of the workers."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(pid) for pid in children.split()]
 
     def stop(self) -> tuple[int, float]:
-        """SIGTERM; the exit status, and the seconds it took."""
+        """Send SIGTERM; return the exit status and the seconds until the end."""
         started = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(120), time.monotonic() - started
 
 
 def pending(server: Server) -> float:
-    """The number of pending requests that /metrics shows."""
+    """Return the number of pending requests in /metrics."""
     status, body = server.send("GET", "/metrics")
     assert status == 200, body
     lines = body.decode().splitlines()
@@ -93,7 +93,7 @@ def pending(server: Server) -> float:
 
 
 def becomes(server: Server, count: int) -> bool:
-    """Wait until so many requests are pending; the server begins with a request some time after it was sent."""
+    """Return whether so many requests become pending; the server starts a request some time after it was sent."""
     until = time.monotonic() + 60
     while time.monotonic() < until:
         with suppress(OSError, http.client.HTTPException):  # the worker was killed
@@ -104,7 +104,7 @@ def becomes(server: Server, count: int) -> bool:
 
 
 def free_port() -> int:
-    """A port that no other program gets meanwhile: not one of those that the system gives to connections."""
+    """Return a free port outside the range that the system assigns to connections."""
     first, most = 10_000, 32_000
     with suppress(OSError):
         most = min(most, int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]))

@@ -1,4 +1,4 @@
-"""The real server: gunicorn as `object2vec serve` starts it, on a free port of this machine, asked over real HTTP."""
+"""The real server, as `object2vec serve` starts it with gunicorn, answers requests over HTTP."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def server(model: Path) -> Iterator[Server]:
         server.stop()
 
 
-def test_served_scores_are_the_library_s(server: Server, model: Path) -> None:
-    """Bit for bit, as float32, in either type."""
+def test_served_scores_equal_those_of_the_library(server: Server, model: Path) -> None:
+    """They are the same float32 bits, as JSON and as JSON Lines."""
     wanted = object2vec.load(model).score(PAIRS)
     status, body = server.send("POST", "/invocations", BODY, content_type=JSON)
     assert status == 200
@@ -54,8 +54,8 @@ def test_served_scores_are_the_library_s(server: Server, model: Path) -> None:
     assert np.array(served, np.float32).tobytes() == wanted.tobytes()
 
 
-def test_shape_of_a_reply(server: Server) -> None:
-    """Compact JSON, the built-in's keys and nesting; no Content-Type is JSON."""
+def test_reply_has_the_keys_and_nesting_of_the_builtin(server: Server) -> None:
+    """The reply is compact JSON; a request without Content-Type is read as JSON."""
     status, body = server.send("POST", "/invocations", b'{"instances": [{"in0":[3],"in1":[8]}]}')
     assert (status, list(json.loads(body)), b" " in body) == (200, ["predictions"], False)
     [prediction] = json.loads(body)["predictions"]
@@ -63,7 +63,7 @@ def test_shape_of_a_reply(server: Server) -> None:
 
 
 def test_boto3_with_an_endpoint_url(server: Server, model: Path) -> None:
-    """The service's own client, which signs its requests, asks for any endpoint."""
+    """boto3 sends signed requests for an endpoint of any name."""
     boto3 = pytest.importorskip("boto3")
     client = boto3.client(
         "sagemaker-runtime",
@@ -91,7 +91,7 @@ def test_boto3_with_an_endpoint_url(server: Server, model: Path) -> None:
 @pytest.mark.parametrize("accept", [JSON, JSON_LINES, "application/x-npy"])
 @pytest.mark.parametrize("count", [1, 512, 513, 9430])
 def test_replies_have_a_length(server: Server, accept: str, count: int) -> None:
-    """As asynchronous endpoints of the service demand; on request long ones leave in chunks, with the same bytes."""
+    """Asynchronous endpoints need Content-Length; with object2vec-stream=1, long replies are chunked instead."""
     body = json.dumps({"instances": [{"in0": [n % 9], "in1": [n % 7]} for n in range(count)]}).encode()
     replies = {}
     for stream in "01":
@@ -120,8 +120,10 @@ def test_replies_have_a_length(server: Server, accept: str, count: int) -> None:
         ("POST", "/invocations", b"1,2,3", {"content_type": "text/csv"}, 415),
     ],
 )
-def test_refusals(server: Server, method: str, path: str, body: bytes, headers: dict[str, str], status: int) -> None:
-    """JSON with one sentence, and a client that sends all before it reads gets to read it."""
+def test_refused_requests_get_a_json_error(
+    server: Server, method: str, path: str, body: bytes, headers: dict[str, str], status: int
+) -> None:
+    """The error is one sentence; a client that sends its whole body before it reads gets it too."""
     got, reply = server.send(method, path, body, **headers)
     assert got == status
     document = json.loads(reply)
@@ -129,8 +131,8 @@ def test_refusals(server: Server, method: str, path: str, body: bytes, headers: 
     assert document["message"]
 
 
-def test_chunks_beyond_the_limit(server: Server) -> None:
-    """A body of unknown length is not cut off at the limit and taken for whole."""
+def test_chunked_body_beyond_the_limit_is_refused(server: Server) -> None:
+    """A body of unknown length is not truncated at the limit."""
     connection = server.connection()
     connection.request("POST", "/invocations", iter([BODY, *[b" " * 2**20] * 3]), encode_chunked=True)
     assert connection.getresponse().status == 413
@@ -138,7 +140,7 @@ def test_chunks_beyond_the_limit(server: Server) -> None:
 
 
 def begin(server: Server) -> http.client.HTTPConnection:
-    """An invocation whose body is only begun."""
+    """Send the head and the first bytes of an invocation."""
     connection = server.connection()
     connection.putrequest("POST", "/invocations")
     connection.putheader("Content-Length", str(len(BODY)))
@@ -147,7 +149,7 @@ def begin(server: Server) -> http.client.HTTPConnection:
     return connection
 
 
-def test_ping_beside_many_invocations(server: Server) -> None:
+def test_ping_is_answered_during_many_invocations(server: Server) -> None:
     """Health is answered while many more invocations than workers wait for the rest of their bodies."""
     connections = [begin(server) for _ in range(40)]
     assert becomes(server, 40)
@@ -160,8 +162,8 @@ def test_ping_beside_many_invocations(server: Server) -> None:
         connection.close()
 
 
-def test_pending_requests(server: Server) -> None:
-    """Hanging requests count while they hang, in whichever worker, and not after they or their worker have ended."""
+def test_pending_requests_are_counted(server: Server) -> None:
+    """Unfinished requests of all workers count until they end, or their worker ends."""
     connections = [begin(server) for _ in range(8)]
     assert becomes(server, 8)
     for connection in connections[:5]:
@@ -177,8 +179,8 @@ def test_pending_requests(server: Server) -> None:
 
 
 @pytest.mark.slow
-def test_stops_after_what_it_has_begun(model: Path, tmp_path: Path) -> None:
-    """SIGTERM while a body is still on its way: it is answered, then the server ends well, kept connections or not."""
+def test_sigterm_lets_requests_in_progress_finish(model: Path, tmp_path: Path) -> None:
+    """A request whose body is incomplete at SIGTERM is answered; idle connections do not delay the end."""
     server = Server(model, tmp_path / "log")
     kept, begun = server.connection(), begin(server)
     kept.request("GET", "/ping")
@@ -197,7 +199,7 @@ def test_stops_after_what_it_has_begun(model: Path, tmp_path: Path) -> None:
 
 
 def fails(model: Path, **environment: str) -> str:
-    """What `object2vec serve` prints of a server that must not start."""
+    """Return what `object2vec serve` prints for a server that must not start."""
     command = [COMMAND, "serve", "--model", str(model), "--port", str(free_port())]
     done = subprocess.run(
         command, env=os.environ | environment, capture_output=True, text=True, timeout=60, check=False
@@ -207,25 +209,25 @@ def fails(model: Path, **environment: str) -> str:
     return done.stderr
 
 
-def test_no_model(tmp_path: Path) -> None:
+def test_missing_model_ends_the_server(tmp_path: Path) -> None:
     assert fails(tmp_path).startswith(f"object2vec: error: {tmp_path}: no model, wanted a directory with config.json")
 
 
-def test_model_that_cannot_be_loaded(model: Path, tmp_path: Path) -> None:
-    """Whatever only loading shows ends the server too, with the sentence and no traceback."""
+def test_damaged_weights_end_the_server(model: Path, tmp_path: Path) -> None:
+    """The error is one sentence without a traceback."""
     (tmp_path / "config.json").write_bytes((model / "config.json").read_bytes())
     (tmp_path / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes()[:500])
     assert f"{tmp_path}/model.safetensors: truncated, damaged or missing" in fails(tmp_path)
 
 
 @pytest.mark.slow
-def test_model_of_a_newer_format(model: Path, tmp_path: Path) -> None:
-    """The sentence says what to do."""
+def test_model_of_a_newer_format_ends_the_server(model: Path, tmp_path: Path) -> None:
+    """The sentence says to use a newer version."""
     config = json.loads((model / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"format_version": config["format_version"] + 1}))
     assert "use a newer object2vec" in fails(tmp_path)
 
 
-def test_unknown_preferred_mode(model: Path) -> None:
+def test_unknown_preferred_mode_ends_the_server(model: Path) -> None:
     sentence = "INFERENCE_PREFERRED_MODE is 'fast', wanted one of classification, regression, embedding"
     assert fails(model, INFERENCE_PREFERRED_MODE="fast") == f"object2vec: error: {sentence}\n"

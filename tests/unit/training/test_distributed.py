@@ -1,4 +1,4 @@
-"""Ranks that train together, as real processes over gloo: the same steps as one process, and no rank that waits."""
+"""Ranks that train together, as real processes over gloo, take the steps of one process; none waits forever."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ from small import configured, gradients_of, network_of
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
-    """What so many ranks have left of all their trainings."""
+    """Return a function of the number of ranks: the folder with the results of all their trainings."""
 
     @cache
-    def of(size: int) -> Path:
+    def train(size: int) -> Path:
         folder = tmp_path_factory.mktemp("ranks")
         with Ranks(train_all, folder, size=size) as ranks:
             for rank in range(size):
                 assert ranks.ends(rank) == (0, "")
         return folder
 
-    return of
+    return train
 
 
 def slow_with(size: int) -> list[pytest.MarkDecorator]:
-    """The mark of a test of so many ranks: more than two are slow."""
+    """Mark a test as slow if it has more than two ranks."""
     return [pytest.mark.slow] * (size > 2)
 
 
@@ -67,8 +67,9 @@ def slow_with(size: int) -> list[pytest.MarkDecorator]:
     ],
 )
 def test_ranks_take_the_steps_of_one_process(results: Callable[[int], Path], name: str, shards: str) -> None:
-    """After two epochs the weights and losses are those of one process with the ranks' batches together, whatever
-    each rank has of the data; and the ranks have the same bits, though they began with unlike weights.
+    """After two epochs, weights and losses are those of one process with the ranks' batches together.
+
+    This holds for any division of the data. All ranks have the same bits, though they began with different weights.
     """
     wanted, size = on_one_process(name, shards), len(SHARDS[shards])
     first, *others = [np.load(results(size) / f"{name}-{shards}-{rank}.npz") for rank in range(size)]
@@ -78,17 +79,17 @@ def test_ranks_take_the_steps_of_one_process(results: Callable[[int], Path], nam
 
 
 @pytest.mark.parametrize("size", [pytest.param(size, marks=slow_with(size)) for size in (2, 3)])
-def test_a_wish_to_stop_stops_all_in_the_same_step(results: Callable[[int], Path], size: int) -> None:
-    """The second rank wishes so the fifth time it is asked: all end with that step, and ask once more."""
+def test_stop_request_of_one_rank_stops_all_in_the_same_step(results: Callable[[int], Path], size: int) -> None:
+    """The second rank requests a stop at its fifth check: all end with that step, and check once more."""
     assert [(results(size) / f"stopped-{rank}").read_text() for rank in range(size)] == ["6"] * size
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("work", "silent"), [(lose_rank_1, 1), (lose_rank_0, 0)], ids=["1", "0"])
-def test_a_rank_that_is_silent_is_not_waited_for(
+def test_silent_rank_ends_the_others_after_the_limit(
     tmp_path: Path, work: Callable[[Group, Path], None], silent: int
 ) -> None:
-    """Past the limit a sentence names the other rank, also where it is the one that the ranks found each other by."""
+    """After the limit, the error names the silent rank, even if it is rank 0, through which ranks connect."""
     with Ranks(work, tmp_path, limit=10) as ranks:
         code, said = ranks.ends(1 - silent, timeout=120)
     assert code == 3, said
@@ -96,8 +97,8 @@ def test_a_rank_that_is_silent_is_not_waited_for(
     assert sentence.startswith(f"algo-{silent + 1} has ended, or did not answer within 10 s: the job ends (")
 
 
-def test_a_rank_that_fails_is_quoted(tmp_path: Path) -> None:
-    """What a rank said of its failure is what the others say, without waiting for the limit."""
+def test_other_ranks_report_the_error_of_a_failed_rank(tmp_path: Path) -> None:
+    """The other ranks end with its message at once, without waiting for the limit."""
     with Ranks(fail, tmp_path, size=3, limit=600) as ranks:
         ended = [ranks.ends(rank) for rank in range(3)]
     heard = (3, "algo-2 failed with AlgorithmError: the sky fell")
@@ -105,13 +106,13 @@ def test_a_rank_that_fails_is_quoted(tmp_path: Path) -> None:
 
 
 def test_no_rank_ends_before_the_model_is_written(tmp_path: Path) -> None:
-    """The platform may stop all hosts when the first one ends: that of the second rank waits for the first's model."""
+    """The second rank waits for the model, because the platform may stop all hosts when the first one ends."""
     with Ranks(save_slowly, tmp_path) as ranks:
         assert [ranks.ends(rank)[0] for rank in (0, 1)] == [0, 0], ranks.ends(1)
     assert [(tmp_path / f"saved-{rank}").read_text() for rank in (0, 1)] == ["True", "True"]
 
 
-#: In a process that has not yet imported what torch does to make an optimizer; the ranks of the other tests have.
+#: A process that has not yet imported what torch needs for an optimizer; the ranks of other tests have.
 LEAVE = """
 import sys
 from datetime import timedelta
@@ -132,14 +133,14 @@ print(bool(threads()))
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for a process's threads")
-def test_a_group_leaves_no_thread_behind() -> None:
-    """A thread of torch's that is still there when Python ends can abort the process, after all went well."""
-    said = subprocess.check_output([sys.executable, "-c", LEAVE, str(free_port())], text=True)
-    assert said.split() == ["True", "False"]
+def test_group_leaves_no_thread() -> None:
+    """A thread of torch that is left when Python ends can abort the process after a successful job."""
+    output = subprocess.check_output([sys.executable, "-c", LEAVE, str(free_port())], text=True)
+    assert output.split() == ["True", "False"]
 
 
-def test_a_rank_that_never_comes(tmp_path: Path) -> None:
-    """Who waits for it gives up after the limit, and says where all should have come."""
+def test_missing_rank_is_an_error_after_the_limit(tmp_path: Path) -> None:
+    """The error names the missing rank and the address where all ranks connect."""
     place = RankConfig(
         names=("here", "gone"), rank=0, address="127.0.0.1", port=free_port(), limit=timedelta(seconds=1)
     )
@@ -148,8 +149,8 @@ def test_a_rank_that_never_comes(tmp_path: Path) -> None:
         pass
 
 
-def test_one_process_is_left_alone() -> None:
-    """Alone, every method gives back what it was given, and batches are asked about as they come."""
+def test_group_of_one_process_changes_nothing() -> None:
+    """Each method returns its argument, and each batch is followed by a check for a stop."""
     group = SINGLE_PROCESS
     assert (group.rank, group.size, group.is_main, group.shard()) == (
         0,
@@ -181,8 +182,8 @@ def test_one_process_is_left_alone() -> None:
 
 @pytest.mark.parametrize("network", ["pooled_embedding", "hcnn", "bilstm"])
 @pytest.mark.parametrize("width", [1, 3, 9])
-def test_no_pairs_are_a_batch_like_any(network: str, width: int) -> None:
-    """A batch of no pairs goes through every encoder: its loss is 0, as is every gradient, and metrics stay."""
+def test_batch_without_pairs_has_zero_loss_and_gradients(network: str, width: int) -> None:
+    """Every encoder takes a batch without pairs; metrics do not change."""
     made = network_of(configured(network=network, enc0_cnn_filter_width=width)).train()
     objective = Objective(regression=False)
     loss, output, labels = backward(made, objective, NO_PAIRS)
@@ -194,17 +195,17 @@ def test_no_pairs_are_a_batch_like_any(network: str, width: int) -> None:
 
 
 @pytest.mark.parametrize("changes", [{}, {"bucket_width": 2}, {"negative_sampling_rate": 3}])
-def test_shares_are_all_batches_once(changes: dict[str, object]) -> None:
-    """The shares of three ranks are together the batches of one, each in one share."""
+def test_shares_of_ranks_partition_the_batches(changes: dict[str, object]) -> None:
+    """Each batch of one process is in the share of exactly one of three ranks."""
     hyperparameters = configured(mini_batch_size=8, **changes)
     pairs = shard(0, "all")
-    whole = [kept(batch) for batch in training_batches(pairs, hyperparameters).epoch(1)]
+    whole = [contents(batch) for batch in training_batches(pairs, hyperparameters).epoch(1)]
     parts = [
-        [kept(batch) for batch in training_batches(pairs, hyperparameters, (rank, 3)).epoch(1)] for rank in range(3)
+        [contents(batch) for batch in training_batches(pairs, hyperparameters, (rank, 3)).epoch(1)] for rank in range(3)
     ]
     assert [parts[number % 3][number // 3] for number in range(len(whole))] == whole
     assert sum(map(len, parts)) == len(whole)
 
 
-def kept(batch: Batch) -> tuple[list[int], list[float]]:
+def contents(batch: Batch) -> tuple[list[int], list[float]]:
     return batch.objects[0].values.tolist(), batch.labels.tolist()

@@ -1,4 +1,4 @@
-"""A step in one kernel is the step of autograd and of the optimizers."""
+"""The fused step equals the step of autograd and of the optimizers."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def step_of(network: Network, optimizers: Sequence[Optimizer]) -> Step:
-    """The step that a trainer takes."""
+    """Return the step that a trainer takes."""
     tuner = ThreadTuner(1)
     autograd_step = AutogradStep(network, Objective(regression=not network.softmax), optimizers, tuner)
     return make_step(network, optimizers, autograd_step, tuner)
 
 
 def matrices(**settings: object) -> Hyperparameters:
-    """Two tables and an output layer, of a width that is no whole number of vectors."""
+    """Return a configuration of two tables and an output layer; its width is not a multiple of a vector's."""
     fixed = {"mlp_layers": 0, "enc0_token_embedding_dim": 19, "token_embedding_storage_type": "row_sparse"}
     return configured(learning_rate=0.05, **fixed | settings)
 
 
 def batches(count: int = 40, size: int = 16) -> list[Batch]:
-    """Pairs of single tokens, some objects in many of them, some in one, labels 0 and 1."""
+    """Return pairs of single tokens with labels 0 and 1; some objects are in many pairs, some in one."""
     tokens = np.random.default_rng(0).integers(1, 9, (count, 2)) ** 2 // 9 + (np.arange(count) % 7 == 0)[:, None]
     rows = [([max(1, a)], [max(1, b)], float((a + b) % 2)) for a, b in tokens.tolist()]
     return list(Batches(pairs_of(rows), size=size).in_order())
 
 
 @pytest.mark.parametrize("dim", [16, 32, 64, 100, 128])
-def test_rows_of_every_width(dim: int) -> None:
-    """Of widths that loops are compiled for, and of others; an optimizer that makes no small gradient large."""
+def test_step_of_every_row_width_equals_autograd(dim: int) -> None:
+    """Widths with compiled loops and others; sgd does not amplify small gradients."""
     comparators = "hadamard, concat, abs_diff"
     hyperparameters = matrices(enc0_token_embedding_dim=dim, comparator_list=comparators, optimizer="sgd")
     ours, theirs = (trained(hyperparameters, batches(), fused=fused) for fused in (True, False))
@@ -63,8 +63,8 @@ def test_rows_of_every_width(dim: int) -> None:
         torch.testing.assert_close(dict(ours[1].named_parameters())[name], weight, atol=1e-5, rtol=1e-4, msg=name)
 
 
-def test_batches_at_once_are_batches_one_by_one() -> None:
-    """What each says, and every weight and all that the optimizer remembers after them, to the last bit."""
+def test_several_batches_in_one_call_equal_single_calls() -> None:
+    """Results, weights and the state of the optimizer are equal to the last bit."""
     said, networks, remembered = [], [], []
     for at_once in (1, 2, 3):
         network = network_of(matrices()).train()
@@ -81,14 +81,14 @@ def test_batches_at_once_are_batches_one_by_one() -> None:
         torch.testing.assert_close(memory, remembered[0], rtol=0, atol=0)
 
 
-def test_few_large_batches_are_given_at_a_time() -> None:
+def test_large_batches_are_stepped_in_smaller_calls() -> None:
     network = network_of(matrices())
     step = step_of(network, make_optimizers(network, matrices()))
     assert [step.batches_per_call(size) for size in (1, 4096, 10_000, 20_000, 10**6)] == [8, 8, 3, 1, 1]
 
 
 def trained(hyperparameters: Hyperparameters, given: list[Batch], *, fused: bool) -> tuple[list[Any], Network]:
-    """What each step says, and the network after all of them."""
+    """Return the result of each step, and the network after all of them."""
     network, objective = network_of(hyperparameters).train(), Objective(regression=hyperparameters.regression)
     optimizers = make_optimizers(network, hyperparameters)
     step = step_of(network, optimizers)
@@ -109,10 +109,8 @@ def trained(hyperparameters: Hyperparameters, given: list[Batch], *, fused: bool
 @pytest.mark.parametrize(("output", "decay"), [("two", 0.0), ("number", 0.1)])
 @pytest.mark.parametrize("optimizer", ["adam", "adagrad", "sgd"])
 @pytest.mark.parametrize("comparators", ["hadamard", "concat", "abs_diff, hadamard", "hadamard, concat, abs_diff"])
-def test_it_is_the_step_of_gradients_and_optimizers(
-    comparators: str, optimizer: str, output: str, decay: float
-) -> None:
-    """Losses, how many pairs get their class, and every weight after three steps."""
+def test_fused_step_equals_autograd_and_optimizer(comparators: str, optimizer: str, output: str, decay: float) -> None:
+    """Losses, numbers of correct pairs, and every weight after three steps are equal."""
     settings = {"comparator_list": comparators, "optimizer": optimizer, "weight_decay": decay} | OUTPUTS[output]
     hyperparameters = matrices(**settings)
     ours, theirs = (trained(hyperparameters, batches(), fused=fused) for fused in (True, False))
@@ -123,10 +121,8 @@ def test_it_is_the_step_of_gradients_and_optimizers(
 
 
 @pytest.mark.parametrize("scale", [0.0, 30.0])
-def test_the_loss_of_many_pairs_of_one_token(scale: float) -> None:
-    """Three thousand of them, undecided or decided beyond doubt: the product of what their losses are the logarithms of
-    is taken apart before it is too large.
-    """
+def test_loss_of_many_pairs_does_not_overflow(scale: float) -> None:
+    """The loss of 3,000 pairs does not overflow, neither for undecided nor for certain predictions."""
     (batch,) = Batches(pairs_of([([1], [n % 8 + 1], float(n % 2)) for n in range(3000)]), size=3000).in_order()
     losses = []
     for fused in (True, False):
@@ -140,7 +136,7 @@ def test_the_loss_of_many_pairs_of_one_token(scale: float) -> None:
     torch.testing.assert_close(*losses, atol=1e-5, rtol=1.3e-6)
 
 
-def test_a_number_that_is_none_shows_in_the_loss() -> None:
+def test_nan_in_weights_propagates_to_the_loss() -> None:
     hyperparameters = matrices()
     network = network_of(hyperparameters)
     with torch.no_grad():
@@ -149,8 +145,8 @@ def test_a_number_that_is_none_shows_in_the_loss() -> None:
     assert math.isnan(step(batches()[:1])[0].loss)
 
 
-def test_little_is_not_worth_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thread for each so many numbers of pairs, one at least, and no more than there are."""
+def test_number_of_threads_grows_with_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is one thread for each PRODUCTS_PER_THREAD, at least one, and at most all."""
     monkeypatch.setattr(
         "object2vec.training.step.PRODUCTS_PER_THREAD", 100 * matrices().encoders[0].token_embedding_dim
     )
@@ -160,7 +156,7 @@ def test_little_is_not_worth_another_thread(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("row", [([0], [1]), ([], [1]), ([1], [2, 3])], ids=["token 0", "no token", "two tokens"])
-def test_other_objects_are_stepped_by_autograd(row: tuple[list[int], list[int]]) -> None:
+def test_batches_of_other_lengths_take_the_autograd_step(row: tuple[list[int], list[int]]) -> None:
     """The result and every weight are those of the autograd step, bit for bit."""
     hyperparameters = matrices()
     (batch,) = Batches(pairs_of([([1], [2], 1.0), (*row, 0.0)]), size=9).in_order()
@@ -187,14 +183,14 @@ def test_other_objects_are_stepped_by_autograd(row: tuple[list[int], list[int]])
     ],
     ids=lambda settings: next(iter(settings)),
 )
-def test_networks_of_other_forms_have_none(settings: dict[str, object]) -> None:
+def test_other_networks_have_no_fused_step(settings: dict[str, object]) -> None:
     hyperparameters = matrices(**settings)
     network = network_of(hyperparameters)
     assert not isinstance(step_of(network, make_optimizers(network, hyperparameters)), FusedStep)
 
 
-def test_a_frozen_table_stays() -> None:
-    """With one table to move there is no such step."""
+def test_frozen_table_has_no_fused_step() -> None:
+    """The fused step needs two trainable tables."""
     hyperparameters = matrices()
     network = network_of(hyperparameters)
     network.enc0.embedding.weight.requires_grad_(False)
