@@ -122,10 +122,8 @@ def extract(archive: Path, directory: Path, max_bytes: int | None = None) -> Pat
         raise ArtifactError(f"{archive}: cannot be unpacked ({error}){wanted}") from error
     models = {archive / inside: folder for inside, folder in folders.items() if _is_model(folder)}
     if not models:
-        raise ArtifactError(
-            f"{archive}: no model in it, wanted {CONFIG} and {WEIGHTS} at its top or in one folder; "
-            f"it holds {_listed(names) if names else 'no file'}"
-        )
+        what = f"no model in it, wanted {CONFIG} and {WEIGHTS} at its top or in one folder"
+        raise ArtifactError(f"{archive}: {what}; it holds {_listed(names) if names else 'no file'}")
     depth = min(len(inside.parts) for inside in models)
     return models[_only(archive, [inside for inside in models if len(inside.parts) == depth])]
 

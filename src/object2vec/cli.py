@@ -95,15 +95,13 @@ def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         kind = "DIR" if name == "auxiliary" else "PATH"
         parser.add_argument(f"--{name}", type=_path, metavar=kind, required=name == "train", help=text)
     kind = "FILE|NAME=VALUE"
-    text = (
-        "JSON files and single values; later ones override earlier ones. Required: enc0_max_seq_len and enc0_vocab_size"
-    )
+    needed = "Required: enc0_max_seq_len and enc0_vocab_size"
+    text = f"JSON files and single values; later ones override earlier ones. {needed}"
     parser.add_argument("--hyperparameters", nargs="+", required=True, metavar=kind, help=text)
-    parser.add_argument(
-        "--out", type=partial(_path, output=True), required=True, metavar="DIR", help="model directory to write"
-    )
+    output = partial(_path, output=True)
+    parser.add_argument("--out", type=output, required=True, metavar="DIR", help="model directory to write")
     text = "write checkpoints to DIR (default: OUT.checkpoints), and continue from the newest one"
-    parser.add_argument("--resume", type=partial(_path, output=True), nargs="?", const=Path(), metavar="DIR", help=text)
+    parser.add_argument("--resume", type=output, nargs="?", const=Path(), metavar="DIR", help=text)
     text = f"{_describe_choices(LOGS)} (default on a terminal: plain with a progress bar, elsewhere: sagemaker)"
     parser.add_argument("--log", choices=LOGS, metavar="|".join(LOGS), help=text)
     parser.set_defaults(verb=_train)

@@ -159,15 +159,12 @@ def describe_encoding(head: bytes) -> str:
     """
     quarter = len(head) // 4
     zeros = [head[place : 4 * quarter : 4].count(0) for place in range(4)]
-    utf32 = quarter and (
-        (zeros[0] == 0 and zeros[2:] == [quarter] * 2) or (zeros[3] == 0 and zeros[:2] == [quarter] * 2)
-    )
+    utf32 = quarter and [quarter] * 2 in (zeros[:2], zeros[2:]) and 0 in (zeros[0], zeros[3])
     if utf32 or head.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
         return "UTF-32 text; save it as UTF-8"
     even_zeros, odd_zeros = zeros[0] + zeros[2], zeros[1] + zeros[3]
-    utf16 = (
-        quarter and min(even_zeros, odd_zeros) == 0 and max(even_zeros, odd_zeros) >= 1.5 * quarter
-    )  # three of four characters
+    # Three of four characters have a zero byte, all of them in even or all of them in odd positions.
+    utf16 = quarter and min(even_zeros, odd_zeros) == 0 and max(even_zeros, odd_zeros) >= 1.5 * quarter
     if utf16 or head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "UTF-16 text; save it as UTF-8"
     return ""

@@ -116,9 +116,8 @@ def _chunks(file: Path) -> Generator[Chunk, None, None]:
                 if not end:
                     rest.append(block)
                     if len(rest) * CHUNK_BYTES > MAX_LINE_BYTES:
-                        raise DataError.at(
-                            file, line, f"the line is longer than {MAX_LINE_BYTES >> 20} MiB, {EXPECTED_RECORD}"
-                        )
+                        what = f"the line is longer than {MAX_LINE_BYTES >> 20} MiB"
+                        raise DataError.at(file, line, f"{what}, {EXPECTED_RECORD}")
                     continue
                 chunk = Chunk(file, line, b"".join([*rest, block[:end]]))
                 yield chunk

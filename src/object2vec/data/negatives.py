@@ -58,7 +58,9 @@ class NegativeSampler:
 
         With `from_rows`, draw only from `rows`. Warn once if draws fail, because all of them hit known positives.
         """
-        sources = self._unique_sources(rows) if from_rows else self._all
+        sources = self._all
+        if from_rows:
+            sources = rows if sources is None else rows[_unique_rows(self._objects[1][rows])]
         seed = int(generator.integers(2**63))
         given = rows, self.positive, sources, self._objects, self._known
         drawn, found = sampling_ops.draw_negatives(
@@ -67,14 +69,10 @@ class NegativeSampler:
         wanted = int(np.count_nonzero(self.positive[rows])) * self.rate
         if found < wanted and not self._warned:
             self._warned = True
-            what = (
-                f"of {wanted} negatives {wanted - found} could not be drawn: nearly all in1 are positive with their in0"
-            )
-            logger.warning(f"{what}. The batch has fewer, and so may others have")
+            what = f"of {wanted} negatives {wanted - found} could not be drawn"
+            why = "nearly all in1 are positive with their in0. The batch has fewer, and so may others have"
+            logger.warning(f"{what}: {why}")
         return drawn
-
-    def _unique_sources(self, rows: Int64) -> Int64:
-        return rows[_unique_rows(self._objects[1][rows])] if self._all is not None else rows
 
 
 def _unique_rows(objects: Int32) -> Int64:

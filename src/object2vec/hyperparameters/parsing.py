@@ -188,35 +188,28 @@ def _conflicts(hyperparameters: Hyperparameters) -> Iterator[str]:
 
     The sentence names all values of the rule. The caller drops it if one of them is invalid.
     """
-    if hyperparameters.row_sparse and hyperparameters.optimizer not in ROW_SPARSE_OPTIMIZERS:
-        yield (
-            f"optimizer: got '{hyperparameters.optimizer}', wanted one of {', '.join(ROW_SPARSE_OPTIMIZERS)} "
-            "with token_embedding_storage_type=row_sparse"
-        )
-    if hyperparameters.row_sparse and hyperparameters.ema_decay:
-        yield (
-            f"ema_decay: got '{hyperparameters.ema_decay}', wanted 0 with token_embedding_storage_type=row_sparse: "
-            "an average of all rows at each step would cost what row_sparse saves"
-        )
+    optimizer, ema_decay = hyperparameters.optimizer, hyperparameters.ema_decay
+    sparse = "with token_embedding_storage_type=row_sparse"
+    if hyperparameters.row_sparse and optimizer not in ROW_SPARSE_OPTIMIZERS:
+        yield f"optimizer: got '{optimizer}', wanted one of {', '.join(ROW_SPARSE_OPTIMIZERS)} {sparse}"
+    if hyperparameters.row_sparse and ema_decay:
+        why = "an average of all rows at each step would cost what row_sparse saves"
+        yield f"ema_decay: got '{ema_decay}', wanted 0 {sparse}: {why}"
     dims = [hyperparameters.encoding_dim(side) for side in (0, 1)]
     if dims[0] != dims[1]:
-        length = [
-            f"enc{side}_network={e.network} gives {dims[side]} numbers by "
-            + (f"enc{side}_token_embedding_dim" if e.network == "pooled_embedding" else "enc_dim")
-            for side, e in enumerate(hyperparameters.encoders)
-        ]
-        yield f"{length[0]} and {length[1]}: both encodings must have the same length, change one of the two"
+        given = []
+        for side, e in enumerate(hyperparameters.encoders):
+            name = f"enc{side}_token_embedding_dim" if e.network == "pooled_embedding" else "enc_dim"
+            given.append(f"enc{side}_network={e.network} gives {dims[side]} numbers by {name}")
+        yield f"{' and '.join(given)}: both encodings must have the same length, change one of the two"
     for side, encoder in enumerate(dict.fromkeys(hyperparameters.encoders)):  # equal encoders are checked once
         if encoder.pretrained_embedding_file and not encoder.vocab_file:
-            yield (
-                f"enc{side}_pretrained_embedding_file: got '{encoder.pretrained_embedding_file}' and no "
-                f"enc{side}_vocab_file, wanted both: the vocabulary says which word has which token id"
-            )
+            got = f"got '{encoder.pretrained_embedding_file}' and no enc{side}_vocab_file, wanted both"
+            why = "the vocabulary says which word has which token id"
+            yield f"enc{side}_pretrained_embedding_file: {got}: {why}"
         if encoder.vocab_file in MODEL_FILES:
-            yield (
-                f"enc{side}_vocab_file: got '{encoder.vocab_file}', wanted another name: "
-                "the model directory, where the vocabulary goes too, has a file of its own of that name"
-            )
+            why = "the model directory, where the vocabulary goes too, has a file of its own of that name"
+            yield f"enc{side}_vocab_file: got '{encoder.vocab_file}', wanted another name: {why}"
     if hyperparameters.tied_token_embedding_weight:
         yield from _ties(*hyperparameters.encoders)
 

@@ -112,17 +112,16 @@ def read_config(directories: Directories, name: str, warnings: list[str]) -> dic
 def _check_inputs(path: Path, inputs: Mapping[str, Any]) -> None:
     """Check the configuration of each channel."""
     for name, channel in inputs.items():
+        where = f"{path}: channel {name}"
         if not isinstance(channel, dict):
-            raise UserError(f'{path}: channel {name}: wanted an object like {{"TrainingInputMode": "File"}}')
+            raise UserError(f'{where}: wanted an object like {{"TrainingInputMode": "File"}}')
         mode, wrapper = channel.get("TrainingInputMode") or "File", channel.get("RecordWrapperType") or "None"
         if mode not in INPUT_MODES:
-            raise UserError(f"{path}: channel {name}: TrainingInputMode is {mode}, wanted {', '.join(INPUT_MODES)}")
+            raise UserError(f"{where}: TrainingInputMode is {mode}, wanted {', '.join(INPUT_MODES)}")
         if mode == "Pipe" and name in NEVER_PIPES:
-            raise UserError(f"{path}: channel {name}: TrainingInputMode is Pipe, wanted File: its files have names")
+            raise UserError(f"{where}: TrainingInputMode is Pipe, wanted File: its files have names")
         if wrapper != "None":
-            raise UserError(
-                f"{path}: channel {name}: RecordWrapperType is {wrapper}, wanted None: lines are no records"
-            )
+            raise UserError(f"{where}: RecordWrapperType is {wrapper}, wanted None: lines are no records")
 
 
 def _checkpoints(directories: Directories) -> Path | None:

@@ -42,9 +42,8 @@ def _await(path: Path) -> None:
     end = time.monotonic() + PIPE_IDLE_SECONDS
     while not path.exists():
         if time.monotonic() > end:
-            raise DataError(
-                f"{path}: no such pipe after {PIPE_IDLE_SECONDS:g} s, wanted one for a channel in Pipe mode"
-            )
+            what = f"no such pipe after {PIPE_IDLE_SECONDS:g} s"
+            raise DataError(f"{path}: {what}, wanted one for a channel in Pipe mode")
         time.sleep(0.05)
 
 

@@ -76,9 +76,8 @@ def metrics() -> list[dict[str, str]]:
 
 def ranges() -> dict[str, list[dict[str, Any]]]:
     """Return the ParameterRanges in which a tuning job should search. A job takes the ones that it tunes."""
-    found: dict[str, list[dict[str, Any]]] = {
-        f"{t}ParameterRanges": [] for t in ("Integer", "Continuous", "Categorical")
-    }
+    types = ("Integer", "Continuous", "Categorical")
+    found: dict[str, list[dict[str, Any]]] = {f"{name}ParameterRanges": [] for name in types}
     for row in TABLE.values():
         if row.tunable:
             type_ = _type(row.kind)  # that of its values: one that may be auto is searched among names
@@ -97,14 +96,12 @@ def _hyperparameter(row: Row) -> dict[str, Any]:
 
 
 def _type(kind: Kind) -> str:
-    names = {
-        Integer: "Integer",
-        Real: "Continuous",
-        Choice: "Categorical",
-        Bool: "Categorical",
-        AutoInteger: "Categorical",
-    }
-    return names.get(type(kind), "FreeText")
+    match kind:
+        case Integer():
+            return "Integer"
+        case Real():
+            return "Continuous"
+    return "Categorical" if isinstance(kind, Choice | Bool | AutoInteger) else "FreeText"
 
 
 def _bounds(kind: Kind, type_: str) -> dict[str, Any]:
