@@ -58,6 +58,7 @@ HELP: Final = {
     "output_layer": "`softmax` for classification, `mean_squared_error` for regression.",
     "bucket_width": "Batch inputs of similar length: lengths differ by less than this. 0 switches it off.",
     "early_stopping_tolerance": "The loss must fall by at least this much for an epoch to count as an improvement.",
+    "early_stopping_patience": "Consecutive epochs without improvement before training stops.",
     "validation_negative_sampling": "`auto` samples fixed negatives for validation and test channels of positives.",
     "ema_decay": "Decay of a moving average of the weights, which is validated and saved. 0 switches it off.",
     "token_embedding_dtype": "Type of the saved token embeddings. `float16` halves the file and rounds after training.",
@@ -110,7 +111,7 @@ TRAINING: Final = (
         "early_stopping_patience",
         Integer(1, 5),
         "3",
-        "Epochs without improvement before training stops.",
+        HELP["early_stopping_patience"],
         Integer(1, 5),
     ),
 )

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Never
+from typing import TYPE_CHECKING, Final
 
 from object2vec.errors import AlgorithmError, Object2VecError, UserError, printable
 from object2vec.hyperparameters import Parsed, parse
@@ -70,7 +70,10 @@ def main() -> None:
         try:
             _run()
         except BaseException as error:
-            _fail(error)
+            from sagemaker_training.errors import ClientError
+
+            _report(error)
+            raise ClientError(_sentence(error)) from None
 
 
 def _run() -> None:
@@ -156,13 +159,6 @@ def _out_of_memory() -> str:
     hyperparameters = parse(TrainingEnvironment.read(Directories.from_environment()).hyperparameters).hyperparameters
     need = describe_memory_need(hyperparameters)
     return f"Training was killed by SIGKILL, as the system does where memory runs out: {need}"
-
-
-def _fail(error: BaseException) -> Never:
-    from sagemaker_training.errors import ClientError
-
-    _report(error)
-    raise ClientError(_sentence(error)) from None
 
 
 def _report(error: BaseException) -> None:
