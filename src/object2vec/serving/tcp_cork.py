@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from functools import partial
 from typing import Any, Final
 
-from object2vec.serving.responses import WholeBody
+from object2vec.serving.responses import StreamedBody, WholeBody
 from object2vec.serving.telemetry import Environ, Wsgi
 
 #: The option that holds back what is sent until it is taken off again, 200 ms at the most: tcp(7). Linux has it.
@@ -22,21 +23,7 @@ def cork_replies(app: Wsgi) -> Wsgi:
         if TCP_CORK is None or connection is None or not isinstance(body, WholeBody):
             return body
         connection.setsockopt(socket.IPPROTO_TCP, TCP_CORK, 1)
-        return _CorkedBody(body, connection, TCP_CORK)
+        uncork = partial(connection.setsockopt, socket.IPPROTO_TCP, TCP_CORK, 0)
+        return StreamedBody(body, body.length, uncork)  # WSGI closes it after all of it is written
 
     return wsgi
-
-
-class _CorkedBody:
-    """A body that is sent when WSGI closes it, which is after all of it is written."""
-
-    def __init__(self, body: WholeBody, connection: socket.socket, cork: int) -> None:
-        self._body = body
-        self._connection = connection
-        self._cork = cork
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._body)
-
-    def close(self) -> None:
-        self._connection.setsockopt(socket.IPPROTO_TCP, self._cork, 0)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock, Timer
 from time import perf_counter
-from typing import IO, Any, Final, NamedTuple
+from typing import IO, Any, Final
 
 import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -33,7 +33,8 @@ PATHS: Final = ("/ping", "/invocations", "/models", "/execution-parameters", "/m
 ECHOED: Final = ("X-Amzn-SageMaker-Inference-Id", "X-Amzn-SageMaker-Custom-Attributes")
 ECHOED_AS: Final = [(name, f"HTTP_{name.upper().replace('-', '_')}") for name in ECHOED]
 MAX_JSON_INTEGER: Final = 2**63 - 1  # of integers in JSON
-INFERENCE_ID: Final = ECHOED_AS[0][1]
+#: Fields of a log line that not every request has, and their keys in WSGI's environment.
+OPTIONAL_FIELDS: Final = (("instances", INSTANCES), ("inference_id", ECHOED_AS[0][1]), ("warnings", WARNINGS))
 SECONDS_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 #: Seconds that a request may wait for others to be recorded with, and how many do not wait any longer.
 MAX_DELAY_SECONDS: Final = 0.1
@@ -43,19 +44,15 @@ MAX_WRITE_BYTES: Final = 4096
 COUNT_BUCKETS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000, 100_000)
 
 
-class _Request(NamedTuple):
-    """A request that was answered."""
+#: Names and help texts of the metrics in Prometheus.
+SECONDS: Final = "object2vec_request_seconds", "Time to answer a request", ["path", "status"]
+INSTANCE_COUNT: Final = "object2vec_request_instances", "Instances of an invocation"
+INPUT_WARNINGS: Final = "object2vec_input_warnings", "Sides of instances that were cut or have no tokens", ["kind"]
+PENDING: Final = "object2vec_requests_pending", "Requests begun and not answered, without those to /metrics"
+KERNELS: Final = "object2vec_kernels", "1 if C kernels run: those of this build", ["build"]
 
-    time: datetime
-    method: str
-    path: str
-    status: str
-    seconds: float
-    received: int
-    sent: int
-    instances: int | None
-    inference_id: str | None
-    warnings: dict[str, int] | None
+#: A request that was answered, as its line in the log has it.
+_Line = dict[str, Any]
 
 
 class Telemetry:
@@ -67,28 +64,15 @@ class Telemetry:
     def __init__(self, *, shared: Path | None = None, log: IO[bytes] | None = None) -> None:
         self._shared = shared
         self._log = log
-        self._registry = CollectorRegistry()
-        own: dict[str, Any] = {"registry": self._registry}
-        self._seconds = Histogram(
-            "object2vec_request_seconds", "Time to answer a request", ["path", "status"], buckets=SECONDS_BUCKETS, **own
-        )
-        self._instances = Histogram(
-            "object2vec_request_instances", "Instances of an invocation", buckets=COUNT_BUCKETS, **own
-        )
-        self._warnings = Counter(
-            "object2vec_input_warnings", "Sides of instances that were cut or have no tokens", ["kind"], **own
-        )
-        self._pending = Gauge(
-            "object2vec_requests_pending",
-            "Requests begun and not answered, without those to /metrics",
-            multiprocess_mode="livesum",
-            **own,
-        )
+        self._registry = registry = CollectorRegistry()
+        self._seconds = Histogram(*SECONDS, buckets=SECONDS_BUCKETS, registry=registry)
+        self._instances = Histogram(*INSTANCE_COUNT, buckets=COUNT_BUCKETS, registry=registry)
+        self._warnings = Counter(*INPUT_WARNINGS, registry=registry)
+        self._pending = Gauge(*PENDING, multiprocess_mode="livesum", registry=registry)
         found = library.load()
-        Gauge(
-            "object2vec_kernels", "1 if C kernels run: those of this build", ["build"], multiprocess_mode="max", **own
-        ).labels(found.build).set(found.handle is not None)
-        self._unwritten: list[_Request] = []
+        kernels = Gauge(*KERNELS, multiprocess_mode="max", registry=registry)
+        kernels.labels(found.build).set(found.handle is not None)
+        self._unwritten: list[_Line] = []
         self._due, self._timed, self._lock = 0.0, False, Lock()
 
     def metrics(self) -> bytes:
@@ -115,7 +99,7 @@ class Telemetry:
 
             def done(sent: int) -> None:
                 self._pending.dec(counted)
-                self._record(_request_of(environ, status, perf_counter() - started, sent))
+                self._record(_line(environ, status, perf_counter() - started, sent))
 
             try:
                 body = app(environ, start)
@@ -129,11 +113,11 @@ class Telemetry:
 
         return wsgi
 
-    def _record(self, request: _Request) -> None:
+    def _record(self, line: _Line) -> None:
         """Write a request at once if it comes alone, else together with others."""
         now = perf_counter()
         with self._lock:
-            self._unwritten.append(request)
+            self._unwritten.append(line)
             alone, self._due = now >= self._due, now + MAX_DELAY_SECONDS
             late = not alone and len(self._unwritten) < MAX_PENDING
             timed, self._timed = self._timed, self._timed or late
@@ -150,16 +134,15 @@ class Telemetry:
         """Write the requests that wait."""
         with self._lock:
             unwritten, self._unwritten = self._unwritten, []
-        for request in unwritten:
-            self._seconds.labels(_route(request.path), request.status).observe(request.seconds)
-            if request.instances is not None:
-                self._instances.observe(request.instances)
-            for kind, count in (request.warnings or {}).items():
+        for line in unwritten:
+            self._seconds.labels(_route(line["path"]), line["status"]).observe(line["seconds"])
+            if "instances" in line:
+                self._instances.observe(line["instances"])
+            for kind, count in line.get("warnings", {}).items():
                 self._warnings.labels(kind).inc(count)
         if self._log is not None:
-            lines = [_line(request) for request in unwritten if request.path != "/ping" or request.status != "200"]
-            for part in _blocks(lines):
-                self._log.write(part)
+            for block in _blocks(line for line in unwritten if line["path"] != "/ping" or line["status"] != 200):
+                self._log.write(block)
 
 
 class _Workers:
@@ -219,40 +202,31 @@ def _route(path: str) -> str:
     return "other"
 
 
-def _request_of(environ: Environ, status: str, seconds: float, sent: int) -> _Request:
-    get = environ.get
-    received = min(int(get("CONTENT_LENGTH") or 0), MAX_JSON_INTEGER)  # a client may say what it likes
-    about = received, sent, get(INSTANCES), get(INFERENCE_ID), get(WARNINGS)
-    return _Request(datetime.now(UTC), environ["REQUEST_METHOD"], environ["PATH_INFO"], status, seconds, *about)
-
-
-def _line(request: _Request) -> bytes:
+def _line(environ: Environ, status: str, seconds: float, sent: int) -> _Line:
     """Return the log line of a request."""
-    line: dict[str, object] = {
-        "time": request.time,
-        "method": request.method,
-        "path": request.path.encode("latin-1").decode("utf-8", "replace"),  # as WSGI has it: PEP 3333
-        "status": int(request.status),
-        "seconds": round(request.seconds, 6),
-        "received": request.received,
-        "sent": request.sent,
+    line = {
+        "time": datetime.now(UTC),
+        "method": environ["REQUEST_METHOD"],
+        "path": environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace"),  # as WSGI has it: PEP 3333
+        "status": int(status),
+        "seconds": round(seconds, 6),
+        "received": min(int(environ.get("CONTENT_LENGTH") or 0), MAX_JSON_INTEGER),  # a client may send any number
+        "sent": sent,
     }
-    if request.instances is not None:
-        line["instances"] = request.instances
-    if request.inference_id is not None:
-        line["inference_id"] = request.inference_id
-    if request.warnings is not None:
-        line["warnings"] = request.warnings
-    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+    for name, key in OPTIONAL_FIELDS:
+        if key in environ:
+            line[name] = environ[key]
+    return line
 
 
-def _blocks(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Join lines to blocks of at most `MAX_WRITE_BYTES` bytes. A single line may be longer."""
-    part = b""
+def _blocks(lines: Iterable[_Line]) -> Iterator[bytes]:
+    """Write lines as JSON in blocks of at most `MAX_WRITE_BYTES` bytes. A single line may be longer."""
+    block = b""
     for line in lines:
-        if part and len(part) + len(line) > MAX_WRITE_BYTES:
-            yield part
-            part = b""
-        part += line
-    if part:
-        yield part
+        text = orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+        if block and len(block) + len(text) > MAX_WRITE_BYTES:
+            yield block
+            block = b""
+        block += text
+    if block:
+        yield block
