@@ -30,6 +30,7 @@ from object2vec.errors import AlgorithmError
 from object2vec.hyperparameters import Hyperparameters, parse
 from object2vec.sagemaker import training
 from object2vec.sagemaker.environment import Directories, TrainingEnvironment
+from object2vec.serving.predictor import Predictor
 from object2vec.training import checkpoints
 from object2vec.training.distributed import SINGLE_PROCESS, Group, RankConfig, connect_ranks
 from object2vec.training.evaluation import scoring_batches
@@ -299,6 +300,10 @@ def be_rank(work: Callable[[Group, Path], None], place: RankConfig, folder: Path
     except AlgorithmError as error:
         sys.stderr.write(str(error))
         sys.exit(3)
+
+
+def write_scores(model: Predictor, pairs: list[tuple[list[int], list[int]]], path: Path) -> None:
+    np.save(path, model.score(pairs))
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -17,7 +17,8 @@ from sagemaker_training.errors import ClientError
 import object2vec
 from object2vec.sagemaker import training
 from object2vec.training import job
-from servers import KILL_SECONDS
+from ranks import start_host
+from servers import KILL_SECONDS, free_port
 
 HYPERPARAMETERS = {
     "enc0_network": "pooled_embedding",
@@ -54,18 +55,11 @@ def tree(
     return base
 
 
-def start(base: Path) -> subprocess.Popen[str]:
-    """Run container/train in a process."""
-    environment = os.environ | {
-        "SAGEMAKER_BASE_DIR": str(base),
-        "SAGEMAKER_TRAINING_MODULE": "object2vec.sagemaker.training:main",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONUNBUFFERED": "1",
-    }
-    command = [sys.executable, "-c", "from object2vec.sagemaker.training import train; train()"]
-    return subprocess.Popen(
-        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=base
-    )
+def run_by_the_toolkit(base: Path) -> tuple[int | None, str]:
+    """Run the whole `train` command on a tree; return its status and its log."""
+    process = start_host(base, free_port(), training.train)
+    process.join()
+    return process.exitcode, (base / "log").read_text()
 
 
 def test_successful_job_writes_model_and_success_file(tmp_path: Path) -> None:
@@ -73,9 +67,8 @@ def test_successful_job_writes_model_and_success_file(tmp_path: Path) -> None:
     written = {"enc0_vocab_size": "5e+00", "comparator_list": '["hadamard", "concat"]', "enc1_layers": "", "seed": None}
     base = tree(tmp_path, hyperparameters=HYPERPARAMETERS | written | {"enc1_vocab_size": "null", "mlp_layers": "1.0"})
     (base / "input" / "data" / "train-manifest").write_text("not a channel")
-    with start(base) as job:
-        output, _ = job.communicate(timeout=120)
-    assert job.returncode == 0, output
+    status, output = run_by_the_toolkit(base)
+    assert status == 0, output
     assert object2vec.load(base / "model").score([([1], [3])]).shape == (1, 2)
     assert (base / "output" / "success").exists()
     assert not (base / "output" / "failure").exists()
@@ -94,7 +87,7 @@ def test_checkpoint_folder_is_that_of_the_platform(
     if form == "folder":
         folder.mkdir()
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
-    monkeypatch.setattr("object2vec.training.report.log_to_stdout", lambda: None)
+    monkeypatch.setattr("object2vec.sagemaker.training.log_to_stdout", lambda: None)
     training.main()
     assert sorted(path.name for path in folder.glob("*.json")) == [f"checkpoint-00{n}-000000000.json" for n in (1, 2)]
     caplog.clear()
@@ -108,7 +101,7 @@ def test_log_reports_missing_checkpoint_configuration(
     """The log uses the built-in's words, and no folder is created."""
     tree(tmp_path)
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
-    monkeypatch.setattr("object2vec.training.report.log_to_stdout", lambda: None)
+    monkeypatch.setattr("object2vec.sagemaker.training.log_to_stdout", lambda: None)
     training.main()
     assert "Checkpoint loading and saving are disabled." in caplog.messages
     assert not (tmp_path / "checkpoints").exists()
@@ -118,13 +111,26 @@ def test_log_reports_missing_checkpoint_configuration(
 def test_failed_job_has_nonzero_status(tmp_path: Path) -> None:
     """A channel without records gives status 1, where sagemaker-training alone may give 0."""
     base = tree(tmp_path, channels={"train": ""})
-    with start(base) as job:
-        output, _ = job.communicate(timeout=120)
-    assert job.returncode == 1
+    status, output = run_by_the_toolkit(base)
+    assert status == 1, output
     failure = (base / "output" / "failure").read_text()
     assert failure.startswith("ClientError: channel train: not able to find any data/records in 1 file(s) under ")
     assert "Traceback" not in failure
     assert "Customer Error: " in output
+
+
+def start(base: Path) -> subprocess.Popen[str]:
+    """Run container/train in a process."""
+    environment = os.environ | {
+        "SAGEMAKER_BASE_DIR": str(base),
+        "SAGEMAKER_TRAINING_MODULE": "object2vec.sagemaker.training:main",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+    command = [sys.executable, "-c", "from object2vec.sagemaker.training import train; train()"]
+    return subprocess.Popen(
+        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=base
+    )
 
 
 @pytest.mark.slow
@@ -236,16 +242,7 @@ def test_missing_hyperparameters_file_is_named(failure: Path, tmp_path: Path) ->
     assert failure.read_text().startswith(f"ClientError: {tmp_path}/input/config/hyperparameters.json: No such file")
 
 
-def run_by_the_toolkit(base: Path) -> str:
-    """Run the whole `train` command on a tree, and return its log."""
-    with start(base) as job:
-        output, _ = job.communicate(timeout=300)
-    assert job.returncode == 0, output
-    assert (base / "output" / "success").exists()
-    return output
-
-
-@pytest.mark.parametrize("left", [pytest.param("resourceConfig.json", marks=pytest.mark.slow), "neither"])
+@pytest.mark.parametrize("left", ["resourceConfig.json", "neither"])
 def test_a_job_without_the_files_of_the_platform(tmp_path: Path, left: str) -> None:
     """Channels are the folders of the data, and there is one host: AWS's own local test ships one misspelt file."""
     base = tree(tmp_path, channels={"train": GOOD, "validation": GOOD})
@@ -256,7 +253,9 @@ def test_a_job_without_the_files_of_the_platform(tmp_path: Path, left: str) -> N
     (config / "resourceconfig.json").rename(config / "resourceConfig.json")
     if left == "neither":
         (config / "resourceConfig.json").unlink()
-    output = run_by_the_toolkit(base)
+    status, output = run_by_the_toolkit(base)
+    assert status == 0, output
+    assert (base / "output" / "success").exists()
     folders = f"the channels are the folders in {base}/input/data: train, validation"
     assert output.count(f"{config}/inputdataconfig.json: No such file or directory; {folders}") == 1
     if left == "neither":
@@ -272,7 +271,8 @@ def test_hyperparameters_may_be_utf16_or_have_a_bom(tmp_path: Path, encoding: st
     """The whole command reads a byte order mark and UTF-16, as Windows tools write them."""
     base = tree(tmp_path)
     (base / "input" / "config" / "hyperparameters.json").write_text(json.dumps(HYPERPARAMETERS), encoding=encoding)
-    run_by_the_toolkit(base)
+    status, output = run_by_the_toolkit(base)
+    assert status == 0, output
 
 
 def test_unknown_channel_is_a_warning(
@@ -281,7 +281,7 @@ def test_unknown_channel_is_a_warning(
     """The job warns once and continues."""
     tree(tmp_path, channels={"train": GOOD, "val": GOOD})
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
-    monkeypatch.setattr("object2vec.training.report.log_to_stdout", lambda: None)
+    monkeypatch.setattr("object2vec.sagemaker.training.log_to_stdout", lambda: None)
     training.main()
     known = "train, validation, test, auxiliary, model"
     sentence = f"channel val: not known and not read, the nearest is validation; channels are {known}"
@@ -298,7 +298,7 @@ def test_spark_part_files_are_read(
         (tmp_path / "input" / "data" / name / "part-2.jsonl.gz").write_bytes(gzip.compress(b""))
         (tmp_path / "input" / "data" / name / "part-3.jsonl").write_bytes(b"")
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
-    monkeypatch.setattr("object2vec.training.report.log_to_stdout", lambda: None)
+    monkeypatch.setattr("object2vec.sagemaker.training.log_to_stdout", lambda: None)
     training.main()
     assert caplog.messages.count("Total: 4 samples") == 2
     for name in ("train", "validation"):

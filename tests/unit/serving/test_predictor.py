@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import pickle
 import shutil
 import subprocess
@@ -27,6 +26,7 @@ from object2vec.ops.convolution import to_taps
 from object2vec.serving.forward import MAX_BATCH_ROWS
 from object2vec.serving.instances import Column, Instances
 from object2vec.serving.predictor import Predictor
+from ranks import start, write_scores
 from small import configured, network_of, tokens_of
 
 NETWORKS = ("pooled_embedding", "hcnn", "bilstm")
@@ -391,12 +391,11 @@ def test_a_pickled_model_that_is_gone_is_named(tmp_path: Path) -> None:
 def test_a_pickled_model_opens_in_another_process(tmp_path: Path) -> None:
     """As joblib, Spark and spawned workers get it."""
     predictor = Predictor.load(saved(tmp_path / "m"))
-    (tmp_path / "pickle").write_bytes(pickle.dumps(predictor))
-    code = "import pickle, sys; print(pickle.load(open(sys.argv[1], 'rb')).score([([1], [2])]).tolist())"
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "pickle")], capture_output=True, text=True, check=True
-    )
-    np.testing.assert_allclose(json.loads(done.stdout), predictor.score([([1], [2])]), atol=1e-6)
+    pairs = [([1], [2])]
+    process = start(write_scores, predictor, pairs, tmp_path / "scores.npy", log=tmp_path / "log")
+    process.join()
+    assert process.exitcode == 0, (tmp_path / "log").read_text()
+    np.testing.assert_allclose(np.load(tmp_path / "scores.npy"), predictor.score(pairs), atol=1e-6)
 
 
 FORK = """
