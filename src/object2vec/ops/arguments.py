@@ -38,7 +38,7 @@ def call(name: str, *arguments: object) -> int:
     """Call a kernel, with checked tensors and arrays for its pointers."""
     given = [
         value if parameter is None else pointer(value, parameter)
-        for value, parameter in zip(arguments, signatures()[name].parameters, strict=True)
+        for value, parameter in zip(arguments, signatures()[name].parameters.values(), strict=True)
     ]
     result: int = functions()[name](*given)
     return result

@@ -14,15 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from object2vec.ops.arguments import (
-    addresses,
-    call,
-    check_offsets,
-    check_range,
-    check_shapes,
-    readable,
-    table_struct,
-)
+from object2vec.ops.arguments import addresses, call, check_offsets, check_range, check_shapes, readable, table_struct
 from object2vec.ops.segments import segment_max
 
 #: A convolution's weight (O, I, w) and bias (O,).
@@ -43,7 +35,7 @@ def encode(
     inside)` returns the embeddings with a gradient: each at its place of a line (L, I), zeros elsewhere.
     """
     if torch.is_inference_mode_enabled() and readable(table):
-        return _encode_by_kernel(table, values, offsets, [(to_taps(weight), bias) for weight, bias in levels])
+        return _encode_by_kernel(table, values, offsets, levels)
     # All sequences are in one line, with so many zeros between them that no filter sees two sequences.
     gap = levels[0][0].shape[2] // 2
     count = len(offsets) - 1
@@ -67,68 +59,50 @@ def in_tap_order(weight: Tensor) -> Tensor:
     return to_taps(weight).permute(1, 2, 0)
 
 
-def _encode_by_kernel(
-    table: Tensor, values: Tensor, offsets: Tensor, levels: Sequence[tuple[Tensor, Tensor]]
-) -> Tensor:
-    """Return what `encode` does, without a gradient. A level is its taps (w, O, I) and its bias (O,)."""
+def _encode_by_kernel(table: Tensor, values: Tensor, offsets: Tensor, levels: Sequence[Level]) -> Tensor:
+    """Return what `encode` does, without a gradient."""
     name = "hcnn_forward"
-    rows, taps, count = table_struct(table), len(levels[0][0]), check_offsets(name, "offsets", offsets, len(values))
+    rows, count = table_struct(table), check_offsets(name, "offsets", offsets, len(values))
     check_range(name, "values", values, len(table))
-    widths = [table.shape[1], *(len(bias) for _, bias in levels)]
-    for (weights, bias), (inputs, outputs) in zip(levels, pairwise(widths), strict=True):
-        check_shapes(name, weights=(weights, (taps, outputs, inputs)), biases=(bias, (outputs,)))
+    weights, biases = [to_taps(weight) for weight, _ in levels], [bias for _, bias in levels]
+    taps, widths = len(weights[0]), [table.shape[1], *map(len, biases)]
+    for weight, (inputs, outputs) in zip(weights, pairwise(widths), strict=True):
+        check_shapes(name, weights=(weight, (taps, outputs, inputs)))
     lines = torch.empty(2, len(values) + count * (taps - 1), max(widths))
     encodings = torch.empty(count, sum(widths[1:]))
-    pointers = [addresses(name, part) for part in zip(*levels, strict=True)]
+    given = addresses(name, weights), addresses(name, biases), np.array(widths, np.int64), max(widths), *lines
     sizes = count, taps, len(levels)
-    given = *pointers, np.array(widths, np.int64), max(widths), *lines
     call(name, byref(rows), values, offsets, *sizes, *given, encodings.shape[1], encodings)
     return encodings
 
 
-def _convolve(line: Tensor, taps: Tensor, bias: Tensor, inside: Tensor) -> Tensor:
-    """Return the convolution of a line with taps (w, O, I), followed by ReLU."""
-    width = len(taps)
-    count = len(line) - width + 1
-    before = (width - 1) // 2
-    out = line.new_empty(len(line), taps.shape[1])
-    out[:before] = out[before + count :] = 0
-    inner = out[before:][:count]
-    torch.addmm(bias, line[:count], taps[0].t(), out=inner)
-    for tap in range(1, width):
-        inner.addmm_(line[tap : tap + count], taps[tap].t())
-    return out.relu_().mul_(inside)
-
-
 class _Convolve(torch.autograd.Function):
+    """The convolution of a line, followed by ReLU."""
+
     @staticmethod
     def forward(ctx: Any, line: Tensor, weight: Tensor, bias: Tensor, inside: Tensor) -> Tensor:
         taps = to_taps(weight)
-        out = _convolve(line, taps, bias, inside)
+        out = line.new_zeros(len(line), len(bias))
+        inner = _without_edges(out, len(taps)).add_(bias)
+        for tap, factor in enumerate(taps):
+            inner.addmm_(line[tap:][: len(inner)], factor.t())
+        out.relu_().mul_(inside)
         ctx.save_for_backward(line, taps, out)
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
         line, taps, out = ctx.saved_tensors
-        width, outputs, inputs = taps.shape
-        count = len(line) - width + 1
-        grad = torch.ops.aten.threshold_backward(grads[0], out, 0)[(width - 1) // 2 :][:count]
+        grad = _without_edges(torch.ops.aten.threshold_backward(grads[0], out, 0), len(taps))
         d_line = None
-        if inputs > outputs:  # then copying the gradients for all taps at once costs less than their products
-            grad_taps = line.new_zeros(len(line), width, outputs)
-            for tap in range(width):
-                grad_taps[tap : tap + count, tap] = grad
-            grad_taps = grad_taps.view(len(line), width * outputs)
-            d_taps = (grad_taps.t() @ line).view(width, outputs, inputs)
-            if ctx.needs_input_grad[0]:
-                d_line = grad_taps @ taps.view(width * outputs, inputs)
-        else:
-            d_taps = torch.stack([grad.t() @ line[tap : tap + count] for tap in range(width)])
-            if ctx.needs_input_grad[0]:
-                d_line = torch.empty_like(line)
-                d_line[count:] = 0
-                torch.mm(grad, taps[0], out=d_line[:count])
-                for tap in range(1, width):
-                    d_line[tap : tap + count].addmm_(grad, taps[tap])
+        if ctx.needs_input_grad[0]:
+            d_line = torch.zeros_like(line)
+            for tap, factor in enumerate(taps):
+                d_line[tap:][: len(grad)].addmm_(grad, factor)
+        d_taps = torch.stack([grad.t() @ line[tap:][: len(grad)] for tap in range(len(taps))])
         return d_line, d_taps.permute(1, 2, 0), grad.sum(0), None
+
+
+def _without_edges(line: Tensor, width: int) -> Tensor:
+    """Return the places of a line on which a filter of this width fits."""
+    return line[(width - 1) // 2 : len(line) - width // 2]

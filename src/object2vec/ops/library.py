@@ -127,20 +127,19 @@ class Parameter(NamedTuple):
 class Signature(NamedTuple):
     """A kernel's result and parameters, as ctypes has them; None for a parameter that is not an array."""
 
-    result: type[c_int64] | None
-    types: tuple[type, ...]
-    parameters: tuple[Parameter | None, ...]
-    names: tuple[str, ...]
+    result: type[Any] | None
+    types: list[type[Any]]
+    parameters: dict[str, Parameter | None]
 
     def array(self, name: str) -> Parameter:
         """Return an array among the parameters by name."""
-        found = self.parameters[self.names.index(name)]
+        found = self.parameters[name]
         if found is None:
             raise TypeError(f"{name} is not an array")
         return found
 
 
-SCALARS = {"int64_t": c_int64, "float": c_float, "uint64_t": c_uint64, "uint32_t": c_uint32}
+SCALARS: dict[str, type[Any]] = {"int64_t": c_int64, "float": c_float, "uint64_t": c_uint64, "uint32_t": c_uint32}
 DTYPES = {
     **{"float": "float32", "double": "float64", "int32_t": "int32", "uint8_t": "uint8"},
     **dict.fromkeys(("int64_t", "Slot"), "int64"),
@@ -154,16 +153,13 @@ def signatures() -> dict[str, Signature]:
     """Read the signature of each kernel from `csrc/api.h`."""
     found = {}
     for result, kernel, text in _PROTOTYPE.findall((FOLDER / "api.h").read_text(encoding="utf-8")):
-        types: list[type] = []
-        parameters: list[Parameter | None] = []
-        names = []
-        for word in re.split(r",\s+", text):
-            const, base, star, more_stars, optional, name = _PARAMETER.fullmatch(word).groups()  # type: ignore[union-attr]
+        signature = Signature(SCALARS.get(result), [], {})
+        for const, base, star, more_stars, optional, name in _PARAMETER.findall(text):
             is_array = star and not more_stars and base in DTYPES
-            types.append(c_void_p if star else SCALARS[base])
-            parameters.append(Parameter(kernel, name, DTYPES[base], not const, bool(optional)) if is_array else None)
-            names.append(name)
-        found[kernel] = Signature(SCALARS.get(result), tuple(types), tuple(parameters), tuple(names))  # type: ignore[arg-type]
+            array = Parameter(kernel, name, DTYPES[base], not const, bool(optional)) if is_array else None
+            signature.types.append(c_void_p if star else SCALARS[base])
+            signature.parameters[name] = array
+        found[kernel] = signature
     return found
 
 

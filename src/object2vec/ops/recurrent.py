@@ -12,7 +12,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
@@ -60,18 +59,12 @@ class Steps:
         """Return the rows of the first step: the number of sequences with tokens."""
         return self.starts[1] if len(self) else 0
 
-    def rows(self, step: int) -> slice:
-        """Return the rows of a step."""
-        return slice(self.starts[step], self.starts[step + 1])
-
     def in_order(self) -> list[tuple[slice, slice]]:
         """Return each step's rows, and the rows of the step before that its first rows continue, in order."""
-        numbers = list(range(len(self)))[:: -1 if self.backward else 1]
-        pairs = [(self.rows(numbers[0]), slice(0, 0))] if numbers else []
-        for last, this in pairwise(numbers):
-            before, now = self.rows(last), self.rows(this)
-            continuing = min(before.stop - before.start, now.stop - now.start)
-            pairs.append((now, slice(before.start, before.start + continuing)))
+        pairs, before, rows_before = [], 0, 0
+        for start, stop in list(pairwise(self.starts))[:: -1 if self.backward else 1]:
+            pairs.append((slice(start, stop), slice(before, before + min(rows_before, stop - start))))
+            before, rows_before = start, stop - start
         return pairs
 
 
@@ -81,15 +74,10 @@ def run_lstm(lstm: nn.LSTM, x: Tensor, steps: Steps) -> Tensor:
         return _run_lstm_torch(lstm, x, steps)
     weights = (getattr(lstm, name) for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"))
     if torch.is_inference_mode_enabled() and steps.max_rows <= FEW_ROWS:
-        return _run_few(x, *weights, steps=steps)
+        w_ih, w_hh, b_ih, b_hh = weights
+        return lstm_layer(steps, torch.addmm(b_ih + b_hh, x, w_ih.t()), w_hh)
     hidden: Tensor = _LSTM.apply(x, *weights, steps)  # type: ignore[no-untyped-call]
     return hidden
-
-
-def _run_few(x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor, *, steps: Steps) -> Tensor:
-    """Use one product for the inputs of all steps, and a kernel for the rest; keep nothing for a gradient."""
-    gates = torch.addmm(b_ih + b_hh, x, w_ih.t())
-    return lstm_layer(np.array(steps.starts, np.int64), steps.backward, gates, w_hh)
 
 
 def _run_lstm_torch(lstm: nn.LSTM, x: Tensor, steps: Steps) -> Tensor:
@@ -123,7 +111,7 @@ class _LSTM(torch.autograd.Function):
         for now, before in steps.in_order():
             continuing = slice(now.start, now.start + before.stop - before.start)
             gates[continuing].addmm_(hidden[before], w_hh.t())
-            lstm_forward(gates[now], cell[before], cell[now], hidden[now])
+            lstm_step("lstm_forward", gates[now], cell[before], cell=cell[now], hidden=hidden[now])
         ctx.save_for_backward(x, w_ih, w_hh, gates, cell, hidden)
         ctx.steps = steps
         return hidden
@@ -134,12 +122,12 @@ class _LSTM(torch.autograd.Function):
         gates = saved_gates.clone()  # becomes the gradient of the pre-activations
         order = ctx.steps.in_order()
         d_hidden = grads[0].contiguous().clone()
-        max_rows = max((now.stop - now.start for now, _ in order), default=0)
-        d_cell = x.new_zeros(max_rows, hidden.shape[1])
+        d_cell = x.new_zeros(ctx.steps.max_rows, hidden.shape[1])
         d_w_hh = torch.zeros_like(w_hh)
         for now, before in reversed(order):
             rows, continuing = now.stop - now.start, before.stop - before.start
-            lstm_backward(gates[now], cell[before], cell[now], d_hidden[now], d_cell[:rows])
+            states = {"cell": cell[now], "d_hidden": d_hidden[now], "d_cell": d_cell[:rows]}
+            lstm_step("lstm_backward", gates[now], cell[before], **states)
             step = gates[now.start : now.start + continuing]
             d_hidden[before].addmm_(step, w_hh)
             d_w_hh.addmm_(step.t(), hidden[before])
@@ -149,38 +137,28 @@ class _LSTM(torch.autograd.Function):
         return d_x, gates.t() @ x, d_w_hh, d_bias, d_bias, None
 
 
-def _check_step(kernel: str, gates: Tensor, before: Tensor, **others: Tensor) -> None:
-    units = before.shape[-1]
-    wanted = len(gates), units
-    check_shapes(kernel, gates=(gates, (len(gates), 4 * units)), before=(before, (min(len(before), len(gates)), units)))
-    check_shapes(kernel, **{name: (value, wanted) for name, value in others.items()})
+def lstm_step(kernel: str, gates: Tensor, before: Tensor, **others: Tensor) -> None:
+    """Make the point-wise part of an LSTM step of n rows, forward or backward.
 
-
-def lstm_forward(gates: Tensor, before: Tensor, cell: Tensor, hidden: Tensor) -> None:
-    """Make the point-wise part of an LSTM step of n rows; `gates` (n, 4 U) hold pre-activations, then the gates.
-
-    Writes `cell` and `hidden` (n, U). `before` holds the cells before the step of the first rows; the others start
-    with zeros.
+    `lstm_forward` writes `cell` and `hidden` (n, U). `gates` (n, 4 U) hold pre-activations, then the gates. `before`
+    holds the cells before the step of the first rows; the others start with zeros. `lstm_backward` reads `cell` and
+    `d_hidden`. It turns `gates` into the gradient of the pre-activations, and `d_cell` into that of `before`.
     """
-    _check_step("lstm_forward", gates, before, cell=cell, hidden=hidden)
-    call("lstm_forward", len(gates), len(before), cell.shape[1], gates, before, cell, hidden)
+    rows, units = len(gates), before.shape[1]
+    check_shapes(kernel, gates=(gates, (rows, 4 * units)), before=(before, (min(len(before), rows), units)))
+    check_shapes(kernel, **{name: (value, (rows, units)) for name, value in others.items()})
+    call(kernel, rows, len(before), units, gates, before, *others.values())
 
 
-def lstm_backward(gates: Tensor, before: Tensor, cell: Tensor, d_hidden: Tensor, d_cell: Tensor) -> None:
-    """Make the backward pass: `gates` become the gradient of the pre-activations, `d_cell` that of `before`."""
-    _check_step("lstm_backward", gates, before, cell=cell, d_hidden=d_hidden, d_cell=d_cell)
-    call("lstm_backward", len(gates), len(before), cell.shape[1], gates, before, cell, d_hidden, d_cell)
-
-
-def lstm_layer(starts: npt.NDArray[np.int64], backward: bool, gates: Tensor, weight: Tensor) -> Tensor:
-    """Return the output (n, U) of a layer over n rows that are ordered by step, in one direction.
+def lstm_layer(steps: Steps, gates: Tensor, weight: Tensor) -> Tensor:
+    """Return the output (n, U) of a layer over n rows, in one direction; no gradient.
 
     `gates` (n, 4 U) hold the products of the inputs plus biases, and then the gates; `weight` (4 U, U) is that of the
     hidden state. It is fast for at most `FEW_ROWS` sequences.
     """
-    units = weight.shape[1]
+    units, starts = weight.shape[1], np.array(steps.starts, np.int64)
     check_offsets("lstm_layer", "starts", starts, len(gates))
     check_shapes("lstm_layer", w=(weight, (4 * units, units)), gates=(gates, (len(gates), 4 * units)))
     cell, hidden = gates.new_empty(len(gates), units), gates.new_empty(len(gates), units)
-    call("lstm_layer", len(starts) - 1, starts, int(backward), units, gates, weight, cell, hidden)
+    call("lstm_layer", len(steps), starts, int(steps.backward), units, gates, weight, cell, hidden)
     return hidden

@@ -212,7 +212,7 @@ def test_signatures_are_those_of_the_sources() -> None:
     sources = "\n".join(path.read_text() for path in build_kernels.FOLDER.glob("*.c"))
     found = re.findall(r"^KERNEL\(\w+, (\w+)\)\(([^)]*)\)\s*{", sources, re.MULTILINE)
     names = {kernel: tuple(re.findall(r"(\w+)(?:,|$)", parameters)) for kernel, parameters in found}
-    assert names == {kernel: signature.names for kernel, signature in library.signatures().items()}
+    assert names == {kernel: tuple(signature.parameters) for kernel, signature in library.signatures().items()}
 
 
 def test_signatures_are_read_from_the_header() -> None:
@@ -220,9 +220,9 @@ def test_signatures_are_read_from_the_header() -> None:
     signature = library.signatures()["draw_negatives"]
     assert signature.array("sources") == ("draw_negatives", "sources", "int64", False, True)
     assert signature.array("out") == ("draw_negatives", "out", "int64", True, False)
-    assert signature.types[3:5] == (ctypes.c_int64, ctypes.c_uint64)
+    assert signature.types[3:5] == [ctypes.c_int64, ctypes.c_uint64]
     signature = library.signatures()["hcnn_forward"]
-    arrays = [parameter.name for parameter in signature.parameters if parameter]
+    arrays = [parameter.name for parameter in signature.parameters.values() if parameter]
     assert arrays == ["values", "offsets", "widths", "line", "next", "encodings"]
     assert signature.result is None
 
@@ -250,7 +250,10 @@ TOKENS, STARTS = np.array([1, 2, 3], np.int32), np.array([0, 2, 3])
         (lambda: embedding_ops.group(IDS, IDS, LUT.long()), "group_by_id: lut is int64, wanted int32"),
         (lambda: embedding_ops.add_rows(TABLE, GROUPS, SCALE.double(), GRADIENT), "scale is float64"),
         (lambda: dropout_ops.dropout_of_seed(TABLE.half(), 0.5, 1), "dropout: x is float16"),
-        (lambda: recurrent_ops.lstm_forward(STEP[0].double(), *STEP[1:]), "lstm_forward: gates is float64"),
+        (
+            lambda: recurrent_ops.lstm_step("lstm_forward", STEP[0].double(), STEP[1], cell=STEP[2], hidden=STEP[3]),
+            "lstm_forward: gates is float64",
+        ),
         (lambda: scoring_ops.score_pairs(TABLE, TABLE, LEFT.int(), RIGHT, LAYER), "left is int32"),
         (lambda: jsonl_ops.read_lines("text", (1, 1)), "read_lines: bytes is a str"),
     ],
@@ -298,9 +301,18 @@ def test_wrong_dtype_is_an_error(call: Callable[[], object], message: str) -> No
             "table has shape (4, 8) and strides",
         ),
         (lambda: dropout_ops.dropout_of_seed(TABLE, 1.5, 1), "p is 1.5, wanted a number from 0 to 1"),
-        (lambda: recurrent_ops.lstm_forward(STEP[0], torch.randn(3, 4), *STEP[2:]), "before has shape (3, 4)"),
-        (lambda: recurrent_ops.lstm_backward(*STEP, torch.randn(2, 5)), "d_cell has shape (2, 5)"),
-        (lambda: recurrent_ops.lstm_layer(np.array([0, 9]), False, STEP[0], torch.randn(16, 4)), "starts[1] is 9"),
+        (
+            lambda: recurrent_ops.lstm_step("lstm_forward", STEP[0], torch.randn(3, 4), cell=STEP[2]),
+            "before has shape (3, 4)",
+        ),
+        (
+            lambda: recurrent_ops.lstm_step("lstm_backward", *STEP[:2], d_cell=torch.randn(2, 5)),
+            "d_cell has shape (2, 5)",
+        ),
+        (
+            lambda: recurrent_ops.lstm_layer(recurrent_ops.Steps([0, 9], IDS, IDS), STEP[0], torch.randn(16, 4)),
+            "starts[1] is 9",
+        ),
         (lambda: scoring_ops.score_pairs(TABLE, TABLE[:1], LEFT, RIGHT, LAYER), "right[0] is 1"),
         (lambda: scoring_ops.score_pairs(TABLE, TABLE, LEFT, RIGHT[:1], LAYER), "right has shape (1,), wanted (2,)"),
         (lambda: scoring_ops.score_pairs_backward(TABLE, TABLE, LEFT, RIGHT, LAYER, SCALE), "grad has shape (2,)"),
