@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Mapping
 
 from object2vec.data.media_types import canonical
 from object2vec.errors import Object2VecError, UserError
+from object2vec.hyperparameters.kinds import Integer
 from object2vec.sagemaker.environment import Directories
-from object2vec.serving.headers import TYPES, to_mode
+from object2vec.serving.headers import FLAGS, TYPES, to_mode
 from object2vec.serving.server import LOAD_SECONDS, MB, Machine, Settings, start
 
 
@@ -30,12 +30,12 @@ def read_settings(environment: Mapping[str, str], machine: Machine | None = None
         UserError: a variable has an invalid value.
     """
     given = {name: value for name, value in environment.items() if value}
-    batch = given.get("SAGEMAKER_BATCH", "").lower() == "true"
+    batch = _flag(given, "SAGEMAKER_BATCH")
     payload = _integer(given, "SAGEMAKER_MAX_PAYLOAD_IN_MB", 100 if batch else 25, least=0)
     workers = "SAGEMAKER_MODEL_SERVER_WORKERS"
     return Settings(
         model=Directories.from_environment(given).model,
-        multi_model=given.get("SAGEMAKER_MULTI_MODEL", "").lower() == "true",
+        multi_model=_flag(given, "SAGEMAKER_MULTI_MODEL"),
         mode=to_mode(given.get("INFERENCE_PREFERRED_MODE", "classification"), "INFERENCE_PREFERRED_MODE", UserError),
         port=_integer(given, "SAGEMAKER_BIND_TO_PORT", 8080, most=65_535),
         workers=_integer(given, workers, 1) if workers in given else None,
@@ -47,10 +47,19 @@ def read_settings(environment: Mapping[str, str], machine: Machine | None = None
 
 
 def _integer(given: Mapping[str, str], name: str, default: int, least: int = 1, most: int = 10**6) -> int:
+    kind = Integer(least, most)
     text = given.get(name, str(default))
-    if not re.fullmatch("[0-9]{1,9}", text) or not least <= int(text) <= most:
-        raise UserError(f"{name} is {text!r}, wanted an integer from {least} to {most}")
-    return int(text)
+    try:
+        return kind.parse(text)
+    except ValueError:
+        raise UserError(f"{name} is {text!r}, wanted {kind.wanted}") from None
+
+
+def _flag(given: Mapping[str, str], name: str) -> bool:
+    text = given.get(name, "false")
+    if text.lower() not in FLAGS:
+        raise UserError(f"{name} is {text!r}, wanted true or false")
+    return FLAGS[text.lower()]
 
 
 def _accept(text: str | None) -> str | None:

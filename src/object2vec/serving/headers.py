@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from object2vec.data.media_types import JSON, JSON_LINES, JSON_LINES_ALIASES, canonical
 from object2vec.errors import NotAcceptableError, RequestError, UnsupportedMediaTypeError, UserError, shortened
@@ -39,8 +39,14 @@ MAX_SEQ_LEN: Final = 5000  # of infer_max_seqlens, as of max_seq_len
 ATTRIBUTES: Final = "X-Amzn-SageMaker-Custom-Attributes"
 #: Names in the custom attributes that begin with this are ours. All others belong to the client.
 OPTION_PREFIX: Final = "object2vec-"
-OPTIONS: Final = ("digits", "mode", "stream", "warnings")
 FLAGS: Final = {"0": False, "1": True, "false": False, "true": True}
+#: The options of a request: what their texts mean, and how an error calls these texts.
+OPTIONS: Final[dict[str, tuple[dict[str, Any], str]]] = {
+    "digits": ({str(digits): digits for digits in range(10)}, "an integer from 0 to 9"),
+    "mode": ({mode: mode for mode in MODES}, f"one of {', '.join(MODES)}"),
+    "stream": (FLAGS, "0 or 1"),
+    "warnings": (FLAGS, "0 or 1"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,33 +140,27 @@ def to_options(attributes: str) -> RequestOptions:
     """
     given: dict[str, str] = {}
     for attribute in re.split("[,;]", attributes):
-        name, _, value = attribute.partition("=")
-        if name.strip().lower().startswith(OPTION_PREFIX):
-            given.setdefault(name.strip().lower().removeprefix(OPTION_PREFIX), value.strip())
-    for name in given:
+        full_name, _, value = attribute.partition("=")
+        full_name = full_name.strip().lower()
+        if not full_name.startswith(OPTION_PREFIX):
+            continue
+        name = full_name.removeprefix(OPTION_PREFIX)
         if name not in OPTIONS:
             [nearest] = difflib.get_close_matches(name, OPTIONS, n=1, cutoff=0.0)
-            named = shortened(OPTION_PREFIX + name)
+            named = shortened(full_name)
             raise RequestError(f"{named!r} in {ATTRIBUTES} is not known, the nearest name is {OPTION_PREFIX}{nearest}")
-    mode, digits = given.get("mode"), given.get("digits")
-    if digits is not None and not re.fullmatch("[0-9]", digits):
-        raise _bad_option("digits", digits, "an integer from 0 to 9")
-    return RequestOptions(
-        mode=None if mode is None else to_mode(mode, f"{OPTION_PREFIX}mode in {ATTRIBUTES}"),
-        digits=None if digits is None else int(digits),
-        stream=_flag("stream", given.get("stream", "0")),
-        warnings=_flag("warnings", given.get("warnings", "0")),
-    )
+        if name in given:
+            raise RequestError(f"{full_name} is in {ATTRIBUTES} twice, wanted one value")
+        given[name] = value.strip()
+    return RequestOptions(**{name: _option(name, value) for name, value in given.items()})
 
 
-def _flag(name: str, text: str) -> bool:
-    if text.lower() not in FLAGS:
-        raise _bad_option(name, text, "0 or 1")
-    return FLAGS[text.lower()]
-
-
-def _bad_option(name: str, text: str, wanted: str) -> RequestError:
-    return RequestError(f"{OPTION_PREFIX}{name} in {ATTRIBUTES} is {shortened(text)!r}, wanted {wanted}")
+def _option(name: str, text: str) -> Any:
+    values, wanted = OPTIONS[name]
+    key = text.lower() if values is FLAGS else text
+    if key not in values:
+        raise RequestError(f"{OPTION_PREFIX}{name} in {ATTRIBUTES} is {shortened(text)!r}, wanted {wanted}")
+    return values[key]
 
 
 def _parameters(header: str) -> tuple[str, dict[str, str]]:

@@ -7,7 +7,7 @@ import sys
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -125,19 +125,22 @@ def _writing(name: str) -> Iterator[IO[bytes]]:
             sys.stdout.buffer.flush()
         return
     path = local_path(name, output=True)
-    if path.exists() and not path.is_file() and not path.is_dir():  # it must not become a file
-        with os_errors_as_user_errors(argument), path.open("wb") as file:
-            yield file
-        return
-    path = path.resolve()  # a link stays
-    temporary = path.with_name(f".{path.name}.part")
+    special = path.exists() and not path.is_file() and not path.is_dir()  # a device or a pipe must not become a file
+    path = path if special else path.resolve()  # a link stays
+    written = path if special else path.with_name(f".{path.name}.part")
+    with os_errors_as_user_errors(argument):
+        file = written.open("wb")
     try:
-        with os_errors_as_user_errors(argument), temporary.open("wb") as file:
-            yield file
+        yield file
         with os_errors_as_user_errors(argument):
-            temporary.replace(path)
+            file.close()
+            if not special:
+                written.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # which an error before this one has caused
+            file.close()
+        if not special:
+            written.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -114,7 +114,8 @@ def test_ping_does_not_wait_for_invocations() -> None:
     while len(app.extensions["invocations"]._batcher._waiting) < 3 and time.monotonic() < until:
         time.sleep(0.01)
     assert app.test_client().get("/ping").status_code == 200
-    assert invoke(app.test_client(), '{"instances": [{"in0": [1], "in1": [1]}]}').status_code == 200  # looked up
+    if predictor._token_scorer is not None:  # with kernels, single tokens are looked up
+        assert invoke(app.test_client(), '{"instances": [{"in0": [1], "in1": [1]}]}').status_code == 200
     slow.drop_unregistered.set()
     for thread in threads:
         thread.join()

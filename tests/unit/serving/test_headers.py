@@ -152,7 +152,6 @@ def test_no_reply_type(accept: str) -> None:
         ("c000b4f9-df62; a=b,=,;=", RequestOptions()),
         ("object2vec-mode=embedding", RequestOptions(mode="embedding")),
         ("trace=7; object2vec-digits = 3 ,object2vec-mode=regression", RequestOptions(mode="regression", digits=3)),
-        ("object2vec-digits=0;object2vec-digits=5", RequestOptions(digits=0)),
         ("Object2Vec-Stream=1", RequestOptions(stream=True)),
         ("object2vec-stream=0,object2vec-warnings=true", RequestOptions(warnings=True)),
     ],
@@ -178,6 +177,13 @@ def test_options(attributes: str, wanted: RequestOptions) -> None:
 def test_other_names_belong_to_the_client(attributes: str) -> None:
     """Names without our prefix have no effect, whatever their values are."""
     assert to_options(attributes) == RequestOptions()
+
+
+@pytest.mark.parametrize("second", ["0", "5"])
+def test_repeated_option_is_refused(second: str) -> None:
+    with pytest.raises(RequestError) as raised:
+        to_options(f"object2vec-digits=0;a=1;Object2Vec-digits={second}")
+    assert str(raised.value) == f"object2vec-digits is in {ATTRIBUTES} twice, wanted one value"
 
 
 @pytest.mark.parametrize("name", ["mode", "digits", "stream", "warnings"])

@@ -84,6 +84,11 @@ def test_without_variables() -> None:
     )
 
 
+def test_whole_numbers_as_tools_write_them() -> None:
+    given = settings(SAGEMAKER_MODEL_SERVER_WORKERS="2.0", SAGEMAKER_MAX_PAYLOAD_IN_MB="1e2")
+    assert (given.workers, given.max_payload) == (2, 100 * 2**20)
+
+
 def test_with_variables() -> None:
     given = settings(
         SAGEMAKER_BASE_DIR="/somewhere",
@@ -151,6 +156,8 @@ def test_empty_variables_are_not_set() -> None:
         ("SAGEMAKER_MODEL_SERVER_WORKERS", "0", "is '0', wanted an integer from 1 to 1000000"),
         ("SAGEMAKER_MODEL_SERVER_TIMEOUT", "-1", "is '-1', wanted an integer from 1 to 1000000"),
         ("SAGEMAKER_MAX_PAYLOAD_IN_MB", "1.5", "is '1.5', wanted an integer from 0 to 1000000"),
+        ("SAGEMAKER_MULTI_MODEL", "yes", "is 'yes', wanted true or false"),
+        ("SAGEMAKER_BATCH", "on", "is 'on', wanted true or false"),
         (
             "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT",
             "text/csv",
