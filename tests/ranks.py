@@ -35,7 +35,7 @@ from object2vec.training import checkpoints
 from object2vec.training.distributed import SINGLE_PROCESS, Group, RankConfig, connect_ranks
 from object2vec.training.evaluation import scoring_batches
 from object2vec.training.job import Job, run
-from object2vec.training.report import SageMakerReport, log_to_stdout
+from object2vec.training.report import SageMakerReport, log_as
 from object2vec.training.trainer import Trainer, training_batches
 from servers import free_port
 from small import SMALL, configured, network_of, pairs_of, weights_of, write_pairs
@@ -269,7 +269,7 @@ TEST_SHARES: Final[dict[str, tuple[list[float], list[float]] | list[float]]] = {
 
 def score_positives(group: Group, folder: Path) -> None:
     """Run a job with negatives for each share of a test channel; the log has the number of scored pairs."""
-    log_to_stdout()
+    log_as("sagemaker")
     train = [([n % 7 + 13], [n % 3 + 1], 1.0) for n in range(24)]
     for share, labels in TEST_SHARES.items():
         own = labels[group.rank] if isinstance(labels, tuple) else labels
@@ -361,14 +361,14 @@ def train_with_many_checkpoints() -> None:
 
 def train_on_two_devices() -> None:
     """Run the image's `train` with two devices, both the CPU."""
-    log_to_stdout()
+    log_as("sagemaker")
     environment = TrainingEnvironment.read(Directories.from_environment())
     training.run_on(["cpu", "cpu"], environment, parse(environment.hyperparameters))
 
 
 def train_with_a_device_that_fails() -> None:
     """Run the same, with an error in the second process before it connects."""
-    log_to_stdout()
+    log_as("sagemaker")
     environment = TrainingEnvironment.read(Directories.from_environment())
     training.run_on(["cpu", "nowhere"], environment, parse(environment.hyperparameters))
 

@@ -200,7 +200,7 @@ def test_the_command_fails_and_keeps_the_best_model(
     """Its exit status is not 0."""
     channels = job(tmp_path).channels
     fail_in_epoch(2, error, monkeypatch)
-    monkeypatch.setattr("object2vec.training.report.log_to_stdout", lambda: None)
+    monkeypatch.setattr("object2vec.training.report.log_as", lambda *_: None)
     words = ["train", "--train", str(channels["train"]), "--validation", str(channels["validation"])]
     words += ["--out", str(tmp_path / "model"), "--hyperparameters", *(f"{n}={v}" for n, v in VALUES.items())]
     assert cli.main(words) == status

@@ -87,7 +87,7 @@ def test_checkpoint_folder_is_that_of_the_platform(
     if form == "folder":
         folder.mkdir()
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
-    monkeypatch.setattr("object2vec.sagemaker.training.log_to_stdout", lambda: None)
+    monkeypatch.setattr("object2vec.sagemaker.training.log_as", lambda *_: None)
     training.main()
     assert sorted(path.name for path in folder.glob("*.json")) == [f"checkpoint-00{n}-000000000.json" for n in (1, 2)]
     caplog.clear()
@@ -101,7 +101,7 @@ def test_log_reports_missing_checkpoint_configuration(
     """The log uses the built-in's words, and no folder is created."""
     tree(tmp_path)
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
-    monkeypatch.setattr("object2vec.sagemaker.training.log_to_stdout", lambda: None)
+    monkeypatch.setattr("object2vec.sagemaker.training.log_as", lambda *_: None)
     training.main()
     assert "Checkpoint loading and saving are disabled." in caplog.messages
     assert not (tmp_path / "checkpoints").exists()
@@ -281,7 +281,7 @@ def test_unknown_channel_is_a_warning(
     """The job warns once and continues."""
     tree(tmp_path, channels={"train": GOOD, "val": GOOD})
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
-    monkeypatch.setattr("object2vec.sagemaker.training.log_to_stdout", lambda: None)
+    monkeypatch.setattr("object2vec.sagemaker.training.log_as", lambda *_: None)
     training.main()
     known = "train, validation, test, auxiliary, model"
     sentence = f"channel val: not known and not read, the nearest is validation; channels are {known}"
@@ -298,7 +298,7 @@ def test_spark_part_files_are_read(
         (tmp_path / "input" / "data" / name / "part-2.jsonl.gz").write_bytes(gzip.compress(b""))
         (tmp_path / "input" / "data" / name / "part-3.jsonl").write_bytes(b"")
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
-    monkeypatch.setattr("object2vec.sagemaker.training.log_to_stdout", lambda: None)
+    monkeypatch.setattr("object2vec.sagemaker.training.log_as", lambda *_: None)
     training.main()
     assert caplog.messages.count("Total: 4 samples") == 2
     for name in ("train", "validation"):

@@ -22,7 +22,7 @@ from object2vec.errors import DataError, HyperparameterError
 from object2vec.hyperparameters import parse
 from object2vec.hyperparameters.table import NETWORKS
 from object2vec.training.job import Job, run
-from object2vec.training.report import log_to_stdout
+from object2vec.training.report import log_as
 from small import StopAfter, network_of, write_pairs
 
 Row = tuple[list[int], list[int], float]
@@ -79,7 +79,7 @@ def test_platform_metric_patterns_match_the_log(
         name: write_pairs(tmp_path / name / "a.jsonl", sequences(50, seed=seed, regression=regression))
         for seed, name in enumerate(("train", "validation", "test"))
     }
-    log_to_stdout()
+    log_as("sagemaker")
     run(job(tmp_path, channels, output_layer=output_layer))
     out, err = capsys.readouterr()
     assert err == ""

@@ -62,16 +62,15 @@ class RowGradient(NamedTuple):
             dense.index_add_(0, self.ids, self._by_id())
         return dense
 
-    def compact(self, weight: Tensor, max_ids: int) -> RowGradient:
+    def compact(self, weight: Tensor) -> RowGradient:
         """Return the same gradient in the shorter of two forms: as it is, or summed by id.
 
-        With `max_ids` ids or more it is summed. On a GPU as well: it adds in any order, and one rank's sum must serve
-        for all ranks.
+        On a GPU it is summed: it adds in any order, and one rank's sum must serve for all ranks.
         """
         if usable(weight):
             groups = group(self.ids, self.source, _lut(weight))
             ids, grad = groups.rows, self.grad.contiguous()
-            if len(grad) <= len(ids) and len(self.ids) < max_ids:
+            if len(grad) <= len(ids):
                 return self._replace(grad=grad)
             summed = weight.new_zeros(len(ids), weight.shape[1])
             add_rows(summed, groups._replace(rows=torch.arange(len(ids))), self.scale, grad)

@@ -16,7 +16,7 @@ from object2vec.sagemaker import pipes, supervisor
 from object2vec.sagemaker.environment import Directories, TrainingEnvironment, read_config
 from object2vec.threads import set_thread_defaults
 from object2vec.training.graceful_shutdown import Stop, handle_termination_signals
-from object2vec.training.report import log_to_stdout
+from object2vec.training.report import log_as
 
 if TYPE_CHECKING:
     from object2vec.training.checks import Job
@@ -39,7 +39,7 @@ def train() -> None:
     set_thread_defaults(repeatable=True)
     # As process 1, this process would ignore the signal without a handler.
     with handle_termination_signals(_stop, signal.SIGTERM):
-        log_to_stdout()
+        log_as("sagemaker")
         try:
             TrainingEnvironment.read(Directories.from_environment())
         except UserError as error:
@@ -66,7 +66,7 @@ def main() -> None:
             exceptions. The failure file is already written by then.
     """
     with handle_termination_signals(_stop, signal.SIGTERM):
-        log_to_stdout()
+        log_as("sagemaker")
         try:
             _run()
         except BaseException as error:
@@ -109,7 +109,7 @@ def run_on(devices: Sequence[str], environment: TrainingEnvironment, configurati
 
 def run_spawned_rank(environment: TrainingEnvironment, job: Job, devices: Sequence[str], number: int) -> None:
     """Run an additional rank of this host; it logs warnings and errors only."""
-    log_to_stdout()
+    log_as("sagemaker")
     logging.getLogger("object2vec").setLevel(logging.WARNING)
     run_rank(environment, job, devices, number)
 

@@ -45,15 +45,15 @@ class BestModel:
         if loss < self.loss:
             with self.lock:
                 self.epoch, self.loss, self.metrics, self._source = epoch, loss, metrics, network
-            for name, parameter in network.trainable_weights.items():
-                self.buffer_for(name, parameter).copy_(parameter)
+            for name, weight in network.trainable_weights.items():
+                self.buffer_for(name, weight).copy_(weight)
             with self.lock:
                 self._source = None
 
-    def buffer_for(self, name: str, parameter: Tensor) -> Tensor:
-        """Return the buffer that holds the best values of a parameter."""
+    def buffer_for(self, name: str, weight: Tensor) -> Tensor:
+        """Return the buffer that holds the best values of a weight."""
         if name not in self._buffers:
-            self._buffers[name] = cpu_buffer(parameter)
+            self._buffers[name] = cpu_buffer(weight)
         return self._buffers[name]
 
     def state_dict(self) -> dict[str, Any]:
@@ -61,10 +61,12 @@ class BestModel:
         loss = None if self.epoch is None else self.loss  # JSON has no infinity
         return {"best_epoch": self.epoch, "best_loss": loss, "best_metrics": self.metrics}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned, if an epoch had ended; the caller fills the weights' buffers."""
+    def load_state_dict(self, state: Mapping[str, Any], network: Network) -> None:
+        """Restore what `state_dict` returned, if an epoch had ended; the caller fills `weights`."""
         if state["best_epoch"] is not None:
             self.epoch, self.loss, self.metrics = state["best_epoch"], state["best_loss"], state["best_metrics"]
+            for name, weight in network.trainable_weights.items():
+                self.buffer_for(name, weight)
 
     def restore(self, network: Network) -> None:
         """Load the best epoch's weights into the network; before an epoch has ended, change nothing."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import time
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from object2vec import allocator
-from object2vec.atomic_files import STAGING_DIR, checksum, write_atomically
+from object2vec.atomic_files import checksum, write_atomically
 from object2vec.errors import UserError
 from object2vec.training.distributed import Group
 
@@ -64,17 +64,12 @@ class Checkpoints:
         self._good: list[str] = []  # names, oldest first
         self._last, self._took = time.monotonic(), 0.0
         if group.is_main:
-            self._check_writable()
-
-    def _check_writable(self) -> None:
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(self.directory / STAGING_DIR, ignore_errors=True)
-            write_atomically(self.directory, {"writable": Path.touch})
-            (self.directory / "writable").unlink()
-        except OSError as error:
-            what = f"{self.directory}: no checkpoint can be written here ({error.strerror})"
-            raise UserError(f"{what}, wanted a folder to write in, or no checkpoints") from error
+            try:
+                directory.mkdir(parents=True, exist_ok=True)
+                write_atomically(directory, {})  # it also removes what a killed process left
+            except OSError as error:
+                what = f"{directory}: no checkpoint can be written here ({error.strerror})"
+                raise UserError(f"{what}, wanted a folder to write in, or no checkpoints") from error
 
     def check_fingerprint(self, fingerprint: Mapping[str, Any]) -> None:
         """Record the configuration and data of this job; a checkpoint that was found must have the same.
@@ -102,18 +97,15 @@ class Checkpoints:
         Raises:
             UserError: it was written by a newer version.
         """
-        self.found = None
-        if self.group.is_main:
-            self.found = next(iter(self._whole()), None)
+        self.found = next(self._whole(), None) if self.group.is_main else None
         values = json.loads(self.group.broadcast_text(json.dumps(self.found.values if self.found else None)))
-        if values is None:
-            return None
-        if self.found is None:
+        if values and not self.found:
             self.found = Checkpoint(None, values, self.group)
-        self._good = [self.found.name]
+        self._good = [self.found.name] if self.found else []
         return self.found
 
-    def _whole(self) -> Iterable[Checkpoint]:
+    def _whole(self) -> Iterator[Checkpoint]:
+        """Yield the complete checkpoints, newest first."""
         for path in sorted(self.directory.glob(f"checkpoint-*{REST}"), reverse=True):
             try:
                 yield Checkpoint(path.with_suffix(TENSORS), _read(path), self.group)
@@ -128,12 +120,10 @@ class Checkpoints:
 
     def save(self, state: State) -> None:
         """Write a checkpoint on rank 0. If that fails, warn and continue training."""
-        if not self.group.is_main:
+        name = f"checkpoint-{state.epoch:03}-{state.batch:09}"
+        if not self.group.is_main or name in self._good:
             return
         started = time.monotonic()
-        name = f"checkpoint-{state.epoch:03}-{state.batch:09}"
-        if name in self._good:
-            return
         path = self.directory / f"{name}{REST}"
         try:
             self._write(path, state)
@@ -142,20 +132,15 @@ class Checkpoints:
             logger.warning(f"{path} cannot be written ({error}): training goes on, and {back}")
         else:
             logger.info(f'Saved checkpoint to "{path}"')
-            self._good = [*(good for good in self._good if good != name), name][-MAX_CHECKPOINTS:]
+            self._good = [*self._good, name][-MAX_CHECKPOINTS:]
             self._prune()
         self._last = time.monotonic()
         self._took = self._last - started
 
     def _write(self, path: Path, state: State) -> None:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
-        sums: list[str] = []
 
-        def fill(aside: Path) -> None:
-            save_file(tensors, aside)
-            sums.append(checksum(aside))
-
-        def describe(aside: Path) -> None:
+        def describe(staged: Path) -> None:
             values = {
                 "format_version": FORMAT_VERSION,
                 "name": path.stem,
@@ -163,13 +148,15 @@ class Checkpoints:
                 "batch": state.batch,
                 "facts": self.fingerprint,
                 "tensors": {name: [str(t.dtype).removeprefix("torch."), list(t.shape)] for name, t in tensors.items()},
-                "tensors_checksum": sums[0],
+                "tensors_checksum": checksum(staged.with_suffix(TENSORS)),
                 **state.values,
             }
-            aside.write_text(json.dumps({"checksum": _checksum(values), "values": values}, indent=1))
+            staged.write_text(json.dumps({"checksum": _checksum(values), "values": values}, indent=1))
 
         path.unlink(missing_ok=True)  # a broken one of this name, which goes with other tensors
-        write_atomically(self.directory, {path.with_suffix(TENSORS).name: fill, path.name: describe})
+        write_atomically(
+            self.directory, {path.with_suffix(TENSORS).name: partial(save_file, tensors), path.name: describe}
+        )
 
     def _prune(self) -> None:
         """Remove all but the newest good checkpoints, JSON files first."""

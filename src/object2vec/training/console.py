@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TextIO, TypeVar
 
 from tqdm import tqdm
 
@@ -43,6 +43,13 @@ def write(text: str, stream: TextIO) -> None:
     stream.flush()
 
 
+class Totals(NamedTuple):
+    """Counts over the epochs of a job so far."""
+
+    records: int = 0
+    batches: int = 0
+
+
 class ConsoleReport:
     """The report of one job: a table on standard output unless `quiet`; with `bar` a bar on standard error.
 
@@ -54,20 +61,17 @@ class ConsoleReport:
         self.model_dir = model_dir
         self.bar = bar
         self.quiet = quiet
-        self.records = self.batches = 0  # the counts that checkpoints hold
-        self.latest: int | None = None
         self._measured: dict[str, Mapping[str, float]] = {}  # the metrics of the epoch, by channel
         self._seconds = 0.0
-        self._titled = False
-        self._begun = False
+        self._has_titles = self._has_begun = False
 
     def batches_of(
         self, epoch: int, batches: Iterable[Item], examples: int, metrics: Metrics, *, done: int = 0, before: float = 0
     ) -> Iterator[Item]:
         """Yield the batches and move the bar; see `SageMakerReport.batches_of`."""
-        if not self._begun and (epoch or done):
+        if not self._has_begun and (epoch or done):
             self._print(f"Resuming at epoch {epoch}, batch {done}")
-        self._begun = True
+        self._has_begun = True
         with tqdm(
             desc=f"epoch {epoch}/{self.epochs - 1}",
             total=examples,
@@ -87,7 +91,6 @@ class ConsoleReport:
 
     def trained(self, epoch: int, metrics: Mapping[str, float], seconds: float) -> None:
         """Note the metrics of an epoch's pass over the training data."""
-        self.latest = epoch
         self._measured = {"train": metrics}
         self._seconds = seconds
 
@@ -96,14 +99,10 @@ class ConsoleReport:
         self._measured["validation"] = metrics
 
     def epoch(
-        self, epoch: int, metrics: Metrics, started: float, judging: Iterable[str], *, best: bool = False
+        self, epoch: int, metrics: Metrics, totals: Totals, started: float, lines: Iterable[str], *, best: bool = False
     ) -> None:
         """Print the row of an epoch, marked if it is the `best` so far."""
-        for _ in judging:  # early stopping judges as its lines are read
-            pass
-        self.records += metrics.rows
-        self.batches += metrics.batches
-        if not self._titled:
+        if not self._has_titles:
             self._print_titles()
         cells = [f"{value:>#{WIDTH}.4g}" for channel in CHANNELS for value in _shown(self._measured.get(channel, {}))]
         rate = metrics.rows / max(self._seconds, 1e-9)
@@ -111,7 +110,7 @@ class ConsoleReport:
         self._print(f"{epoch:>5}{''.join(cells)}{time.time() - started:>10.1f}{rate:>12,.0f}{mark}")
 
     def _print_titles(self) -> None:
-        self._titled = True
+        self._has_titles = True
         groups = titles = ""
         for channel, metrics in self._measured.items():
             names = [COLUMNS[name] for name in metrics if name in COLUMNS]
@@ -124,7 +123,9 @@ class ConsoleReport:
         """Say that early stopping ended training after an epoch."""
         self._print(f"Stopped early after epoch {epoch}: the loss no longer fell by early_stopping_tolerance")
 
-    def best(self, epoch: int | None, loss: float, metrics: Mapping[str, Mapping[str, float]]) -> None:
+    def best(
+        self, epoch: int | None, loss: float, metrics: Mapping[str, Mapping[str, float]], *, repeat: bool = False
+    ) -> None:
         """Say which epoch's model is kept, and its metrics by channel."""
         if epoch is None:
             logger.warning("Stopped before the first epoch ended: the model has the weights of that moment")
@@ -139,14 +140,6 @@ class ConsoleReport:
     def finished(self, started: float, milliseconds: Mapping[str, float]) -> None:
         """Print how long the job took, and where its model is."""
         self._print(f"Finished in {time.time() - started:.1f} s; the model is in {self.model_dir}")
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the counts that a resumed job continues."""
-        return {"records": self.records, "batches": self.batches, "latest": self.latest}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        self.records, self.batches, self.latest = state["records"], state["batches"], state["latest"]
 
     def _print(self, text: str) -> None:
         if not self.quiet:

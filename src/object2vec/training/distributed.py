@@ -6,7 +6,6 @@ all ranks' batches. So a step of R ranks equals the step of one process whose ba
 
 from __future__ import annotations
 
-import itertools
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -56,28 +55,15 @@ class Group:
     def __init__(self, peers: Peers | None = None, device: torch.device | None = None) -> None:
         self._peers = peers
         self._device = device
+        self.rank = peers.config.rank if peers else 0
+        self.is_main = self.rank == 0  # it prints the log lines and writes the files
+        self.size = len(peers.config.names) if peers else 1
+        self.ranks_per_host = peers.config.ranks_per_host if peers else 1
         self.peer_lost = False
 
     @property
     def device(self) -> torch.device:
         return self._device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-    @property
-    def rank(self) -> int:
-        return self._peers.config.rank if self._peers else 0
-
-    @property
-    def size(self) -> int:
-        return len(self._peers.config.names) if self._peers else 1
-
-    @property
-    def ranks_per_host(self) -> int:
-        return self._peers.config.ranks_per_host if self._peers else 1
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this is rank 0, which prints the log lines and writes the files."""
-        return self.rank == 0
 
     def shard(self, *, sharded: bool = False) -> tuple[int, int]:
         """Return this rank's part (r, R) of a channel: one item in R, from number r on.
@@ -89,18 +75,16 @@ class Group:
 
     def sum(self, numbers: Sequence[float]) -> list[float]:
         """Return the elementwise sums of the ranks' numbers; all ranks give as many."""
-        if not self._peers:
-            return list(numbers)
         sums = torch.tensor(numbers, dtype=torch.float64)
         self.all_reduce(sums)
         return sums.tolist()
 
     def all_gather(self, numbers: Sequence[float]) -> list[list[float]]:
         """Return the numbers of each rank, by rank; all ranks give as many."""
-        rows = [[0.0] * len(numbers) for _ in range(self.size)]
-        rows[self.rank] = list(numbers)
-        sums = iter(self.sum([number for row in rows for number in row]))
-        return [list(itertools.islice(sums, len(numbers))) for _ in rows]
+        rows = torch.zeros(self.size, len(numbers), dtype=torch.float64)
+        rows[self.rank] = torch.tensor(numbers, dtype=torch.float64)
+        self.all_reduce(rows)
+        return rows.tolist()
 
     def any_rank(self, condition: bool) -> bool:
         """Return whether the condition is true on any rank."""
@@ -112,28 +96,24 @@ class Group:
 
     def all_reduce(self, tensor: Tensor) -> None:
         """Replace `tensor` by the sum of all ranks' tensors, in place; every rank gets the same bits."""
-        if self._peers:
-            with self._explained(self._peers):
-                dist.all_reduce(tensor)
+        self._communicate(lambda: dist.all_reduce(tensor))
 
     def all_gather_into(self, *tensors: Sequence[Tensor]) -> None:
         """Fill each sequence, which has a tensor per rank, with the tensors of these ranks, in place."""
-        if self._peers:
-            with self._explained(self._peers):
-                by_rank = [(rank, tensor) for some in tensors for rank, tensor in enumerate(some)]
-                for work in [dist.broadcast(tensor, src=rank, async_op=True) for rank, tensor in by_rank]:
-                    work.wait()
+
+        def gather() -> None:
+            by_rank = [(rank, tensor) for some in tensors for rank, tensor in enumerate(some)]
+            for work in [dist.broadcast(tensor, src=rank, async_op=True) for rank, tensor in by_rank]:
+                work.wait()
+
+        self._communicate(gather)
 
     def broadcast(self, tensor: Tensor) -> None:
         """Replace `tensor` by that of rank 0, in place."""
-        if self._peers:
-            with self._explained(self._peers):
-                dist.broadcast(tensor, src=0)
+        self._communicate(lambda: dist.broadcast(tensor, src=0))
 
     def broadcast_text(self, text: str) -> str:
         """Return the text of rank 0."""
-        if not self._peers:
-            return text
         own = torch.tensor(list(text.encode()), dtype=torch.uint8)
         size = torch.tensor(len(own))
         self.broadcast(size)
@@ -146,14 +126,14 @@ class Group:
         for parameter in network.parameters():
             self.broadcast(parameter.detach())
 
-    @contextmanager
-    def _explained(self, peers: Peers) -> Iterator[None]:
-        """Replace torch's error about a lost rank by one that names the rank and its reason."""
-        try:
-            yield
-        except RuntimeError as error:
-            self.peer_lost = True
-            raise AlgorithmError(peers.explain_loss(error)) from error
+    def _communicate(self, operation: Callable[[], Any]) -> None:
+        """Run an operation with the other ranks, if any; an error names the rank that was lost and its reason."""
+        if self._peers:
+            try:
+                operation()
+            except RuntimeError as error:
+                self.peer_lost = True
+                raise AlgorithmError(self._peers.explain_loss(error)) from error
 
     def leave(self, error: BaseException) -> None:
         """Tell the other ranks about `error`, unless it came from one of them."""
@@ -178,17 +158,16 @@ class Peers:
         self._listener = socket.create_server((_own_address(config), 0), backlog=len(config.names))
         address, port = self._listener.getsockname()
         store.set(f"hearing/{config.rank}", f"{address} {port}")
-        others = [store.get(f"hearing/{rank}").decode().split() for rank in self._ranks]
-        self._others = [(address, int(port)) for address, port in others]
-
-    @property
-    def _ranks(self) -> list[int]:
-        return [rank for rank in range(len(self.config.names)) if rank != self.config.rank]
+        self._others: dict[str, tuple[str, int]] = {}  # the addresses by name
+        for rank, name in enumerate(config.names):
+            if rank != config.rank:
+                address, port = store.get(f"hearing/{rank}").decode().split()
+                self._others[name] = address, int(port)
 
     def announce_failure(self, what: str) -> None:
         """Send all other ranks a sentence with this rank's name; ranks that have ended are skipped."""
         sentence = f"{self.config.names[self.config.rank]} {what}".encode()
-        for address in self._others:
+        for address in self._others.values():
             with suppress(OSError), socket.create_connection(address, NOTIFY_TIMEOUT) as connection:
                 connection.sendall(sentence)
 
@@ -196,8 +175,7 @@ class Peers:
         """Return why a rank was lost: its own notice, or else which ranks to look at."""
         if notice := self._read_notice():
             return notice
-        names = [self.config.names[rank] for rank in self._ranks]
-        who = names[0] if len(names) == 1 else f"one of {', '.join(names)}"
+        who = f"{'one of ' if len(self._others) > 1 else ''}{', '.join(self._others)}"
         limit, what = self.config.limit.total_seconds(), str(error).splitlines()[0]
         return f"{who} has ended, or did not answer within {limit:g} s: the job ends ({what})"
 

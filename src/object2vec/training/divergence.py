@@ -106,9 +106,5 @@ def largest_labels(labels: Mapping[str, Float32], group: Group) -> dict[str, flo
 
 def largest_embeddings(network: Network) -> dict[str, float]:
     """Return the largest |value| of each table of token embeddings, by the encoder that has it."""
-    found: dict[str, float] = {}
-    for side in (0, 1):
-        table = network.encoder(side).embedding.weight
-        if side == 0 or table is not network.encoder(0).embedding.weight:
-            found[f"enc{side}"] = max(abs(float(end)) for end in torch.aminmax(table.detach()))
-    return found
+    ends = [torch.aminmax(table.weight.detach()) for table in network.tables]
+    return {f"enc{side}": max(-float(low), float(high)) for side, (low, high) in enumerate(ends)}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
+from typing import Any
 
 import torch
 
@@ -29,3 +31,11 @@ class WeightAverage:
         for mean, weight in zip(self.network.parameters(), network.parameters(), strict=True):
             if weight.requires_grad:
                 mean.lerp_(weight, share)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the count of steps; a checkpoint holds the averaged weights as tensors."""
+        return {"average_steps": self.steps}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned; the caller fills the averaged weights."""
+        self.steps = state["average_steps"]

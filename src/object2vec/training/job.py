@@ -72,7 +72,7 @@ def _run(job: Job, clock: Clock, group: Group, stop: Stop, style: Style) -> None
             logger.info("Warming the optimizer up: an epoch in which no weight moves")
             trainer.warm_up(train, stop)
         best = trainer.fit(train, validation, stop)
-        report.best(best.epoch, best.loss, best.metrics)
+        report.best(best.epoch, best.loss, best.metrics, repeat=best.epoch != trainer.reported)
         clock.lap("training.time")
         writer.write()
         clock.lap("model.serialize.time")

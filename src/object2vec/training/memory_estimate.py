@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,7 +14,7 @@ import torch
 from object2vec import resources
 from object2vec.errors import AlgorithmError
 from object2vec.hyperparameters import Hyperparameters
-from object2vec.model.network import Network
+from object2vec.model.network import network_of_shapes
 
 #: State numbers that an optimizer keeps for each weight, without the gradient.
 STATE_NUMBERS_PER_WEIGHT: Final = {"sgd": 0, "adagrad": 1, "rmsprop": 1, "adam": 2, "adadelta": 2}
@@ -21,13 +22,7 @@ STATE_NUMBERS_PER_WEIGHT: Final = {"sgd": 0, "adagrad": 1, "rmsprop": 1, "adam":
 #: large as the table. Only optimizers that update every row keep state for every row.
 TABLE_NUMBERS_PER_WEIGHT: Final = {"sgd": 0, "adagrad": 0, "rmsprop": 2, "adam": 2, "adadelta": 3}
 #: How torch and the system say that there is no memory, where the class of the error does not.
-NO_MEMORY: Final = (
-    "can't allocate memory",
-    "not enough memory",
-    "out of memory",
-    "bad_alloc",
-    "can't start new thread",
-)
+NO_MEMORY: Final = re.compile("can't allocate memory|(not enough|out of) memory|bad_alloc|can't start new thread", re.I)
 
 
 @contextmanager
@@ -91,17 +86,14 @@ def describe_memory_need(hyperparameters: Hyperparameters) -> str:
 def _is_lack_of_memory(error: Exception) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in NO_MEMORY)
+    return isinstance(error, MemoryError) or bool(NO_MEMORY.search(str(error)))
 
 
 def _weights(hyperparameters: Hyperparameters) -> tuple[int, int]:
     """Return the bytes of the token embeddings, and of all other weights."""
-    small = replace(hyperparameters.encoders[0], vocab_size=2), replace(hyperparameters.encoders[1], vocab_size=2)
-    with torch.device("meta"):  # shapes only
-        network = Network(replace(hyperparameters, encoders=small))
-    embeddings = {id(network.encoder(side).embedding.weight) for side in (0, 1)}
-    others = sum(p.numel() for p in network.parameters() if id(p) not in embeddings)
-    return sum(_tables(hyperparameters)), 4 * others
+    first, second = (replace(encoder, vocab_size=0) for encoder in hyperparameters.encoders)
+    network = network_of_shapes(replace(hyperparameters, encoders=(first, second)))
+    return sum(_tables(hyperparameters)), sum(parameter.nbytes for parameter in network.parameters())
 
 
 def _tables(hyperparameters: Hyperparameters, *, trained: bool = False) -> list[int]:

@@ -38,14 +38,12 @@ class Objective:
 
 
 class Metrics:
-    """Metrics of all rows added so far, each row counted once."""
+    """Metrics of all rows added so far, each row counted once; `numbers` are those of a state to start from."""
 
-    def __init__(self, objective: Objective) -> None:
+    def __init__(self, objective: Objective, numbers: Sequence[float] = (0, 0, 0.0, 0)) -> None:
         self.objective = objective
-        self.rows = 0
-        self.batches = 0
-        self._loss = 0.0
-        self._correct = 0
+        rows, batches, self._loss, correct = numbers
+        self.rows, self.batches, self._correct = int(rows), int(batches), int(correct)
 
     def add(self, loss: float, rows: int, correct: int) -> None:
         """Add a batch of so many rows: its mean loss, and how many got their class."""
@@ -55,20 +53,13 @@ class Metrics:
         self._correct += correct
 
     def of_all(self, group: Group) -> Metrics:
-        """Metrics of the rows that all ranks have added."""
-        return Metrics.of(self.objective, group.sum(self.numbers))
+        """Return the metrics of the rows that all ranks have added."""
+        return Metrics(self.objective, group.sum(self.numbers))
 
     @property
     def numbers(self) -> list[float]:
-        """All that these metrics are made of; `of` makes them again."""
+        """The state of these metrics; ranks' metrics are added by adding these."""
         return [self.rows, self.batches, self._loss, self._correct]
-
-    @classmethod
-    def of(cls, objective: Objective, numbers: Sequence[float]) -> Metrics:
-        metrics = cls(objective)
-        rows, batches, metrics._loss, correct = numbers
-        metrics.rows, metrics.batches, metrics._correct = int(rows), int(batches), int(correct)
-        return metrics
 
     @property
     def loss(self) -> float:

@@ -15,7 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
-from object2vec.training.console import ConsoleHandler, ConsoleReport, write
+from object2vec.training.console import ConsoleHandler, ConsoleReport, Totals, write
 
 if TYPE_CHECKING:
     from object2vec.training.objective import Metrics
@@ -51,25 +51,13 @@ class _Formatter(logging.Formatter):
         return text if text.startswith("#metrics") else super().format(record)
 
 
-def log_to_stdout() -> None:
-    """Print the package's log to standard output; a second call changes nothing."""
-    _log_with(LineHandler(), logging.INFO)
-
-
-def _log_with(handler: logging.Handler, level: int) -> None:
-    root = logging.getLogger("object2vec")
-    root.setLevel(level)
-    root.propagate = False
-    root.handlers = [other for other in root.handlers if not isinstance(other, LineHandler | ConsoleHandler)]
-    root.addHandler(handler)
-
-
 def log_as(style: Style) -> None:
     """Print the package's log in a style; a second call replaces the style."""
-    if style == "sagemaker":
-        log_to_stdout()
-    else:
-        _log_with(ConsoleHandler(), logging.WARNING)
+    root = logging.getLogger("object2vec")
+    root.setLevel(logging.INFO if style == "sagemaker" else logging.WARNING)
+    root.propagate = False
+    root.handlers = [other for other in root.handlers if not isinstance(other, LineHandler | ConsoleHandler)]
+    root.addHandler(LineHandler() if style == "sagemaker" else ConsoleHandler())
 
 
 def make_report(style: Style, *, host: str, epochs: int, model_dir: Path, silent: bool = False) -> Report:
@@ -86,9 +74,6 @@ class SageMakerReport:
         self.host = host
         self.epochs = epochs
         self.log = SILENCE if silent else logger
-        self.records = 0
-        self.batches = 0
-        self.latest: int | None = None  # the epoch whose metrics were printed last
 
     def batches_of(
         self, epoch: int, batches: Iterable[Item], examples: int, metrics: Metrics, *, done: int = 0, before: float = 0
@@ -117,31 +102,28 @@ class SageMakerReport:
         self.log.info(f"Completed Epoch: {epoch}, time taken: {timedelta(seconds=seconds)}")
         self.log.info(f"Epoch {epoch} Training metrics:   {_short(metrics)}")
         self._quality(f"epoch={epoch}, train", metrics)
-        self.latest = epoch
 
     def validated(self, epoch: int, metrics: Mapping[str, float]) -> None:
         self.log.info(f"Epoch {epoch} Validation metrics: {_short(metrics)}")
         self._quality(f"epoch={epoch}, validation", metrics)
 
     def epoch(
-        self, epoch: int, metrics: Metrics, started: float, judging: Iterable[str], *, best: bool = False
+        self, epoch: int, metrics: Metrics, totals: Totals, started: float, lines: Iterable[str], *, best: bool = False
     ) -> None:
-        """Print the lines of early stopping and the totals of an epoch; `started` is a time.time()."""
+        """Print the `lines` of early stopping and the counts of an epoch; `started` is a time.time()."""
         ended = time.time()
         lines_from = time.perf_counter()
-        for line in judging:
+        for line in lines:
             self.log.info(line)
         self.log.info(STARS)
         early_stop_milliseconds = 1000 * (time.perf_counter() - lines_from)
         update = 1000 * (ended - started)
-        totals = {"epochs": self.epochs, "early_stop.time": early_stop_milliseconds, "update.time": update}
-        self._metrics(started, ended, totals)
+        times = {"epochs": self.epochs, "early_stop.time": early_stop_milliseconds, "update.time": update}
+        self._metrics(started, ended, times)
         self.log.info(f"#progress_metric: host={self.host}, completed {100 * (epoch + 1) / self.epochs} % of epochs")
-        self.records += metrics.rows
-        self.batches += metrics.batches
         seen = {
-            "Total Records Seen": self.records,
-            "Total Batches Seen": self.batches,
+            "Total Records Seen": totals.records,
+            "Total Batches Seen": totals.batches,
             "Max Records Seen Between Resets": metrics.rows,
             "Max Batches Seen Between Resets": metrics.batches,
             "Reset Count": epoch + 1,
@@ -157,16 +139,18 @@ class SageMakerReport:
         self.log.info("Early stop condition met. Stopping training.")
         self.log.info(f"#progress_metric: host={self.host}, completed 100 % epochs")
 
-    def best(self, epoch: int | None, loss: float, metrics: Mapping[str, Mapping[str, float]]) -> None:
-        """Print which epoch's model is kept, and its metrics by channel if a later epoch was printed after it.
+    def best(
+        self, epoch: int | None, loss: float, metrics: Mapping[str, Mapping[str, float]], *, repeat: bool = False
+    ) -> None:
+        """Print which epoch's model is kept; with `repeat`, also its metrics by channel.
 
-        A tuning job uses the value that is printed last.
+        A tuning job uses the value that is printed last, so `repeat` is for a best epoch that was not printed last.
         """
         if epoch is None:
             self.log.warning("Stopped before the first epoch ended: the model has the weights of that moment")
             return
         self.log.info(f"Best model based on epoch {epoch}. Best loss: {loss:.3f}")
-        if epoch != self.latest:
+        if repeat:
             for channel, values in metrics.items():
                 self.log.info(f"Best epoch {epoch}: {TITLES[channel]} metrics: {_short(values)}")
                 self._quality(f"epoch={epoch}, {channel}", values)
@@ -188,14 +172,6 @@ class SageMakerReport:
     def finished(self, started: float, milliseconds: Mapping[str, float]) -> None:
         """Print how long each part of the job took."""
         self._metrics(started, time.time(), milliseconds)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the counts that a resumed job continues."""
-        return {"records": self.records, "batches": self.batches, "latest": self.latest}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        self.records, self.batches, self.latest = state["records"], state["batches"], state["latest"]
 
     def _quality(self, what: str, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():

@@ -19,11 +19,11 @@ from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 from object2vec.training.best_model import BestModel, is_finite
 from object2vec.training.checkpoints import Checkpoint, Checkpoints, State
+from object2vec.training.console import Totals
 from object2vec.training.distributed import SINGLE_PROCESS, Group
 from object2vec.training.divergence import (
     Evidence,
     divergence_error,
-    largest,
     largest_embeddings,
     largest_labels,
 )
@@ -34,7 +34,7 @@ from object2vec.training.gradient_sync import NO_PAIRS, GradientSync
 from object2vec.training.objective import Metrics, Objective
 from object2vec.training.optimizers import make_optimizers, zero_learning_rate
 from object2vec.training.report import Report
-from object2vec.training.step import AutogradStep, StepResult, make_step
+from object2vec.training.step import AutogradStep, Step, StepResult, make_step
 from object2vec.training.thread_tuner import ThreadTuner
 
 
@@ -80,10 +80,9 @@ class Trainer:
         self.gradient_sync = GradientSync(group, network)
         self._threads = ThreadTuner(torch.get_num_threads() if group.device.type == "cpu" else 1)
         self.autograd_step = AutogradStep(network, self.objective, self.optimizers, self._threads)
-        alone = group.size == 1
-        self.step = (
-            make_step(network, self.optimizers, self.autograd_step, self._threads) if alone else self.autograd_step
-        )
+        self.step: Step = self.autograd_step
+        if group.size == 1:
+            self.step = make_step(network, self.optimizers, self.autograd_step, self._threads)
         self.early_stopping = EarlyStopping(
             patience=hyperparameters.early_stopping_patience, tolerance=hyperparameters.early_stopping_tolerance
         )
@@ -94,6 +93,8 @@ class Trainer:
         self.epoch = self.batch = 0
         self.seconds = 0.0
         self.metrics = Metrics(self.objective)
+        self.totals = Totals()
+        self.reported: int | None = None  # the latest epoch whose metrics were reported
 
     @property
     def eval_network(self) -> Network:
@@ -180,6 +181,7 @@ class Trainer:
         channels = {"train": train}
         measured = {"train": metrics.values()}
         self.report.trained(self.epoch, measured["train"], self.seconds)
+        self.reported = self.epoch
         loss = metrics.loss
         if validation:
             validated = evaluate(self.eval_network, validation, self.objective, self.group, stop)
@@ -192,10 +194,11 @@ class Trainer:
             kind = "validation" if validation else "training"
             raise self._diverged(f"The {kind} loss is {loss} in epoch {self.epoch}", channels, validation)
         if loss < self.best.loss:
-            self._check_weights(train)
+            self._check_weights({"train": train})
         self.best.update_if_better(self.epoch, loss, self.eval_network, measured)
-        best = self.best.epoch == self.epoch
-        self.report.epoch(self.epoch, metrics, started, self.early_stopping.judge(loss), best=best)
+        self.totals = Totals(self.totals.records + metrics.rows, self.totals.batches + metrics.batches)
+        lines, best = self.early_stopping.judge(loss), self.best.epoch == self.epoch
+        self.report.epoch(self.epoch, metrics, self.totals, started, lines, best=best)
         self.epoch, self.batch, self.seconds = self.epoch + 1, 0, 0.0
         self.metrics = Metrics(self.objective)
         return True
@@ -208,26 +211,21 @@ class Trainer:
 
     def _diverged(self, what: str, channels: Mapping[str, Batches], scored: Batches | None = None) -> AlgorithmError:
         """Return the error for a loss that is not finite; all ranks call this."""
-        labels = largest_labels({name: batches.labels for name, batches in channels.items()}, self.group)
-        return divergence_error(
-            what, self._evidence(labels, largest_output(self.eval_network, scored) if scored else None)
-        )
-
-    def _evidence(self, labels: Mapping[str, float], prediction: float | None = None) -> Evidence:
-        return Evidence(
+        evidence = Evidence(
             hyperparameters=self.hyperparameters,
             trained=(self.epoch, self.batch) > (0, 0),
-            labels=labels,
+            labels=largest_labels({name: batches.labels for name, batches in channels.items()}, self.group),
             embeddings=self._first_embeddings,
-            prediction=prediction,
+            prediction=largest_output(self.eval_network, scored) if scored else None,
         )
+        return divergence_error(what, evidence)
 
-    def _check_weights(self, train: Batches) -> None:
+    def _check_weights(self, channels: Mapping[str, Batches]) -> None:
         """Check that weights are finite; the last steps of an epoch have not shown in a loss."""
         for name, weight in self.eval_network.trainable_weights.items():
             if not is_finite(weight):
                 what = f"{name} is no longer finite after epoch {self.epoch}, batch {self.batch - 1}"
-                raise divergence_error(what, self._evidence({"train": largest(train.labels)}))
+                raise self._diverged(what, channels)  # all ranks have these weights
 
     def _save_checkpoint(self) -> None:
         """Write a checkpoint, if the job has checkpoints; all ranks call this."""
@@ -239,10 +237,7 @@ class Trainer:
 
         Batches and random numbers depend on seed, epoch and batch alone, so they are not part of it.
         """
-        weights = {"weights": self.network.trainable_weights, "best": self.best.weights}
-        if self.average:
-            weights["average"] = self.average.network.trainable_weights
-        tensors = {f"{part}.{name}": weight for part, named in weights.items() for name, weight in named.items()}
+        tensors = self._weights
         optimizers: list[dict[str, dict[str, Any]]] = []
         for number, optimizer in enumerate(self.optimizers):
             optimizers.append({})
@@ -256,12 +251,21 @@ class Trainer:
             "metrics": self.group.all_gather(self.metrics.numbers),
             "kinds": self._optimizer_kinds,
             "optimizers": optimizers,
-            "average_steps": self.average.steps if self.average else 0,
+            **(self.average.state_dict() if self.average else {}),
             **self.best.state_dict(),
             **self.early_stopping.state_dict(),
-            **self.report.state_dict(),
+            **self.totals._asdict(),
+            "latest": self.reported,
         }
         return State(epoch=self.epoch, batch=self.batch, tensors=tensors, values=values)
+
+    @property
+    def _weights(self) -> dict[str, torch.Tensor]:
+        """The current, best and averaged weights, by their names in a checkpoint."""
+        parts = {"weights": self.network.trainable_weights, "best": self.best.weights}
+        if self.average:
+            parts["average"] = self.average.network.trainable_weights
+        return {f"{part}.{name}": weight for part, named in parts.items() for name, weight in named.items()}
 
     def load_state_dict(self, checkpoint: Checkpoint) -> None:
         """Continue from a checkpoint of the same configuration; all ranks call this.
@@ -276,26 +280,21 @@ class Trainer:
         if (checkpoint.epoch, checkpoint.batch) > (epochs, 0):
             past = f"the checkpoint {checkpoint.name} is past epoch {epochs - 1}"
             raise UserError(f"epochs is {epochs}, and {past}, wanted more epochs")
-        for name, weight in self.network.trainable_weights.items():
-            checkpoint.read(f"weights.{name}", weight)
+        self.best.load_state_dict(values, self.network)
         if self.average:
-            self.average.steps = values["average_steps"]
-            for name, weight in self.average.network.trainable_weights.items():
-                checkpoint.read(f"average.{name}", weight)
+            self.average.load_state_dict(values)
+        for name, weight in self._weights.items():
+            checkpoint.read(name, weight)
         for number, optimizer in enumerate(self.optimizers):
             state = {int(index): dict(rest) for index, rest in values["optimizers"][number].items()}
             for full in checkpoint.names(f"optimizer.{number}."):
                 index, name = full.split(".")[2:]
                 state[int(index)][name] = checkpoint.new(full)
             optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-        self.best.load_state_dict(values)
-        if self.best.epoch is not None:
-            for name, weight in self.network.trainable_weights.items():
-                checkpoint.read(f"best.{name}", self.best.buffer_for(name, weight))
         self.early_stopping.load_state_dict(values)
-        self.report.load_state_dict(values)
+        self.totals, self.reported = Totals(values["records"], values["batches"]), values["latest"]
         self.epoch, self.batch, self.seconds = checkpoint.epoch, checkpoint.batch, values["seconds"]
-        self.metrics = Metrics.of(self.objective, values["metrics"][self.group.rank])
+        self.metrics = Metrics(self.objective, values["metrics"][self.group.rank])
 
     @property
     def _optimizer_kinds(self) -> list[str]:
@@ -309,12 +308,9 @@ class Trainer:
 
         Yields each result, and whether to write a checkpoint after it.
         """
-        steps = self._steps_alone if self.group.size == 1 else self._steps_with_ranks
-        return steps(epoch, batches, stop, done)
-
-    def _steps_alone(
-        self, epoch: int, batches: Iterator[Batch], stop: Callable[[], bool], done: int
-    ) -> Iterator[tuple[StepResult, bool]]:
+        if self.group.size > 1:
+            yield from self._steps_with_ranks(epoch, batches, stop, done)
+            return
         batches = takewhile(lambda _: not stop(), batches)
         size = 1 if self.average else self.step.batches_per_call(self.hyperparameters.mini_batch_size)
         while some := list(islice(batches, size)):
@@ -332,13 +328,19 @@ class Trainer:
     ) -> Iterator[tuple[StepResult, bool]]:
         """Take the steps of this rank's batches, then of no pairs until every rank has finished its own."""
         batch = next(batches, NO_PAIRS)
-        agreed = self.gradient_sync.agree(len(batch), stop=stop())
+        agreed = self.gradient_sync.agree(pairs=len(batch), stop=stop())
         while agreed.goes_on:
-            share = len(batch) / agreed.pairs
-            following, stops, checkpoint = next(batches, NO_PAIRS), stop(), self._checkpoint_due
+            following = next(batches, NO_PAIRS)
             self._seed(epoch, done)
-            loss, correct = self.autograd_step.backward(batch, share)
-            agreed = self.gradient_sync.sum(loss, pairs=len(following), stop=stops, checkpoint=checkpoint)
+            loss, correct = self.autograd_step.backward(batch, share=len(batch) / agreed.pairs)
+            agreed = self.gradient_sync.agree(
+                pairs=len(following),
+                stop=stop(),
+                checkpoint=self._checkpoint_due,
+                loss=loss.item(),
+                row_counts=self.gradient_sync.compact(),
+            )
+            self.gradient_sync.sum(agreed.row_counts)
             self.autograd_step.update(batch)
             if self.average:
                 self.average.update(self.network)

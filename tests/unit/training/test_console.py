@@ -13,7 +13,6 @@ import struct
 import sys
 import termios
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -22,9 +21,9 @@ from types import SimpleNamespace
 import pytest
 
 from object2vec import cli
-from object2vec.training.console import ConsoleReport
+from object2vec.training.console import ConsoleReport, Totals
 from object2vec.training.objective import Metrics, Objective
-from object2vec.training.report import LineHandler, SageMakerReport, log_as, make_report
+from object2vec.training.report import LineHandler, log_as, make_report
 
 SMALL = ["enc0_network=pooled_embedding", "enc0_max_seq_len=4", "enc0_vocab_size=9", "enc0_token_embedding_dim=4"]
 
@@ -43,7 +42,7 @@ def report_epoch(report: ConsoleReport, epoch: int, loss: float, *, best: bool, 
     metrics = metrics_of(loss, regression=regression)
     report.trained(epoch, metrics.values(), 0.5)
     report.validated(epoch, metrics_of(2 * loss, regression=regression).values())
-    report.epoch(epoch, metrics, NOW - 2, [], best=best)
+    report.epoch(epoch, metrics, Totals(), NOW - 2, [], best=best)
 
 
 @pytest.fixture
@@ -75,26 +74,12 @@ def test_table_of_regression_without_validation(report: ConsoleReport, capsys: p
     """There are columns only for what is measured."""
     metrics = metrics_of(0.125, regression=True)
     report.trained(0, metrics.values(), 0.25)
-    report.epoch(0, metrics, NOW - 2, [], best=True)
+    report.epoch(0, metrics, Totals(), NOW - 2, [], best=True)
     assert capsys.readouterr().out.splitlines() == [
         "            train",
         "epoch        loss   seconds     pairs/s  * best so far",
         "    0      0.1250       2.0       4,000  *",
     ]
-
-
-def test_early_stopping_judges_though_its_lines_are_not_printed(report: ConsoleReport) -> None:
-    """Early stopping gives its lines one by one, and counts as they are read."""
-    read = []
-
-    def lines() -> Iterator[str]:
-        yield "line"
-        read.append("all")
-
-    metrics = metrics_of(0.5)
-    report.trained(0, metrics.values(), 1.0)
-    report.epoch(0, metrics, time.time(), lines())
-    assert read == ["all"]
 
 
 def test_the_end_of_a_job(report: ConsoleReport, capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,16 +110,6 @@ def test_quiet_prints_nothing_but_warnings(capsys: pytest.CaptureFixture[str], p
     )
 
 
-def test_counts_of_checkpoints_are_those_of_the_other_report(report: ConsoleReport) -> None:
-    """A job may go on with another style: what checkpoints keep of a report is the same in both."""
-    other = SageMakerReport(host="algo-1", epochs=5)
-    for one in (report, other):
-        report_epoch(one, 0, 0.5, best=True)  # type: ignore[arg-type]
-        report_epoch(one, 1, 0.5, best=False)  # type: ignore[arg-type]
-    assert (report.records, report.batches, report.latest) == (other.records, other.batches, other.latest)
-    assert (report.records, report.latest) == (2000, 1)
-
-
 def test_a_resumed_job_says_where_it_goes_on(report: ConsoleReport, capsys: pytest.CaptureFixture[str]) -> None:
     list(report.batches_of(2, [1], 1, metrics_of(0.5), done=7))
     list(report.batches_of(3, [1], 1, metrics_of(0.5)))
@@ -144,7 +119,7 @@ def test_a_resumed_job_says_where_it_goes_on(report: ConsoleReport, capsys: pyte
 def test_ranks_that_do_not_lead_print_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     report = make_report("plain", host="algo-2", epochs=1, model_dir=Path("m"), silent=True)
     report.trained(0, metrics_of(0.5).values(), 1.0)
-    report.epoch(0, metrics_of(0.5), time.time(), [])
+    report.epoch(0, metrics_of(0.5), Totals(), time.time(), [])
     assert capsys.readouterr() == ("", "")
 
 

@@ -17,7 +17,7 @@ import torch
 from object2vec.data.batches import Batch
 from object2vec.errors import AlgorithmError
 from object2vec.training.distributed import SINGLE_PROCESS, Group, RankConfig, connect_ranks
-from object2vec.training.gradient_sync import NO_PAIRS
+from object2vec.training.gradient_sync import NO_PAIRS, GradientSync
 from object2vec.training.objective import Metrics, Objective
 from object2vec.training.report import SageMakerReport
 from object2vec.training.step import backward
@@ -178,6 +178,18 @@ def test_group_of_one_process_changes_nothing() -> None:
     made = Trainer(network_of(hyperparameters), hyperparameters, report)
     assert len(list(made._steps(0, iter(own), lambda: False))) == len(own) == 8
     assert not list(made._steps(0, iter(own), lambda: True))
+
+
+def test_ranks_agree_on_the_next_step() -> None:
+    """Losses and pairs are added, one rank's wish is enough, and row counts are those of each rank."""
+    group = Group()
+    group.all_gather = lambda numbers: [list(numbers), [0.5, 3.0, 1.0, 0.0, 7.0, 9.0]]  # type: ignore[method-assign]
+    sync = GradientSync(group, network_of(configured()))
+    agreed = sync.agree(pairs=4, stop=False, checkpoint=True, loss=0.25, row_counts=[5, 6])
+    assert agreed == (0.75, 7, True, True, [[5, 6], [7, 9]])
+    assert not agreed.goes_on
+    assert agreed._replace(stop=False).goes_on
+    assert not agreed._replace(stop=False, pairs=0).goes_on
 
 
 @pytest.mark.parametrize("network", ["pooled_embedding", "hcnn", "bilstm"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -44,3 +45,17 @@ def test_tied_tables_stay_tied() -> None:
     """Both encoders of the average share the one averaged table."""
     network = WeightAverage(network_of(configured(tied_token_embedding_weight=True)), 0.9).network
     assert network.enc0.embedding.weight is network.enc1.embedding.weight
+
+
+def test_a_loaded_average_continues() -> None:
+    """After `load_state_dict` and a copy of the averaged weights, the next update gives the same average."""
+    network = network_of(configured())
+    average, loaded = WeightAverage(network, 0.75), WeightAverage(network_of(configured(), seed=2), 0.75)
+    for _ in range(3):
+        average.update(network)
+    loaded.load_state_dict(average.state_dict())
+    loaded.network.load_state_dict(average.network.state_dict())
+    network.head.output.bias.data += 1
+    for each in (average, loaded):
+        each.update(network)
+    assert np.array_equal(weights_of(loaded.network)[BIAS], weights_of(average.network)[BIAS])

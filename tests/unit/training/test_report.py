@@ -15,8 +15,9 @@ import pytest
 
 from builtin import PATTERNS
 from object2vec.data.batches import Batches
+from object2vec.training.console import Totals
 from object2vec.training.objective import Metrics, Objective
-from object2vec.training.report import LineHandler, SageMakerReport, log_to_stdout
+from object2vec.training.report import LineHandler, SageMakerReport, log_as
 from small import pairs_of
 
 CLASSES = {"perplexity": 1.3511, "cross_entropy": 0.3009043032168976, "accuracy": 0.8743719598054276}
@@ -67,9 +68,7 @@ def test_validation(report: SageMakerReport, caplog: pytest.LogCaptureFixture) -
 def test_the_end_of_an_epoch(report: SageMakerReport, caplog: pytest.LogCaptureFixture) -> None:
     """An epoch ends with what early stopping says, stars, two #metrics documents, progress and throughput."""
     started = time.time() - 2
-    for epoch in (0, 1):
-        caplog.clear()
-        report.epoch(epoch, metrics_of(1000, 4), started, ["current loss: 0.5"])
+    report.epoch(1, metrics_of(1000, 4), Totals(2000, 8), started, ["current loss: 0.5"])
     judged, stars, totals, progress, seen, throughput = messages(caplog)
     assert (judged, stars) == ("current loss: 0.5", "**************")
     assert progress == "#progress_metric: host=algo-1, completed 10.0 % of epochs"
@@ -177,7 +176,7 @@ def test_progress_is_printed_each_hundred_batches(report: SageMakerReport, caplo
 
 def test_nothing_rewrites_a_line(capsys: pytest.CaptureFixture[str], package_logger: logging.Logger) -> None:
     """No carriage return is printed; what is printed are whole lines with the prefix."""
-    log_to_stdout()
+    log_as("sagemaker")
     report = SageMakerReport(host="algo-1", epochs=2)
     list(report.batches_of(0, batches(100), 100, metrics_of(100, 100)))
     out, err = capsys.readouterr()
@@ -192,7 +191,7 @@ def test_metrics_documents_have_no_prefix_and_a_blank_line(
     capsys: pytest.CaptureFixture[str], package_logger: logging.Logger
 ) -> None:
     """A #metrics line starts its line and a blank line follows; every other line has the built-in's prefix."""
-    log_to_stdout()
+    log_as("sagemaker")
     SageMakerReport(host="algo-1", epochs=2).finished(1.0, {"totaltime": 2.0})
     logging.getLogger("object2vec.x").warning("text")
     first, blank, second = capsys.readouterr().out.splitlines()
@@ -212,8 +211,8 @@ def test_lines_are_printed_once_and_at_once(monkeypatch: pytest.MonkeyPatch, pac
 
     stream = Stream()
     monkeypatch.setattr(sys, "stdout", stream)
-    log_to_stdout()
-    log_to_stdout()
+    log_as("sagemaker")
+    log_as("sagemaker")
     logging.getLogger("object2vec.training").info("once")
     assert stream.flushed.count("once") == 1
     assert sum(isinstance(handler, LineHandler) for handler in package_logger.handlers) == 1
@@ -225,7 +224,7 @@ def test_a_log_of_any_encoding_takes_every_line(
     """What the log's encoding does not have is escaped, not a reason for a job to end."""
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stream)
-    log_to_stdout()
+    log_as("sagemaker")
     logging.getLogger("object2vec.training").info("東京 \udcff…")
     assert stream.buffer.getvalue().endswith(b"\\u6771\\u4eac \\udcff\\u2026\n")
 
@@ -234,7 +233,7 @@ def test_a_traceback_is_printed_under_its_line(
     capsys: pytest.CaptureFixture[str], package_logger: logging.Logger
 ) -> None:
     """An error logged with its traceback has both."""
-    log_to_stdout()
+    log_as("sagemaker")
     try:
         raise ValueError("inside")
     except ValueError:
@@ -253,7 +252,7 @@ def test_every_pattern_of_the_platform_finds_its_metric(
     metrics.add(0.25, 3, 0 if regression else 2)
     report.trained(0, metrics.values(), 1.0)
     report.validated(0, metrics.values())
-    report.epoch(0, metrics, time.time() - 1, [])
+    report.epoch(0, metrics, Totals(3, 1), time.time() - 1, [])
     report.tested(metrics, 512)
     text = "\n".join(messages(caplog))
     for name, pattern in PATTERNS.items():
@@ -266,11 +265,8 @@ def test_every_pattern_of_the_platform_finds_its_metric(
 def test_the_kept_epoch_s_metrics_are_the_last_that_are_printed(caplog: pytest.LogCaptureFixture) -> None:
     """They are labelled and printed again after those of another epoch: a tuning job reads the last of each."""
     report = SageMakerReport(host="algo-1", epochs=3)
-    for epoch, loss in enumerate([0.3, 0.2, 0.4]):
-        report.trained(epoch, {"cross_entropy": loss}, 1.0)
-        report.validated(epoch, {"cross_entropy": loss + 1})
-    caplog.clear()
-    report.best(1, 1.2, {"train": {"cross_entropy": 0.2, "accuracy": 0.9}, "validation": {"cross_entropy": 1.2}})
+    metrics = {"train": {"cross_entropy": 0.2, "accuracy": 0.9}, "validation": {"cross_entropy": 1.2}}
+    report.best(1, 1.2, metrics, repeat=True)
     assert caplog.messages == [
         "Best model based on epoch 1. Best loss: 1.200",
         "Best epoch 1: Training metrics: cross_entropy: 0.200 accuracy: 0.900 ",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +16,11 @@ from object2vec.data.sequences import Pairs
 from object2vec.errors import AlgorithmError
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.training.best_model import BestModel
-from object2vec.training.checkpoints import State
+from object2vec.training.checkpoints import Checkpoints, State
+from object2vec.training.distributed import SINGLE_PROCESS
 from object2vec.training.evaluation import evaluate, never, scoring_batches
 from object2vec.training.objective import Objective
-from object2vec.training.report import SageMakerReport
+from object2vec.training.report import SageMakerReport, Style, make_report
 from object2vec.training.step import PRODUCTS_PER_THREAD
 from object2vec.training.trainer import Trainer, training_batches
 from small import configured, network_of, pairs_of, weights_of
@@ -132,6 +134,21 @@ def test_training_learns(optimizer: str, caplog: pytest.LogCaptureFixture) -> No
     fitted(configured(optimizer=optimizer, learning_rate=0.05, epochs=20, mini_batch_size=8), pairs_of(rows))
     watched = losses(caplog, "train")
     assert watched[-1] < 0.7 * watched[0]
+
+
+@pytest.mark.parametrize("style", ["sagemaker", "plain"])
+def test_a_checkpoint_has_the_totals_of_all_epochs(style: Style, tmp_path: Path) -> None:
+    """A resumed job continues the totals and knows the latest reported epoch, in whichever style it prints."""
+    hyperparameters = configured(epochs=2, mini_batch_size=8)
+    report = make_report(style, host="algo-1", epochs=2, model_dir=tmp_path)
+    checkpoints = Checkpoints(tmp_path, SINGLE_PROCESS)
+    made = Trainer(network_of(hyperparameters), hyperparameters, report, checkpoints=checkpoints)
+    made.fit(training_batches(pairs_of(ROWS), hyperparameters), None, never)
+    again = trainer(hyperparameters)
+    found = checkpoints.find()
+    assert found
+    again.load_state_dict(found)
+    assert (again.totals, again.reported) == (made.totals, made.reported) == ((2 * len(ROWS), 16), 1)
 
 
 def test_training_stops_early(caplog: pytest.LogCaptureFixture) -> None:
@@ -301,7 +318,7 @@ def test_batches_are_made_ahead_where_a_thread_is_idle(work: int, wanted: int, m
 def test_a_checkpoint_has_the_weights_after_its_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where several batches are stepped through at once: it is due at once, and waits for the last of them."""
 
-    class Checkpoints:
+    class RecordedCheckpoints:
         due = True
 
         def __init__(self, made: Trainer) -> None:
@@ -315,7 +332,7 @@ def test_a_checkpoint_has_the_weights_after_its_batch(monkeypatch: pytest.Monkey
     for at_once in (8, 1):
         monkeypatch.setattr("object2vec.training.step.MAX_BATCHES", at_once)
         made = trainer(hyperparameters)
-        made.checkpoints = Checkpoints(made)
+        made.checkpoints = RecordedCheckpoints(made)
         made.fit(training_batches(pairs_of(ROWS), hyperparameters), None, never)
         kept.append(made.checkpoints.weights)
     count = math.ceil(len(ROWS) / 3)
