@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TextIO, TypeVar
 
@@ -26,7 +27,6 @@ MIN_SECONDS: Final = 0.1
 COLUMNS: Final = {"cross_entropy": "loss", "mean_squared_error": "loss", "accuracy": "accuracy"}
 #: Characters of a metric's column.
 WIDTH: Final = 12
-CHANNELS: Final = ("train", "validation")
 
 
 class ConsoleHandler(logging.Handler):
@@ -50,20 +50,21 @@ class Totals(NamedTuple):
     batches: int = 0
 
 
+@dataclass(kw_only=True)
 class ConsoleReport:
     """The report of one job: a table on standard output unless `quiet`; with `bar` a bar on standard error.
 
     Its methods are those of `SageMakerReport`.
     """
 
-    def __init__(self, *, epochs: int, model_dir: Path, bar: bool = False, quiet: bool = False) -> None:
-        self.epochs = epochs
-        self.model_dir = model_dir
-        self.bar = bar
-        self.quiet = quiet
-        self._measured: dict[str, Mapping[str, float]] = {}  # the metrics of the epoch, by channel
-        self._seconds = 0.0
-        self._has_titles = self._has_begun = False
+    epochs: int
+    model_dir: Path
+    bar: bool = False
+    quiet: bool = False
+    _measured: dict[str, Mapping[str, float]] = field(default_factory=dict)  # the metrics of the epoch, by channel
+    _seconds: float = 0.0
+    _has_begun: bool = False
+    _has_titles: bool = False
 
     def batches_of(
         self, epoch: int, batches: Iterable[Item], examples: int, metrics: Metrics, *, done: int = 0, before: float = 0
@@ -104,7 +105,7 @@ class ConsoleReport:
         """Print the row of an epoch, marked if it is the `best` so far."""
         if not self._has_titles:
             self._print_titles()
-        cells = [f"{value:>#{WIDTH}.4g}" for channel in CHANNELS for value in _shown(self._measured.get(channel, {}))]
+        cells = [f"{value:>#{WIDTH}.4g}" for shown in self._measured.values() for value in _shown(shown)]
         rate = metrics.rows / max(self._seconds, 1e-9)
         mark = "  *" if best else ""
         self._print(f"{epoch:>5}{''.join(cells)}{time.time() - started:>10.1f}{rate:>12,.0f}{mark}")

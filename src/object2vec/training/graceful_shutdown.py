@@ -59,7 +59,6 @@ def handle_termination_signals(stop: Stop, *numbers: int) -> Iterator[None]:
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
     finished = threading.Event()
-    interrupted = False
 
     def watch() -> None:
         if stop():
@@ -71,11 +70,9 @@ def handle_termination_signals(stop: Stop, *numbers: int) -> Iterator[None]:
         os.close(read_end)
 
     def handle(number: int, _: object) -> None:
-        nonlocal interrupted
-        if interrupted and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        interrupted |= number == signal.SIGINT
         stop.request()
+        if number == signal.SIGINT:  # the next one interrupts
+            signal.signal(number, signal.default_int_handler)
 
     previous = {number: signal.signal(number, handle) for number in numbers}
     previous_fd = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)

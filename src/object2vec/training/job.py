@@ -46,7 +46,8 @@ def run(job: Job, *, group: Group = SINGLE_PROCESS, stop: Stop | None = None, st
     """
     clock = Clock()
     allocator.keep_freed()
-    _log_kernels()
+    kernels = library.load()
+    logger.log(logging.WARNING if kernels.warning else logging.INFO, kernels.warning or f"Kernels: {kernels.build}")
     _log_configuration(job)
     with explain_memory_errors(job.hyperparameters):
         _run(job, clock, group, stop or Stop(), style)
@@ -133,14 +134,6 @@ class Clock:
     @property
     def since_start(self) -> float:
         return 1000 * (time.time() - self.started)
-
-
-def _log_kernels() -> None:
-    found = library.load()
-    if found.handle:
-        logger.info(f"Kernels: {found.build}")
-    else:
-        logger.warning(found.warning)
 
 
 def _log_configuration(job: Job) -> None:

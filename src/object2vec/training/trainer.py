@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice, takewhile
 from typing import Any
 
@@ -53,28 +54,29 @@ def training_batches(
     )
 
 
+@dataclass(eq=False)
 class Trainer:
     """Trains a network on pairs, together with the other ranks of a group, and reports on it.
 
     The initial weights were trained for `epochs_before` epochs. `epoch` is the current one. `batch` counts its batches
-    so far, `seconds` their time, and `metrics` their loss and accuracy.
+    so far, `seconds` their time, and `metrics` their loss and accuracy. `totals` are those of all epochs, and
+    `reported` is the latest epoch whose metrics were reported.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        hyperparameters: Hyperparameters,
-        report: Report,
-        group: Group = SINGLE_PROCESS,
-        checkpoints: Checkpoints | None = None,
-        epochs_before: int = 0,
-    ) -> None:
-        self.network = network
-        self.hyperparameters = hyperparameters
-        self.report = report
-        self.group = group
-        self.checkpoints = checkpoints
-        self.epochs_before = epochs_before
+    network: Network
+    hyperparameters: Hyperparameters
+    report: Report
+    group: Group = SINGLE_PROCESS
+    checkpoints: Checkpoints | None = None
+    epochs_before: int = 0
+    epoch: int = field(default=0, init=False)
+    batch: int = field(default=0, init=False)
+    seconds: float = field(default=0.0, init=False)
+    totals: Totals = field(default=Totals(), init=False)
+    reported: int | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        network, hyperparameters, group = self.network, self.hyperparameters, self.group
         self.objective = Objective(regression=hyperparameters.regression)
         self.optimizers: Sequence[torch.optim.Optimizer] = make_optimizers(network, hyperparameters)
         self.gradient_sync = GradientSync(group, network)
@@ -88,13 +90,11 @@ class Trainer:
         )
         self.average = WeightAverage(network, hyperparameters.ema_decay) if hyperparameters.ema_decay else None
         self.best = BestModel()
-        self._first_embeddings: Mapping[str, float] = {}
         self._ahead: EpochPrefetcher | None = None
-        self.epoch = self.batch = 0
-        self.seconds = 0.0
         self.metrics = Metrics(self.objective)
-        self.totals = Totals()
-        self.reported: int | None = None  # the latest epoch whose metrics were reported
+        # New embeddings are small and need no check.
+        given = self.epochs_before or any(encoder.pretrained_embedding_file for encoder in hyperparameters.encoders)
+        self._first_embeddings = largest_embeddings(network) if given else {}
 
     @property
     def eval_network(self) -> Network:
@@ -110,7 +110,6 @@ class Trainer:
         Raises:
             AlgorithmError: the loss is not finite.
         """
-        self._measure_embeddings()
         try:
             while self.epoch < self.hyperparameters.epochs and not self.early_stopping.stop:
                 whole = self._train(train, stop) and self._finish_epoch(train, validation, stop)
@@ -132,7 +131,6 @@ class Trainer:
         Raises:
             AlgorithmError: the loss is not finite.
         """
-        self._measure_embeddings()
         self.network.train()
         number = self.hyperparameters.epochs  # an order of its own
         with zero_learning_rate(self.optimizers):
@@ -202,12 +200,6 @@ class Trainer:
         self.epoch, self.batch, self.seconds = self.epoch + 1, 0, 0.0
         self.metrics = Metrics(self.objective)
         return True
-
-    def _measure_embeddings(self) -> None:
-        """Measure given token embeddings before the first step; new ones are small and need no check."""
-        given = any(encoder.pretrained_embedding_file for encoder in self.hyperparameters.encoders)
-        if (given or self.epochs_before) and not self._first_embeddings:
-            self._first_embeddings = largest_embeddings(self.network)
 
     def _diverged(self, what: str, channels: Mapping[str, Batches], scored: Batches | None = None) -> AlgorithmError:
         """Return the error for a loss that is not finite; all ranks call this."""
