@@ -6,6 +6,7 @@ Shapes: N objects of a side, P pairs, D numbers an encoding, C scores a pair.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Final
 
 import torch
@@ -104,11 +105,16 @@ class Network(nn.Module):
         pooled = all(isinstance(encoder, PooledEmbedding) for encoder in (self.enc0, self.enc1))
         return self._head.linear_head if pooled else None
 
-    def zero_grad(self, set_to_none: bool = True) -> None:
+    def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002 -- torch's signature
         """Clear all gradients, those of tables by rows included."""
-        super().zero_grad(set_to_none)
-        for table in self.tables:
-            set_row_grad(table.weight, None)
+        for weight in self._weights:
+            weight.grad = None
+            set_row_grad(weight, None)
+
+    @cached_property
+    def _weights(self) -> list[nn.Parameter]:
+        """All weights: to find them takes longer than to clear their gradients."""
+        return list(self.parameters())
 
     def forward(self, tokens: tuple[Tokens, Tokens], index: tuple[Tensor, Tensor]) -> Tensor:
         """Return the output (P, C) of P pairs: pair p is object `index[0][p]` of in0 with object `index[1][p]` of in1.

@@ -22,7 +22,6 @@ from object2vec.ops.library import DTYPES, Parameter, functions, signatures
 if TYPE_CHECKING:  # importing torch takes seconds
     import torch
     from torch import Tensor
-    from typing_extensions import TypeIs
 
     Array = Tensor | npt.NDArray[Any]
 
@@ -44,14 +43,18 @@ def call(name: str, *arguments: object) -> int:
     return result
 
 
-def pointer(value: object, parameter: Parameter) -> int | bytes | None:
+def pointer(value: Any, parameter: Parameter) -> int | bytes | None:
     """Return the address of an array.
 
     Raises:
         TypeError: the value is not an array of the parameter's type.
         ValueError: the array is not contiguous, not on the CPU, or read-only although the kernel writes to it.
     """
-    if isinstance(value, np.ndarray):
+    if _is_tensor_type(type(value)):  # first, and with few calls: a step passes about a hundred tensors
+        if value.dtype is _torch_dtype(parameter.dtype) and value.is_cpu and value.is_contiguous():
+            found: int = value.data_ptr()
+            return found
+    elif isinstance(value, np.ndarray):
         flags = value.flags
         if (
             value.dtype in NUMPY_DTYPES[parameter.dtype]
@@ -59,22 +62,11 @@ def pointer(value: object, parameter: Parameter) -> int | bytes | None:
             and (flags.writeable or not parameter.is_written)
         ):
             return address(value)
-    elif isinstance(value, bytes):
-        if parameter.dtype == "uint8" and not parameter.is_written:
-            return value
-    elif value is None:
-        if parameter.is_optional:
-            return None
-    elif _is_tensor(value) and (
-        value.dtype is _torch_dtype(parameter.dtype) and value.is_cpu and value.is_contiguous()
-    ):
-        found: int = value.data_ptr()
-        return found
+    elif isinstance(value, bytes) and parameter.dtype == "uint8" and not parameter.is_written:
+        return value
+    elif value is None and parameter.is_optional:
+        return None
     raise _argument_error(value, parameter)
-
-
-def _is_tensor(value: object) -> TypeIs[Tensor]:
-    return _is_tensor_type(type(value))  # type: ignore[arg-type]  # it is hashable
 
 
 @cache
@@ -88,9 +80,9 @@ def _torch_dtype(name: str) -> torch.dtype:
     return dtype
 
 
-def _argument_error(value: object, parameter: Parameter) -> TypeError | ValueError:
+def _argument_error(value: Any, parameter: Parameter) -> TypeError | ValueError:
     what, wanted = f"{parameter.kernel}: {parameter.name}", parameter.dtype
-    if not (isinstance(value, np.ndarray) or _is_tensor(value)):
+    if not (isinstance(value, np.ndarray) or _is_tensor_type(type(value))):
         return TypeError(f"{what} is a {type(value).__name__}, wanted an array or tensor of {wanted}")
     dtype = str(value.dtype).removeprefix("torch.")
     if dtype not in {wanted, *map(str, NUMPY_DTYPES[parameter.dtype])}:
@@ -146,13 +138,14 @@ def check_range(kernel: str, name: str, values: Array, high: int, low: int = 0) 
 def check_offsets(kernel: str, name: str, offsets: Array, limit: int) -> int:
     """Raise ValueError unless offsets are (n + 1,) and ascend within 0 to `limit`; return n."""
     parameter = signatures()[kernel].array(name)
-    if offsets.ndim != 1 or not len(offsets):
+    if offsets.ndim != 1 or not offsets.shape[0]:
         raise ValueError(f"{kernel}: {name} has shape {tuple(offsets.shape)}, wanted (n + 1,)")
-    bad = functions(ctypes.PyDLL)["find_bad_offset"](pointer(offsets, parameter), len(offsets), limit)
+    size: int = offsets.shape[0]  # `len` of a tensor takes longer
+    bad = functions(ctypes.PyDLL)["find_bad_offset"](pointer(offsets, parameter), size, limit)
     if bad >= 0:
         value = int(offsets[bad])
         raise ValueError(f"{kernel}: {name}[{bad}] is {value}, wanted ascending numbers from 0 to {limit}")
-    return len(offsets) - 1
+    return size - 1
 
 
 def usable(tensor: Tensor) -> bool:

@@ -145,8 +145,7 @@ class _MeanPool(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, None]:
         (grad,) = grads
-        used = ctx.values != 0
-        ids, source = ctx.values[used], _sequence(ctx.values, ctx.offsets)[used]
+        ids, source = _used_tokens(ctx.values, ctx.offsets, ctx.scale)
         accumulate_row_grad(ctx.weight, RowGradient(ids, source, ctx.scale, grad))
         return None, None, None
 
@@ -190,10 +189,18 @@ def _mean_pool(weight: Tensor, values: Tensor, offsets: Tensor) -> tuple[Tensor,
     return nn.functional.embedding_bag(values, weight, offsets[:-1], mode="mean", padding_idx=0), scale
 
 
+def _used_tokens(values: Tensor, offsets: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the ids other than 0 and the sequence of each, for the `scale` of `_mean_pool`."""
+    if values.shape == scale.shape and bool((scale == 1).all()):  # one token each: the usual case is fast
+        return values, offsets[:-1]
+    used = values.nonzero()[:, 0]
+    return values.index_select(0, used), _sequence(values, offsets).index_select(0, used)
+
+
 def _sequence(values: Tensor, offsets: Tensor) -> Tensor:
     """Return the sequence that each of `values` belongs to, (n,)."""
-    numbers = torch.arange(len(offsets) - 1, device=offsets.device)
-    return numbers.repeat_interleave(offsets.diff(), output_size=len(values))
+    numbers = torch.arange(offsets.shape[0] - 1, device=offsets.device)
+    return numbers.repeat_interleave(offsets.diff(), output_size=values.shape[0])
 
 
 def _float_rows(weight: Tensor, values: Tensor) -> Tensor:
@@ -291,8 +298,9 @@ def pool(table: Tensor, values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor
     values[offsets[i]:offsets[i + 1]].
     """
     rows = table_struct(table)
-    count, dim = check_offsets("mean_pool", "offsets", offsets, len(values)), table.shape[1]
-    check_range("mean_pool", "values", values, len(table))
+    size, dim = table.shape
+    check_range("mean_pool", "values", values, size)
+    count = check_offsets("mean_pool", "offsets", offsets, values.shape[0])
     out, scale = torch.empty(count, dim), torch.empty(count)
     _call("mean_pool", byref(rows), values, offsets, count, out, scale)
     return out, scale
@@ -311,9 +319,9 @@ def group(values: Tensor, origin: Tensor, lut: Tensor) -> Groups:
 
     `lut` is scratch: one int32 an id of the vocabulary, all -1 before and after.
     """
-    count = len(values)
+    count = values.shape[0]
     check_shapes("group_by_id", origin=(origin, (count,)))
-    check_range("group_by_id", "values", values, len(lut))
+    check_range("group_by_id", "values", values, lut.shape[0])
     rows, starts, origins = values.new_empty(count), values.new_empty(count + 1), values.new_empty(count)
     found = _call("group_by_id", values, origin, count, lut, rows, starts, origins)
     return Groups(rows[:found], starts[: found + 1], origins)
@@ -341,15 +349,14 @@ def _step_groups(
     """
     first, second = [*state, table, table][:2]  # unused pointers
     rows, starts, origins = groups
-    size, dim = table.shape
-    check_shapes("update_rows", first=(first, table.shape), second=(second, table.shape))
-    check_shapes("update_rows", scale=(scale, (len(gradient),)), grad=(gradient, (len(scale), dim)))
-    if lut is not None:
-        check_shapes("update_rows", lut=(lut, (size,)))
-    check_range("update_rows", "origins", origins, len(scale))
-    if dim > MAX_DIM:
-        raise ValueError(f"update_rows: a row has {dim} numbers, wanted {MAX_DIM} at most")
-    given = table, first, second, dim, size, lut, rows, len(rows), starts, origins, scale, gradient
+    (size, dim), sources = table.shape, scale.shape[0]
+    check_shapes(
+        "update_rows", first=(first, table.shape), second=(second, table.shape), grad=(gradient, (sources, dim))
+    )
+    check_range("update_rows", "origins", origins, sources)
+    if not 0 < dim <= MAX_DIM:
+        raise ValueError(f"update_rows: a row has {dim} numbers, wanted 1 to {MAX_DIM}")
+    given = table, first, second, dim, size, lut, rows, rows.shape[0], starts, origins, scale, gradient
     _call("update_rows", OPTIMIZER_KINDS[kind], *given, learning_rate, weight_decay, *corrections)
 
 

@@ -90,41 +90,34 @@ def _score_pairs_torch(u: Tensor, v: Tensor, left: Tensor, right: Tensor, head: 
     )
 
 
-def _check_pairs(kernel: str, u: Tensor, v: Tensor, head: LinearHead) -> None:
-    weight, bias, columns = head
-    dim = u.shape[1]
-    check_shapes(kernel, v=(v, (len(v), dim)), bias=(bias, (len(weight),)), term_columns=(columns, (4,)))
-    check_range(kernel, "term_columns", columns, weight.shape[1] - dim + 1, low=-1)
-
-
 def _score_pairs(u: Tensor, v: Tensor, left: Tensor, right: Tensor, head: LinearHead) -> Tensor:
-    weight, bias, columns = head
-    _check_pairs("score_pairs", u, v, head)
-    check_shapes("score_pairs", right=(right, tuple(left.shape)))
-    check_range("score_pairs", "left", left, len(u))
-    check_range("score_pairs", "right", right, len(v))
-    out = u.new_empty(len(left), len(bias))
-    sizes = len(bias), u.shape[1], weight.shape[1]
-    _call("score_pairs", u, v, left, right, len(left), weight, *sizes, columns, bias, out)
+    (weight, bias, columns), (pairs,) = head, left.shape
+    (objects, dim), (partners, _), (classes, width) = u.shape, v.shape, weight.shape
+    given = {"v": (v, (partners, dim)), "right": (right, (pairs,)), "bias": (bias, (classes,))}
+    check_shapes("score_pairs", **given, term_columns=(columns, (4,)))
+    check_range("score_pairs", "term_columns", columns, width - dim + 1, low=-1)
+    check_range("score_pairs", "left", left, objects)
+    check_range("score_pairs", "right", right, partners)
+    out = u.new_empty(pairs, classes)
+    _call("score_pairs", u, v, left, right, pairs, weight, classes, dim, width, columns, bias, out)
     return out
 
 
 def score_pairs_backward(
     u: Tensor, v: Tensor, left: Tensor, right: Tensor, head: LinearHead, grad: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of `u`, `v` and the weight from that of the scores, `grad` (P, C)."""
-    weight, _, columns = head
-    _check_pairs("score_pairs_backward", u, v, head)
-    check_shapes("score_pairs_backward", grad=(grad, (len(left), len(weight))), right=(right, tuple(left.shape)))
-    check_range("score_pairs_backward", "object_index", left, len(u))
-    check_range("score_pairs_backward", "partner_index", right, len(v))
-    parts, pairs = BACKWARD_PARTS, len(left)
-    sums, d_weight = u.new_empty(parts, u.shape[1]), u.new_zeros(parts, *weight.shape)
-    layer = weight, len(weight), u.shape[1], weight.shape[1], columns
-    places, grads = left.new_empty(pairs), []
+    """Return the gradients of `u`, `v` and the weight from that of the scores, `grad` (P, C).
+
+    `score_pairs` has checked the other arguments.
+    """
+    (weight, _, columns), (pairs,), parts = head, left.shape, BACKWARD_PARTS
+    (classes, width), dim = weight.shape, u.shape[1]
+    check_shapes("score_pairs_backward", grad=(grad, (pairs, classes)))
+    sums, d_weight = u.new_empty(parts, dim), u.new_zeros(parts, classes, width)
+    layer, places, grads = (weight, classes, dim, width, columns), left.new_empty(pairs), []
     for is_left, own, others, index, partner in ((1, u, v, left, right), (0, v, u, right, left)):
-        starts, d_own = left.new_empty(len(own) + 1), torch.zeros_like(own)
-        given = own, len(own), others, index, partner, pairs, grad
+        starts, d_own = left.new_empty(own.shape[0] + 1), torch.zeros_like(own)
+        given = own, own.shape[0], others, index, partner, pairs, grad
         _call("score_pairs_backward", is_left, *given, *layer, parts, sums, starts, places, d_own, d_weight)
         grads.append(d_own)
     return grads[0], grads[1], d_weight.sum(0)

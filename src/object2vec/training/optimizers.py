@@ -55,7 +55,7 @@ def _dense(groups: list[dict[str, Any]], hyperparameters: Hyperparameters) -> Op
         case "adam":
             return torch.optim.Adam(groups, lr=rate, fused=True)
         case "adagrad":
-            return torch.optim.Adagrad(groups, lr=rate, eps=1e-7)
+            return torch.optim.Adagrad(groups, lr=rate, eps=1e-7, fused=True)
         case "rmsprop":
             return torch.optim.RMSprop(groups, lr=rate, alpha=0.9)
         case "sgd":
