@@ -7,7 +7,7 @@ is writable if the kernel writes to it. Public functions of the other modules ch
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from ctypes import addressof, c_void_p
 from functools import cache
 from importlib import import_module
@@ -70,7 +70,7 @@ def pointer(value: Any, parameter: Parameter) -> int | bytes | None:
 
 
 @cache
-def _is_tensor_type(type_: type) -> bool:
+def _is_tensor_type(type_: Hashable) -> bool:
     return type_.__module__.partition(".")[0] == "torch" and hasattr(type_, "data_ptr")
 
 
