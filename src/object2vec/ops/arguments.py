@@ -7,7 +7,7 @@ is writable if the kernel writes to it. Public functions of the other modules ch
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from ctypes import addressof, c_void_p
 from functools import cache
 from importlib import import_module
@@ -50,7 +50,8 @@ def pointer(value: Any, parameter: Parameter) -> int | bytes | None:
         TypeError: the value is not an array of the parameter's type.
         ValueError: the array is not contiguous, not on the CPU, or read-only although the kernel writes to it.
     """
-    if _is_tensor_type(type(value)):  # first, and with few calls: a step passes about a hundred tensors
+    # First, and with few calls: a step passes about a hundred tensors.
+    if _is_tensor_type(type(value)):  # type: ignore[arg-type]  # it is hashable
         if value.dtype is _torch_dtype(parameter.dtype) and value.is_cpu and value.is_contiguous():
             found: int = value.data_ptr()
             return found
@@ -70,7 +71,7 @@ def pointer(value: Any, parameter: Parameter) -> int | bytes | None:
 
 
 @cache
-def _is_tensor_type(type_: Hashable) -> bool:
+def _is_tensor_type(type_: type) -> bool:
     return type_.__module__.partition(".")[0] == "torch" and hasattr(type_, "data_ptr")
 
 
@@ -82,7 +83,7 @@ def _torch_dtype(name: str) -> torch.dtype:
 
 def _argument_error(value: Any, parameter: Parameter) -> TypeError | ValueError:
     what, wanted = f"{parameter.kernel}: {parameter.name}", parameter.dtype
-    if not (isinstance(value, np.ndarray) or _is_tensor_type(type(value))):
+    if not (isinstance(value, np.ndarray) or _is_tensor_type(type(value))):  # type: ignore[arg-type]
         return TypeError(f"{what} is a {type(value).__name__}, wanted an array or tensor of {wanted}")
     dtype = str(value.dtype).removeprefix("torch.")
     if dtype not in {wanted, *map(str, NUMPY_DTYPES[parameter.dtype])}:
