@@ -81,27 +81,23 @@ def dispatch_invocations(app: Wsgi, models: Predictor | ModelRegistry, invocatio
 
 
 def _finder(models: Predictor | ModelRegistry, environ: Environ) -> Callable[[], Predictor] | None:
-    """Return what finds the model of an invocation; None if the path is not one of an invocation."""
-    path = environ["PATH_INFO"]
-    if not isinstance(models, ModelRegistry):
-        return (lambda: models) if path == "/invocations" or _is_endpoint(path) else None
-    if _is_endpoint(path):
-        return partial(_target_model, models, environ)
-    match path.split("/"):
-        case ["", "models", name, "invoke"]:
+    """Return what finds the model of an invocation; None if the path is not one of an invocation.
+
+    boto3 sends InvokeEndpoint to /endpoints/{name}/invocations; the endpoint may have any name.
+    """
+    match environ["PATH_INFO"].split("/"):
+        case ["", "invocations"] if isinstance(models, Predictor):
+            return lambda: models
+        case ["", "endpoints", name, "invocations"] if name:
+            return partial(_target_model, models, environ)
+        case ["", "models", name, "invoke"] if isinstance(models, ModelRegistry):
             return lambda: models.predictor(_to_utf8(name))
     return None
 
 
-def _is_endpoint(path: str) -> bool:
-    """Return whether a path is that of the service itself, where boto3 sends InvokeEndpoint; it may have any name."""
-    match path.split("/"):
-        case ["", "endpoints", name, "invocations"]:
-            return bool(name)
-    return False
-
-
-def _target_model(models: ModelRegistry, environ: Environ) -> Predictor:
+def _target_model(models: Predictor | ModelRegistry, environ: Environ) -> Predictor:
+    if isinstance(models, Predictor):
+        return models
     name = environ.get("HTTP_X_AMZN_SAGEMAKER_TARGET_MODEL")
     if not name:
         raise RequestError("no X-Amzn-SageMaker-Target-Model, wanted the name of a loaded model")

@@ -38,17 +38,11 @@ class MicroBatcher:
     def __init__(self) -> None:
         self._lock = Lock()
         self._waiting: deque[_Pending] = deque()
-        self._last_requests, self._last_seconds = (
-            1,
-            0.0,
-        )  # requests in or during the last pass; its seconds
+        self._last_requests, self._last_seconds = 1, 0.0  # requests in or during the last pass; its seconds
 
     def answer(self, query: Query) -> Iterator[Answers]:
         """Return the answers in parts. A long query queues again for each part."""
-        return map(self._answer, query.parts())
-
-    def _answer(self, query: Query) -> Answers:
-        return query.token_scores() or self._answer_in_batch(query)
+        return (part.token_scores() or self._answer_in_batch(part) for part in query.parts())
 
     def _answer_in_batch(self, query: Query) -> Answers:
         own = _Pending(query)

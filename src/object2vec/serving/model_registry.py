@@ -22,13 +22,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from object2vec.archive import WEIGHTS, find_model
-from object2vec.errors import (
-    ModelExistsError,
-    ModelNotFoundError,
-    NoRoomError,
-    OverloadedError,
-    RequestError,
-)
+from object2vec.errors import ModelExistsError, ModelNotFoundError, NoRoomError, OverloadedError, RequestError
 from object2vec.serving.predictor import Predictor
 from object2vec.serving.token_scorer import MAX_CACHE_BYTES
 
@@ -142,16 +136,17 @@ class ModelRegistry:
         key = self._key(name)
         file = self.directory / key
         with suppress(FileNotFoundError):
-            loaded = self._loaded.get(key)
-            if loaded is not None and loaded.identity == _identity(file.stat()):
-                return loaded.predictor
+            if found := self._current(key, file):
+                return found
             with self._loading:  # of many requests one loads it
-                loaded = self._loaded.get(key)
-                if loaded is not None and loaded.identity == _identity(file.stat()):
-                    return loaded.predictor
-                return self._open(key, file)
+                return self._current(key, file) or self._open(key, file)
         self._loaded.pop(key, None)
         raise _not_found(name)
+
+    def _current(self, key: str, file: Path) -> Predictor | None:
+        """Return the model of a file if this worker has it in memory."""
+        loaded = self._loaded.get(key)
+        return loaded.predictor if loaded and loaded.identity == _identity(file.stat()) else None
 
     def _open(self, key: str, file: Path) -> Predictor:
         """Load the model of a file, under a shared lock on the file for as long as its weights are in memory."""
@@ -211,9 +206,8 @@ class ModelRegistry:
         found = find_model(path)
         file = found / WEIGHTS if found.is_dir() else found
         weights = file.stat().st_size if file.is_file() else 0
-        return weights + self.workers * (
-            MODEL_OVERHEAD_BYTES + min(2 * weights, MAX_CACHE_BYTES)
-        )  # what is kept: the head, and of the tables
+        cached = min(2 * weights, MAX_CACHE_BYTES)  # the head once more, and results for tokens
+        return weights + self.workers * (MODEL_OVERHEAD_BYTES + cached)
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:

@@ -31,12 +31,7 @@ from object2vec.model.network import Network
 from object2vec.ops import library
 from object2vec.ops.convolution import in_tap_order
 from object2vec.serving.headers import Mode, to_mode
-from object2vec.serving.instances import (
-    Answers,
-    Column,
-    Instances,
-    read_sides,
-)
+from object2vec.serving.instances import Answers, Column, Instances, read_sides
 from object2vec.serving.query import Query
 from object2vec.serving.token_scorer import TokenPairScorer
 
@@ -196,11 +191,11 @@ def _reopen(directory: Path, mode: Mode, device: str | None) -> Predictor:
     return Predictor.load(directory, mode=mode, device=device)
 
 
-def _each(values: Any, name: str) -> Iterable[Any]:
+def _each(values: Any, name: str, wanted: str = "a list of them") -> Iterable[Any]:
     """Return what there is one of for each object or pair, if it is a list, an array or another iterable."""
     iterable = hasattr(values, "__iter__") and getattr(values, "ndim", None) != 0
     if not iterable or isinstance(values, str | bytes | Mapping):
-        raise RequestError(f"{name} is {_shown(values)}, wanted a list of them")
+        raise RequestError(f"{name} is {_shown(values)}, wanted {wanted}")
     return values  # type: ignore[no-any-return]
 
 
@@ -212,18 +207,13 @@ def _pair(pair: Any, name: str) -> tuple[list[int], list[int]]:
 
 
 def _ids(sequence: Any, name: str) -> list[int]:
-    if isinstance(sequence, str | bytes | Mapping):
-        raise RequestError(f"{name} is {_shown(sequence)}, wanted a list of integer token ids")
-    try:
-        return list(map(index, sequence))
-    except TypeError:
-        pass
-    if not hasattr(sequence, "__iter__") or getattr(sequence, "ndim", None) == 0:
-        raise RequestError(f"{name} is {_shown(sequence)}, wanted a list of integer token ids")
-    for n, token in enumerate(sequence):
-        if not hasattr(token, "__index__") or getattr(token, "ndim", None):
-            raise RequestError(f"{name}[{n}] is {_shown(token)}, wanted an integer token id")
-    raise RequestError(f"{name} is {_shown(sequence)}, wanted a list of integer token ids")
+    ids: list[int] = []
+    for token in _each(sequence, name, "a list of integer token ids"):
+        try:
+            ids.append(index(token))
+        except TypeError:
+            raise RequestError(f"{name}[{len(ids)}] is {_shown(token)}, wanted an integer token id") from None
+    return ids
 
 
 def _shown(value: object) -> str:

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from object2vec.archive import extract, find_model
 from object2vec.errors import Object2VecError
@@ -216,9 +216,9 @@ def gunicorn_arguments(settings: Settings, resources: Resources, scratch: Path) 
         "models_bytes": resources.models_bytes,
         "mode": settings.mode,
         "device": None if settings.machine.gpu else "cpu",
-        "max_payload": settings.max_payload,
         "body_bytes": resources.body_bytes,
         "concurrency": resources.workers,
+        "max_payload": settings.max_payload,
         "accept": settings.accept,
     }
     factory = f"{__name__}:application({', '.join(f'{name}={value!r}' for name, value in call.items())})"
@@ -233,12 +233,14 @@ def application(
     models_bytes: int | None,
     mode: Mode,
     device: str | None,
-    max_payload: int | None,
     body_bytes: int,
     concurrency: int,
-    accept: str | None,
+    **options: Any,
 ) -> Flask:
-    """Return the application for gunicorn. The model is loaded now, or with `models_bytes` when a client asks."""
+    """Return the application for gunicorn, with the `options` of `create_app`.
+
+    The model is loaded now, or with `models_bytes` when a client asks.
+    """
     gc.disable()  # it would scan the objects of torch many times
     if os.getpid() == 1:  # it ignores SIGTERM without a handler; gunicorn sets its own later
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -259,22 +261,13 @@ def application(
         if models_bytes is None:
             models = load(directory)
         else:
-            register = Path(scratch, "models")
-            models = ModelRegistry(
-                directory=register, root=Path(directory).parent, capacity=models_bytes, workers=concurrency, open=load
-            )
+            register, root = Path(scratch, "models"), Path(directory).parent
+            models = ModelRegistry(directory=register, root=root, capacity=models_bytes, workers=concurrency, open=load)
     except Object2VecError as error:
         logger.critical("cannot serve: %s", error)
         raise SystemExit(LOAD_FAILED_STATUS) from None
     telemetry = Telemetry(shared=Path(scratch, "metrics"), log=io.FileIO(1, "wb", closefd=False))
-    app = create_app(
-        models,
-        max_payload=max_payload,
-        concurrency=concurrency,
-        accept=accept,
-        memory=MemoryBudget(body_bytes),
-        telemetry=telemetry,
-    )
+    app = create_app(models, concurrency=concurrency, memory=MemoryBudget(body_bytes), telemetry=telemetry, **options)
     # Objects that exist now live to the end. The collector skips them, so workers keep sharing their memory and a
     # process exits sooner.
     gc.freeze()
