@@ -195,7 +195,8 @@ KERNEL(void, lstm_layer)(int64_t steps, const int64_t *starts, int64_t backward,
  * 1), widest) each. */
 KERNEL(void, hcnn_forward)(const Table *table, const int64_t *values, const int64_t *offsets, int64_t n, int64_t taps,
                            int64_t levels, const float *const *weights, const float *const *biases,
-                           const int64_t *widths, int64_t widest, float *line, float *next, int64_t dim, float *encodings);
+                           const int64_t *widths, int64_t widest, float *line, float *next, int64_t dim,
+                           float *encodings);
 
 /* ---- dropout.c ---- */
 

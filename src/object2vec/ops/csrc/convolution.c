@@ -28,8 +28,7 @@ NOINLINE void relu_maximum(int64_t n, int64_t dim, float *restrict y, float *res
     for (int64_t j = 0; j < n; j++, y += dim)
         for (int64_t k = 0; k < dim; k++) {
             y[k] = y[k] < 0 ? 0 : y[k];
-            const float larger = highest[k] >= y[k] ? highest[k] : y[k]; /* NaN if y is */
-            highest[k] = highest[k] == highest[k] ? larger : highest[k]; /* a maximum of NaN stays */
+            highest[k] = (y[k] > highest[k]) | (y[k] != y[k]) ? y[k] : highest[k]; /* a maximum of NaN stays */
         }
 }
 
@@ -48,7 +47,8 @@ static void convolve_one(const Level *level, int64_t n, const float *x, float *y
 
 KERNEL(void, hcnn_forward)(const Table *table, const int64_t *values, const int64_t *offsets, int64_t n, int64_t taps,
                            int64_t levels, const float *const *weights, const float *const *biases,
-                           const int64_t *widths, int64_t widest, float *line, float *next, int64_t dim, float *encodings)
+                           const int64_t *widths, int64_t widest, float *line, float *next, int64_t dim,
+                           float *encodings)
 {
     const int64_t before = (taps - 1) / 2, behind = taps / 2;
     int64_t done = 0;

@@ -4,9 +4,9 @@
 enum { HADAMARD, CONCAT, ABS_DIFF };
 enum { TANH, RELU, LINEAR };
 
-/* Writes the comparators of u and v to out, in order; returns the end. */
-NOINLINE float *apply_comparators(const int64_t *comparators, int64_t n, const float *restrict u,
-                                  const float *restrict v, int64_t dim, float *restrict out)
+/* Writes the comparators of u and v to out, in order. */
+NOINLINE void apply_comparators(const int64_t *comparators, int64_t n, const float *restrict u,
+                                const float *restrict v, int64_t dim, float *restrict out)
 {
     for (int64_t i = 0; i < n; i++) {
         if (comparators[i] == CONCAT) {
@@ -19,7 +19,6 @@ NOINLINE float *apply_comparators(const int64_t *comparators, int64_t n, const f
             out[k] = comparators[i] == HADAMARD ? u[k] * v[k] : fabsf(u[k] - v[k]);
         out += dim;
     }
-    return out;
 }
 
 enum { ROWS = 8 }; /* rows of a weight at a time, so that sums are loaded less often */
@@ -106,10 +105,8 @@ static void score_block(const ScoringHead *head, const int32_t *tokens0, const i
         float *to = last ? out : l % 2 ? hidden : next;
         for (int64_t p = 0; p < pairs; p++) {
             memcpy(to + p * outputs, head->biases[l], (size_t)outputs * sizeof *to);
-            if (before < width) {
-                add_concat_part(head, 0, tokens0[p], to + p * outputs);
-                add_concat_part(head, 1, tokens1[p], to + p * outputs);
-            }
+            for (int side = 0; before < width && side < 2; side++)
+                add_concat_part(head, side, (side ? tokens1 : tokens0)[p], to + p * outputs);
         }
         add_matmul(head->weights[l], before, outputs, from, width, pairs, to);
         add_matmul(head->weights[l] + after * outputs, width - after, outputs, from + after, width, pairs, to);

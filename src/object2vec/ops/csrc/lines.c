@@ -46,11 +46,11 @@ static inline int take_token(Cursor *cursor, int32_t *token)
     return cursor->at > from && !(*from == '0' && cursor->at - from > 1) && !is_digit(cursor);
 }
 
-/* Takes a list of tokens, and keeps the first max_len in values; returns 0 for anything else. */
-static int take_list(Cursor *cursor, int64_t max_len, int32_t *values, int64_t *kept, int64_t *given)
+/* Takes a list of tokens, and writes the first max_len to values; returns 0 for anything else. */
+static int take_list(Cursor *cursor, int64_t max_len, int32_t *values, int64_t *tokens)
 {
     int32_t token;
-    *kept = *given = 0;
+    *tokens = 0;
     if (!take(cursor, '['))
         return 0;
     if (take(cursor, ']'))
@@ -58,9 +58,9 @@ static int take_list(Cursor *cursor, int64_t max_len, int32_t *values, int64_t *
     do {
         if (!take_token(cursor, &token))
             return 0;
-        if (*given < max_len)
-            values[(*kept)++] = token;
-        ++*given;
+        if (*tokens < max_len)
+            values[*tokens] = token;
+        ++*tokens;
     } while (take(cursor, ','));
     return take(cursor, ']');
 }
@@ -68,10 +68,9 @@ static int take_list(Cursor *cursor, int64_t max_len, int32_t *values, int64_t *
 /* Takes a number whose float64 is exact: up to 15 digits, with or without a point. Returns 0 for anything else. */
 static int take_number(Cursor *cursor, double *number)
 {
-    static const double power[] = {1e0, 1e1, 1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
-                                   1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
     const uint8_t *from;
-    int64_t value = 0, digits = 0, after = 0;
+    int64_t value = 0, digits = 0;
+    double divisor = 1; /* a power of ten, exact up to 1e22 */
     int negative = take(cursor, '-');
     if (!negative)
         skip_space(cursor);
@@ -80,14 +79,14 @@ static int take_number(Cursor *cursor, double *number)
     if (!digits || (*from == '0' && digits > 1))
         return 0;
     if (cursor->at < cursor->end && *cursor->at == '.') {
-        for (cursor->at++; is_digit(cursor) && digits < 16; cursor->at++, digits++, after++)
+        for (cursor->at++; is_digit(cursor) && digits < 16; cursor->at++, digits++, divisor *= 10)
             value = value * 10 + (*cursor->at - '0');
-        if (!after)
+        if (divisor == 1)
             return 0;
     }
     if (digits > 15 || (cursor->at < cursor->end && (*cursor->at == 'e' || *cursor->at == 'E')))
         return 0;
-    *number = (negative ? -1.0 : 1.0) * ((double)value / power[after]);
+    *number = (negative ? -1.0 : 1.0) * ((double)value / divisor);
     return 1;
 }
 
@@ -106,24 +105,24 @@ enum { LABEL = 2 }; /* the key after in0 and in1 */
 /* Takes `"name":`; returns the number of the key, or -1. */
 static inline int take_key(Cursor *cursor)
 {
+    static const char *const names[] = {"in0\"", "in1\"", "label\""};
     if (!take(cursor, '"'))
         return -1;
-    const int key = take_text(cursor, "in0\"")     ? 0
-                    : take_text(cursor, "in1\"")   ? 1
-                    : take_text(cursor, "label\"") ? LABEL
-                                                   : -1;
-    return key >= 0 && take(cursor, ':') ? key : -1;
+    int key = 0;
+    while (key <= LABEL && !take_text(cursor, names[key]))
+        key++;
+    return key <= LABEL && take(cursor, ':') ? key : -1;
 }
 
-/* The keys of a record, as bits; the tokens of each side, given and kept; and the label. */
+/* The keys of a record, as bits; the number of tokens of each side; and the label. */
 typedef struct {
     int keys;
-    int64_t given[2], kept[2];
+    int64_t tokens[2];
     double label;
 } Record;
 
-/* Takes a record of any keys, each once. Writes the tokens that it keeps of side s to values[s]. Returns 0 for anything
- * else. */
+/* Takes a record of any keys, each once. Writes the first max_len[s] tokens of side s to values[s]. Returns 0 for
+ * anything else. */
 ALWAYS_INLINE int take_record(Cursor *cursor, const int64_t *max_len, int32_t *const *values, Record *record)
 {
     record->keys = 0;
@@ -135,7 +134,7 @@ ALWAYS_INLINE int take_record(Cursor *cursor, const int64_t *max_len, int32_t *c
             return 0;
         record->keys |= 1 << key;
         if (key == LABEL ? !take_number(cursor, &record->label)
-                         : !take_list(cursor, max_len[key], values[key], record->kept + key, record->given + key))
+                         : !take_list(cursor, max_len[key], values[key], record->tokens + key))
             return 0;
     } while (take(cursor, ','));
     return take(cursor, '}');
@@ -165,9 +164,10 @@ KERNEL(int64_t, read_lines)(const uint8_t *bytes, int64_t size, const int64_t *m
         if (!take_record(&line, max_len, next, &record) || record.keys != 7 || !at_end(&line))
             break;
         for (int side = 0; side < 2; side++) {
-            next[side] += record.kept[side];
-            lengths[side][records] = record.kept[side];
-            truncated[side] += record.given[side] > record.kept[side];
+            const int over = record.tokens[side] > max_len[side];
+            lengths[side][records] = over ? max_len[side] : record.tokens[side];
+            next[side] += lengths[side][records];
+            truncated[side] += over;
         }
         labels[records++] = record.label;
     }
@@ -193,7 +193,7 @@ static int take_instance(Cursor *cursor, int64_t row, RequestColumns *columns)
     for (int side = 0; side < 2; side++)
         if (record.keys & 1 << side) {
             int64_t *n = columns->n + side, *offset = columns->offsets[side] + *n;
-            offset[1] = *offset + record.kept[side];
+            offset[1] = *offset + record.tokens[side];
             columns->rows[side][(*n)++] = row;
         }
     return 1;

@@ -109,11 +109,9 @@ KERNEL(void, mark_positives)(const int32_t *object0, const int32_t *object1, int
  */
 static uint8_t contains(const int32_t *partners, int64_t count, int32_t object)
 {
-    if (count == 0)
-        return 0;
     for (; count > 1; count -= count / 2)
         partners += partners[count / 2 - 1] < object ? count / 2 : 0;
-    return *partners == object;
+    return count && *partners == object;
 }
 
 /* Returns whether object1 is a partner of object0. Most pairs need no search: their bit is not set. */

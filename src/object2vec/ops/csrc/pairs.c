@@ -98,10 +98,8 @@ static void sort_by_object(const int64_t *object_index, int64_t pairs, int64_t n
     memset(starts, 0, (size_t)(n + 1) * sizeof *starts);
     for (int64_t p = 0; p < pairs; p++)
         starts[object_index[p]]++;
-    for (int64_t r = 0, at = 0; r <= n; r++) {
-        at += starts[r];
-        starts[r] = at; /* the end of r's pairs */
-    }
+    for (int64_t r = 1; r <= n; r++)
+        starts[r] += starts[r - 1]; /* the end of r's pairs */
     for (int64_t p = pairs - 1; p >= 0; p--)
         order[--starts[object_index[p]]] = p;
 }

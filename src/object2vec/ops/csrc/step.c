@@ -55,10 +55,8 @@ typedef struct {
     float *terms[4];
 } ShardSums;
 
-enum {
-    BLOCK_PAIRS = 64, /* pairs at a time, whose rows fit a core's first-level cache */
-    PREFETCH_ROWS = 8 /* rows to prefetch */
-};
+/* Pairs at a time, whose rows fit a core's first-level cache; and rows to prefetch. */
+enum { BLOCK_PAIRS = 64, PREFETCH_ROWS = 8 };
 
 /* Writes the gradients of n scores x. Adds the losses to `total`, apart from the logarithm of *product: one logarithm
  * serves many pairs. Adds the count of correct pairs. */

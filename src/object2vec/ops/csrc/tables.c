@@ -48,18 +48,16 @@ KERNEL(int64_t, group_by_id)(const int64_t *values, const int64_t *origin, int64
         const int64_t id = values[j];
         if (lut[id] < 0) {
             lut[id] = (int32_t)found;
-            rows[found++] = id;
-            starts[found] = 0;
+            rows[found] = id;
+            starts[found++] = 0;
         }
-        starts[lut[id] + 1]++;
+        starts[lut[id]]++;
     }
-    starts[0] = 0;
-    for (int64_t r = 0; r < found; r++)
-        starts[r + 1] += starts[r];
-    for (int64_t j = 0; j < n; j++)
-        origins[starts[lut[values[j]]]++] = origin[j];
-    memmove(starts + 1, starts, (size_t)found * sizeof *starts);
-    starts[0] = 0;
+    for (int64_t r = 1; r < found; r++)
+        starts[r] += starts[r - 1]; /* the end of r's origins */
+    starts[found] = n;
+    for (int64_t j = n - 1; j >= 0; j--)
+        origins[--starts[lut[values[j]]]] = origin[j];
     for (int64_t r = 0; r < found; r++)
         lut[rows[r]] = -1;
     return found;
