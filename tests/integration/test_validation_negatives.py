@@ -20,7 +20,7 @@ Row = tuple[list[int], list[int], float]
 VALUES = SMALL | {"enc0_max_seq_len": 1, "mlp_layers": 0, "comparator_list": "hadamard", "negative_sampling_rate": 3}
 
 
-def likes(users: int = 400, items: int = 120) -> tuple[list[Row], list[Row]]:
+def likes(users: int = 200, items: int = 120) -> tuple[list[Row], list[Row]]:
     """Return positives of users: ten items of their own group for training, two others for validation."""
     draw, train, validation = random.Random(0), [], []
     for user in range(1, users + 1):
@@ -53,7 +53,7 @@ def test_validation_negatives_select_a_better_epoch(tmp_path: Path, caplog: pyte
     """
     train, validation = likes()
     best, accuracies = {}, {}
-    values = {"enc0_vocab_size": 401, "epochs": 20, "mini_batch_size": 64, "learning_rate": 0.003}
+    values = {"enc0_vocab_size": 201, "epochs": 12, "mini_batch_size": 64, "learning_rate": 0.01}
     values |= {"token_embedding_storage_type": "row_sparse"}
     for mode in ("off", "auto"):
         caplog.clear()
