@@ -42,7 +42,7 @@ coverage: $(READY) ## run the same tests, and report lines and branches that the
 	$(QUICK) -p pytest_cov --cov
 
 test-slow: $(READY) ## run the slow tests
-	$(BIN)/python -m pytest -m slow
+	$(QUICK) -m slow
 
 fuzz: $(READY) ## fuzz the parsers of files and requests, SECONDS (20) per target
 	scripts/fuzz $(SECONDS)

@@ -48,7 +48,7 @@ def server(model: Path) -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def answers_as_before(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Whatever a client did, the next is answered, by every worker."""
+    """Check that every worker still answers after the test."""
     yield
     if "server" in request.fixturenames:
         server = request.getfixturevalue("server")
@@ -58,7 +58,7 @@ def answers_as_before(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def raw(server: Server, *parts: bytes, read: bool = True) -> bytes:
-    """Send bytes as they are; the reply, up to the end of the connection or of a second's silence."""
+    """Send bytes without changes; return the reply up to its end, or until a second passes without data."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=120) as connection:
         for part in parts:
             connection.sendall(part)
@@ -82,8 +82,8 @@ def status(reply: bytes) -> int:
 # Clients.
 
 
-def test_a_client_that_leaves(server: Server) -> None:
-    """In the midst of its head, of its body, and before its reply."""
+def test_client_disconnects(server: Server) -> None:
+    """It leaves within the head, within the body, or before the reply."""
     for parts in (
         (HEAD,),
         (HEAD + b"Content-Length: 100\r\n\r\n", BODY[:10]),
@@ -93,8 +93,8 @@ def test_a_client_that_leaves(server: Server) -> None:
             raw(server, *parts, read=False)
 
 
-def test_a_body_shorter_than_it_says(server: Server) -> None:
-    """Told, where the client still listens, and not taken for whole."""
+def test_body_shorter_than_content_length_is_refused(server: Server) -> None:
+    """The client gets an error if it still reads."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=120) as connection:
         connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % (len(BODY) + 5) + BODY)
         connection.shutdown(socket.SHUT_WR)
@@ -104,21 +104,21 @@ def test_a_body_shorter_than_it_says(server: Server) -> None:
         assert b"the body ended after %d of the %d bytes" % (len(BODY), len(BODY) + 5) in reply.read()
 
 
-def test_a_body_longer_than_it_says(server: Server) -> None:
-    """What is behind it is another request, and a bad one."""
+def test_body_longer_than_content_length(server: Server) -> None:
+    """The rest is read as another, invalid request."""
     reply = raw(server, HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY + b"rubbish\r\n\r\n")
     assert status(reply) == 200
     assert reply.count(b"HTTP/1.1") <= 2
 
 
 @pytest.mark.parametrize("length", [b"-1", b"1e3", b"", b"99999999999999999999999", b"5, 5", b"\xff"])
-def test_lengths_that_are_none(server: Server, length: bytes) -> None:
+def test_invalid_content_length_is_refused(server: Server, length: bytes) -> None:
     reply = raw(server, HEAD + b"Content-Length: " + length + b"\r\n\r\n" + BODY)
     assert not reply or 400 <= status(reply) < 500
 
 
-def test_a_slow_body(server: Server) -> None:
-    """A byte at a time is answered like any other, and others do not wait for it."""
+def test_slow_body_is_answered(server: Server) -> None:
+    """A body that arrives byte by byte does not delay other requests."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=120) as connection:
         connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY))
         for byte in BODY:
@@ -128,8 +128,8 @@ def test_a_slow_body(server: Server) -> None:
         assert status(connection.recv(2**16)) == 200
 
 
-def test_chunks(server: Server) -> None:
-    """Of any size; and those that are none are the client's fault."""
+def test_chunked_bodies(server: Server) -> None:
+    """Chunks of any size are accepted; invalid chunks are a client error."""
     chunks = b"".join(b"%x\r\n%s\r\n" % (1, BODY[i : i + 1]) for i in range(len(BODY)))
     assert status(raw(server, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", chunks, b"0\r\n\r\n")) == 200
     for wrong in (b"zz\r\n", b"-5\r\n", b"5\r\nabc"):
@@ -137,15 +137,15 @@ def test_chunks(server: Server) -> None:
         assert not reply or 400 <= status(reply) < 500, wrong
 
 
-def test_compressed_bodies(server: Server) -> None:
-    """Told at once, whether they are what they say or not."""
+def test_compressed_bodies_are_refused(server: Server) -> None:
+    """They are refused at once, even if they are valid."""
     for body in (gzip.compress(BODY), b"no gzip"):
         assert server.send("POST", "/invocations", body, content_encoding="gzip")[0] == 415
         assert server.send("POST", "/invocations", body)[0] == 400
 
 
-def test_a_hundred_megabytes(server: Server) -> None:
-    """More than is taken: 413, read to the end or not."""
+def test_body_of_100_mb_is_refused(server: Server) -> None:
+    """The status is 413, whether or not the server reads the whole body."""
     assert server.send("POST", "/invocations", b" " * 100_000_000)[0] == 413
 
 
@@ -154,8 +154,8 @@ def test_deep_json(server: Server) -> None:
         assert server.send("POST", "/invocations", body)[0] == 400
 
 
-def test_ten_million_tokens(server: Server) -> None:
-    """Answered, cut to what the model reads; a worker takes less memory for it than ten times the body."""
+def test_ten_million_tokens_are_truncated(server: Server) -> None:
+    """The worker takes less memory than ten times the body."""
     tokens = b",".join([b"7"] * 10_000_000)
     before = peak(server)
     code, reply = server.send("POST", "/invocations", b'{"instances": [{"in0": [' + tokens + b"]}]}")
@@ -167,13 +167,13 @@ def test_ten_million_tokens(server: Server) -> None:
 
 
 def peak(server: Server) -> int:
-    """The most memory that a worker has had, in bytes."""
+    """Return the highest memory of any worker, in bytes."""
     lines = (Path(f"/proc/{pid}/status").read_text() for pid in server.workers())
     return max(int(text.partition("VmHWM:")[2].split()[0]) for text in lines) * 1024
 
 
-def test_clients_that_stall_leave_room_for_health(model: Path, tmp_path: Path) -> None:
-    """More of them than may be in progress: others are refused and /ping is answered while they stall."""
+def test_ping_is_answered_while_clients_stall(model: Path, tmp_path: Path) -> None:
+    """With more stalled clients than allowed, other invocations are refused, and /ping is answered."""
     server = Server(model, tmp_path / "log", SAGEMAKER_MODEL_SERVER_WORKERS="1")
     stalled = [socket.create_connection(("127.0.0.1", server.port), timeout=120) for _ in range(MAX_INVOCATIONS + 60)]
     for connection in stalled:
@@ -194,14 +194,14 @@ def test_clients_that_stall_leave_room_for_health(model: Path, tmp_path: Path) -
 
 
 def begin(server: Server) -> socket.socket:
-    """A connection with a request whose body is only begun."""
+    """Return a connection on which the body of a request is incomplete."""
     connection = socket.create_connection(("127.0.0.1", server.port), timeout=30)
     connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY[:10])
     return connection
 
 
 def end(connection: socket.socket) -> int:
-    """The status of the reply once the body is sent, 0 if there is none."""
+    """Send the rest of the body; return the status of the reply, or 0 without a reply."""
     with connection:
         try:
             connection.sendall(BODY[10:])
@@ -211,8 +211,8 @@ def end(connection: socket.socket) -> int:
     return status(reply) if reply else 0
 
 
-def test_a_worker_killed_loses_its_own_requests_alone(model: Path, tmp_path: Path) -> None:
-    """Requests of the other are answered, and a new worker takes the place of the one that died."""
+def test_killed_worker_loses_only_its_own_requests(model: Path, tmp_path: Path) -> None:
+    """The other worker answers its requests, and a new worker is started."""
     server = Server(model, tmp_path / "log")
     try:
         killed, left = server.workers()
@@ -232,8 +232,8 @@ def test_a_worker_killed_loses_its_own_requests_alone(model: Path, tmp_path: Pat
         assert server.stop()[0] == 0
 
 
-def test_a_stop_loses_nothing(model: Path, tmp_path: Path) -> None:
-    """SIGTERM while 64 clients ask without pause: what was sent is answered, and the server ends well."""
+def test_sigterm_loses_no_request(model: Path, tmp_path: Path) -> None:
+    """Under load from 64 clients, requests that were sent are answered, and the status is 0."""
     server = Server(model, tmp_path / "log")
     stopping = threading.Event()
 
@@ -260,8 +260,8 @@ def test_a_stop_loses_nothing(model: Path, tmp_path: Path) -> None:
     assert server.process.wait(KILL_SECONDS) == 0, server.log.read_text()
 
 
-def test_health_while_every_worker_is_busy(model: Path, tmp_path: Path) -> None:
-    """32 clients ask long questions without pause: 200 pings do not wait for their turn among them."""
+def test_ping_is_answered_while_all_workers_are_busy(model: Path, tmp_path: Path) -> None:
+    """32 clients send long requests without pause; 200 pings do not wait for a turn among them."""
     server = Server(model, tmp_path / "log")
     body = json.dumps({"instances": [{"in0": [n % 9, 1], "in1": [n % 7] * 9} for n in range(5000)]}).encode()
     stopping = threading.Event()

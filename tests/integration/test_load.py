@@ -24,7 +24,7 @@ SECONDS = float(os.environ.get("SOAK", "20"))
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """100 MB, in the shape of a model of film ratings."""
+    """Save a model of 100 MB, in the shape of a model of film ratings."""
     directory = tmp_path_factory.mktemp("ml") / "model"
     hyperparameters = configured(
         output_layer="mean_squared_error",
@@ -54,19 +54,22 @@ def pairs(count: int, generator: random.Random, most: int = 1) -> bytes:
 
 
 def memory(pid: int, what: str = "VmRSS") -> int:
-    """Of a process, in bytes."""
+    """Return the memory of a process in bytes."""
     return int(Path(f"/proc/{pid}/status").read_text().partition(f"{what}:")[2].split()[0]) * 1024
 
 
 def proportional(server: Server, what: str = "Pss") -> int:
-    """Memory of a whole server in bytes, what its processes share counted once; `Pss_Anon` is without mapped files."""
+    """Return the memory of a whole server in bytes; shared pages count once.
+
+    `Pss_Anon` excludes mapped files.
+    """
     pids = [server.process.pid, *server.workers()]
     rollups = (Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids)
     return sum(int(text.partition(f"\n{what}:")[2].split()[0]) for text in rollups) * 1024
 
 
-def test_a_long_request_takes_little_memory(model: Path, tmp_path: Path) -> None:
-    """All pairs of a validation set in one request: less than ten times the body, beside the rows that it reads."""
+def test_long_request_takes_little_memory(model: Path, tmp_path: Path) -> None:
+    """A request with all pairs of a validation set takes less than ten times its body."""
     generator = random.Random(1)
     films = [generator.randrange(84_000) for _ in range(500)]
     body = json.dumps(
@@ -91,8 +94,8 @@ def test_a_long_request_takes_little_memory(model: Path, tmp_path: Path) -> None
     assert least < 10 * len(body)
 
 
-def test_a_long_reply_takes_little_memory(model: Path, tmp_path: Path) -> None:
-    """100 MB of embeddings with Content-Length: the reply is on the disk before it leaves, and not in memory."""
+def test_long_reply_takes_little_memory(model: Path, tmp_path: Path) -> None:
+    """A reply of 100 MB with Content-Length is written to disk first, not held in memory."""
     generator = random.Random(1)
     films = [generator.randrange(84_000) for _ in range(500)]
     body = json.dumps({"instances": [{"in0": [generator.choice(films)]} for _ in range(90_000)]}).encode()
@@ -117,7 +120,7 @@ def test_a_long_reply_takes_little_memory(model: Path, tmp_path: Path) -> None:
 
 
 def test_workers_share_a_model(model: Path, tmp_path: Path) -> None:
-    """Four take less than 1.3 times what one does, and 60 MB each."""
+    """Four workers take less than 1.3 times the memory of one, plus 60 MB each."""
     taken = {}
     for workers in (1, 4):
         server = Server(model, tmp_path / f"log{workers}", SAGEMAKER_MODEL_SERVER_WORKERS=str(workers))
@@ -131,7 +134,7 @@ def test_workers_share_a_model(model: Path, tmp_path: Path) -> None:
 
 
 def taken(server: Server, seconds: float) -> float:
-    """The median of what a server has in memory in the second half of so many seconds; a moment tells of a request."""
+    """Return the median memory of a server in the second half of a period."""
     time.sleep(seconds / 2)
     moments = []
     end = time.monotonic() + seconds / 2
@@ -141,8 +144,8 @@ def taken(server: Server, seconds: float) -> float:
     return statistics.median(moments)
 
 
-def test_mixed_load(server: Server) -> None:
-    """Requests of every kind from eight clients: none fails, and after a warm-up memory does not grow."""
+def test_mixed_load_has_no_failures_and_constant_memory(server: Server) -> None:
+    """Eight clients send requests of every kind; memory does not grow after a warm-up."""
     stopping = threading.Event()
     faults: list[tuple[int, bytes]] = []
     counts = [0] * 8

@@ -48,7 +48,7 @@ def scores(network: Network) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("changes", FORMS, ids=lambda changes: "-".join(map(str, changes.values())))
-def test_what_is_loaded_scores_as_what_was_saved(tmp_path: Path, changes: dict[str, object]) -> None:
+def test_loaded_model_equals_the_saved_one(tmp_path: Path, changes: dict[str, object]) -> None:
     """A loaded model has the same hyperparameters and, bit for bit, the same scores."""
     hyperparameters = configured(**changes)
     network = saved(tmp_path / "new" / "model", hyperparameters)
@@ -58,9 +58,10 @@ def test_what_is_loaded_scores_as_what_was_saved(tmp_path: Path, changes: dict[s
     assert [p.requires_grad for p in loaded.parameters()] == [p.requires_grad for p in network.parameters()]
 
 
-def test_the_files_are_readable_without_the_package(tmp_path: Path) -> None:
-    """config.json starts with its format version and holds plain JSON; the weights are plain safetensors; both may be
-    read by anyone; nothing else is left there.
+def test_files_are_readable_without_the_package(tmp_path: Path) -> None:
+    """config.json is plain JSON with the format version first; the weights are plain safetensors.
+
+    Anyone may read both; no other files are left.
     """
     hyperparameters = configured()
     network = saved(tmp_path, hyperparameters)
@@ -79,8 +80,8 @@ def test_the_files_are_readable_without_the_package(tmp_path: Path) -> None:
         np.testing.assert_array_equal(load_file(tmp_path / "model.safetensors")[name].numpy(), tensor)
 
 
-def test_the_names_of_the_tensors() -> None:
-    """The names that other programs may count on are these, for each kind of encoder and the head."""
+def test_names_of_the_tensors() -> None:
+    """Other programs depend on these names of each encoder and the head."""
     hcnn = set(weights_of(network_of(configured(network="hcnn", enc0_layers=2))))
     assert {"enc0.embedding.weight", "enc0.levels.1.bias", "enc1.levels.0.weight"} <= hcnn
     assert {"head.layers.0.weight", "head.layers.1.bias", "head.output.weight", "head.output.bias"} <= hcnn
@@ -88,8 +89,8 @@ def test_the_names_of_the_tensors() -> None:
     assert {"enc0.forwards.0.weight_ih_l0", "enc1.backwards.0.bias_hh_l0"} <= bilstm
 
 
-def test_a_tied_table_is_stored_once_and_stays_tied(tmp_path: Path) -> None:
-    """The table of both sides is one tensor in the file and, loaded, one parameter again, which can be saved again."""
+def test_tied_table_is_stored_once(tmp_path: Path) -> None:
+    """The file has one tensor for both sides; a loaded model has one parameter, and can be saved again."""
     hyperparameters = configured(tied_token_embedding_weight=True)
     network = saved(tmp_path, hyperparameters)
     names = set(load_file(tmp_path / "model.safetensors"))
@@ -103,10 +104,8 @@ def test_a_tied_table_is_stored_once_and_stays_tied(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("changes", FORMS[:4], ids=lambda changes: "-".join(map(str, changes.values())))
-def test_token_embeddings_in_half_precision(tmp_path: Path, changes: dict[str, object]) -> None:
-    """They take half the room, all other tensors are as they were, and the scores those of rounded embeddings, bit for
-    bit; saved again they stay the same.
-    """
+def test_float16_embeddings_halve_the_file(tmp_path: Path, changes: dict[str, object]) -> None:
+    """Other tensors do not change. Scores are those of rounded embeddings, bit for bit, also if saved again."""
     hyperparameters = configured(token_embedding_dtype="float16", **changes)
     network = network_of(hyperparameters)
     tables = {name for name in weights_of(network) if "embedding" in name}
@@ -121,8 +120,8 @@ def test_token_embeddings_in_half_precision(tmp_path: Path, changes: dict[str, o
     assert (tmp_path / "again" / "model.safetensors").read_bytes() == (tmp_path / "model.safetensors").read_bytes()
 
 
-def test_what_half_precision_cannot_hold_becomes_its_largest() -> None:
-    """Of either sign; a table with more rows than are worked on at a time is rounded to its last one."""
+def test_values_beyond_float16_become_its_largest() -> None:
+    """This holds for both signs, and for all rows of a table that is converted in blocks."""
     table = torch.ones(artifact.CHUNK_ROWS + 1, 2)
     table[-1] = torch.tensor([1e9, -1e9])
     half = artifact.to_float16(table)
@@ -131,16 +130,16 @@ def test_what_half_precision_cannot_hold_becomes_its_largest() -> None:
     assert (half[:-1] == 1).all()
 
 
-def test_without_its_head_a_model_encodes(tmp_path: Path) -> None:
-    """Asked for without its head, a model has the same encodings, and the head is not read."""
+def test_model_without_its_head_encodes(tmp_path: Path) -> None:
+    """Loaded without its head, a model has the same encodings; the head is not read."""
     network = saved(tmp_path, configured())
     _, loaded = artifact.load(tmp_path, with_head=False)
     assert loaded.head is None
     assert torch.equal(network.encode(0, tokens_of([1, 2])), loaded.encode(0, tokens_of([1, 2])))
 
 
-def test_vocabularies_come_along(tmp_path: Path) -> None:
-    """Vocabulary files are copied in under their names."""
+def test_vocabularies_are_copied(tmp_path: Path) -> None:
+    """Vocabulary files are copied under their names."""
     (tmp_path / "words.json").write_text('{"a": 1}')
     hyperparameters = configured(enc0_vocab_file="words.json")
     model = tmp_path / "model"
@@ -157,7 +156,7 @@ def test_vocabularies_come_along(tmp_path: Path) -> None:
 
 @contextmanager
 def no_room() -> Iterator[None]:
-    """No file may grow past 200 bytes, as on a full disk."""
+    """Limit files to 200 bytes, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200, hard))
     try:
@@ -167,8 +166,8 @@ def no_room() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("words", [0, 1000])
-def test_a_full_disk_leaves_no_half_file(tmp_path: Path, words: int) -> None:
-    """Where there is no room for the weights, or for the vocabulary before them, nothing is left."""
+def test_full_disk_leaves_no_partial_file(tmp_path: Path, words: int) -> None:
+    """If the weights or a vocabulary do not fit, no file is left."""
     vocabulary = tmp_path / "v.json"
     vocabulary.write_text(json.dumps(list(range(words))))
     hyperparameters = configured()
@@ -182,8 +181,8 @@ def test_a_full_disk_leaves_no_half_file(tmp_path: Path, words: int) -> None:
     assert list((tmp_path / "model").iterdir()) == []
 
 
-def test_a_failed_write_leaves_the_model_from_before(tmp_path: Path) -> None:
-    """Where the last of its files cannot be written, the model from before stands there whole and alone."""
+def test_failed_write_keeps_the_previous_model(tmp_path: Path) -> None:
+    """If the last file cannot be written, the previous model stays complete, without other files."""
     hyperparameters = configured()
     saved(tmp_path, hyperparameters)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -193,8 +192,8 @@ def test_a_failed_write_leaves_the_model_from_before(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_a_directory_is_checked_before_there_is_a_model(tmp_path: Path) -> None:
-    """One that can be written to is left as it is, or is not there; a file in its place is refused."""
+def test_directory_is_checked_before_the_model_exists(tmp_path: Path) -> None:
+    """A writable or missing directory is not changed; a file in its place is refused."""
     artifact.check_writable(tmp_path / "a" / "b")
     assert not (tmp_path / "a" / "b").exists()
     (tmp_path / "config.json").write_text("x")
@@ -206,7 +205,7 @@ def test_a_directory_is_checked_before_there_is_a_model(tmp_path: Path) -> None:
 
 
 def test_saving_again_replaces_the_model(tmp_path: Path) -> None:
-    """A second save to the same place gives the second model."""
+    """A second save to the same path gives the second model."""
     saved(tmp_path, configured(), seed=1)
     second = saved(tmp_path, configured(), seed=2)
     assert torch.equal(scores(artifact.load(tmp_path)[1].eval()), scores(second))
@@ -220,7 +219,7 @@ MODEL = "wanted a model directory with config.json and model.safetensors"
 
 
 def config(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
-    """What spoils a directory by a change to its config.json."""
+    """Return a function that damages a directory by changing its config.json."""
 
     def spoil(directory: Path) -> None:
         path = directory / "config.json"
@@ -232,7 +231,7 @@ def config(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]
 
 
 def tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:
-    """What spoils a directory by a change to its tensors."""
+    """Return a function that damages a directory by changing its tensors."""
 
     def spoil(directory: Path) -> None:
         path = directory / "model.safetensors"
@@ -334,8 +333,8 @@ SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize(("spoil", "sentence"), SPOILED.values(), ids=list(SPOILED))
-def test_a_spoiled_model_is_refused(tmp_path: Path, spoil: Callable[[Path], object], sentence: str) -> None:
-    """What is truncated, foreign, newer or does not fit is refused with the file and what is wrong with it."""
+def test_invalid_model_is_refused(tmp_path: Path, spoil: Callable[[Path], object], sentence: str) -> None:
+    """The error of a truncated, foreign, newer or incompatible file names the file and the fault."""
     saved(tmp_path, configured())
     spoil(tmp_path)
     with pytest.raises(ArtifactError) as caught:
@@ -344,7 +343,7 @@ def test_a_spoiled_model_is_refused(tmp_path: Path, spoil: Callable[[Path], obje
     assert "\n" not in str(caught.value)
 
 
-def test_a_directory_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    """A path without a model is named."""
+def test_missing_directory_is_refused(tmp_path: Path) -> None:
+    """The error names the path."""
     with pytest.raises(ArtifactError, match=r"none/config\.json: No such file or directory"):
         artifact.load(tmp_path / "none")

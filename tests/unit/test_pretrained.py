@@ -31,7 +31,7 @@ def loaded(
 
 
 def fault(path: Path, content: str | bytes, vocabulary: dict[str, int] | None = None) -> str:
-    """The sentence about a file, without its path."""
+    """Return the error about a file, without its path."""
     with pytest.raises(DataError) as caught:
         loaded(path, content, vocabulary)
     sentence = str(caught.value)
@@ -50,7 +50,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def zipped_twice(text: str) -> bytes:
-    """Two members of gzip, as parallel compressors write them."""
+    """Return two members of gzip, as parallel compressors write them."""
     middle = text.index("\n") + 1
     return gzip.compress(text[:middle].encode()) + gzip.compress(text[middle:].encode())
 
@@ -85,42 +85,42 @@ def test_forms_of_a_file_give_the_same_table(path: Path, write: Callable[[str], 
 
 @pytest.mark.parametrize("name", ["e.txt.gz", "e.zip", "e.GZ", "e"])
 @pytest.mark.parametrize("write", [str.encode, lambda text: gzip.compress(text.encode())])
-def test_the_name_of_a_file_does_not_matter(tmp_path: Path, name: str, write: Callable[[str], bytes]) -> None:
-    """Its first bytes say whether it is compressed."""
+def test_compression_is_recognized_by_the_first_bytes(tmp_path: Path, name: str, write: Callable[[str], bytes]) -> None:
+    """The suffix of a file does not matter."""
     assert loaded(tmp_path / name, write(PLAIN)) == (Coverage(3, 3, 0), TABLE)
 
 
 def test_words_with_spaces_and_other_alphabets(path: Path) -> None:
-    """The last numbers of a line are the vector, so that a word may hold spaces, numbers too; words are UTF-8."""
+    """The last numbers of a line are the vector: words may contain spaces and numbers. Words are UTF-8."""
     text = "a 0 0\n. . . 1 2\nnaïve 3 4\n. 5 6\nat 7 7 8\n東京 7 8\n"
     coverage, table = loaded(path, text, {". . .": 0, "naïve": 1, ".": 2, "at 7": 3, "東京": 4})
     assert coverage == Coverage(5, 5, 0)
     assert table == [[1, 2], [3, 4], [5, 6], [7, 8], [7, 8]]
 
 
-def test_a_word_of_white_space(path: Path) -> None:
-    """A line that begins with a space and has only numbers is that of an empty word, as some word2vec files have it."""
+def test_line_without_a_word_is_the_empty_word(path: Path) -> None:
+    """Some word2vec files have a line of a space and numbers."""
     assert loaded(path, "the 1 2\n 3 4\n", {"the": 0, "": 1})[1][:2] == [[1, 2], [3, 4]]
 
 
-def test_the_first_line_of_a_word_and_the_first_word_of_an_id_count(path: Path) -> None:
-    """Later ones are left out, and a row counts once."""
+def test_first_line_of_a_word_and_first_word_of_an_id_are_used(path: Path) -> None:
+    """Later ones are ignored, and a row is counted once."""
     coverage, table = loaded(path, "a 1 2\nb 3 4\na 5 6\n", {"a": 0, "b": 0})
     assert coverage == Coverage(1, 1, 0)
     assert table[0] == [1, 2]
 
 
-def test_a_header_is_one_whatever_the_vocabulary_holds(path: Path) -> None:
-    """Its count may be a word of the vocabulary; a word that is a number is read in later lines."""
+def test_header_is_skipped_even_if_the_vocabulary_has_its_count(path: Path) -> None:
+    """A word that is a number is read in later lines."""
     assert loaded(path, "5 2\n" + PLAIN + "x 1 1\n") == (Coverage(3, 3, 0), TABLE)
     assert loaded(path, "2 2\n2 1 1\nb 4 4\n", {"2": 0})[1][0] == [1, 1]
 
 
 @pytest.mark.parametrize(("count", "lines"), [(7, 4), (3, 4), (0, 4)])
-def test_a_header_with_another_count_is_a_warning(
+def test_header_with_another_count_is_a_warning(
     path: Path, count: int, lines: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A file that was cut off, or trimmed without its header."""
+    """Such a file is truncated, or was filtered without a change of its header."""
     assert loaded(path, f"{count} 2\n{PLAIN}")[1] == TABLE
     assert caplog.messages == [f"{path}: its header says {count} words, and it has {lines}"]
 
@@ -159,8 +159,8 @@ WANTED = ", wanted a word and 2 numbers, as token_embedding_dim says"
         ("\0\1\2 \3", "binary data"),
     ],
 )
-def test_an_unreadable_line_is_named(path: Path, line: str, what: str) -> None:
-    """A line that is not a word and its numbers is named, whether or not its word is in the vocabulary."""
+def test_unreadable_line_is_named(path: Path, line: str, what: str) -> None:
+    """The error names a line that is not a word and its numbers, even if its word is not in the vocabulary."""
     assert fault(path, f"cat 1 2\n{line}\n") == f", line 2: {what}{WANTED}"
 
 
@@ -183,20 +183,20 @@ def test_an_unreadable_line_is_named(path: Path, line: str, what: str) -> None:
         ("3 2\n", ": the file is empty"),
     ],
 )
-def test_another_kind_of_file_is_named(path: Path, content: str | bytes, sentence: str) -> None:
-    """CSV, binary files, other encodings and dimensions, and files without a line."""
+def test_other_kinds_of_files_are_named(path: Path, content: str | bytes, sentence: str) -> None:
+    """CSV, binary files, other encodings, other dimensions, and files without lines are errors."""
     assert fault(path, content).startswith(sentence)
 
 
-def test_a_zip_archive_is_named(path: Path) -> None:
-    """Whatever the file is called."""
+def test_zip_archive_is_named(path: Path) -> None:
+    """The name of the file does not matter."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("e.txt", PLAIN)
     assert fault(path, path.read_bytes()).startswith(": a zip archive; ")
 
 
 def test_no_word_found_is_an_error(path: Path) -> None:
-    """With the first words of both, so that the difference can be seen."""
+    """The error has the first words of the file and of the vocabulary."""
     assert fault(path, "a 1 2\nb 1 2\nc 1 2\nd 1 2\n", {"w": 0, "x": 1, "y": 2, "z": 3}) == (
         ": none of the 4 words of the vocabulary is in it; its first words are 'a', 'b', 'c', "
         "the vocabulary's 'w', 'x', 'y'"
@@ -204,8 +204,8 @@ def test_no_word_found_is_an_error(path: Path) -> None:
     assert fault(path, "a 1 2\n", {}).endswith("its first words are 'a', the vocabulary's none")
 
 
-def test_another_letter_case_is_named(path: Path) -> None:
-    """It is checked, and not guessed."""
+def test_other_letter_case_is_named(path: Path) -> None:
+    """The error names the letter case only if the words match without it."""
     sentence = fault(path, "THE 1 2\nCat 1 2\nx 1 1\n")
     assert sentence.startswith(
         ": none of the 3 words of the vocabulary is in it; 2 of them are in it in another letter"
@@ -214,7 +214,7 @@ def test_another_letter_case_is_named(path: Path) -> None:
 
 
 def test_windows_1252_is_named(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A word that the vocabulary has in that encoding is an error; other bytes that are not UTF-8 are a warning."""
+    """A word of the vocabulary in that encoding is an error; other bytes that are not UTF-8 are a warning."""
     text = "the 1 2\nx 1 2\ncafé 1 2\n".encode("cp1252")
     assert fault(path, text, {"the": 0, "café": 1}) == (
         ", line 3: not UTF-8 text: its word is 'café' of the vocabulary in Windows-1252; save the file as UTF-8"
@@ -237,23 +237,23 @@ def test_windows_1252_is_named(path: Path, caplog: pytest.LogCaptureFixture) -> 
     ],
 )
 @pytest.mark.parametrize("frozen", [True, False])
-def test_few_words_found_are_a_warning(
+def test_few_found_words_are_a_warning(
     coverage: Coverage, level: int, sentence: str, frozen: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Under a half, with the share; a frozen table keeps random rows, which is said."""
+    """Below a half, the warning has the share, and says that a frozen table keeps random rows."""
     caplog.set_level(logging.INFO)
     coverage.log("enc0", "e.txt", frozen=frozen)
     rest = "keep their random values, since freeze_pretrained_embedding is True" if frozen else "start like new"
     assert [(record.levelno, record.getMessage()) for record in caplog.records] == [(level, sentence.format(rest=rest))]
 
 
-def test_a_line_without_end_is_refused(path: Path) -> None:
-    """A line that is no word and its numbers is not read into memory to its end, wherever that is."""
+def test_endless_line_is_refused(path: Path) -> None:
+    """A line that is not a word and its numbers is not read into memory as a whole."""
     assert fault(path, b"cat 1 2\n" + b"x" * 2**22) == f", line 2: the line is longer than 1 MiB{WANTED}"
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    """A missing file and a truncated compressed one are named."""
+def test_unreadable_file_is_named(tmp_path: Path) -> None:
+    """The error names a missing file, or a truncated compressed one."""
     with pytest.raises(DataError, match=r"none.txt: cannot be read \(.*No such file"):
         load_pretrained(tmp_path / "none.txt", VOCABULARY, torch.zeros(5, 2))
     truncated = gzip.compress(b"the 1 2\n" * 1000)[:-12]
@@ -261,8 +261,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_random_files_equal_a_plain_reader(path: Path, seed: int) -> None:
-    """Words of one or more parts, in random order, against a reader that splits every line."""
+def test_random_files_equal_a_simple_reader(path: Path, seed: int) -> None:
+    """The simple reader splits every line. Words have one or more parts, in random order."""
     rng = np.random.default_rng(seed)
     parts = ["a", "b", "-", ".", "é"]
     words = {" ".join(rng.choice(parts, rng.integers(1, 4))) for _ in range(40)}

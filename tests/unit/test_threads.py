@@ -45,7 +45,7 @@ def test_training_asks_for_products_that_do_not_depend_on_threads() -> None:
         ("MKL_CBWR", "AVX2", "MKL_NUM_THREADS"),
     ],
 )
-def test_a_variable_of_the_user_stays(name: str, value: str, absent: str) -> None:
+def test_variables_of_the_user_are_kept(name: str, value: str, absent: str) -> None:
     """It keeps its value, and no other variable overrides it."""
     environment = {name: value}
     threads.set_thread_defaults(environment, repeatable=True)
@@ -107,7 +107,7 @@ finally:
 
 
 class Machine:
-    """A clock and torch's number of threads; a step takes `seconds[threads]`."""
+    """A simulated clock and number of threads; a step takes `seconds[threads]`."""
 
     def __init__(self, one: float, two: float) -> None:
         self.now, self.threads = 0.0, 2
@@ -119,7 +119,7 @@ class Machine:
         self.threads = threads
 
     def run(self, seconds: float) -> dict[int, float]:
-        """Take steps for so long; how long each number of threads was in use."""
+        """Take steps for this time; return how long each number of threads was in use."""
         self.spent = {1: 0.0, 2: 0.0}
         end = self.now + seconds
         while self.now < end:
@@ -133,15 +133,15 @@ class Machine:
 
 @pytest.mark.parametrize("seconds", [0.0005, 0.004, 0.3], ids=["short steps", "steps", "long steps"])
 @pytest.mark.parametrize(("gain", "wanted"), [(1.8, 2), (1.1, 2), (1.0, 1), (0.1, 1)])
-def test_the_faster_number_of_threads_is_used(gain: float, wanted: int, seconds: float) -> None:
-    """For nine tenths of the time."""
+def test_tuner_uses_the_faster_number_of_threads(gain: float, wanted: int, seconds: float) -> None:
+    """It does so for nine tenths of the time."""
     machine = Machine(seconds, seconds / gain)
     machine.run(20)  # until the first trial has ended
     spent = machine.run(300)
     assert spent[wanted] > 0.89 * sum(spent.values())
 
 
-def test_training_goes_to_one_thread_under_load_and_back() -> None:
+def test_tuner_changes_to_one_thread_under_load_and_back() -> None:
     machine = Machine(0.004, 0.0025)
     machine.run(5)
     assert machine.threads == 2
@@ -154,7 +154,7 @@ def test_training_goes_to_one_thread_under_load_and_back() -> None:
     assert machine.run(10)[2] > 9
 
 
-def test_one_step_that_takes_long_changes_nothing() -> None:
+def test_single_slow_step_does_not_change_the_threads() -> None:
     machine = Machine(0.004, 0.0025)
     machine.run(INTERVAL_SECONDS - 0.05)
     machine.now += 0.05
@@ -167,7 +167,7 @@ def test_one_step_that_takes_long_changes_nothing() -> None:
     assert machine.threads == 2
 
 
-def test_one_thread_stays_one() -> None:
+def test_tuner_never_changes_a_single_thread() -> None:
     used: list[int] = []
     tuner = ThreadTuner(1, set_threads=used.append)
     for _ in range(10):
@@ -179,15 +179,15 @@ def test_one_thread_stays_one() -> None:
 
 
 class Alternating(ThreadTuner):
-    """Uses one thread and all of them in turn."""
+    """A tuner that alternates between one thread and all."""
 
     def finish_step(self, work: int) -> None:
         self._use(1 if self.threads > 1 else self.most)
 
 
 @pytest.mark.parametrize("tokens", [1, 2], ids=["one kernel", "several kernels"])
-def test_changing_threads_changes_no_weight(tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Weights after training are the same bits, whether the number of threads changes while training or not."""
+def test_changing_threads_while_training_changes_no_weight(tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights after training are the same bits with and without changes of the number of threads."""
     rows = np.random.default_rng(0).integers(1, 9, (3000, 2)).tolist()
     pairs = pairs_of([([a, b][:tokens], [b, a][:tokens], float((a + b) % 2)) for a, b in rows])
     monkeypatch.setattr("object2vec.training.step.PRODUCTS_PER_THREAD", 1)

@@ -31,7 +31,7 @@ def asked(of: Predictor, *pairs: tuple[list[int] | None, list[int] | None], **se
 
 
 def shared(first: Query, *others: Query) -> tuple[Answers, list[Answers | None]]:
-    """The answers to a query whose turn it is, and those that others who wait have got by it."""
+    """Return the answers to a query that runs the pass, and those that waiting queries got from it."""
     turns = MicroBatcher()
     waiting = [_Pending(query) for query in others]
     turns._waiting.extend(waiting)
@@ -48,8 +48,8 @@ def same(one: Answers | None, other: Answers) -> None:
 
 
 @pytest.mark.parametrize("kind", ["pooled_embedding", "hcnn", "bilstm"])
-def test_who_waits_shares_a_pass_and_gets_what_it_would_get_alone(kind: str) -> None:
-    """Pairs, sides alone and many together, in one pass."""
+def test_waiting_queries_share_a_pass(kind: str) -> None:
+    """Each gets the answers that it would get alone: pairs, single sides and many instances."""
     model = predictor(network=kind)
     queries = [
         asked(model, ([1, 2], [3])),
@@ -63,8 +63,8 @@ def test_who_waits_shares_a_pass_and_gets_what_it_would_get_alone(kind: str) -> 
         same(answers, alone)
 
 
-def test_who_asks_otherwise_waits() -> None:
-    """Another model, another mode, or more instances than a pass has room for."""
+def test_different_queries_do_not_share_a_pass() -> None:
+    """A query waits if it has another model or mode, or more instances than fit."""
     model = predictor()
     full = asked(model, *[([1], [2])] * MAX_BATCH_ROWS)
     _, others = shared(
@@ -73,8 +73,8 @@ def test_who_asks_otherwise_waits() -> None:
     assert others == [None, None, None]
 
 
-def test_a_fault_in_a_pass_is_that_of_one() -> None:
-    """Who has the turn is told; the others try on their own."""
+def test_error_in_a_pass_is_raised_for_one_query() -> None:
+    """The query that runs the pass gets the error; the others run on their own."""
 
     def fail(u: Any, v: Any) -> Any:
         raise ZeroDivisionError
@@ -92,8 +92,8 @@ def test_a_fault_in_a_pass_is_that_of_one() -> None:
     assert len(list(turns.answer(good))) == 1
 
 
-def test_a_pass_waits_for_as_many_as_were_around_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In it or come meanwhile: a quarter of what it took, as long as they are not there; alone it waits for no one."""
+def test_pass_waits_for_as_many_queries_as_the_last_one_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits at most a quarter of the last duration; a single query does not wait."""
     now, model, turns, come = [0.0], predictor(), MicroBatcher(), []
 
     def sleep(seconds: float) -> None:
@@ -104,7 +104,7 @@ def test_a_pass_waits_for_as_many_as_were_around_the_last_one(monkeypatch: pytes
     monkeypatch.setattr(module, "perf_counter", lambda: now[0])
 
     def waited(others: int, took: float) -> float:
-        """How long a request waits that comes with so many others, after a pass that took so many seconds."""
+        """Return how long a request waits with so many others, after a pass that took `took` seconds."""
         turns._last_seconds, start = took, now[0]
         turns._waiting.extend(_Pending(asked(model, ([1], [2]))) for _ in range(others))
         list(turns.answer(asked(model, ([1], [2]))))
@@ -126,8 +126,8 @@ def test_a_pass_waits_for_as_many_as_were_around_the_last_one(monkeypatch: pytes
     assert turns._last_requests == 2
 
 
-def test_many_threads_at_a_time() -> None:
-    """Each gets its own answer, whoever it shares a pass with."""
+def test_concurrent_threads_get_their_own_answers() -> None:
+    """Answers do not depend on the other queries of a pass."""
     model, turns = predictor(), MicroBatcher()
     queries = [asked(model, ([n % 8 + 1], [n // 8 + 1])) for n in range(64)]
     wanted = [next(MicroBatcher().answer(query)) for query in queries]

@@ -41,7 +41,7 @@ def worker(directory: Path, capacity: int = 2**40) -> ModelRegistry:
     return ModelRegistry(directory=directory, root=root, capacity=capacity, workers=1, open=Predictor.load)
 
 
-def test_every_worker_knows_what_one_has_loaded(directory: Path, model: str) -> None:
+def test_model_loaded_by_one_worker_is_known_to_all(directory: Path, model: str) -> None:
     one, two = worker(directory), worker(directory)
     one.load("a", model)
     np.testing.assert_array_equal(one.predictor("a").score([([1], [2])]), two.predictor("a").score([([1], [2])]))
@@ -51,8 +51,8 @@ def test_every_worker_knows_what_one_has_loaded(directory: Path, model: str) -> 
         two.load("a", model)
 
 
-def test_no_worker_has_what_one_has_unloaded(directory: Path, model: str) -> None:
-    """When `unload` returns the weights are gone from all of them, without the collector's help."""
+def test_model_unloaded_by_one_worker_is_gone_from_all(directory: Path, model: str) -> None:
+    """When `unload` returns, all workers have freed the weights, without garbage collection."""
     one, two = worker(directory), worker(directory)
     one.load("a", model)
     weights = [weakref.ref(of.predictor("a").network) for of in (one, two)]
@@ -68,7 +68,7 @@ def test_no_worker_has_what_one_has_unloaded(directory: Path, model: str) -> Non
 
 
 def test_unloading_waits_for_requests(directory: Path, model: str) -> None:
-    """Who still works with a model is let end; meanwhile it is not found any more, and its memory is still taken."""
+    """Requests that use the model may finish. Meanwhile it is not found, and its memory stays reserved."""
     one, two = worker(directory), worker(directory)
     one.load("a", model)
     used: Predictor | None = two.predictor("a")
@@ -86,7 +86,7 @@ def test_unloading_waits_for_requests(directory: Path, model: str) -> None:
     assert one._entries(unloading=True) == []
 
 
-def test_a_name_may_be_used_again(directory: Path, model: str) -> None:
+def test_name_of_an_unloaded_model_can_be_reused(directory: Path, model: str) -> None:
     """The other worker answers with the new model, never with the old one."""
     other = Path(model).parents[1] / "b" / "model"
     hyperparameters = configured()
@@ -100,8 +100,8 @@ def test_a_name_may_be_used_again(directory: Path, model: str) -> None:
     assert not np.array_equal(*found)
 
 
-def test_no_more_than_there_is_room_for(directory: Path, model: str) -> None:
-    """507 before the machine runs out, and room again after an unload."""
+def test_model_beyond_the_memory_is_refused(directory: Path, model: str) -> None:
+    """The status is 507 before memory runs out; an unload makes room again."""
     weights = (
         (Path(model) / "model.safetensors").stat().st_size
     )  # a small model: its head and what is kept of its tokens are no more
@@ -115,7 +115,7 @@ def test_no_more_than_there_is_room_for(directory: Path, model: str) -> None:
     one.load("c", model)
 
 
-def test_what_cannot_be_loaded_leaves_nothing(directory: Path, model: str, tmp_path: Path) -> None:
+def test_failed_load_leaves_no_entry(directory: Path, model: str, tmp_path: Path) -> None:
     one = worker(directory)
     (tmp_path / "ml" / "empty").mkdir()
     with pytest.raises(ArtifactError, match=r"config\.json"):
@@ -127,8 +127,8 @@ def test_what_cannot_be_loaded_leaves_nothing(directory: Path, model: str, tmp_p
     assert [file.name for file in directory.iterdir()] == ["lock"]
 
 
-def test_pages(directory: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every model once, whatever is loaded while one turns the pages."""
+def test_pages_list_each_model_once(directory: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This holds even if models are loaded between two pages."""
     monkeypatch.setattr(module, "PAGE_SIZE", 3)
     one = worker(directory)
     names = {f"m{number}" for number in range(5)}
@@ -144,8 +144,8 @@ def test_pages(directory: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> 
     assert len(listed) == len(set(listed))
 
 
-def test_over_http(directory: Path, model: str) -> None:
-    """The platform's interface, with multi-model-server's words."""
+def test_http_interface(directory: Path, model: str) -> None:
+    """It is the platform's interface, with the words of multi-model-server."""
     client: FlaskClient = create_app(worker(directory)).test_client()
     body = '{"instances": [{"in0": [1], "in1": [2]}]}'
     load = {"model_name": "a", "url": model}
@@ -167,8 +167,8 @@ def test_over_http(directory: Path, model: str) -> None:
     assert (full.status_code, full.get_json()["code"]) == (507, 507)
 
 
-def test_an_endpoint_s_path_names_the_model_in_a_header(directory: Path, model: str) -> None:
-    """Where boto3 sends InvokeEndpoint with a TargetModel."""
+def test_endpoint_path_takes_the_model_from_a_header(directory: Path, model: str) -> None:
+    """boto3 sends InvokeEndpoint with a TargetModel this way."""
     models = worker(directory)
     client = create_app(models).test_client()
     body = '{"instances": [{"in0": [1], "in1": [2]}]}'

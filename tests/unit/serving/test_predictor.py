@@ -39,7 +39,7 @@ def instances(*pairs: tuple[Side, Side]) -> Instances:
 
 
 def answered(predictor: Predictor, *pairs: tuple[Side, Side], **settings: Any) -> list[Any]:
-    """What each of the instances is answered."""
+    """Return the answer to each instance."""
     return [answer for part in predictor.answer(instances(*pairs), **settings) for answer in part]
 
 
@@ -49,8 +49,8 @@ sides = st.lists(st.integers(0, 8).filter(lambda token: token != 3) | st.just(0)
 @pytest.mark.parametrize("kind", NETWORKS)
 @given(st.lists(st.tuples(st.none() | sides, st.none() | sides), max_size=20))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors])
-def test_warnings_are_those_of_each_instance(kind: str, pairs: list[tuple[Side, Side]]) -> None:
-    """However many instances and tokens there are, each is judged by its own tokens, those within max_seq_len."""
+def test_each_instance_has_the_warnings_of_its_own_tokens(kind: str, pairs: list[tuple[Side, Side]]) -> None:
+    """Only tokens within max_seq_len count."""
     found = {
         (row, warning.side, warning.kind)
         for warning in of_kind(kind).prepare(instances(*pairs)).warnings
@@ -84,7 +84,7 @@ def saved(directory: Path, **changes: object) -> Path:
 
 
 def counted(predictor: Predictor) -> list[int]:
-    """A list that grows by the number of objects of each pass through either encoder from now on."""
+    """Return a list to which each later pass through an encoder appends its number of objects."""
     passes: list[int] = []
     for encoder in (predictor.network.enc0, predictor.network.enc1):
         encoder.register_forward_pre_hook(lambda module, inputs: passes.append(len(inputs[0].lengths)))
@@ -97,7 +97,7 @@ def counted(predictor: Predictor) -> list[int]:
 @pytest.mark.parametrize("kind", NETWORKS)
 @pytest.mark.parametrize("output", ["softmax", "mean_squared_error"])
 def test_mixed_instances_are_answered_in_order(tmp_path: Path, kind: str, output: str) -> None:
-    """Pairs with what the network scores them, sides alone with what it encodes them to."""
+    """Pairs get the scores of the network, single sides their encodings."""
     predictor = Predictor.load(saved(tmp_path, network=kind, output_layer=output))
     network = predictor.network
     answers = answered(predictor, ([1, 2], [3]), (None, [3]), ([5, 4, 3], None), ([], [1]), ([1, 2], [8, 7]))
@@ -111,8 +111,8 @@ def test_mixed_instances_are_answered_in_order(tmp_path: Path, kind: str, output
         np.testing.assert_allclose(next(iter(answer.values())), vector, atol=1e-6)
 
 
-def test_embedding_mode_names_the_sides_of_a_pair(tmp_path: Path) -> None:
-    """A pair is answered with both embeddings, a side alone as in every mode."""
+def test_embedding_mode_returns_both_embeddings_of_a_pair(tmp_path: Path) -> None:
+    """A single side is answered as in every mode."""
     predictor = Predictor.load(saved(tmp_path), mode="embedding")
     pair, alone = answered(predictor, ([1, 2], [3]), (None, [3]))
     np.testing.assert_array_equal(pair["embeddings"]["in0"], predictor.encode([[1, 2]], "in0")[0])
@@ -120,8 +120,8 @@ def test_embedding_mode_names_the_sides_of_a_pair(tmp_path: Path) -> None:
     np.testing.assert_array_equal(alone["embeddings"], pair["embeddings"]["in1"])
 
 
-def test_embedding_mode_fetches_its_head_when_it_is_asked_for_scores(tmp_path: Path) -> None:
-    """Left out at first, and then the same scores as without the mode."""
+def test_embedding_mode_loads_the_head_for_scores(tmp_path: Path) -> None:
+    """The head is not loaded at first; scores equal those of the other modes."""
     scores = Predictor.load(saved(tmp_path)).score([([1, 2], [3])])
     predictor = Predictor.load(tmp_path, mode="embedding")
     answered(predictor, ([1], [2]))
@@ -132,16 +132,16 @@ def test_embedding_mode_fetches_its_head_when_it_is_asked_for_scores(tmp_path: P
 
 
 @pytest.mark.parametrize("mode", ["classification", "regression"])
-def test_a_request_overrides_the_mode(tmp_path: Path, mode: str) -> None:
-    """Both words for scores, and embeddings from a predictor that scores."""
+def test_request_overrides_the_mode(tmp_path: Path, mode: str) -> None:
+    """A request for scores or for embeddings overrides the mode of the predictor."""
     predictor = Predictor.load(saved(tmp_path))
     assert list(answered(predictor, ([1], [2]), mode=mode)[0]) == ["scores"]
     assert list(answered(predictor, ([1], [2]), mode="embedding")[0]["embeddings"]) == ["in0", "in1"]
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_long_input_is_cut_and_a_request_may_cut_elsewhere(tmp_path: Path, kind: str) -> None:
-    """The first max_seq_len (6) tokens are kept, or as many as the request says, of each side its own."""
+def test_input_is_truncated_to_max_seq_len_or_the_request_s_length(tmp_path: Path, kind: str) -> None:
+    """The first max_seq_len (6) tokens are used, or as many as the request says for each side."""
     predictor = Predictor.load(saved(tmp_path, network=kind))
     is_long = [1, 2, 3, 4, 5, 6, 7, 8]
     cut = answered(predictor, (is_long, None), (is_long[:6], None))
@@ -151,8 +151,8 @@ def test_long_input_is_cut_and_a_request_may_cut_elsewhere(tmp_path: Path, kind:
     np.testing.assert_allclose(longer[1]["embeddings"], longer[2]["embeddings"], atol=1e-6)
 
 
-def test_dropout_is_for_training(tmp_path: Path) -> None:
-    """The same scores each time, those of the network at rest."""
+def test_dropout_is_off_in_serving(tmp_path: Path) -> None:
+    """Repeated calls give the same scores."""
     predictor = Predictor.load(saved(tmp_path, dropout=0.5))
     np.testing.assert_array_equal(predictor.score([([1], [2])]), predictor.score([([1], [2])]))
 
@@ -168,8 +168,8 @@ def test_dropout_is_for_training(tmp_path: Path) -> None:
         (-1, "in1 has the token -1, wanted an integer token id from 0"),
     ],
 )
-def test_ids_that_the_model_does_not_know(predictor: Predictor, token: int, sentence: str) -> None:
-    """Instance, side, id and vocab_size; the whole request is refused."""
+def test_unknown_ids_are_refused(predictor: Predictor, token: int, sentence: str) -> None:
+    """The error names instance, side, id and vocab_size."""
     with pytest.raises(RequestError) as raised:
         answered(predictor, ([1], None), (None, [3, token]), ([1], [2]))
     assert str(raised.value) == f"instances[1]: {sentence}"
@@ -181,23 +181,23 @@ def test_ids_are_named_in_later_chunks_too(predictor: Predictor) -> None:
         answered(predictor, *pairs)
 
 
-def test_ids_past_the_cut_do_not_matter(predictor: Predictor) -> None:
-    """As in training: what is cut off is not looked at."""
+def test_ids_beyond_max_seq_len_are_not_checked(predictor: Predictor) -> None:
+    """As in training, truncated tokens have no effect."""
     assert predictor.encode([[1, 2, 3, 4, 5, 6, 99]], "in0").shape == (1, 4)
 
 
 # In how many passes.
 
 
-def test_each_distinct_object_is_encoded_once(predictor: Predictor) -> None:
-    """A user paired with hundreds of items, and each item once more alone, take one pass per side."""
+def test_each_unique_object_is_encoded_once(predictor: Predictor) -> None:
+    """A user with hundreds of items, and each item alone, take one pass per side."""
     passes = counted(predictor)
     answered(predictor, *[([1, 2], [item % 5]) for item in range(500)], *[(None, [item]) for item in range(5)])
     assert passes == [1, 5]
 
 
-def test_many_instances_go_through_in_chunks(predictor: Predictor) -> None:
-    """Bounded rows at a time, and the same answers in the same order."""
+def test_many_instances_are_processed_in_chunks(predictor: Predictor) -> None:
+    """Each pass has a bounded number of rows; answers and their order do not change."""
     pairs = [([n % 9, n // 9 % 9], [n // 81 % 9, n % 7]) for n in range(2 * MAX_BATCH_ROWS + 10)]
     passes = counted(predictor)
     scores = predictor.score(pairs)
@@ -207,8 +207,8 @@ def test_many_instances_go_through_in_chunks(predictor: Predictor) -> None:
 
 
 @pytest.mark.parametrize("kind", ["hcnn", "bilstm"])
-def test_long_sequences_go_through_in_several_passes(tmp_path: Path, kind: str) -> None:
-    """Bounded padded tokens at a time: 32 rows of 1,000 fit one pass, the shortest two among them."""
+def test_long_sequences_take_several_passes(tmp_path: Path, kind: str) -> None:
+    """Each pass has a bounded number of padded tokens: 32 rows of 1,000 fit."""
     predictor = Predictor.load(saved(tmp_path, network=kind, enc0_max_seq_len=5000, enc0_layers=1))
     rng = np.random.default_rng(0)
     objects = [rng.integers(1, 9, length).tolist() for length in [1000] * 40 + [3, 2]]
@@ -218,8 +218,8 @@ def test_long_sequences_go_through_in_several_passes(tmp_path: Path, kind: str) 
     np.testing.assert_allclose(encodings[[0, -1]], predictor.encode([objects[0], objects[-1]], "in0"), atol=1e-6)
 
 
-def test_filters_lie_as_a_convolution_takes_them() -> None:
-    """No pass has to lay out the filters of hcnn, which takes as long as a fifth of a pass."""
+def test_filters_have_the_layout_of_the_convolution() -> None:
+    """Converting the layout in each pass would take a fifth of its time."""
     hyperparameters = configured(network="hcnn")
     network = network_of(hyperparameters)
     before = {name: parameter.clone() for name, parameter in network.named_parameters()}
@@ -230,8 +230,8 @@ def test_filters_lie_as_a_convolution_takes_them() -> None:
     assert all(torch.equal(parameter, before[name]) for name, parameter in network.named_parameters())
 
 
-def test_threads_do_not_disturb_each_other(tmp_path: Path) -> None:
-    """Many at a time get what one gets, the first scores of an embedding-mode predictor among them."""
+def test_concurrent_calls_give_the_scores_of_a_single_call(tmp_path: Path) -> None:
+    """This includes the first scores of a predictor in embedding mode."""
     pairs = [([n % 9], [n // 9]) for n in range(80)]
     wanted = Predictor.load(saved(tmp_path, network="bilstm")).score(pairs)
     predictor = Predictor.load(tmp_path, mode="embedding")
@@ -243,15 +243,15 @@ def test_threads_do_not_disturb_each_other(tmp_path: Path) -> None:
 # As a library.
 
 
-def test_load_is_the_package_s(tmp_path: Path) -> None:
-    """`object2vec.load` gives this object, from a string as well."""
+def test_package_load_returns_a_predictor(tmp_path: Path) -> None:
+    """`object2vec.load` takes a path or a string."""
     assert isinstance(object2vec.load(str(saved(tmp_path))), Predictor)
     with pytest.raises(ArtifactError):
         object2vec.load(tmp_path / "nothing")
 
 
-def test_matrices(predictor: Predictor) -> None:
-    """float32, a row an object or pair; none gives none of the right width; numpy's integers and tuples are tokens."""
+def test_results_are_float32_matrices(predictor: Predictor) -> None:
+    """There is a row for each object or pair, also for none; integers of numpy and tuples are accepted."""
     tokens = np.array([[1, 2], [3, 4]])
     assert predictor.encode(tokens, "in1").shape == (2, 4)
     assert predictor.encode([], "in0").shape == (0, 4)
@@ -260,16 +260,16 @@ def test_matrices(predictor: Predictor) -> None:
     assert predictor.score(iter([([1], [2])])).dtype == predictor.encode(tokens, "in0").dtype == np.float32
 
 
-def test_library_names_what_it_was_given(predictor: Predictor) -> None:
-    """The words of messages are those of the call."""
+def test_errors_name_the_arguments_of_the_call(predictor: Predictor) -> None:
+    """Messages use the words of the Python call."""
     with pytest.raises(RequestError, match=r"^tokens\[1\]: Inconsistent vocab for in1"):
         predictor.encode([[1], [9]], "in1")
     with pytest.raises(RequestError, match=r"^pairs\[0\]: Inconsistent vocab for in0"):
         predictor.score([([9], [1])])
 
 
-def test_instances_to_load_are_checked(tmp_path: Path) -> None:
-    """A directory that another program wrote is no model."""
+def test_directory_of_another_program_is_refused(tmp_path: Path) -> None:
+    """A config.json without our keys is no model."""
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ArtifactError, match="format_version"):
         Predictor.load(tmp_path)
@@ -299,16 +299,16 @@ IDS = "wanted a list of integer token ids"
         ([[2**70]], f'tokens[0]: Inconsistent vocab for in0 found. Vocab id "{2**70}" is not less than vocab_size=9'),
     ],
 )
-def test_wrong_tokens_are_one_sentence(predictor: Predictor, tokens: Any, sentence: str) -> None:
-    """What was given, where, and what was wanted."""
+def test_invalid_tokens_give_one_sentence(predictor: Predictor, tokens: Any, sentence: str) -> None:
+    """The sentence says where, what was given and what was wanted."""
     with pytest.raises(RequestError) as caught:
         predictor.encode(tokens, "in0")
     assert str(caught.value) == sentence
 
 
 @pytest.mark.parametrize("tokens", [np.array([1, 2]), np.array([[1.0]]), np.zeros((1, 1, 1), int), torch.ones(1, 1)])
-def test_wrong_arrays_are_one_sentence(predictor: Predictor, tokens: Any) -> None:
-    """An array of one or three dimensions, or of floats."""
+def test_invalid_arrays_give_one_sentence(predictor: Predictor, tokens: Any) -> None:
+    """Arrays of one or three dimensions, or of floats, are refused."""
     with pytest.raises(RequestError, match=r"^tokens\[0\].* is .*, wanted an? .*integer token id"):
         predictor.encode(tokens, "in0")
 
@@ -326,16 +326,16 @@ def test_wrong_arrays_are_one_sentence(predictor: Predictor, tokens: Any) -> Non
         ([{"in0": [1], "in1": [2]}], "pairs[0] is {'in0': [1], 'in1': [2]}, wanted a list of them"),
     ],
 )
-def test_wrong_pairs_are_one_sentence(predictor: Predictor, pairs: Any, sentence: str) -> None:
-    """What was given, where, and what was wanted."""
+def test_invalid_pairs_give_one_sentence(predictor: Predictor, pairs: Any, sentence: str) -> None:
+    """The sentence says where, what was given and what was wanted."""
     with pytest.raises(RequestError) as caught:
         predictor.score(pairs)
     assert str(caught.value) == sentence
 
 
 @pytest.mark.parametrize("side", ["in2", "IN0", "", 0, None, ["in0"]])
-def test_a_wrong_side_is_one_sentence(predictor: Predictor, side: Any) -> None:
-    """Also for no objects at all."""
+def test_invalid_side_gives_one_sentence(predictor: Predictor, side: Any) -> None:
+    """The side is checked even without objects."""
     for tokens in ([[1]], []):
         with pytest.raises(RequestError) as caught:
             predictor.encode(tokens, side)
@@ -353,8 +353,8 @@ def test_a_wrong_side_is_one_sentence(predictor: Predictor, side: Any) -> None:
         ({"device": "gpu"}, "device is 'gpu', wanted cpu or cuda"),
     ],
 )
-def test_wrong_arguments_of_load_are_one_sentence(tmp_path: Path, arguments: dict[str, Any], sentence: str) -> None:
-    """Before anything is read."""
+def test_invalid_arguments_of_load_give_one_sentence(tmp_path: Path, arguments: dict[str, Any], sentence: str) -> None:
+    """They are checked before any file is read."""
     with pytest.raises(UserError) as caught:
         Predictor.load(**({"directory": saved(tmp_path)} | arguments))
     assert str(caught.value).startswith(sentence)
@@ -365,10 +365,10 @@ PICKLED = [pickle.dumps, lambda model: pickle.dumps(model, protocol=2)]
 
 @pytest.mark.parametrize("again", [copy.deepcopy, copy.copy, *(lambda m, d=d: pickle.loads(d(m)) for d in PICKLED)])
 @pytest.mark.parametrize("mode", ["classification", "embedding"])
-def test_a_model_is_pickled_and_copied_by_its_path(
+def test_pickle_and_copy_reload_the_model_by_its_path(
     tmp_path: Path, again: Any, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The copy has the same mode and answers, also when the working directory has changed since."""
+    """The copy has the same mode and answers, even if the working directory has changed."""
     saved(tmp_path / "m")
     monkeypatch.chdir(tmp_path)
     predictor = Predictor.load("m", mode=mode)  # type: ignore[arg-type]
@@ -380,16 +380,16 @@ def test_a_model_is_pickled_and_copied_by_its_path(
     np.testing.assert_array_equal(other.score([([1], [2])]), predictor.score([([1], [2])]))
 
 
-def test_a_pickled_model_that_is_gone_is_named(tmp_path: Path) -> None:
-    """A pickle holds the path only."""
+def test_unpickling_a_deleted_model_names_its_path(tmp_path: Path) -> None:
+    """A pickle contains only the path."""
     pickled = pickle.dumps(Predictor.load(saved(tmp_path / "m")))
     shutil.rmtree(tmp_path / "m")
     with pytest.raises(ArtifactError, match=r"m: No such file or directory, wanted a directory with config\.json"):
         pickle.loads(pickled)
 
 
-def test_a_pickled_model_opens_in_another_process(tmp_path: Path) -> None:
-    """As joblib, Spark and spawned workers get it."""
+def test_pickled_model_loads_in_another_process(tmp_path: Path) -> None:
+    """joblib, Spark and spawned workers do this."""
     predictor = Predictor.load(saved(tmp_path / "m"))
     pairs = [([1], [2])]
     process = start(write_scores, predictor, pairs, tmp_path / "scores.npy", log=tmp_path / "log")
@@ -430,8 +430,8 @@ print("fine")
 """
 
 
-def test_a_forked_child_computes_what_its_parent_does(tmp_path: Path) -> None:
-    """Before and after the first call of the parent, with several threads; in a new thread of the child too.
+def test_forked_child_computes_the_scores_of_its_parent(tmp_path: Path) -> None:
+    """The fork is before or after the first call of the parent; the child may use a new thread.
 
     The filters and the head are so large that loading them could start threads.
     """

@@ -23,7 +23,7 @@ REGRESSION = SMALL | {"output_layer": "mean_squared_error", "mini_batch_size": 1
 
 
 def failure(folder: Path, train: float, validation: float | None = None, **values: object) -> str:
-    """The error of a job with labels up to `train`, and validation labels up to `validation`."""
+    """Return the error of a job with labels up to `train`, and validation labels up to `validation`."""
     channels = {}
     for name, most in (("train", train), ("validation", validation)):
         if most is not None:
@@ -48,8 +48,8 @@ def failure(folder: Path, train: float, validation: float | None = None, **value
         (-1e30, {"optimizer": "sgd", "learning_rate": 1}),
     ],
 )
-def test_labels_that_overflow_are_the_only_cause(label: float, values: dict[str, object], tmp_path: Path) -> None:
-    """No weight has moved, so the learning rate is not to blame."""
+def test_overflowing_labels_are_named_alone(label: float, values: dict[str, object], tmp_path: Path) -> None:
+    """No weight has changed yet, so the error does not name the learning rate."""
     values = {("enc0_network" if name == "network" else name): value for name, value in values.items()}
     said = failure(tmp_path, label, **values)
     number = f"{abs(np.float32(label)):.3g}"
@@ -59,8 +59,8 @@ def test_labels_that_overflow_are_the_only_cause(label: float, values: dict[str,
 
 
 @pytest.mark.parametrize("label", [3e38, 1e20])
-def test_labels_of_validation_that_overflow_are_named(label: float, tmp_path: Path) -> None:
-    """Those of training are fine."""
+def test_overflowing_validation_labels_are_named(label: float, tmp_path: Path) -> None:
+    """The training labels are in range."""
     said = failure(tmp_path, 1.0, label)
     where = "The validation loss is inf in epoch 0: the largest |label| of channel validation is"
     assert said == f"{where} {label:.3g}; scale the labels"
@@ -68,7 +68,7 @@ def test_labels_of_validation_that_overflow_are_named(label: float, tmp_path: Pa
 
 @pytest.mark.parametrize("label", [1e5, 1e12])
 def test_large_labels_are_named_with_the_learning_rate(label: float, tmp_path: Path) -> None:
-    """Steps in proportion to the labels diverge: either of the two can be made smaller."""
+    """Steps are proportional to labels and learning rate, so either can be reduced."""
     said = failure(tmp_path, label, optimizer="sgd", learning_rate=0.01, mlp_layers=1)
     what = rf"The loss is (inf|nan) in epoch 0, batch \d: the largest \|label\| of channel train is {label:.3g}; "
     assert re.fullmatch(what.replace("+", r"\+") + r"scale the labels, or try a learning_rate below 0\.01", said), said
@@ -86,10 +86,8 @@ def test_large_labels_are_named_with_the_learning_rate(label: float, tmp_path: P
         ),
     ],
 )
-def test_weight_decay_that_diverges_by_itself_is_named(
-    values: dict[str, object], factor: str, below: str, tmp_path: Path
-) -> None:
-    """With sgd, learning_rate * weight_decay above 2 makes weights larger in each step, whatever the data."""
+def test_divergent_weight_decay_is_named(values: dict[str, object], factor: str, below: str, tmp_path: Path) -> None:
+    """With sgd, learning_rate * weight_decay above 2 increases the weights in each step."""
     said = failure(tmp_path, 1.0, optimizer="sgd", **({"epochs": 100} | values))
     assert said.endswith(
         f": weight_decay alone multiplies the weights by {factor}; try a weight_decay below {below}"
@@ -111,8 +109,8 @@ def test_large_pretrained_embeddings_are_named(frozen: bool, output_layer: str, 
     assert re.fullmatch(rf"{what} was 2e\+30 at the start; scale the embeddings", said), said
 
 
-def test_large_embeddings_of_a_model_to_go_on_from_are_named(tmp_path: Path) -> None:
-    """They may be of another job, which wrote them before it diverged."""
+def test_large_embeddings_of_the_initial_model_are_named(tmp_path: Path) -> None:
+    """An earlier job may have saved them before it diverged."""
     hyperparameters = configured(output_layer="mean_squared_error")
     network = network_of(hyperparameters)
     network.enc1.embedding.weight.data[3] = 1e30
@@ -127,8 +125,8 @@ def test_large_embeddings_of_a_model_to_go_on_from_are_named(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_the_learning_rate_is_named_only_where_it_can_fall(optimizer: str) -> None:
-    """Not before a step was made, not at its least value, and not with adadelta, which has none."""
+def test_learning_rate_is_named_only_if_it_can_be_lowered(optimizer: str) -> None:
+    """It is not named before the first step, at its minimum, or for adadelta, which has none."""
     for rate, trained in ((0.1, True), (0.1, False), (0.000001, True)):
         hyperparameters = configured(optimizer=optimizer, learning_rate=rate, output_layer="mean_squared_error")
         evidence = Evidence(hyperparameters=hyperparameters, trained=trained, labels={"train": 5.0})
@@ -141,16 +139,16 @@ def test_the_learning_rate_is_named_only_where_it_can_fall(optimizer: str) -> No
 
 
 @pytest.mark.parametrize("optimizer", [name for name in OPTIMIZERS if name != "sgd"])
-def test_weight_decay_is_no_cause_where_steps_are_normalized(optimizer: str) -> None:
-    """Only sgd's steps grow with the weights."""
+def test_weight_decay_is_not_named_for_normalized_steps(optimizer: str) -> None:
+    """Only sgd's steps are proportional to the weights."""
     evidence = Evidence(hyperparameters=configured(optimizer=optimizer, weight_decay=10_000), trained=False)
     assert "no cause was found: learning_rate is 0.0004, weight_decay is 10000.0" in str(
         divergence_error("x", evidence)
     )
 
 
-def test_a_large_prediction_is_named() -> None:
-    """It says how far the network has gone."""
+def test_large_prediction_is_named() -> None:
+    """The error has the largest prediction."""
     evidence = Evidence(hyperparameters=configured(), trained=True, prediction=3e25)
     said = str(divergence_error("The validation loss is inf in epoch 0", evidence))
     assert said == (
@@ -159,7 +157,7 @@ def test_a_large_prediction_is_named() -> None:
 
 
 def test_several_causes_are_named_together() -> None:
-    """Each of them must go."""
+    """Each of them must be removed."""
     hyperparameters = configured(optimizer="sgd", weight_decay=10_000, output_layer="mean_squared_error")
     evidence = Evidence(hyperparameters=hyperparameters, trained=True, labels={"train": 1e19})
     said = str(divergence_error("The loss is inf in epoch 0, batch 5", evidence))
@@ -167,8 +165,8 @@ def test_several_causes_are_named_together() -> None:
     assert said.endswith("; scale the labels and try a weight_decay below 2500")
 
 
-def test_the_largest_label_is_the_one_of_all_ranks(tmp_path: Path) -> None:
-    """A label on another host is named on both."""
+def test_largest_label_is_that_of_all_ranks(tmp_path: Path) -> None:
+    """All ranks name a label of one of them."""
     with Ranks(diverge_by_a_label_of_rank_1, tmp_path) as ranks:
         ended = [ranks.ends(rank) for rank in (0, 1)]
     assert [code for code, _ in ended] == [3, 3]
@@ -176,8 +174,8 @@ def test_the_largest_label_is_the_one_of_all_ranks(tmp_path: Path) -> None:
         assert "in epoch 0, batch 0: the largest |label| of channel train is 1e+25; scale the labels" in log
 
 
-def test_the_largest_of_numbers() -> None:
-    """Of either sign; of none it is 0."""
+def test_largest_absolute_value() -> None:
+    """The sign does not matter; without numbers it is 0."""
     assert largest(np.array([1, -3, 2], np.float32)) == 3
     assert largest(np.array([-1, -3, 4], np.float32)) == 4
     assert largest(np.empty(0, np.float32)) == 0

@@ -36,7 +36,7 @@ with handle_termination_signals(stop, signal.SIGTERM, signal.SIGINT):
 
 @contextmanager
 def deep(path: Path, *, before: str = "", more: str = "") -> Iterator[subprocess.Popen[str]]:
-    """The process in its call; it does not outlive the test."""
+    """Start a process that is inside a long call; kill it at the end of the test."""
     code = DEEP.format(before=before, more=more)
     command = [sys.executable, "-c", code, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -49,8 +49,8 @@ def deep(path: Path, *, before: str = "", more: str = "") -> Iterator[subprocess
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_does_not_wait_for_a_long_step(tmp_path: Path, number: int) -> None:
-    """When its time is up the model is written and the status is 0; a second SIGTERM changes nothing."""
+def test_stop_does_not_wait_for_a_long_step(tmp_path: Path, number: int) -> None:
+    """After the grace period the model is written, with status 0; a second SIGTERM changes nothing."""
     with deep(tmp_path / "model") as process:
         process.send_signal(number)
         time.sleep(0.05)
@@ -59,8 +59,8 @@ def test_a_stop_does_not_wait_for_a_long_step(tmp_path: Path, number: int) -> No
     assert (tmp_path / "model").read_text() == "model"
 
 
-def test_a_model_that_cannot_be_written_is_no_success(tmp_path: Path) -> None:
-    """The status says so, and the log why."""
+def test_failed_emergency_save_has_a_nonzero_status(tmp_path: Path) -> None:
+    """The log has the reason."""
     with deep(tmp_path / "model", more="raise OSError('no room')") as process:
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=60)
@@ -68,15 +68,15 @@ def test_a_model_that_cannot_be_written_is_no_success(tmp_path: Path) -> None:
     assert "no room" in errors
 
 
-def test_a_wish_of_before_is_enforced_too(tmp_path: Path) -> None:
-    """One that came before anybody listened for it here."""
+def test_stop_requested_before_the_handlers_is_enforced(tmp_path: Path) -> None:
+    """The grace period also applies to an earlier request."""
     with deep(tmp_path / "model", before="stop.request()") as process:
         assert process.wait(60) == 0
     assert (tmp_path / "model").read_text() == "model"
 
 
-def test_a_job_that_ends_in_time_ends_by_itself() -> None:
-    """Nothing is forced upon what is over, and the handlers from before are back."""
+def test_job_that_ends_in_time_is_not_forced_to_exit() -> None:
+    """The earlier signal handlers are restored."""
     before = signal.getsignal(signal.SIGTERM), signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(before[1])
     stop, threads = Stop(), threading.active_count()
@@ -91,8 +91,8 @@ def test_a_job_that_ends_in_time_ends_by_itself() -> None:
     assert threading.active_count() <= threads  # those of other tests may have ended
 
 
-def test_other_signals_are_left_alone() -> None:
-    """A signal that is not asked for stops nothing, though it is heard of."""
+def test_other_signals_do_not_request_a_stop() -> None:
+    """Another signal wakes the thread, but requests nothing."""
     stop, seen = Stop(), []
     before = signal.signal(signal.SIGUSR1, lambda *_: seen.append(1))
     try:
@@ -106,7 +106,7 @@ def test_other_signals_are_left_alone() -> None:
 
 
 def test_no_thread_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody listens afterwards, however slow: a thread that the process' end meets may end it with SIGABRT."""
+    """A thread that is left when the process ends can end it with SIGABRT."""
     read = os.read
 
     def slowly(descriptor: int, count: int) -> bytes:
