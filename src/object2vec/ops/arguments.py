@@ -122,18 +122,19 @@ def check_shapes(kernel: str, **given: tuple[Array, tuple[int, ...]]) -> None:
             raise ValueError(f"{kernel}: {name} has shape {tuple(value.shape)}, wanted {wanted}")
 
 
-def check_range(kernel: str, name: str, values: Array, high: int, low: int = 0) -> None:
-    """Raise ValueError unless all integers of an argument are from `low` to `high` - 1."""
+def check_range(kernel: str, name: str, values: Array, high: int, low: int = 0) -> int | bytes | None:
+    """Return the address of an argument; raise ValueError unless all its integers are from `low` to `high` - 1."""
     parameter = signatures()[kernel].array(name)
     at = pointer(values, parameter)
     size = values.size if isinstance(values, np.ndarray) else values.numel()
     if size == 1 and low <= values.item() < high:  # a server checks one pair a request; the call would take longer
-        return
+        return at
     find = "find_out_of_range32" if parameter.dtype == "int32" else "find_out_of_range64"
     bad = functions(ctypes.PyDLL)[find](at, size, low, high)
     if bad >= 0:
         value = int(values.reshape(-1)[bad])
         raise ValueError(f"{kernel}: {name}[{bad}] is {value}, wanted an integer from {low} to {high - 1}")
+    return at
 
 
 def check_offsets(kernel: str, name: str, offsets: Array, limit: int) -> int:

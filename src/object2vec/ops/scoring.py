@@ -180,10 +180,9 @@ def score_tokens(head: Head, tokens: tuple[Int32, Int32]) -> Float32:
     """Return the outputs (P, C) of pairs of tokens other than 0, (P,) each."""
     left, right = tokens
     check_shapes("score_tokens", tokens1=(right, left.shape))
-    check_range("score_tokens", "tokens0", left, head.sizes[0])
-    check_range("score_tokens", "tokens1", right, head.sizes[1])
+    at = [check_range("score_tokens", f"tokens{i}", ids, head.sizes[i]) for i, ids in enumerate(tokens)]
     out = np.empty((len(left), head.scores), np.float32)
-    functions(ctypes.PyDLL)["score_tokens"](byref(head), address(left), address(right), len(left), address(out))
+    functions(ctypes.PyDLL)["score_tokens"](byref(head), *at, len(left), address(out))
     return out
 
 

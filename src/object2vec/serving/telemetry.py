@@ -209,7 +209,7 @@ def _line(environ: Environ, status: str, seconds: float, sent: int) -> _Line:
         "method": environ["REQUEST_METHOD"],
         "path": environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace"),  # as WSGI has it: PEP 3333
         "status": int(status),
-        "seconds": round(seconds, 6),
+        "seconds": int(1e6 * seconds) / 1e6,  # round() would take longer than the rest of the line
         "received": min(int(environ.get("CONTENT_LENGTH") or 0), MAX_JSON_INTEGER),  # a client may send any number
         "sent": sent,
     }
