@@ -64,8 +64,8 @@ def find_model(path: Path) -> Path:
     for folder in folders:  # an incomplete model: loading it says what is missing
         if any((folder / name).is_file() for name in MODEL_FILES):
             return folder
-    below = [str(folder.relative_to(path)) for folder in folders[1:]]
-    looked = f"it and in {_listed(below)} below it" if below else "it, and it has no folders"
+    below = _listed([str(folder.relative_to(path)) for folder in folders[1:]])
+    looked = f"it and in {below} below it" if below else "it, and it has no folders"
     raise ArtifactError(f"{path}: no model, {EXPECTED_MODEL}; looked in {looked}")
 
 

@@ -49,9 +49,7 @@ class NegativeSampler:
         self._objects = objects
         self._all = _unique_rows(objects[1]) if uniform else None  # the rows to draw from; None means all
         self._warned = False
-        self._known = _known_positives(
-            objects, self.positive, extra_known or (np.empty(0, np.int32), np.empty(0, np.int32))
-        )
+        self._known = _known_positives(objects, self.positive, extra_known or (objects[0][:0], objects[1][:0]))
 
     def draw(self, rows: Int64, generator: np.random.Generator, *, from_rows: bool = False) -> Int64:
         """Return the `in1` of each of `rows` (n,) and of its negatives: (n, 1 + rate), -1 for a failed draw.

@@ -177,10 +177,8 @@ def _to_columns(records: list[Any], max_len: tuple[int, int]) -> tuple[Any, Any,
     Raises:
         TypeError, ValueError, KeyError, OverflowError: one is not a record.
     """
-    sides = [
-        _to_column([record[key] for record in records], side_len) for key, side_len in zip(SIDES, max_len, strict=True)
-    ]
-    values, lengths, cut = zip(*sides, strict=True)
+    lists = [[record[key] for record in records] for key in SIDES]
+    values, lengths, cut = zip(*map(_to_column, lists, max_len), strict=True)
     return values, lengths, np.array(array("d", [record["label"] for record in records])), np.array(cut)
 
 

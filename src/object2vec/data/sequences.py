@@ -157,9 +157,8 @@ def find_known_positives(objects: tuple[Sequences, Sequences], pairs: Pairs) -> 
     step = max(2**16, *map(len, objects))
     for start in range(0, len(pairs), step):
         positive = pairs.labels[start : start + step] >= 1
-        numbers = [
-            _index_in(own, side.slice(start, start + step)) for own, side in zip(objects, pairs.sides, strict=True)
-        ]
+        parts = [side.slice(start, start + step) for side in pairs.sides]
+        numbers = _index_in(objects[0], parts[0]), _index_in(objects[1], parts[1])
         both = positive & (numbers[0] >= 0) & (numbers[1] >= 0)
         for column, number in zip(columns, numbers, strict=True):
             column.append(number[both])

@@ -17,7 +17,7 @@ HYPERPARAMETERS: Final = "hyperparameters.json"
 INPUTS: Final = "inputdataconfig.json"
 RESOURCES: Final = "resourceconfig.json"
 CONFIG_FILES: Final = (HYPERPARAMETERS, INPUTS, RESOURCES)
-#: Channels whose files are told apart by their names, which a pipe does not have.
+#: Channels whose files are distinguished by their names, which a pipe does not have.
 NEVER_PIPES: Final = ("auxiliary", "model")
 
 
@@ -127,10 +127,9 @@ def _check_inputs(path: Path, inputs: Mapping[str, Any]) -> None:
 def _checkpoints(directories: Directories) -> Path | None:
     """Return the checkpoint folder: the configured one, or the default one if it exists."""
     path = directories.config / "checkpointconfig.json"
-    if not path.exists():
-        return directories.checkpoints if directories.checkpoints.is_dir() else None
-    named = read_object(path, "wanted a JSON object").get("LocalPath") or directories.checkpoints
-    return Path(str(named))
+    if path.exists():
+        return Path(str(read_object(path, "wanted a JSON object").get("LocalPath") or directories.checkpoints))
+    return directories.checkpoints if directories.checkpoints.is_dir() else None
 
 
 def _host(path: Path, resources: Mapping[str, Any]) -> str:

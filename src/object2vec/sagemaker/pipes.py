@@ -20,7 +20,7 @@ from object2vec.sagemaker.environment import TrainingEnvironment
 
 @contextmanager
 def open_channels(environment: TrainingEnvironment, *, readers: int) -> Iterator[Mapping[str, Path]]:
-    """Within, the channels as paths that can be read. Of a pipe that is so once: several processes get a file of it.
+    """Yield the channels as readable paths. A pipe can be read once, so several processes get a file instead.
 
     Raises:
         DataError: a pipe has not appeared in time, or nobody writes into it.

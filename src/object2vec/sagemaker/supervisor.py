@@ -50,8 +50,8 @@ def _status_of(work: Callable[[], None]) -> int:
     """Run `work` and return the exit status that Python would have."""
     try:
         work()
-    except SystemExit as wish:
-        return wish.code if isinstance(wish.code, int) else int(wish.code is not None)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except BaseException:
         traceback.print_exc()
         return 1
