@@ -47,12 +47,12 @@ def client(predictor: Predictor) -> FlaskClient:
 
 
 def invoke(client: FlaskClient, body: str | bytes = PAIR, **headers: str) -> TestResponse:
-    """POST a body with headers; `content_type=` is Content-Type."""
+    """POST a body with headers; `content_type=` sets Content-Type."""
     return client.post("/invocations", data=body, headers={name.replace("_", "-"): v for name, v in headers.items()})
 
 
 def error_body(reply: TestResponse, status: int, kind: str) -> str:
-    """The sentence of an error, which is JSON of this shape whatever the request was."""
+    """Return the sentence of an error; each error is JSON of the same shape."""
     assert reply.status_code == status
     assert reply.content_type == JSON
     document = json.loads(reply.data)
@@ -68,13 +68,13 @@ def error_body(reply: TestResponse, status: int, kind: str) -> str:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 def test_ping(client: FlaskClient, method: str) -> None:
-    """200 with nothing in it, by each method that a platform has been seen to use."""
+    """The status is 200 without a body, for each method that platforms use."""
     reply = client.open("/ping", method=method)
     assert (reply.status_code, reply.data) == (200, b"")
 
 
 class SlowHead:
-    """A head that waits to be let go on; it counts how many passes are in it at once, and how many pairs each has."""
+    """A head that waits for a signal; it counts concurrent passes and the pairs of each."""
 
     def __init__(self, network: Network) -> None:
         self.score_encodings = network.score_encodings
@@ -93,7 +93,7 @@ class SlowHead:
 
 
 def test_ping_does_not_wait_for_invocations() -> None:
-    """Invocations take turns, those that wait share the next one and get each its own; health does not wait."""
+    """Waiting invocations share the next pass, and each gets its own answers."""
     hyperparameters = configured()
     predictor = Predictor(network_of(hyperparameters), hyperparameters, directory=Path("nowhere"))
     bodies = [f'{{"instances": [{{"in0": [{n}, 5], "in1": [{n}]}}]}}' for n in (1, 2, 3, 4)]
@@ -130,7 +130,7 @@ def test_ping_does_not_wait_for_invocations() -> None:
 
 
 def test_json(client: FlaskClient, predictor: Predictor) -> None:
-    """The reply is the predictor's scores, compact, each float32 as it is."""
+    """The reply has the scores of the predictor as compact JSON, each float32 exactly."""
     reply = invoke(client, content_type=JSON)
     assert (reply.status_code, reply.content_type) == (200, JSON)
     scores = ",".join(np.format_float_positional(value, unique=True) for value in predictor.score([([1, 2], [3])])[0])
@@ -138,7 +138,7 @@ def test_json(client: FlaskClient, predictor: Predictor) -> None:
 
 
 def test_json_lines(client: FlaskClient) -> None:
-    """A line is answered with a line, and the last one has no newline."""
+    """Each line gets one line; the last one has no newline."""
     reply = invoke(client, f"{LINE}\n{LINE}\n", content_type=JSON_LINES)
     assert (reply.status_code, reply.content_type) == (200, JSON_LINES)
     first, second = (json.loads(line) for line in reply.data.split(b"\n"))
@@ -146,8 +146,8 @@ def test_json_lines(client: FlaskClient) -> None:
     assert first["scores"] == pytest.approx(second["scores"], abs=1e-6)
 
 
-def test_no_content_type(client: FlaskClient) -> None:
-    """JSON in, JSON out."""
+def test_missing_content_type_is_json(client: FlaskClient) -> None:
+    """The reply is JSON too."""
     reply = invoke(client)
     assert (reply.status_code, reply.content_type) == (200, JSON)
 
@@ -158,8 +158,8 @@ def test_accept_chooses_the_reply(client: FlaskClient) -> None:
     assert list(json.loads(reply.data)) == ["scores"]
 
 
-def test_default_accept_is_for_requests_that_leave_it_open(predictor: Predictor) -> None:
-    """It goes before the request's own type, and after its Accept."""
+def test_default_accept_applies_to_requests_without_accept(predictor: Predictor) -> None:
+    """It overrides the type of the request, but not its Accept."""
     client = create_app(predictor, accept=JSON_LINES).test_client()
     assert invoke(client, content_type=JSON).content_type == JSON_LINES
     assert invoke(client, content_type=JSON, accept="*/*").content_type == JSON_LINES
@@ -168,14 +168,14 @@ def test_default_accept_is_for_requests_that_leave_it_open(predictor: Predictor)
 
 @pytest.mark.parametrize("body", ["", " \n", "\n\n"])
 @pytest.mark.parametrize("kind", [JSON, JSON_LINES])
-def test_empty_body(client: FlaskClient, body: str, kind: str) -> None:
-    """204 and nothing: a batch transform of an empty file is no fault."""
+def test_empty_body_gives_204(client: FlaskClient, body: str, kind: str) -> None:
+    """A batch transform of an empty file is not an error."""
     reply = invoke(client, body, content_type=kind)
     assert (reply.status_code, reply.data) == (204, b"")
 
 
-def test_lengths_come_with_the_content_type(client: FlaskClient) -> None:
-    """`infer_max_seqlens` reaches the predictor: one token is kept, so more of them change nothing."""
+def test_max_seq_lens_come_with_the_content_type(client: FlaskClient) -> None:
+    """`infer_max_seqlens` reaches the predictor: further tokens change nothing."""
     long = '{"instances": [{"in0": [1, 2, 3], "in1": [3]}]}'
     short = '{"instances": [{"in0": [1], "in1": [3]}]}'
     assert invoke(client, long).data != invoke(client, short).data
@@ -189,7 +189,7 @@ MODE = "object2vec-mode"
     "attributes", [f"{MODE}=embedding", f"trace=7; {MODE} = embedding", f"mode=canary,{MODE}=embedding,c"]
 )
 def test_mode_of_a_request(client: FlaskClient, attributes: str) -> None:
-    """The custom attributes may name a mode among other things."""
+    """The custom attributes may contain a mode among other values."""
     [prediction] = json.loads(invoke(client, **{ATTRIBUTES: attributes}).data)["predictions"]
     assert {side: len(vector) for side, vector in prediction["embeddings"].items()} == {"in0": 4, "in1": 4}
 
@@ -208,7 +208,7 @@ def test_mode_of_a_request(client: FlaskClient, attributes: str) -> None:
     ],
 )
 def test_other_attributes_belong_to_the_client(client: FlaskClient, attributes: str) -> None:
-    """They have no effect, and come back as they are."""
+    """They have no effect, and are returned unchanged."""
     reply = invoke(client, **{ATTRIBUTES: attributes})
     assert reply.data == invoke(client).data
     assert reply.headers[ATTRIBUTES] == attributes
@@ -220,8 +220,8 @@ def test_numbers_with_fewer_digits(client: FlaskClient, predictor: Predictor) ->
     assert prediction["embeddings"] == [round(float(value), 2) for value in predictor.encode([[1, 2]], "in0")[0]]
 
 
-def test_an_array(client: FlaskClient, predictor: Predictor) -> None:
-    """Bit for bit what the library gives; instances that are answered otherwise do not fit into one."""
+def test_array_equals_the_library(client: FlaskClient, predictor: Predictor) -> None:
+    """The array has the same bits; instances with other kinds of answers are refused."""
     body = '{"instances": [{"in0": [1, 2]}, {"in0": [3]}]}'
     reply = invoke(client, body, accept="application/x-npy")
     assert reply.content_type == "application/x-npy"
@@ -242,8 +242,8 @@ def lines(client: FlaskClient, body: str, **headers: str) -> TestResponse:
     return invoke(client, body, content_type=JSON_LINES, **headers)
 
 
-def test_many_lines_leave_in_parts_on_request(predictor: Predictor) -> None:
-    """As they are ready; whole lines, in order, and none behind the last newline."""
+def test_many_lines_are_streamed_on_request(predictor: Predictor) -> None:
+    """Parts have whole lines, in order, without a newline at the end."""
     client = create_app(predictor).test_client()
     reply = lines(client, PAIRS, **STREAM)
     assert "Content-Length" not in reply.headers
@@ -254,8 +254,8 @@ def test_many_lines_leave_in_parts_on_request(predictor: Predictor) -> None:
     np.testing.assert_allclose(np.array(got, np.float32), wanted, atol=1e-6)
 
 
-def test_a_long_array_leaves_in_parts_on_request(predictor: Predictor) -> None:
-    """As one array, so that its memory does not grow with the body; what would not be one is refused before."""
+def test_long_array_is_streamed_on_request(predictor: Predictor) -> None:
+    """The stream is one array; a request whose answers do not form one is refused first."""
     client = create_app(predictor).test_client()
     reply = lines(client, SINGLES, accept=NPY, **STREAM)
     parts = list(reply.iter_encoded())
@@ -273,7 +273,7 @@ def test_a_long_array_leaves_in_parts_on_request(predictor: Predictor) -> None:
 def test_long_replies_have_a_length(
     predictor: Predictor, monkeypatch: pytest.MonkeyPatch, spool_bytes: int, accept: str, body: str
 ) -> None:
-    """In each type, from memory and from a file, with the bytes that a reply in parts has."""
+    """In each type, from memory or from a file, the bytes equal those of a streamed reply."""
     monkeypatch.setattr(spool, "MAX_MEMORY_BYTES", spool_bytes)
     client = create_app(predictor).test_client()
     with (
@@ -285,8 +285,8 @@ def test_long_replies_have_a_length(
         assert whole.data == parts.data
 
 
-def test_a_fault_in_the_middle_of_a_long_reply_has_a_status(monkeypatch: pytest.MonkeyPatch) -> None:
-    """500, where a reply in parts can only break off; and nothing is held afterwards."""
+def test_error_within_a_long_reply_has_status_500(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A streamed reply can only be cut off. Reserved memory is released in both cases."""
     hyperparameters = configured()
     predictor = Predictor(network_of(hyperparameters), hyperparameters, directory=Path("nowhere"))
     passes = iter([True, True, False])
@@ -306,8 +306,8 @@ def test_a_fault_in_the_middle_of_a_long_reply_has_a_status(monkeypatch: pytest.
     assert len(app.extensions["invocations"]._slots) == MAX_INVOCATIONS
 
 
-def test_an_array_of_pairs_in_embedding_mode(predictor: Predictor) -> None:
-    """It would be two arrays: refused before the model runs, in a request of any length."""
+def test_array_of_pairs_in_embedding_mode_is_refused(predictor: Predictor) -> None:
+    """It would be two arrays. The error comes before the model runs, for any length."""
     app = create_app(predictor)
     app.extensions["invocations"]._batcher = None  # nothing is computed
     for body in (LINE, PAIRS):
@@ -349,8 +349,8 @@ WARNED: list[list[dict[str, str]]] = [
 
 @pytest.mark.parametrize("times", [1, 200])
 @pytest.mark.parametrize("kind", [JSON, JSON_LINES])
-def test_warnings_in_a_reply(times: int, kind: str) -> None:
-    """On request each answer names what is doubtful about its instance; the numbers are the same."""
+def test_warnings_are_added_to_answers_on_request(times: int, kind: str) -> None:
+    """The numbers do not change."""
     client = doubting(max_seq_len=5)
     body = "\n".join(DOUBTFUL * times) if kind == JSON_LINES else f'{{"instances": [{",".join(DOUBTFUL * times)}]}}'
     warned, plain = (
@@ -364,7 +364,7 @@ def test_warnings_in_a_reply(times: int, kind: str) -> None:
 
 @pytest.mark.parametrize("network", ["hcnn", "bilstm"])
 def test_warnings_of_other_encoders(network: str) -> None:
-    """They read id 0 as a token; an empty side and a long one are warned of."""
+    """They read id 0 as a token; empty and truncated sides give warnings."""
     client = doubting(network=network, max_seq_len=5)
     reply = lines(client, "\n".join(DOUBTFUL), **{ATTRIBUTES: "object2vec-warnings=1"})
     assert [json.loads(line).get("warnings", []) for line in reply.data.splitlines()] == [
@@ -377,8 +377,8 @@ def test_warnings_of_other_encoders(network: str) -> None:
     ]
 
 
-def test_warnings_follow_the_lengths_of_a_request() -> None:
-    """`infer_max_seqlens` decides what is truncated, and of what is left whether there is a token."""
+def test_warnings_depend_on_the_lengths_of_a_request() -> None:
+    """`infer_max_seqlens` determines what is truncated, and whether any token is left."""
     client = doubting(max_seq_len=5)
 
     def warned(lengths: str) -> Any:
@@ -390,7 +390,7 @@ def test_warnings_follow_the_lengths_of_a_request() -> None:
     assert warned("1,1") == [{"side": "in0", "kind": "truncated"}, {"side": "in0", "kind": "no_tokens"}]
 
 
-def test_no_warnings_in_an_array(client: FlaskClient) -> None:
+def test_array_has_no_warnings(client: FlaskClient) -> None:
     headers = {"accept": NPY, ATTRIBUTES: "object2vec-warnings=1"}
     assert "object2vec-warnings=1" in error_body(lines(client, LINE, **headers), 406, "NotAcceptableError")
 
@@ -408,7 +408,7 @@ def doubting(**changes: object) -> FlaskClient:
 
 @pytest.mark.parametrize("alias", ["application/x-ndjson", "application/jsonl", "application/x-jsonlines"])
 def test_aliases_of_json_lines(client: FlaskClient, alias: str) -> None:
-    """Read as JSON Lines, and answered by the name that the client has for them."""
+    """They are read as JSON Lines; the reply has the name that the client used."""
     body = f"{LINE}\n{LINE}"
     assert invoke(client, body, content_type=alias).data == lines(client, body).data
     assert invoke(client, body, content_type=alias).content_type == alias
@@ -419,8 +419,8 @@ def test_aliases_of_json_lines(client: FlaskClient, alias: str) -> None:
 @pytest.mark.parametrize(
     "header", [None, "application/octet-stream", "application/x-www-form-urlencoded", "text/plain"]
 )
-def test_json_by_content(client: FlaskClient, header: str | None) -> None:
-    """A generic Content-Type, or none, with either format; the reply has the format that was found."""
+def test_format_is_recognized_by_content(client: FlaskClient, header: str | None) -> None:
+    """Without a specific Content-Type, the reply has the format of the body."""
     headers = {} if header is None else {"content_type": header}
     for body, kind in ((PAIR, JSON), (f"{LINE}\n{LINE}", JSON_LINES), (f"\ufeff{LINE}", JSON_LINES)):
         reply = invoke(client, body, **headers)
@@ -432,8 +432,8 @@ def test_json_by_content(client: FlaskClient, header: str | None) -> None:
         )
 
 
-def test_null_sides_and_whole_floats(client: FlaskClient) -> None:
-    """As pandas writes them: the answers of what they mean."""
+def test_null_sides_and_whole_floats_are_read(client: FlaskClient) -> None:
+    """pandas writes missing values and integers this way."""
     reply = lines(client, '{"in0": [1.0, 2.0], "in1": [3e0], "label": null}\n{"in0": [1.0], "in1": null}')
     assert reply.data == lines(client, '{"in0": [1, 2], "in1": [3]}\n{"in0": [1]}').data
     sentence = error_body(lines(client, '{"in0": null, "in1": null}'), 400, "RequestError")
@@ -444,8 +444,8 @@ def test_null_sides_and_whole_floats(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("name", ["my-endpoint", "a", "e" * 63])
-def test_path_of_an_endpoint(client: FlaskClient, name: str) -> None:
-    """Any endpoint is this one."""
+def test_path_of_any_endpoint_is_answered(client: FlaskClient, name: str) -> None:
+    """The name of the endpoint does not matter."""
     assert client.post(f"/endpoints/{name}/invocations", data=PAIR).data == invoke(client).data
     error_body(client.get(f"/endpoints/{name}/invocations"), 405, "MethodNotAllowed")
 
@@ -457,15 +457,15 @@ def test_other_paths_of_endpoints(client: FlaskClient, path: str) -> None:
     assert "wanted /endpoints/<name>/invocations" in error_body(client.post(path, data=PAIR), 404, "NotFound")
 
 
-def test_path_of_a_streamed_invocation(client: FlaskClient) -> None:
-    """The service answers it with events, which a container never sends."""
+def test_path_of_a_streamed_invocation_is_unknown(client: FlaskClient) -> None:
+    """The service sends these events itself; it never asks the container."""
     sentence = error_body(client.post("/endpoints/a/invocations-response-stream", data=PAIR), 404, "NotFound")
     assert "is not served, wanted /invocations with object2vec-stream=1" in sentence
 
 
 @pytest.mark.parametrize("records", [1, 3, 100])
-def test_batch_transform_cuts_a_file_anywhere(predictor: Predictor, records: int) -> None:
-    """SingleRecord or MultiRecord, with the newline that a record may end in: as many answers, in their order."""
+def test_batch_transform_requests_give_one_answer_per_record(predictor: Predictor, records: int) -> None:
+    """This holds for SingleRecord and MultiRecord, with and without a final newline."""
     client = create_app(predictor).test_client()
     lines = [f'{{"in0": [{n % 9}, {n % 7}], "in1": [{n % 5}], "label": 1}}\n' for n in range(20)]
     posts = ["".join(lines[start : start + records]) for start in range(0, len(lines), records)]
@@ -478,22 +478,22 @@ def test_batch_transform_cuts_a_file_anywhere(predictor: Predictor, records: int
 # Refusals.
 
 
-def test_bad_payload(client: FlaskClient) -> None:
-    """The built-in's words for a body without instances."""
+def test_body_without_instances_is_refused(client: FlaskClient) -> None:
+    """The error has the built-in's words."""
     sentence = error_body(invoke(client, f"[{LINE}]"), 400, "RequestError")
     assert sentence.startswith("unable to evaluate payload provided")
 
 
-def test_bad_instance(client: FlaskClient) -> None:
-    """Faults that the codec finds and those that the model finds read alike."""
+def test_invalid_instance_is_named(client: FlaskClient) -> None:
+    """Errors of the codec and of the model have the same form."""
     sentence = error_body(invoke(client, '{"instances": [{"in0": [1]}, {"in0": ["1"]}]}'), 400, "RequestError")
     assert sentence == 'instances[1]: in0[0] is the string "1", wanted an integer token id'
     sentence = error_body(invoke(client, f"{LINE}\n\n" + '{"in0": [9]}', content_type=JSON_LINES), 400, "RequestError")
     assert sentence == 'line 3: Inconsistent vocab for in0 found. Vocab id "9" is not less than vocab_size=9'
 
 
-def test_deep_nesting(predictor: Predictor) -> None:
-    """400, not a stack that overflows."""
+def test_deep_nesting_is_refused(predictor: Predictor) -> None:
+    """The status is 400; the stack does not overflow."""
     client = create_app(predictor).test_client()
     error_body(invoke(client, '{"instances": ' + "[" * 100_000), 400, "RequestError")
     error_body(invoke(client, '{"instances": [{"in0": ' + "[" * 900 + "]" * 900 + "}]}"), 400, "RequestError")
@@ -509,8 +509,8 @@ def test_unsupported_content_type(client: FlaskClient) -> None:
     assert sentence == "Content-Type 'text/csv' is not supported, wanted application/json or application/jsonlines"
 
 
-def test_unacceptable_accept(client: FlaskClient) -> None:
-    """Told before any work is done."""
+def test_unacceptable_accept_is_refused(client: FlaskClient) -> None:
+    """The error comes before the model runs."""
     sentence = error_body(invoke(client, "{", accept="text/csv"), 406, "NotAcceptableError")
     wanted = "application/json, application/jsonlines or application/x-npy"
     assert sentence == f"Accept 'text/csv' allows no reply that can be sent, wanted {wanted}"
@@ -518,7 +518,7 @@ def test_unacceptable_accept(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_payload_limit(client: FlaskClient, chunked: bool) -> None:
-    """A body of the limit is read and one byte more is not, whether its length is declared or it comes in chunks."""
+    """A body of the limit is read; one more byte is refused, with a declared length or in chunks."""
 
     def send(length: int) -> TestResponse:
         body = PAIR.encode().ljust(length)
@@ -548,8 +548,10 @@ def test_payload_limit(client: FlaskClient, chunked: bool) -> None:
         (None, 5 * 2**20, "; it has no memory for more"),
     ],
 )
-def test_what_would_raise_the_limit(predictor: Predictor, limit: int | None, memory: int, advice: str) -> None:
-    """The variable is named where it is the limit; where memory is, raising it would not help."""
+def test_payload_error_names_the_variable_that_sets_the_limit(
+    predictor: Predictor, limit: int | None, memory: int, advice: str
+) -> None:
+    """The variable is not named if memory is the limit."""
     client = create_app(predictor, max_payload=limit, memory=MemoryBudget(memory)).test_client()
     most = min(limit or memory, memory // COLUMN_BYTES)
     sentence = error_body(
@@ -561,8 +563,8 @@ def test_what_would_raise_the_limit(predictor: Predictor, limit: int | None, mem
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_no_memory_for_a_body(predictor: Predictor, chunked: bool) -> None:
-    """A long body that others have left no memory for is refused for now; one for which there never is, for good."""
+def test_body_beyond_the_memory_is_refused(predictor: Predictor, chunked: bool) -> None:
+    """The error is temporary if other requests use the memory, and permanent if it never fits."""
     memory = MemoryBudget(2**20)
     client = create_app(predictor, memory=memory).test_client()
 
@@ -580,13 +582,13 @@ def test_no_memory_for_a_body(predictor: Predictor, chunked: bool) -> None:
     assert "is longer than 209715 bytes" in error_body(send(2**18), 413, "PayloadTooLargeError")
 
 
-def test_no_memory_for_objects(predictor: Predictor) -> None:
-    """A body in an unusual form takes more, and fewer bytes of it are taken."""
+def test_body_in_another_form_needs_more_memory(predictor: Predictor) -> None:
+    """Fewer bytes of it are accepted."""
     client = create_app(predictor, memory=MemoryBudget(2**20)).test_client()
-    out_of_range_ids = '{"instances": [{"in0": [1], "in1": [2], "more": []}]}'
-    assert invoke(client, out_of_range_ids).status_code == 200
+    other_form = '{"instances": [{"in0": [1], "in1": [2], "more": []}]}'
+    assert invoke(client, other_form).status_code == 200
     assert "where instances are more than" in error_body(
-        invoke(client, out_of_range_ids.ljust(2**17)), 413, "PayloadTooLargeError"
+        invoke(client, other_form.ljust(2**17)), 413, "PayloadTooLargeError"
     )
 
 
@@ -609,7 +611,7 @@ def test_method_not_allowed(client: FlaskClient) -> None:
 
 
 class Failing(Predictor):
-    """A predictor in which something goes wrong."""
+    """A predictor that raises an error."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -618,8 +620,8 @@ class Failing(Predictor):
         raise self.error
 
 
-def test_what_nobody_foresaw(caplog: pytest.LogCaptureFixture) -> None:
-    """A fixed sentence outside; the reason and its traceback in the log."""
+def test_unexpected_error_is_a_fixed_sentence(caplog: pytest.LogCaptureFixture) -> None:
+    """The log has the reason and the traceback."""
     client = create_app(Failing(ZeroDivisionError("secret"))).test_client()
     sentence = error_body(invoke(client), 500, "InternalServerError")
     assert sentence == "the request could not be answered; the reason is in the server's log"
@@ -628,14 +630,14 @@ def test_what_nobody_foresaw(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize("error", [AlgorithmError("a reason"), ArtifactError("a reason")])
-def test_faults_of_the_server_that_have_a_name(caplog: pytest.LogCaptureFixture, error: Object2VecError) -> None:
-    """Their own sentence, and the traceback in the log."""
+def test_known_server_errors_have_their_own_sentence(caplog: pytest.LogCaptureFixture, error: Object2VecError) -> None:
+    """The log has the traceback."""
     client = create_app(Failing(error)).test_client()
     assert error_body(invoke(client), 500, type(error).__name__) == "a reason"
     assert "Traceback" in caplog.text
 
 
-def test_a_client_s_fault_is_no_line_in_the_log(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
+def test_client_error_is_not_logged(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     invoke(client, "{")
     assert not caplog.records
@@ -648,7 +650,7 @@ def test_a_client_s_fault_is_no_line_in_the_log(client: FlaskClient, caplog: pyt
     ("concurrency", "wanted"), [(1, (1, 6)), (4, (4, 6)), (16, (16, 6)), (40, (40, 2)), (400, (100, 1))]
 )
 def test_execution_parameters(predictor: Predictor, concurrency: int, wanted: tuple[int, int]) -> None:
-    """As many at a time as can be worked on, and never more than 100 MB under way."""
+    """Concurrency is that of the server, and payloads are at most 100 MB in total."""
     reply = create_app(predictor, concurrency=concurrency).test_client().get("/execution-parameters")
     transforms, payload = wanted
     assert reply.content_type == JSON

@@ -32,7 +32,7 @@ def decode(body: str | bytes, content: Content | None = None) -> Instances:
 
 
 def sides(instances: Instances) -> list[list[list[int] | None]]:
-    """What the instances have of in0 and of in1, None for nothing."""
+    """Return in0 and in1 of each instance; None for an absent side."""
     found = []
     for column in instances.columns:
         given: list[list[int] | None] = [None] * len(instances)
@@ -44,7 +44,7 @@ def sides(instances: Instances) -> list[list[list[int] | None]]:
 
 
 def vectors(*rows: list[float] | None) -> Vectors:
-    """A vector for each row that has one."""
+    """Return a vector for each row that has one."""
     has = [row for row, vector in enumerate(rows) if vector is not None]
     values = [vector for vector in rows if vector is not None]
     return Vectors(np.array(has, np.int64), np.array(values, np.float32))
@@ -65,14 +65,14 @@ def test_json_request_of_the_built_in() -> None:
 
 
 def test_json_lines_request_of_the_built_in() -> None:
-    """The same two pairs, one a line, with the newline that a batch transform leaves at the end."""
+    """The same two pairs as lines, with the final newline of a batch transform."""
     body = '{"in0": [6, 17, 606], "in1": [16, 21, 13]}\n{"in0": [774, 14, 21, 206], "in1": [21, 366, 125]}\n'
     instances = decode(body, LINES)
     assert sides(instances) == [[[6, 17, 606], [774, 14, 21, 206]], [[16, 21, 13], [21, 366, 125]]]
 
 
-def test_json_reply_is_the_built_in_s() -> None:
-    """Compact, same keys and nesting; its widened doubles are the same float32 as our shorter digits."""
+def test_json_reply_has_the_form_of_the_builtin() -> None:
+    """Keys and nesting are the same; shorter digits give the same float32."""
     theirs = (
         b'{"predictions":[{"scores":[3.047305107116699]},{"scores":[3.58427882194519]},{"scores":[4.356469631195068]}]}'
     )
@@ -82,22 +82,22 @@ def test_json_reply_is_the_built_in_s() -> None:
     assert [np.float32(row["scores"][0]) for row in json.loads(ours)["predictions"]] == list(map(np.float32, values))
 
 
-def test_json_lines_reply_is_the_built_in_s() -> None:
-    """One object a line, and no newline after the last: batch transform puts its own."""
+def test_json_lines_reply_has_the_form_of_the_builtin() -> None:
+    """There is no newline after the last object: batch transform adds its own."""
     ours = encode(scores([0.195667684078216, 0.395351558923721], [0.251988261938095, 0.5]), JSON_LINES)
     assert ours == b'{"scores":[0.19566768,0.39535156]}\n{"scores":[0.25198826,0.5]}'
 
 
 def test_embeddings_of_a_pair_are_named_by_side() -> None:
-    """Embedding mode's answer to a pair."""
+    """Embedding mode answers a pair this way."""
     mixed = Answers(count=2, scores=EMPTY, embeddings=(vectors([1.5], [1.5]), vectors([-2], None)))
     assert encode([mixed], JSON) == (
         b'{"predictions":[{"embeddings":{"in0":[1.5],"in1":[-2.0]}},{"embeddings":[1.5]}]}'
     )
 
 
-def test_embeddings_of_one_side() -> None:
-    """Alike, they are written together, and read as if each had been written alone."""
+def test_uniform_embeddings_equal_single_ones() -> None:
+    """They are written together, with the bytes of single answers."""
     uniform = Answers(count=2, scores=EMPTY, embeddings=(EMPTY, vectors([1.5, 2], [3, 4])))
     assert encode([uniform], JSON) == b'{"predictions":[{"embeddings":[1.5,2.0]},{"embeddings":[3.0,4.0]}]}'
     assert encode([uniform], JSON_LINES) == b'{"embeddings":[1.5,2.0]}\n{"embeddings":[3.0,4.0]}'
@@ -110,8 +110,8 @@ def test_answers_of_every_kind_keep_their_order() -> None:
     assert encode([mixed], JSON_LINES) == b'{"embeddings":[2.0]}\n{"scores":[1.0]}\n{"embeddings":[3.0]}'
 
 
-def test_parts_stand_one_behind_the_other() -> None:
-    """However many parts answers come in, the body is that of one."""
+def test_body_does_not_depend_on_its_parts() -> None:
+    """Answers in several parts give the body of one part."""
     parts = [*scores([1], [2]), *scores([3])]
     for kind in (JSON, JSON_LINES):
         assert encode(parts, kind) == encode(scores([1], [2], [3]), kind)
@@ -119,7 +119,7 @@ def test_parts_stand_one_behind_the_other() -> None:
 
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1))
 def test_float32_reads_back_exactly_and_is_short(values: list[float]) -> None:
-    """Every float32 comes back bit for bit, in at most the nine digits that any float32 needs."""
+    """Every float32 is read back bit for bit; it has at most nine digits."""
     written = encode(scores(values), JSON_LINES)
     back = np.array(json.loads(written)["scores"], np.float32)
     assert back.tobytes() == np.array(values, np.float32).tobytes()
@@ -135,14 +135,14 @@ def _numbers(line: bytes) -> list[str]:
 # What a body may be beside that.
 
 
-def test_other_keys_do_not_matter() -> None:
-    """Training lines, with their label, can be sent as they are; so can other members beside `instances`."""
+def test_other_keys_are_ignored() -> None:
+    """Training lines with a label can be sent, and so can other members next to `instances`."""
     instances = decode('{"instances": [{"in0": [1], "in1": [2], "label": "x", "id": null}], "configuration": {}}')
     assert sides(instances) == [[[1]], [[2]]]
 
 
-def test_sides_that_are_absent_are_none() -> None:
-    """One side alone asks for an embedding; an empty side is a side."""
+def test_absent_sides_are_none() -> None:
+    """A single side asks for an embedding; an empty side is present."""
     instances = decode('{"instances": [{"in0": [1]}, {"in1": [2]}, {"in0": [], "in1": []}]}')
     assert sides(instances) == [[[1], None, []], [None, [2], []]]
 
@@ -158,8 +158,10 @@ def test_sides_that_are_absent_are_none() -> None:
         ('{"in0": [1e0, 1E3, -0.0], "in1": [120e-1]}', ([1, 1000, 0], [12])),
     ],
 )
-def test_null_sides_and_whole_floats(instance: str, wanted: tuple[list[int] | None, list[int] | None] | None) -> None:
-    """As pandas writes a missing value, and integers of a column with gaps."""
+def test_null_sides_and_whole_floats_are_read(
+    instance: str, wanted: tuple[list[int] | None, list[int] | None] | None
+) -> None:
+    """pandas writes missing values, and integers of a column with gaps, this way."""
     for body, content in ((f'{{"instances": [{instance}]}}', Content()), (f"{instance}\n", LINES)):
         if wanted is None:
             with pytest.raises(RequestError, match=r"in1\[0\] is 1.2, wanted an integer token id"):
@@ -175,8 +177,8 @@ def test_any_whole_float_is_its_integer(ids: list[float]) -> None:
 
 
 @pytest.mark.parametrize("line", ['{"in0": [1], "in1": [2]}', '{"in0": [1], "in1": [2], "x": "é"}'])
-def test_byte_order_marks(line: str) -> None:
-    """A body may begin with one, in either type, read by the kernel or not."""
+def test_byte_order_mark_is_skipped(line: str) -> None:
+    """A body of either type may begin with one."""
     for text, content in ((f'{{"instances": [{line}]}}', ""), (f"{line}\n{line}", "lines")):
         kind = "application/jsonlines" if content else "application/json"
         assert sides(decode(b"\xef\xbb\xbf" + text.encode(), to_content(kind)))[0][0] == [1]
@@ -215,15 +217,15 @@ def test_format_by_content_in_another_charset() -> None:
 
 
 @pytest.mark.parametrize("body", [b"1,2,3", b"in0=1&in1=2", b"\x00\x01", b"instances", b'"{"', b"<html>"])
-def test_what_is_not_json_by_content(body: bytes) -> None:
-    """415 where the client names a type, and as the built-in's JSON without one."""
+def test_content_that_is_not_json_is_refused(body: bytes) -> None:
+    """With a named type the status is 415; without one the error has the built-in's words."""
     for header in ("application/octet-stream", "text/plain"):
         with pytest.raises(UnsupportedMediaTypeError, match=f"'{header}' is not supported, wanted application/json"):
             codec.identify(body, to_content(header))
     assert codec.identify(body, to_content(None)) == Content()
 
 
-def test_a_type_that_is_named_goes_before_the_content() -> None:
+def test_named_type_overrides_the_content() -> None:
     for kind in (JSON, JSON_LINES):
         content = to_content(kind)
         assert codec.identify(b'{"in0": [1]}', content) is content
@@ -239,7 +241,7 @@ def test_the_format_of_any_bytes(body: bytes) -> None:
 
 
 def test_warnings_in_answers() -> None:
-    """Only the instances that have one get the key, whichever part they are in."""
+    """Only instances with a warning get the key, in any part."""
     warnings = [
         InputWarning(kind="truncated", side="in0", rows=np.array([2])),
         InputWarning(kind="no_tokens", side="in1", rows=np.array([0, 2])),
@@ -256,28 +258,28 @@ def test_warnings_in_answers() -> None:
 
 
 def test_blank_lines_are_no_instances_but_count_as_lines() -> None:
-    """A message counts lines as an editor does."""
+    """Messages count lines like an editor."""
     instances = decode('\n{"in0": [1]}\r\n \t\n{"in1": [2]}\n\n', LINES)
     assert len(instances) == 2
     assert [instances.name(row) for row in (0, 1)] == ["line 2", "line 4"]
 
 
-def test_lines_are_counted_on_from_an_earlier_chunk() -> None:
+def test_line_numbers_continue_in_later_chunks() -> None:
     """A file that is read in chunks has one count of lines."""
     for line in (b'{"in0": [1]}', b'{"in0": [1], "x": 1}'):
         assert codec.decode(line, LINES, 8193).name(0) == "line 8193"
 
 
-def test_no_instances_at_all() -> None:
-    """An empty list is answered with an empty list."""
+def test_empty_list_gives_an_empty_list() -> None:
+    """An empty reply of JSON Lines has no bytes."""
     assert len(decode('{"instances": []}')) == 0
     assert encode([], JSON) == b'{"predictions":[]}'
     assert encode([], JSON_LINES) == b""
 
 
 @pytest.mark.parametrize("charset", ["latin-1", "utf-16", "utf8", "UTF-8", '"utf-8"'])
-def test_charsets(charset: str) -> None:
-    """A body is read in the charset that it names."""
+def test_body_is_read_in_its_charset(charset: str) -> None:
+    """The Content-Type names the charset."""
     content = to_content(f"application/json; charset={charset}")
     body = '{"instances": [{"in0": [1], "é": 1}]}'.encode(charset.strip('"'))
     assert sides(decode(body, content))[0] == [[1]]
@@ -292,8 +294,8 @@ plain_instances = st.lists(
 
 @pytest.mark.skipif(not library.available(), reason="there is one way to read a body without kernels")
 @given(plain_instances, st.sampled_from([None, 1]))
-def test_both_ways_of_reading_a_body_are_one(records: list[dict[str, Any]], indent: int | None) -> None:
-    """What is in the plain form is read by the kernel, in any spacing, as the other way reads it."""
+def test_kernel_and_orjson_read_the_same_instances(records: list[dict[str, Any]], indent: int | None) -> None:
+    """The kernel reads the plain form with any white space."""
     document = json.dumps({"instances": records}, indent=indent).encode()
     lines = b"\r\n \n".join(json.dumps(record).encode() for record in records)
     for content, body in ((Content(), document), (LINES, lines)):
@@ -305,8 +307,8 @@ def test_both_ways_of_reading_a_body_are_one(records: list[dict[str, Any]], inde
 
 @pytest.mark.skipif(not library.available(), reason="there is one way to read a body without kernels")
 @given(st.text('[]{}:,"0123456789.- \nin01labesct', max_size=60), st.booleans())
-def test_the_plain_form_is_json(text: str, document: bool) -> None:
-    """Whatever the kernel takes, the other way takes as well, and as the same."""
+def test_kernel_accepts_only_json(text: str, document: bool) -> None:
+    """orjson reads everything that the kernel accepts, with the same result."""
     content = Content() if document else LINES
     for body in (text, '{"instances": [{"in0": [1' + text, '{"in0": [1' + text):
         plain = codec.decode_token_ids(body.encode(), content, 1)
@@ -354,8 +356,8 @@ WANTS_IDS = "wanted an integer token id"
         ),
     ],
 )
-def test_faults_of_json(body: str | bytes, sentence: str) -> None:
-    """Each fault in one sentence, with the instance counted from 0."""
+def test_invalid_json_is_named(body: str | bytes, sentence: str) -> None:
+    """Each error is one sentence with the instance, counted from 0."""
     with pytest.raises(RequestError) as raised:
         decode(body)
     assert str(raised.value).startswith(sentence)
@@ -373,15 +375,15 @@ def test_faults_of_json(body: str | bytes, sentence: str) -> None:
         ('\ufeff{"in0": [1]}', "line 2: unable to evaluate payload provided: not JSON"),
     ],
 )
-def test_faults_of_json_lines(line: str, sentence: str) -> None:
-    """The same with lines, counted from 1."""
+def test_invalid_json_lines_are_named(line: str, sentence: str) -> None:
+    """Each error is one sentence with the line, counted from 1."""
     with pytest.raises(RequestError) as raised:
         decode(f'{{"in0": [1]}}\n{line}\n', LINES)
     assert str(raised.value).startswith(sentence)
 
 
-def test_long_strings_are_shortened_and_nesting_is_no_fault_of_ours() -> None:
-    """What a message repeats is short, however long or deep the value is."""
+def test_long_and_deep_values_are_shortened_in_messages() -> None:
+    """A message is short, even if the value is long or deeply nested."""
     for value in ("x" * 10**6, [[[[]]]]):
         with pytest.raises(RequestError) as raised:
             decode(json.dumps({"instances": [{"in0": [value]}]}))
@@ -399,7 +401,7 @@ json_values = st.recursive(
 
 @given(json_values)
 def test_any_json_is_read_or_refused(value: Any) -> None:
-    """No JSON value makes anything but columns of integers or a RequestError."""
+    """Any JSON value gives columns of integers or a RequestError."""
     try:
         instances = decode(json.dumps({"instances": value}))
     except RequestError:
@@ -409,7 +411,7 @@ def test_any_json_is_read_or_refused(value: Any) -> None:
 
 @given(st.binary())
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
-    """Nor do any bytes, in either type."""
+    """The same holds for any bytes, in either type."""
     for content in (Content(), LINES, Content(charset="utf-16")):
         with contextlib.suppress(RequestError):
             assert len(decode(body, content)) >= 0
@@ -444,7 +446,7 @@ def test_formats_that_are_not_json_are_named(kind: str, body: bytes, format_: st
 )
 @pytest.mark.parametrize("content", [Content(), LINES])
 def test_control_character_at_the_end_is_named(end: bytes, name: str, content: Content) -> None:
-    """Editors of DOS write a Ctrl-Z, and programs in C send the NUL of their string."""
+    """Editors of DOS write Ctrl-Z; programs in C send the NUL of a string."""
     body = b'{"instances": [{"in0": [1]}], "in0": [1]}' + end
     line = f"line {1 + end.startswith(bytes([13]))}: " if content is LINES else ""
     with pytest.raises(RequestError) as raised:
