@@ -57,18 +57,17 @@ def load(path: Path = LIBRARY) -> Library:
     _load_openmp()
     try:
         handle = ctypes.CDLL(str(path))
+        found, level = (_text(handle, name) for name in ("build_id", "level"))
     except OSError as error:
         return Library(None, reason=f"{path} cannot be loaded: {error}")
-    try:
-        found, level = (_text(handle, name) for name in ("build_id", "level"))
-        has_threads = bool(handle.o2v_has_threads())
     except AttributeError:
-        found, level, has_threads = "", "", False
+        found, level = "", ""
     wanted = source_id()
     if found != wanted:
         return Library(None, reason=f"{path} has the build id {found or 'of an older version'}, wanted {wanted}")
-    reason = _find_mismatch(handle, level)
-    return Library(None, reason=reason) if reason else Library(handle, level, has_threads)
+    if reason := _find_mismatch(handle, level):
+        return Library(None, reason=reason)
+    return Library(handle, level, bool(handle.o2v_has_threads()))
 
 
 def available() -> bool:

@@ -27,14 +27,13 @@ class Partners(NamedTuple):
 
 
 def mark_positives(objects: tuple[Int32, Int32], bits: npt.NDArray[np.uint8], bits_per_object: int) -> None:
-    """Set the bits of n pairs of objects, (n,) each, for the kernel; see `Partners`."""
-    if not library.available():
-        return
-    check_shapes("mark_positives", object1=(objects[1], objects[0].shape))
-    if bits_per_object:
-        check_range("mark_positives", "object0", objects[0], 8 * len(bits) // bits_per_object)
-        check_range("mark_positives", "object1", objects[1], bits_per_object)
-    call("mark_positives", *objects, len(objects[0]), bits, bits_per_object, 8 * len(bits))
+    """Set the bits of n pairs of objects, (n,) each, for the kernel; see `Partners`.
+
+    With bits_per_object > 0, `bits` must have a bit for each pair of objects.
+    """
+    if library.available():
+        check_shapes("mark_positives", object1=(objects[1], objects[0].shape))
+        call("mark_positives", *objects, len(objects[0]), bits, bits_per_object, 8 * len(bits))
 
 
 def draw_negatives(
