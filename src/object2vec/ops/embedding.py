@@ -57,7 +57,7 @@ class RowGradient(NamedTuple):
         """Return the gradient of the whole table, (V, E)."""
         dense = torch.zeros_like(weight)
         if usable(weight):
-            add_rows(dense, group(self.ids, self.source, _lut(weight)), self.scale, self.grad.contiguous())
+            add_rows(dense, group_by_id(self.ids, self.source, _lut(weight)), self.scale, self.grad.contiguous())
         else:
             dense.index_add_(0, self.ids, self._by_id())
         return dense
@@ -68,7 +68,7 @@ class RowGradient(NamedTuple):
         On a GPU it is summed: it adds in any order, and one rank's sum must serve for all ranks.
         """
         if usable(weight):
-            groups = group(self.ids, self.source, _lut(weight))
+            groups = group_by_id(self.ids, self.source, _lut(weight))
             ids, grad = groups.rows, self.grad.contiguous()
             if len(grad) <= len(ids):
                 return self._replace(grad=grad)
@@ -178,7 +178,7 @@ class _GatherLine(torch.autograd.Function):
 def _mean_pool(weight: Tensor, values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean embedding of each sequence, (N, E), and the weight of each of its tokens, (N,)."""
     if readable(weight):
-        return pool(weight, values, offsets)
+        return mean_pool_kernel(weight, values, offsets)
     sequence = _sequence(values, offsets)
     count = torch.zeros_like(offsets[1:]).index_add_(0, sequence, (values != 0).long())
     if weight.dtype == torch.float16:  # means are float32
@@ -232,7 +232,7 @@ def step_rows(
     """
     if usable(weight):
         lut = _lut(weight)
-        groups = group(grad.ids, grad.source, lut)
+        groups = group_by_id(grad.ids, grad.source, lut)
         _step_groups(
             *(kind, weight, state, groups, grad.scale, grad.grad.contiguous()),
             learning_rate=learning_rate,
@@ -278,7 +278,7 @@ def _bias_corrections(step: int) -> tuple[float, float]:
 
 
 def _lut(weight: Tensor) -> Tensor:
-    """Return the scratch of `group` for a table, (V,) int32 of -1, which is kept on the table."""
+    """Return the scratch of `group_by_id` for a table, (V,) int32 of -1, which is kept on the table."""
     lut: Tensor | None = getattr(weight, "row_lut", None)
     if lut is None:
         lut = torch.full((len(weight),), -1, dtype=torch.int32)
@@ -291,7 +291,7 @@ def _lut(weight: Tensor) -> Tensor:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def pool(table: Tensor, values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+def mean_pool_kernel(table: Tensor, values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean row of each bag of ids, (N, E), and 1 / tokens of each, (N,); id 0 counts as no token.
 
     `table` is (V, E) float32 or float16, `values` (n,) and `offsets` (N + 1,) are int64, and bag i is
@@ -314,7 +314,7 @@ class Groups(NamedTuple):
     origins: Tensor
 
 
-def group(values: Tensor, origin: Tensor, lut: Tensor) -> Groups:
+def group_by_id(values: Tensor, origin: Tensor, lut: Tensor) -> Groups:
     """Group n ids by value, with the origin of each; all int64.
 
     `lut` is scratch: one int32 an id of the vocabulary, all -1 before and after.
@@ -342,10 +342,10 @@ def _step_groups(
 ) -> None:
     """Step the rows of `table` (V, E) that `groups` names, in place, by sgd, adagrad or adam.
 
-    `groups` come from `group`, which has checked the ids.
+    `groups` come from `group_by_id`, which has checked the ids.
     The gradient of a row is the sum of scale[o] * gradient[o] over its origins o. `scale` (m,) and `gradient` (m, E)
     are float32. `state` holds the optimizer's tables, shaped like `table`. `corrections` are Adam's 1 - beta^step.
-    With the scratch of `group` as `lut`, all other rows are stepped with a gradient of zeros.
+    With the scratch of `group_by_id` as `lut`, all other rows are stepped with a gradient of zeros.
     """
     first, second = [*state, table, table][:2]  # unused pointers
     rows, starts, origins = groups

@@ -115,14 +115,14 @@ class ModelRegistry:
             ModelNotFoundError: there is none of that name.
         """
         try:
-            return _shown(orjson.loads((self.directory / self._key(name)).read_bytes()))
+            return _public_fields(orjson.loads((self.directory / self._key(name)).read_bytes()))
         except FileNotFoundError:
             raise _not_found(name) from None
 
     def page(self, after: str = "") -> dict[str, Any]:
         """Return the first `PAGE_SIZE` models after the key `after`, in the order of their keys."""
         entries = [entry for entry in self._entries() if entry["key"] > after]
-        page: dict[str, Any] = {"models": [_shown(entry) for entry in entries[:PAGE_SIZE]]}
+        page: dict[str, Any] = {"models": [_public_fields(entry) for entry in entries[:PAGE_SIZE]]}
         if len(entries) > PAGE_SIZE:
             page["nextPageToken"] = entries[PAGE_SIZE - 1]["key"]
         return page
@@ -254,7 +254,7 @@ def _identity(stat: os.stat_result) -> tuple[int, int]:
     return stat.st_ino, stat.st_mtime_ns
 
 
-def _shown(entry: dict[str, Any]) -> dict[str, str]:
+def _public_fields(entry: dict[str, Any]) -> dict[str, str]:
     return {"modelName": entry["modelName"], "modelUrl": entry["modelUrl"]}
 
 

@@ -95,13 +95,13 @@ class Predictor:
             ArtifactError: there is no model, a damaged one, or one of a newer format.
         """
         if not isinstance(directory, str | os.PathLike) or not str(directory):
-            raise UserError(f"directory is {_shown(directory)}, wanted the path of a model")
+            raise UserError(f"directory is {_short_repr(directory)}, wanted the path of a model")
         path = local_path(directory)
         to_mode(mode, "mode", UserError)
         try:
             device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         except (RuntimeError, TypeError):
-            raise UserError(f"device is {_shown(device)}, wanted cpu or cuda") from None
+            raise UserError(f"device is {_short_repr(device)}, wanted cpu or cuda") from None
         with extracted(path) as found:
             hyperparameters, network = artifact.load(found, with_head=mode != "embedding", device=device)
         return cls(network, hyperparameters, directory=path, mode=mode)
@@ -117,9 +117,9 @@ class Predictor:
         """
         _handle_forks()
         if not isinstance(side, str) or side not in SIDES:
-            raise RequestError(f"side is {_shown(side)}, wanted in0 or in1")
+            raise RequestError(f"side is {_short_repr(side)}, wanted in0 or in1")
         given = Column.from_lists(
-            [_ids(sequence, f"tokens[{n}]") for n, sequence in enumerate(_each(tokens, "tokens"))]
+            [_ids(sequence, f"tokens[{n}]") for n, sequence in enumerate(_iterable(tokens, "tokens"))]
         )
         columns = (given, Column.from_lists([])) if side == "in0" else (Column.from_lists([]), given)
         instances = Instances(columns=columns, label="tokens[{}]", numbers=range(len(given.rows)))
@@ -133,7 +133,7 @@ class Predictor:
             RequestError: an argument cannot be used, or the model does not know an id, at `pairs[i]`.
         """
         _handle_forks()
-        given = [_pair(pair, f"pairs[{n}]") for n, pair in enumerate(_each(pairs, "pairs"))]
+        given = [_pair(pair, f"pairs[{n}]") for n, pair in enumerate(_iterable(pairs, "pairs"))]
         columns = Column.from_lists([first for first, _ in given]), Column.from_lists([second for _, second in given])
         instances = Instances(columns=columns, label="pairs[{}]", numbers=range(len(given)))
         parts = [answers.scores.values for answers in self.answer(instances, mode="classification")]
@@ -191,16 +191,16 @@ def _reopen(directory: Path, mode: Mode, device: str | None) -> Predictor:
     return Predictor.load(directory, mode=mode, device=device)
 
 
-def _each(values: Any, name: str, wanted: str = "a list of them") -> Iterable[Any]:
+def _iterable(values: Any, name: str, wanted: str = "a list of them") -> Iterable[Any]:
     """Return what there is one of for each object or pair, if it is a list, an array or another iterable."""
     iterable = hasattr(values, "__iter__") and getattr(values, "ndim", None) != 0
     if not iterable or isinstance(values, str | bytes | Mapping):
-        raise RequestError(f"{name} is {_shown(values)}, wanted {wanted}")
+        raise RequestError(f"{name} is {_short_repr(values)}, wanted {wanted}")
     return values  # type: ignore[no-any-return]
 
 
 def _pair(pair: Any, name: str) -> tuple[list[int], list[int]]:
-    sides = list(_each(pair, name))
+    sides = list(_iterable(pair, name))
     if len(sides) != 2:
         raise RequestError(f"{name} has {len(sides)} parts, wanted 2: the token ids of in0, and those of in1")
     return _ids(sides[0], f"{name}[0]"), _ids(sides[1], f"{name}[1]")
@@ -208,13 +208,13 @@ def _pair(pair: Any, name: str) -> tuple[list[int], list[int]]:
 
 def _ids(sequence: Any, name: str) -> list[int]:
     ids: list[int] = []
-    for token in _each(sequence, name, "a list of integer token ids"):
+    for token in _iterable(sequence, name, "a list of integer token ids"):
         try:
             ids.append(index(token))
         except TypeError:
-            raise RequestError(f"{name}[{len(ids)}] is {_shown(token)}, wanted an integer token id") from None
+            raise RequestError(f"{name}[{len(ids)}] is {_short_repr(token)}, wanted an integer token id") from None
     return ids
 
 
-def _shown(value: object) -> str:
+def _short_repr(value: object) -> str:
     return shortened(repr(value))

@@ -105,7 +105,7 @@ class ConsoleReport:
         """Print the row of an epoch, marked if it is the `best` so far."""
         if not self._has_titles:
             self._print_titles()
-        cells = [f"{value:>#{WIDTH}.4g}" for shown in self._measured.values() for value in _shown(shown)]
+        cells = [f"{value:>#{WIDTH}.4g}" for shown in self._measured.values() for value in _column_values(shown)]
         rate = metrics.rows / max(self._seconds, 1e-9)
         mark = "  *" if best else ""
         self._print(f"{epoch:>5}{''.join(cells)}{time.time() - started:>10.1f}{rate:>12,.0f}{mark}")
@@ -131,12 +131,12 @@ class ConsoleReport:
         if epoch is None:
             logger.warning("Stopped before the first epoch ended: the model has the weights of that moment")
             return
-        texts = [f"{channel} {_described(values)}" for channel, values in metrics.items()]
+        texts = [f"{channel} {_describe(values)}" for channel, values in metrics.items()]
         self._print(f"Best epoch {epoch}: {'; '.join(texts)}")
 
     def tested(self, metrics: Metrics, size: int) -> None:
         """Print the metrics of the test channel."""
-        self._print(f"Test on {metrics.rows:,} pairs: {_described(metrics.values())}")
+        self._print(f"Test on {metrics.rows:,} pairs: {_describe(metrics.values())}")
 
     def finished(self, started: float, milliseconds: Mapping[str, float]) -> None:
         """Print how long the job took, and where its model is."""
@@ -147,9 +147,9 @@ class ConsoleReport:
             write(text, sys.stdout)
 
 
-def _shown(metrics: Mapping[str, float]) -> list[float]:
+def _column_values(metrics: Mapping[str, float]) -> list[float]:
     return [value for name, value in metrics.items() if name in COLUMNS]
 
 
-def _described(metrics: Mapping[str, float]) -> str:
+def _describe(metrics: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:#.4g}" for name, value in metrics.items() if name in COLUMNS)

@@ -19,9 +19,9 @@ from object2vec.model.network import Network
 from object2vec.training.distributed import Group
 
 #: Labels, embeddings and predictions above this are named as a cause: those of a model that trains well are far below.
-LARGE: Final = 1e3
+LARGE_VALUE: Final = 1e3
 #: Labels above this overflow float32 when they are squared, whatever the model predicts.
-OVERFLOW: Final = float(np.sqrt(np.finfo(np.float32).max))
+MAX_SQUARABLE: Final = float(np.sqrt(np.finfo(np.float32).max))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ def divergence_error(what: str, evidence: Evidence) -> AlgorithmError:
     alternatives = [" and ".join(advice)] if advice else []
     if not sure and _can_lower_rate(evidence):
         alternatives.append(f"try a learning_rate below {evidence.hyperparameters.learning_rate}")
-        if evidence.prediction is not None and evidence.prediction > LARGE:
+        if evidence.prediction is not None and evidence.prediction > LARGE_VALUE:
             facts.append(f"the largest |prediction| is {evidence.prediction:.3g}")
     if not alternatives:
         return AlgorithmError(f"{what}, and no cause was found: {', '.join(_values(evidence))}")
@@ -58,13 +58,13 @@ def _causes(evidence: Evidence) -> tuple[list[str], list[str], bool]:
     facts, advice, sure = [], [], False
     if hyperparameters.regression:
         for channel, label in evidence.labels.items():
-            if label > LARGE:
-                sure |= label > OVERFLOW / math.sqrt(hyperparameters.mini_batch_size)
+            if label > LARGE_VALUE:
+                sure |= label > MAX_SQUARABLE / math.sqrt(hyperparameters.mini_batch_size)
                 facts.append(f"the largest |label| of channel {channel} is {label:.3g}")
                 advice.append("scale the labels")
                 break
     name, value = max(evidence.embeddings.items(), key=itemgetter(1), default=("", 0.0))
-    if value > LARGE:
+    if value > LARGE_VALUE:
         sure = True
         facts.append(f"the largest |value| of {name}'s token embeddings was {value:.3g} at the start")
         advice.append("scale the embeddings")

@@ -111,7 +111,7 @@ def test_group_sorts_origins_by_id(ids: list[int]) -> None:
     """Each id has all that it comes from, in order, and the scratch is as it was."""
     lut = torch.full((21,), -1, dtype=torch.int32)
     origin = torch.arange(len(ids)) * 10
-    rows, starts, origins = embedding_ops.group(torch.tensor(ids, dtype=torch.int64), origin, lut)
+    rows, starts, origins = embedding_ops.group_by_id(torch.tensor(ids, dtype=torch.int64), origin, lut)
     found = {row: origins[a:b].tolist() for row, a, b in zip(rows.tolist(), starts[:-1], starts[1:], strict=True)}
     assert found == {i: [10 * p for p, other in enumerate(ids) if other == i] for i in ids}
     assert bool((lut == -1).all())
@@ -197,12 +197,12 @@ def test_halves_are_read_as_torch_reads_them() -> None:
     """Each finite number of half precision, those next to 0 too; and means of several are of floats, not of halves."""
     table = torch.arange(-(2**15), 2**15, dtype=torch.int16).view(torch.float16)[:, None].contiguous()
     finite = torch.nonzero(table[:, 0].isfinite()).squeeze(1)
-    rows, _ = embedding_ops.pool(table, finite, torch.arange(len(finite) + 1))
+    rows, _ = embedding_ops.mean_pool_kernel(table, finite, torch.arange(len(finite) + 1))
     wanted = table[finite].float()
     assert torch.equal(rows[finite != 0], wanted[finite != 0])  # a token 0 is none
     values, offsets = torch.tensor([5, 0, 9, 2000, 40_000, 40_001, 7]), torch.tensor([0, 3, 6, 6, 7])
-    means, scale = embedding_ops.pool(table, values, offsets)
-    floats, floats_scale = embedding_ops.pool(table.float(), values, offsets)
+    means, scale = embedding_ops.mean_pool_kernel(table, values, offsets)
+    floats, floats_scale = embedding_ops.mean_pool_kernel(table.float(), values, offsets)
     assert torch.equal(means, floats)
     assert torch.equal(scale, floats_scale)
 
@@ -240,14 +240,17 @@ TOKENS, STARTS = np.array([1, 2, 3], np.int32), np.array([0, 2, 3])
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: embedding_ops.pool(TABLE, IDS.int(), OFFSETS), "mean_pool: values is int32, wanted int64"),
-        (lambda: embedding_ops.pool(TABLE.double(), IDS, OFFSETS), "table is float64, wanted float32"),
-        (lambda: embedding_ops.pool(TABLE, IDS, OFFSETS.int()), "mean_pool: offsets is int32, wanted int64"),
+        (lambda: embedding_ops.mean_pool_kernel(TABLE, IDS.int(), OFFSETS), "mean_pool: values is int32, wanted int64"),
+        (lambda: embedding_ops.mean_pool_kernel(TABLE.double(), IDS, OFFSETS), "table is float64, wanted float32"),
         (
-            lambda: embedding_ops.pool(TABLE, [1, 2, 7], OFFSETS),
+            lambda: embedding_ops.mean_pool_kernel(TABLE, IDS, OFFSETS.int()),
+            "mean_pool: offsets is int32, wanted int64",
+        ),
+        (
+            lambda: embedding_ops.mean_pool_kernel(TABLE, [1, 2, 7], OFFSETS),
             "mean_pool: values is a list, wanted an array or tensor of int64",
         ),
-        (lambda: embedding_ops.group(IDS, IDS, LUT.long()), "group_by_id: lut is int64, wanted int32"),
+        (lambda: embedding_ops.group_by_id(IDS, IDS, LUT.long()), "group_by_id: lut is int64, wanted int32"),
         (lambda: embedding_ops.add_rows(TABLE, GROUPS, SCALE.double(), GRADIENT), "scale is float64"),
         (lambda: dropout_ops.dropout_of_seed(TABLE.half(), 0.5, 1), "dropout: x is float16"),
         (
@@ -268,29 +271,32 @@ def test_wrong_dtype_is_an_error(call: Callable[[], object], message: str) -> No
     "call, message",
     [
         (
-            lambda: embedding_ops.pool(torch.randn(8, 8)[:, ::2], IDS, OFFSETS),
+            lambda: embedding_ops.mean_pool_kernel(torch.randn(8, 8)[:, ::2], IDS, OFFSETS),
             "strides (8, 2), wanted a contiguous one",
         ),
-        (lambda: embedding_ops.pool(torch.randn(4, 8).t(), IDS, OFFSETS), "wanted a contiguous one"),
+        (lambda: embedding_ops.mean_pool_kernel(torch.randn(4, 8).t(), IDS, OFFSETS), "wanted a contiguous one"),
         (
-            lambda: embedding_ops.pool(TABLE, torch.arange(6)[::2], OFFSETS),
+            lambda: embedding_ops.mean_pool_kernel(TABLE, torch.arange(6)[::2], OFFSETS),
             "mean_pool: values has shape (3,) and strides (2,)",
         ),
-        (lambda: embedding_ops.pool(TABLE[0], IDS, OFFSETS), "table has shape (4,), wanted (V, E)"),
-        (lambda: embedding_ops.pool(torch.randn(2, 1001), LEFT, OFFSETS), "E up to 1000"),
+        (lambda: embedding_ops.mean_pool_kernel(TABLE[0], IDS, OFFSETS), "table has shape (4,), wanted (V, E)"),
+        (lambda: embedding_ops.mean_pool_kernel(torch.randn(2, 1001), LEFT, OFFSETS), "E up to 1000"),
         (
-            lambda: embedding_ops.pool(TABLE, torch.tensor([1, 8, 2]), OFFSETS),
+            lambda: embedding_ops.mean_pool_kernel(TABLE, torch.tensor([1, 8, 2]), OFFSETS),
             "values[1] is 8, wanted an integer from 0 to 7",
         ),
-        (lambda: embedding_ops.pool(TABLE, torch.tensor([1, 2, -1]), OFFSETS), "values[2] is -1"),
-        (lambda: embedding_ops.pool(TABLE, IDS, torch.tensor([0, 3, 2])), "offsets[2] is 2, wanted ascending numbers"),
+        (lambda: embedding_ops.mean_pool_kernel(TABLE, torch.tensor([1, 2, -1]), OFFSETS), "values[2] is -1"),
         (
-            lambda: embedding_ops.pool(TABLE, IDS, torch.tensor([0, 4])),
+            lambda: embedding_ops.mean_pool_kernel(TABLE, IDS, torch.tensor([0, 3, 2])),
+            "offsets[2] is 2, wanted ascending numbers",
+        ),
+        (
+            lambda: embedding_ops.mean_pool_kernel(TABLE, IDS, torch.tensor([0, 4])),
             "offsets[1] is 4, wanted ascending numbers from 0 to 3",
         ),
-        (lambda: embedding_ops.pool(TABLE, IDS, OFFSETS[:0]), "offsets has shape (0,), wanted (n + 1,)"),
-        (lambda: embedding_ops.group(torch.tensor([8]), LEFT[:1], LUT), "group_by_id: values[0] is 8"),
-        (lambda: embedding_ops.group(IDS, LEFT, LUT), "origin has shape (2,), wanted (3,)"),
+        (lambda: embedding_ops.mean_pool_kernel(TABLE, IDS, OFFSETS[:0]), "offsets has shape (0,), wanted (n + 1,)"),
+        (lambda: embedding_ops.group_by_id(torch.tensor([8]), LEFT[:1], LUT), "group_by_id: values[0] is 8"),
+        (lambda: embedding_ops.group_by_id(IDS, LEFT, LUT), "origin has shape (2,), wanted (3,)"),
         (
             lambda: embedding_ops.add_rows(TABLE, GROUPS._replace(rows=torch.tensor([1, 8])), SCALE, GRADIENT),
             "rows[1] is 8",
