@@ -1,11 +1,11 @@
-"""Requests in closed loop: so many clients, each of which sends the next request when it has read the last reply.
+"""Send requests in closed loop: each of the clients sends its next request when it has read the last reply.
 
-Or in open loop, where requests are due at a rate, whatever becomes of those before: a request that finds all clients
-waiting is late, and what it takes is counted from when it was due.
+With a rate, send them in open loop: a request is due at its time, whatever happened to those before. If all clients are
+waiting it is sent late, and its latency is counted from the time when it was due.
 
-A process of its own, so that it takes no time from a server but the CPU's. `python load.py PORT CLIENTS SECONDS [RATE]`
-with bodies on standard input, a JSON list of texts that are sent in turn; prints JSON: replies a second, and the
-seconds that each took.
+This is a process of its own, so that it only shares the CPU with the server. Usage:
+`python load.py PORT CLIENTS SECONDS [RATE]`, with a JSON list of bodies on standard input.
+Prints JSON: replies per second, and the latency of each.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Client:
     reply: bytes = b""
 
     def send(self, request: bytes, selector: selectors.BaseSelector) -> None:
-        """Begin a request, over a new connection where there is none to go on with."""
+        """Send a request, over a new connection if there is none."""
         self.started, self.reply = time.perf_counter(), b""
         if not hasattr(self, "connection"):
             self.connection = socket.create_connection(("127.0.0.1", self.port))
@@ -36,10 +36,10 @@ class Client:
         self.connection.sendall(request)
 
     def receive(self, selector: selectors.BaseSelector) -> bool:
-        """Read on; whether the reply is whole.
+        """Read more of the reply, and return whether it is complete.
 
         Raises:
-            RuntimeError: it is not 200.
+            RuntimeError: its status is not 200.
         """
         part = self.connection.recv(2**20)
         self.reply += part
@@ -59,7 +59,7 @@ class Client:
 
 
 def to_request(body: str) -> bytes:
-    """A body of ASCII with the headers that an invocation has at least."""
+    """Return the HTTP request for an ASCII body, with the headers that an invocation needs."""
     headers = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     return f"POST /invocations HTTP/1.1\r\n{headers}{body}".encode()
 
@@ -67,15 +67,15 @@ def to_request(body: str) -> bytes:
 def drive(
     port: int, clients: int, seconds: float, bodies: list[str], rate: float | None = None
 ) -> tuple[float, list[float]]:
-    """Replies a second, and the seconds from each request to its reply, ascending; with a rate in open loop."""
+    """Return the replies per second and the sorted latencies in seconds; with a rate, in open loop."""
     requests = cycle(map(to_request, bodies))
     selector = selectors.DefaultSelector()
-    taken: list[float] = []
+    latencies: list[float] = []
     idle = [Client(port) for _ in range(clients)]
     started = now = time.perf_counter()
     dues = (started + number / rate if rate else 0.0 for number in count())  # in closed loop all are due at once
     due = next(dues)
-    while now < started + seconds or not taken:
+    while now < started + seconds or not latencies:
         while idle and due <= now:
             client = idle.pop()
             client.send(next(requests), selector)
@@ -84,16 +84,16 @@ def drive(
         for key, _ in selector.select(max(0.0, due - now) if idle else None):
             client = key.data
             if client.receive(selector):
-                taken.append(time.perf_counter() - client.started)
+                latencies.append(time.perf_counter() - client.started)
                 idle.append(client)
         now = time.perf_counter()
-    return len(taken) / (now - started), sorted(taken)
+    return len(latencies) / (now - started), sorted(latencies)
 
 
 def main() -> None:
     port, clients, seconds, *due = sys.argv[1:]
-    rate, taken = drive(int(port), int(clients), float(seconds), json.load(sys.stdin), *map(float, due))
-    json.dump({"rate": rate, "taken": taken}, sys.stdout)
+    rate, latencies = drive(int(port), int(clients), float(seconds), json.load(sys.stdin), *map(float, due))
+    json.dump({"rate": rate, "latencies": latencies}, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The servers that ours is measured by, for gunicorn: an endpoint that does nothing, and the plain pattern.
+"""Servers to compare ours with, for gunicorn: an empty endpoint, and a plain Flask server.
 
-The plain one is the pattern of AWS's sample scikit_bring_your_own, written for torch: Flask, `json`, and workers that
-do one request at a time, each with a copy of the model.
+The plain server follows AWS's sample scikit_bring_your_own, with torch: Flask, `json`, and workers that answer one
+request at a time, each with a copy of the model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from object2vec.data.sequences import Sequences
 
 
 def empty() -> Flask:
-    """What a server on Flask and gunicorn can do at most."""
+    """Return an endpoint that does nothing: the most that Flask and gunicorn can do."""
     app = Flask(__name__)
 
     @app.post("/invocations")
@@ -31,7 +31,7 @@ def empty() -> Flask:
 
 
 def predictor(directory: str, *, batched: bool) -> Flask:
-    """Scores of pairs: a forward pass an instance, as one writes it where they differ in length, or one a request."""
+    """Return a server of scores: one forward pass per instance, or one per request if `batched`."""
     app = Flask(__name__)
     hyperparameters, network = artifact.load(Path(directory))
     model = plain.Model(hyperparameters, sparse=False).eval()

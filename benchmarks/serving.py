@@ -1,8 +1,8 @@
-"""How fast a server answers: ours, an endpoint that does nothing under the same gunicorn, and the plain pattern.
+"""Measure how fast servers answer: ours, an empty endpoint under the same gunicorn, and a plain Flask server.
 
-All stand ready at a time and take turns in each round, so that whatever else the machine does falls on all of them. The
-client is another process and sends requests in closed loop, or in open loop at a rate (`load.py`); ours and the empty
-endpoint keep its connections, the plain pattern's workers close each one, as they do.
+All servers run at the same time and are measured in turn in each round, so other load affects all of them. The client
+is a process of its own (`load.py`). It sends requests in closed loop, or in open loop at a rate. Our server and the
+empty endpoint keep connections open. The plain server closes each one.
 """
 
 from __future__ import annotations
@@ -33,14 +33,13 @@ from object2vec.sagemaker.serving import read_settings
 from object2vec.serving.server import allocate, gunicorn_arguments
 
 HERE = Path(__file__).parent
-#: Different requests in turn, or fewer where there are no more.
+#: Different requests in measurement, or fewer where there are no more.
 BODIES: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is asked: so many instances a request, by so many clients at a time, in closed loop or at so many requests a
-    second; to our server and to its `peers`."""
+    """A load for our server and its `peers`: closed loop, or with `rate` that many requests a second."""
 
     workload: str
     instances: int
@@ -69,12 +68,12 @@ CASES: Final = [
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    rate: float  # replies a second
-    taken: Sequence[float]  # seconds of each, ascending
+class Measurement:
+    rate: float  # replies per second
+    latencies: Sequence[float]  # seconds of each, ascending
 
     def percentile(self, share: float) -> float:
-        return float(np.percentile(self.taken, share))
+        return float(np.percentile(self.latencies, share))
 
 
 def main() -> None:
@@ -111,14 +110,14 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def write_model(directory: Path, workload: Workload) -> None:
-    """A model of the workload's shape with the weights that training begins from."""
+    """Write a model of the workload's shape with initial weights."""
     torch.manual_seed(0)
     network = Network(workload.hyperparameters)
     artifact.save(directory, network, workload.hyperparameters, training={}, vocabularies={})
 
 
 def bodies_of(pairs: Pairs, instances: int) -> str:
-    """Requests about different pairs, from all over them, as `json.dumps` writes them; as `load.py` reads them."""
+    """Return requests with pairs from all parts of the data, as the JSON list that `load.py` reads."""
     starts = np.linspace(0, len(pairs) - instances, min(BODIES, len(pairs) // instances), dtype=np.int64)
     return json.dumps([_body_of(pairs, range(start, start + instances)) for start in starts])
 
@@ -130,22 +129,25 @@ def _body_of(pairs: Pairs, rows: range) -> str:
 
 @contextmanager
 def serving(name: str, model: Path) -> Iterator[int]:
-    """A server, ready; its port."""
+    """Start a server, and yield its port when it accepts connections."""
     port = free_port()
     settings = read_settings({"SAGEMAKER_BASE_DIR": str(model), "SAGEMAKER_BIND_TO_PORT": str(port)})
     settings = replace(settings, model=model)
     resources = allocate(settings)
-    plainly = ["-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", str(resources.workers), "--timeout", "60"]
+    gunicorn = ["-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", str(resources.workers), "--timeout", "60"]
     command = str(Path(sys.executable).with_name("object2vec"))
-    words = {
+    arguments = {
         "object2vec": [command, "serve", "--model", str(model), "--port", str(port)],
         "empty": [*gunicorn_arguments(settings, resources, Path("unused"))[:-1], "plain_server:empty()"],
-        "plain": [*plainly, f"plain_server:predictor({str(model)!r}, batched=False)"],
-        "plain, batched": [*plainly, f"plain_server:predictor({str(model)!r}, batched=True)"],
+        "plain": [*gunicorn, f"plain_server:predictor({str(model)!r}, batched=False)"],
+        "plain, batched": [*gunicorn, f"plain_server:predictor({str(model)!r}, batched=True)"],
     }[name]
     path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = os.environ | {"PYTHONPATH": path, "GUNICORN_CMD_ARGS": "--log-level warning"}
-    process = subprocess.Popen([sys.executable, *words], env=environment, stdout=subprocess.DEVNULL)
+    # A server with our hooks removes the parent of its folder of metrics when it ends.
+    metrics = str(Path(tempfile.mkdtemp(prefix="object2vec-")) / "metrics")
+    own = {"PYTHONPATH": path, "GUNICORN_CMD_ARGS": "--log-level warning", "PROMETHEUS_MULTIPROC_DIR": metrics}
+    environment = os.environ | own
+    process = subprocess.Popen([sys.executable, *arguments], env=environment, stdout=subprocess.DEVNULL)
     try:
         wait(port, process)
         yield port
@@ -161,10 +163,10 @@ def free_port() -> int:
 
 
 def wait(port: int, process: subprocess.Popen[bytes]) -> None:
-    """Until the server takes connections.
+    """Wait until the server accepts connections.
 
     Raises:
-        RuntimeError: it has ended, or takes none within a minute.
+        RuntimeError: it has ended, or accepts none within a minute.
     """
     for _ in range(600):
         try:
@@ -178,44 +180,51 @@ def wait(port: int, process: subprocess.Popen[bytes]) -> None:
     raise RuntimeError("a server did not start")
 
 
-def measure(ports: Mapping[str, int], case: Case, bodies: str, arguments: argparse.Namespace) -> dict[str, list[Turn]]:
-    """The turns of each server."""
+def measure(
+    ports: Mapping[str, int], case: Case, bodies: str, arguments: argparse.Namespace
+) -> dict[str, list[Measurement]]:
+    """Return the measurements of each server, one a round."""
     for port in ports.values():
         drive(port, case, arguments.seconds / 2, bodies)  # warm up
-    rows: dict[str, list[Turn]] = {name: [] for name in ports}
+    rows: dict[str, list[Measurement]] = {name: [] for name in ports}
     for _ in range(arguments.rounds):
         for name, port in ports.items():
             rows[name].append(drive(port, case, arguments.seconds, bodies))
     return rows
 
 
-def drive(port: int, case: Case, seconds: float, bodies: str) -> Turn:
+def drive(port: int, case: Case, seconds: float, bodies: str) -> Measurement:
     rate = [] if case.rate is None else [str(case.rate)]
     command = [sys.executable, str(HERE / "load.py"), str(port), str(case.clients), str(seconds), *rate]
     done = subprocess.run(command, input=bodies, stdout=subprocess.PIPE, text=True, check=True)
-    said: dict[str, Any] = json.loads(done.stdout)
-    return Turn(said["rate"], said["taken"])
+    result: dict[str, Any] = json.loads(done.stdout)
+    return Measurement(result["rate"], result["latencies"])
 
 
-def report(workload: Workload, case: Case, rows: Mapping[str, list[Turn]]) -> dict[str, Any]:
-    """Print a row a server, and return the same. Ratios are medians over rounds of what stood side by side."""
+def report(workload: Workload, case: Case, rows: Mapping[str, list[Measurement]]) -> dict[str, Any]:
+    """Print a row for each server, and return the same as JSON. Ratios are medians over rounds."""
     found = []
     ours = rows["object2vec"]
-    for name, turns in rows.items():
-        rate = statistics.median(turn.rate for turn in turns)
-        middle, last = (statistics.median(turn.percentile(share) for turn in turns) for share in (50, 99))
+    for name, measurements in rows.items():
+        rate = statistics.median(measurement.rate for measurement in measurements)
+        p50, p99 = (
+            statistics.median(measurement.percentile(share) for measurement in measurements) for share in (50, 99)
+        )
         faster, later = (
             statistics.median(ratio)
             for ratio in (
-                [own.rate / turn.rate for own, turn in zip(ours, turns, strict=True)],
-                [own.percentile(99) / turn.percentile(99) for own, turn in zip(ours, turns, strict=True)],
+                [own.rate / measurement.rate for own, measurement in zip(ours, measurements, strict=True)],
+                [
+                    own.percentile(99) / measurement.percentile(99)
+                    for own, measurement in zip(ours, measurements, strict=True)
+                ],
             )
         )
-        cells = [workload.description, f"{case.instances:,}", case.load] if turns is ours else ["", "", ""]
-        cells += [name, f"{rate:,.1f}", f"{1e3 * middle:,.1f}", f"{1e3 * last:,.1f}"]
-        cells += ["", ""] if turns is ours else [f"{faster:.2f} times", f"{later:.2f} times"]
+        cells = [workload.description, f"{case.instances:,}", case.load] if measurements is ours else ["", "", ""]
+        cells += [name, f"{rate:,.1f}", f"{1e3 * p50:,.1f}", f"{1e3 * p99:,.1f}"]
+        cells += ["", ""] if measurements is ours else [f"{faster:.2f} times", f"{later:.2f} times"]
         print("|", " | ".join(cells), "|", flush=True)
-        found.append({"server": name, "rate": rate, "p50": middle, "p99": last, "ratio": faster, "p99_ratio": later})
+        found.append({"server": name, "rate": rate, "p50": p50, "p99": p99, "ratio": faster, "p99_ratio": later})
     return asdict(case) | {"servers": found}
 
 

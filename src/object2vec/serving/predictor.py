@@ -31,7 +31,7 @@ from object2vec.model.network import Network
 from object2vec.ops import library
 from object2vec.ops.convolution import in_tap_order
 from object2vec.serving.headers import Mode, to_mode
-from object2vec.serving.instances import Answers, Column, Instances, read_sides
+from object2vec.serving.instances import Column, Instances, read_sides
 from object2vec.serving.query import Query
 from object2vec.serving.token_scorer import TokenPairScorer
 
@@ -123,7 +123,7 @@ class Predictor:
         )
         columns = (given, Column.from_lists([])) if side == "in0" else (Column.from_lists([]), given)
         instances = Instances(columns=columns, label="tokens[{}]", numbers=range(len(given.rows)))
-        parts = [answers.embeddings[SIDES.index(side)].values for answers in self.answer(instances)]
+        parts = [answers.embeddings[SIDES.index(side)].values for answers in self.prepare(instances).answers()]
         return np.concatenate([self._none(self.hyperparameters.encoding_dim(SIDES.index(side))), *parts])
 
     def score(self, pairs: Iterable[tuple[Sequence[int], Sequence[int]]]) -> Float32:
@@ -136,30 +136,20 @@ class Predictor:
         given = [_pair(pair, f"pairs[{n}]") for n, pair in enumerate(_iterable(pairs, "pairs"))]
         columns = Column.from_lists([first for first, _ in given]), Column.from_lists([second for _, second in given])
         instances = Instances(columns=columns, label="pairs[{}]", numbers=range(len(given)))
-        parts = [answers.scores.values for answers in self.answer(instances, mode="classification")]
+        query = self.prepare(instances, mode="classification")
+        parts = [answers.scores.values for answers in query.answers()]
         return np.concatenate([self._none(self.hyperparameters.scores), *parts])
 
     @staticmethod
     def _none(width: int) -> Float32:
         return np.empty((0, width), np.float32)
 
-    def answer(
-        self, instances: Instances, *, mode: Mode | None = None, max_seq_lens: tuple[int, int] | None = None
-    ) -> Iterator[Answers]:
-        """Answer each instance by what it has, in order: a pair as `mode` says, one side alone with its embedding.
-
-        `mode` is the predictor's own if None; `max_seq_lens` are the tokens to keep of each side, the model's if None.
-        Instances are checked at once, and answered `MAX_BATCH_ROWS` at a time as the answers are asked for.
-
-        Raises:
-            RequestError: an id that the model does not know.
-        """
-        return self.prepare(instances, mode=mode, max_seq_lens=max_seq_lens).answers()
-
     def prepare(
         self, instances: Instances, *, mode: Mode | None = None, max_seq_lens: tuple[int, int] | None = None
     ) -> Query:
-        """Check instances, and return the query that `answer` answers.
+        """Check instances, and return a query that answers them in order: pairs as `mode` says, sides with embeddings.
+
+        `mode` is the predictor's own if None; `max_seq_lens` are the tokens to keep of each side, the model's if None.
 
         Raises:
             RequestError: an id that the model does not know.

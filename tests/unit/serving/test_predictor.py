@@ -40,7 +40,7 @@ def instances(*pairs: tuple[Side, Side]) -> Instances:
 
 def answered(predictor: Predictor, *pairs: tuple[Side, Side], **settings: Any) -> list[Any]:
     """Return the answer to each instance."""
-    return [answer for part in predictor.answer(instances(*pairs), **settings) for answer in part]
+    return [answer for part in predictor.prepare(instances(*pairs), **settings).answers() for answer in part]
 
 
 sides = st.lists(st.integers(0, 8).filter(lambda token: token != 3) | st.just(0), max_size=9)
