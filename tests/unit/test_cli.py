@@ -45,7 +45,7 @@ def train_file(tmp_path: Path) -> Path:
 
 
 def error_of(capsys: pytest.CaptureFixture[str]) -> str:
-    """What stands on standard error, which is one line with the command's name."""
+    """Return the single line on standard error, without the name of the command."""
     line = capsys.readouterr().err
     assert line.startswith("object2vec: error: ")
     assert line.count("\n") == 1
@@ -71,7 +71,7 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_help_is_quick(argv: list[str]) -> None:
-    """Help and version import nothing slow."""
+    """Help and version import no slow library."""
     slow = "{'torch', 'numpy', 'flask', 'tqdm', 'safetensors', 'gunicorn'}"
     code = f"import sys, object2vec.cli as cli\ntry: cli.main({argv})\nfinally: assert not {slow} & set(sys.modules)"
     done = python(code)
@@ -90,7 +90,7 @@ def test_no_verb(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_train_writes_a_model(train_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """From files to a directory that can be loaded, with the platform's lines on standard output and no bar."""
+    """The directory can be loaded; standard output has the platform's lines and no bar."""
     out = tmp_path / "model"
     channels = ["--train", str(train_file), "--validation", str(train_file), "--test", str(train_file)]
     assert main(["train", *channels, "--hyperparameters", *SMALL, "epochs=2", "--out", str(out)]) == 0
@@ -101,8 +101,8 @@ def test_train_writes_a_model(train_file: Path, tmp_path: Path, capsys: pytest.C
     assert "\r" not in printed.out + printed.err
 
 
-def test_train_goes_on(train_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`--resume` keeps checkpoints beside the model, or where it says, and goes on from the newest."""
+def test_train_resumes_from_checkpoints(train_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--resume` keeps checkpoints next to the model or in a folder, and resumes from the newest."""
     argv = ["train", "--train", str(train_file), "--out", str(tmp_path / "m"), "--hyperparameters", *SMALL]
     for resume, folder in ((["--resume"], "m.checkpoints"), (["--resume", str(tmp_path / "c")], "c")):
         assert main([*argv, "epochs=2", *resume]) == 0
@@ -115,8 +115,8 @@ def test_train_goes_on(train_file: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert "is a checkpoint of another job: mlp_dim is 512 there and 7 here; wanted the same" in error_of(capsys)
 
 
-def test_train_goes_on_from_a_model(train_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`--model` is where training starts; what does not fit it is named in the user's way of counting."""
+def test_train_starts_from_a_model(train_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--model` gives the initial weights; errors use the encoder numbering of the user."""
     argv = ["train", "--train", str(train_file), "--hyperparameters"]
     assert main([*argv, *SMALL, "epochs=2", "--out", str(tmp_path / "a")]) == 0
     model = ["--model", str(tmp_path / "a"), "--out", str(tmp_path / "b")]
@@ -130,8 +130,8 @@ def test_train_goes_on_from_a_model(train_file: Path, tmp_path: Path, capsys: py
     assert error_of(capsys).startswith(what)
 
 
-def test_hyperparameters_come_from_files_and_words(train_file: Path, tmp_path: Path) -> None:
-    """Plain values and strings in a file; what comes later counts."""
+def test_hyperparameters_come_from_files_and_arguments(train_file: Path, tmp_path: Path) -> None:
+    """Files have plain values or strings; later values override earlier ones."""
     small = dict(word.split("=") for word in SMALL)
     first, second = tmp_path / "first.json", tmp_path / "mlp_dim=8.json"
     first.write_text(json.dumps(small | {"epochs": 1, "mlp_dim": 7, "learning_rate": 0.5, "mlp_layers": "1"}))
@@ -144,7 +144,7 @@ def test_hyperparameters_come_from_files_and_words(train_file: Path, tmp_path: P
 
 
 def test_hyperparameters_as_other_tools_write_them(train_file: Path, tmp_path: Path) -> None:
-    """Empty values, exponents and lists, in a file and as NAME=VALUE; a later empty value undoes an earlier one."""
+    """Empty values, exponents and lists are read in a file and as NAME=VALUE; an empty value resets."""
     document = {
         **{"enc0_network": "pooled_embedding", "enc0_max_seq_len": "4.0", "enc0_vocab_size": "1e+05", "epochs": 1e0},
         **{"enc0_token_embedding_dim": 4, "comparator_list": ["hadamard", "concat"], "mlp_dim": '"8"', "seed": None},
@@ -178,7 +178,7 @@ EMBEDDINGS = "the 0 1 2 3\ncat .1 1 2 3\n5 .2 1 2 3\nhouse .3 1 2 3\n"
 def test_pretrained_embeddings_are_read_or_refused(
     content: bytes, sentence: str | None, train_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A frozen table is never random as a whole: either words of the file are found, or training does not start."""
+    """Either words of the file are found, or training does not start."""
     auxiliary = tmp_path / "aux"
     auxiliary.mkdir()
     (auxiliary / "e.txt").write_bytes(content)
@@ -196,24 +196,26 @@ def test_pretrained_embeddings_are_read_or_refused(
 
 
 @pytest.mark.parametrize("length", [250, 255, 256, 5000, 100_000])
-def test_a_long_value_is_a_value(length: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """NAME=VALUE may be longer than the name of a file can be."""
+def test_value_longer_than_a_file_name_is_read(length: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """NAME=VALUE may be longer than the name of a file."""
     given = ["--hyperparameters", *SMALL, f"optimizer={'x' * length}", "--out", str(tmp_path / "m")]
     assert main(["train", "--train", "x", *given]) == 2
     assert error_of(capsys).startswith("optimizer: got 'xxx")
 
 
 @pytest.mark.parametrize("name", ["no/such/lr=0.1/hp.json", "y" * 300, "z" * 10_000, "=" * 300, "a" * 5000 + "/=1"])
-def test_what_is_neither_a_file_nor_a_value(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One sentence, however long the word is."""
+def test_argument_that_is_neither_file_nor_value_is_refused(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error is one sentence, even for a long argument."""
     assert main(["train", "--train", "x", "--hyperparameters", *SMALL, name, "--out", str(tmp_path / "m")]) == 2
     assert len(error_of(capsys)) < 500
 
 
-def test_bad_hyperparameters_are_told_together(
+def test_invalid_hyperparameters_are_reported_together(
     train_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A line for each, and the status of a user's error."""
+    """There is one line for each, and the status of a user error."""
     given = [*SMALL, "epochs=0", "optimiser=adam"]
     assert main(["train", "--train", str(train_file), "--hyperparameters", *given, "--out", str(tmp_path / "m")]) == 2
     lines = capsys.readouterr().err.splitlines()
@@ -245,8 +247,8 @@ def test_bad_hyperparameter_files(
     assert error.endswith('wanted for --hyperparameters a JSON file like {"epochs": "10"}, or NAME=VALUE')
 
 
-def test_bad_line_of_a_channel(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """File and line come through to the terminal."""
+def test_invalid_line_of_a_channel_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The error has the file and the line."""
     path = tmp_path / "train.jsonl"
     path.write_text('{"in0": [1], "in1": [2], "label": 1}\n{"in0": ["1"], "in1": [2], "label": 1}\n')
     assert main(["train", "--train", str(path), "--hyperparameters", *SMALL, "--out", str(tmp_path / "m")]) == 2
@@ -254,7 +256,7 @@ def test_bad_line_of_a_channel(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 class Interrupting(logging.Handler):
-    """Sends this process a signal in the first epoch of a training that would take 100."""
+    """A log handler that sends a signal in the first epoch of 100."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -267,14 +269,14 @@ class Interrupting(logging.Handler):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_training_with_the_model_so_far(
+def test_signal_ends_training_with_a_model(
     train_file: Path,
     tmp_path: Path,
     number: int,
     package_logger: logging.Logger,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The batch is finished, the model saved, and all is well; the handlers from before are back."""
+    """The batch is finished, the model saved, and the status 0; earlier handlers are restored."""
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     handler = Interrupting(number)
     package_logger.addHandler(handler)
@@ -293,8 +295,8 @@ def test_a_signal_ends_training_with_the_model_so_far(
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
-def test_a_second_interrupt_is_heeded_at_once() -> None:
-    """The first Ctrl-C asks to stop, the second does."""
+def test_second_interrupt_ends_at_once() -> None:
+    """The first Ctrl-C requests a stop, the second one forces it."""
     stop = Stop()
     with handle_termination_signals(stop, signal.SIGTERM, signal.SIGINT):
         assert not stop()
@@ -305,8 +307,8 @@ def test_a_second_interrupt_is_heeded_at_once() -> None:
             signal.raise_signal(signal.SIGINT)
 
 
-def test_an_interrupt_has_the_shell_s_status(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C where nothing can be saved: 130 and no traceback."""
+def test_interrupt_without_a_model_has_status_130(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no traceback."""
 
     class Interrupted(io.BytesIO):
         def readinto(self, _: object) -> int:
@@ -339,7 +341,7 @@ def lines_of(pairs: list[tuple[list[int], list[int]]]) -> str:
 
 
 def test_predict_json_lines(model: Path, tmp_path: Path) -> None:
-    """File to file: a line each, the library's scores to the last bit."""
+    """Each line gets a line with the scores of the library, bit for bit."""
     source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text(lines_of(PAIRS))
     assert main(["predict", "--model", str(model), "--input", str(source), "--output", str(target)]) == 0
@@ -352,7 +354,7 @@ def test_predict_json_lines(model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"], ids=["", "byte order mark"])
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
 def test_predict_recognizes_the_input(model: Path, tmp_path: Path, start: bytes, packed: bool) -> None:
-    """Gzip and a byte order mark are read, whatever the name."""
+    """Gzip and a byte order mark are read; the name of the file does not matter."""
     source, target = tmp_path / "pairs", tmp_path / "scores"
     content = start + lines_of([([1], [2]), ([3], [4])]).encode()
     source.write_bytes(gzip.compress(content) if packed else content)
@@ -375,7 +377,7 @@ def test_predict_recognizes_the_input(model: Path, tmp_path: Path, start: bytes,
 def test_predict_names_the_format_of_its_input(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, sentence: str
 ) -> None:
-    """A format that is not read is named, and the output is not written."""
+    """An unsupported format is named, and no output is written."""
     source, target = tmp_path / "pairs", tmp_path / "scores"
     source.write_bytes(content)
     assert main(["predict", "--model", str(model), "--input", str(source), "--output", str(target)]) == 2
@@ -385,13 +387,13 @@ def test_predict_names_the_format_of_its_input(
 
 @pytest.mark.parametrize("argument", ["--input", "--output"])
 def test_predict_refuses_addresses(model: Path, capsys: pytest.CaptureFixture[str], argument: str) -> None:
-    """No file is read from an address or written to one."""
+    """Neither input nor output may be an address."""
     assert main(["predict", "--model", str(model), argument, "s3://bucket/x"]) == 2
     assert error_of(capsys).startswith(f"s3://bucket/x: s3:// is not {'read' if argument == '--input' else 'written'} ")
 
 
 def test_predict_json(model: Path, tmp_path: Path) -> None:
-    """The other type, in and out, or chosen by --accept."""
+    """JSON is read and written; --accept selects another reply."""
     source, target = tmp_path / "in.json", tmp_path / "out"
     source.write_text('{"instances": [{"in0": [1]}, {"in0": [1], "in1": [2]}]}')
     argv = ["predict", "--model", str(model), "--input", str(source), "--output", str(target)]
@@ -402,10 +404,10 @@ def test_predict_json(model: Path, tmp_path: Path) -> None:
     assert [list(json.loads(line)) for line in target.read_text().splitlines()] == [["embeddings"], ["scores"]]
 
 
-def test_predict_an_array_of_pairs_in_embedding_mode(
+def test_predict_refuses_an_array_of_pairs_in_embedding_mode(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two arrays do not fit into one: said before the model runs, with what to do."""
+    """The answers would be two arrays; the error comes before the model runs and says what to do."""
     source, target = tmp_path / "in.jsonl", tmp_path / "out.npy"
     argv = ["predict", "--model", str(model), "--input", str(source), "--output", str(target)]
     argv += ["--mode", "embedding", "--accept", "application/x-npy"]
@@ -425,7 +427,7 @@ def test_predict_an_array_of_pairs_in_embedding_mode(
 def test_predict_warns_of_doubtful_inputs(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content_type: str
 ) -> None:
-    """Once each kind, with a count, where there are any; the answers are as without."""
+    """Each kind gives one warning with a count; answers do not change."""
     source, target = tmp_path / "in", tmp_path / "out"
     argv = ["predict", "--model", str(model), "--input", str(source), "--output", str(target)]
 
@@ -442,8 +444,8 @@ def test_predict_warns_of_doubtful_inputs(
     )
 
 
-def test_predict_types_by_their_aliases(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As in requests; a type that says nothing is refused, as there is a default."""
+def test_predict_accepts_aliases_of_types(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The aliases are those of requests; a generic type is refused, because there is a default."""
     source, target = tmp_path / "in", tmp_path / "out"
     source.write_bytes(b"\xef\xbb\xbf" + lines_of(PAIRS).encode())
     argv = ["predict", "--model", str(model), "--input", str(source), "--output", str(target)]
@@ -468,8 +470,8 @@ def test_predict_through_standard_streams(
     assert [list(json.loads(line)) for line in printed.splitlines()] == [["embeddings"], ["embeddings"]]
 
 
-def test_predict_a_long_file_in_chunks(model: Path, tmp_path: Path) -> None:
-    """More lines than are read at a time: all are answered in order, and lines are counted through."""
+def test_predict_reads_a_long_file_in_chunks(model: Path, tmp_path: Path) -> None:
+    """All lines are answered in order, and line numbers continue."""
     source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     pairs = [([n % 9], [n // 9 % 9]) for n in range(CHUNK_LINES + 100)]
     source.write_text(lines_of(pairs))
@@ -479,10 +481,10 @@ def test_predict_a_long_file_in_chunks(model: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(scores, Predictor.load(model).score(pairs), atol=1e-6)
 
 
-def test_predict_that_fails_leaves_what_was_there(
+def test_failed_predict_keeps_the_previous_output(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A bad line far in: named by its number in the file, and the output of before is untouched."""
+    """A late invalid line is named by its number; the earlier output file does not change."""
     source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text('{"in0": [1]}\n' * (CHUNK_LINES + 5) + '{"in0": [9]}\n')
     target.write_text("before")
@@ -552,7 +554,7 @@ def test_predict_says_that_a_device_is_full(model: Path, tmp_path: Path, capsys:
 
 
 def test_predict_does_not_replace_a_folder(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Not even when all is written; nothing else is left beside it."""
+    """The folder is not replaced after all is written, and no other files are left."""
     source, target = tmp_path / "in.jsonl", tmp_path / "out"
     source.write_text('{"in0": [1]}')
     target.mkdir()
@@ -562,8 +564,8 @@ def test_predict_does_not_replace_a_folder(model: Path, tmp_path: Path, capsys: 
 
 
 @pytest.mark.slow
-def test_a_reader_that_leaves_is_no_fault(model: Path, tmp_path: Path) -> None:
-    """`object2vec predict … | head -1`: the shell's status for it, and nothing on standard error."""
+def test_closed_pipe_is_not_an_error(model: Path, tmp_path: Path) -> None:
+    """`object2vec predict … | head -1` gives the usual status of the shell, without a message."""
     source = tmp_path / "in.jsonl"
     source.write_text('{"in0": [1]}\n' * 20_000)
     argv = ["predict", "--model", str(model), "--input", str(source)]

@@ -31,7 +31,7 @@ NOW = 1_000_000.0
 
 
 def metrics_of(loss: float, *, regression: bool = False) -> Metrics:
-    """Metrics of 1,000 pairs, of which 750 have their class."""
+    """Return metrics of 1,000 pairs, 750 of which are correct."""
     metrics = Metrics(Objective(regression=regression))
     metrics.add(loss, 1000, 0 if regression else 750)
     return metrics
@@ -55,7 +55,7 @@ def report(monkeypatch: pytest.MonkeyPatch) -> ConsoleReport:
 
 
 def test_table_of_classification(report: ConsoleReport, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two lines of titles, a line for each epoch, and a mark at each epoch that is the best so far."""
+    """There are two header lines, a line for each epoch, and a mark at each best epoch so far."""
     report_epoch(report, 0, 0.5, best=True)
     report_epoch(report, 1, 0.25, best=True)
     report_epoch(report, 2, 1e19, best=False)
@@ -82,8 +82,8 @@ def test_table_of_regression_without_validation(report: ConsoleReport, capsys: p
     ]
 
 
-def test_the_end_of_a_job(report: ConsoleReport, capsys: pytest.CaptureFixture[str]) -> None:
-    """The kept epoch is named with its metrics, then come the test channel, the time and the model's directory."""
+def test_end_of_a_job_has_the_best_epoch(report: ConsoleReport, capsys: pytest.CaptureFixture[str]) -> None:
+    """The metrics of the best epoch, the test channel, the time and the directory of the model follow."""
     report.stopped_early(3)
     report.best(1, 0.5, {"train": metrics_of(0.25).values(), "validation": metrics_of(0.5).values()})
     report.tested(metrics_of(0.75), 512)
@@ -96,8 +96,8 @@ def test_the_end_of_a_job(report: ConsoleReport, capsys: pytest.CaptureFixture[s
     ]
 
 
-def test_quiet_prints_nothing_but_warnings(capsys: pytest.CaptureFixture[str], package_logger: logging.Logger) -> None:
-    """A job that is stopped before its first epoch ends warns of that; nothing else is printed."""
+def test_quiet_prints_only_warnings(capsys: pytest.CaptureFixture[str], package_logger: logging.Logger) -> None:
+    """A job that is stopped in its first epoch prints a warning and nothing else."""
     log_as("quiet")
     report = make_report("quiet", host="algo-1", epochs=5, model_dir=Path("m"))
     assert isinstance(report, ConsoleReport)
@@ -123,7 +123,7 @@ def test_ranks_that_do_not_lead_print_nothing(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr() == ("", "")
 
 
-def test_an_output_of_any_encoding_takes_every_line(
+def test_characters_outside_the_encoding_are_escaped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Characters that the encoding lacks are escaped."""
@@ -133,8 +133,8 @@ def test_an_output_of_any_encoding_takes_every_line(
     assert stream.buffer.getvalue().endswith(b"the model is in \\u6771\\u4eac\n")
 
 
-def test_the_form_of_the_log_can_be_changed(package_logger: logging.Logger) -> None:
-    """A later choice replaces an earlier one, so that nothing is printed twice."""
+def test_style_of_the_log_can_be_changed(package_logger: logging.Logger) -> None:
+    """A later style replaces an earlier one; nothing is printed twice."""
     for style in ("plain", "sagemaker", "quiet", "sagemaker"):
         log_as(style)
     assert sum(isinstance(handler, LineHandler) for handler in package_logger.handlers) == 1
@@ -146,7 +146,7 @@ def test_the_form_of_the_log_can_be_changed(package_logger: logging.Logger) -> N
 
 @pytest.fixture(scope="module")
 def train_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pairs of which some are longer than max_seq_len, which gives a warning."""
+    """Write pairs, some of which are longer than max_seq_len, which gives a warning."""
     path = tmp_path_factory.mktemp("data") / "train.jsonl"
     pairs = [{"in0": [n % 8 + 1] * 5, "in1": [n // 9 % 8 + 1], "label": n % 2} for n in range(60)]
     path.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
@@ -159,7 +159,7 @@ def argv(train_file: Path, out: Path, *more: str) -> list[str]:
 
 
 def on_terminal(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """What the command prints on a terminal of 100 columns."""
+    """Return what the command prints on a terminal of 100 columns."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
     monkeypatch.setenv("TERM", "xterm")
@@ -184,7 +184,7 @@ def read_to_the_end(terminal: int) -> bytes:
 
 
 def lines_left(printed: str) -> list[str]:
-    """The lines that stay on a terminal: what follows the last carriage return of each."""
+    """Return the lines that stay on a terminal: the text after the last carriage return of each."""
     return [line.rpartition("\r")[2] for line in printed.split("\n")]
 
 
@@ -192,7 +192,7 @@ ROW = r" +{} +[\d.e-]+ +[\d.]+ +[\d.e-]+ +[\d.]+ +\d+\.\d +[\d,]+(  \*)?"
 
 
 def test_terminal_shows_a_bar_and_a_table(train_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bar has a rate, a loss and the time left, and is gone in the end; the table and the warning stay."""
+    """The bar has a rate, a loss and the time left, and disappears; the table and the warning stay."""
     printed = on_terminal(argv(train_file, tmp_path / "m"), monkeypatch)
     assert re.search(r"\repoch 0/1: +\d+%\|.*\| +[\d.?]+k? ?pairs/s, [\d:?]+ left", printed)
     left = [line for line in lines_left(printed) if line]
@@ -207,7 +207,7 @@ def test_terminal_shows_a_bar_and_a_table(train_file: Path, tmp_path: Path, monk
 
 
 def test_bar_shows_the_loss(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """At each refresh but the first; here there is one for each batch."""
+    """It shows it at each refresh except the first; here each batch refreshes."""
     monkeypatch.setattr("object2vec.training.console.MIN_SECONDS", 0.0)
     metrics = Metrics(Objective(regression=False))
     report = ConsoleReport(epochs=1, model_dir=Path("m"), bar=True)
@@ -219,7 +219,7 @@ def test_bar_shows_the_loss(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
 
 
 def test_warnings_are_above_the_bar(capsys: pytest.CaptureFixture[str], package_logger: logging.Logger) -> None:
-    """A warning while the bar moves has a line of its own, and the bar is drawn anew under it."""
+    """A warning has its own line, and the bar is redrawn below it."""
     log_as("bar")
     report = ConsoleReport(epochs=1, model_dir=Path("m"), bar=True)
     for _ in report.batches_of(0, [1], 1000, metrics_of(0.5)):
@@ -229,8 +229,10 @@ def test_warnings_are_above_the_bar(capsys: pytest.CaptureFixture[str], package_
     assert err.index("look here") < err.rindex("epoch 0/0:")
 
 
-def test_plain_on_a_terminal(train_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing rewrites a line and there are no escape codes, though there is a terminal."""
+def test_plain_style_rewrites_no_line_on_a_terminal(
+    train_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are no carriage returns or escape codes."""
     printed = on_terminal(argv(train_file, tmp_path / "m", "--log", "plain"), monkeypatch)
     assert "\r" not in printed
     assert "\x1b" not in printed
@@ -248,7 +250,7 @@ def test_plain_on_a_terminal(train_file: Path, tmp_path: Path, monkeypatch: pyte
     ],
 )
 def test_default_style(monkeypatch: pytest.MonkeyPatch, out: bool, err: bool, term: str, style: str) -> None:
-    """The bar needs a terminal for both outputs: a log that goes to a file has the built-in's lines."""
+    """The bar needs a terminal for both outputs; otherwise the log has the built-in's lines."""
     monkeypatch.setattr(sys, "stdout", io.StringIO())
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     monkeypatch.setattr(sys.stdout, "isatty", lambda: out, raising=False)
@@ -261,7 +263,7 @@ def test_default_style(monkeypatch: pytest.MonkeyPatch, out: bool, err: bool, te
 def test_log_without_a_terminal(
     train_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], style: str | None
 ) -> None:
-    """The default is the built-in's lines; a table goes to standard output, its warnings to standard error."""
+    """The default is the built-in's lines; a table is on standard output, warnings on standard error."""
     assert cli.main(argv(train_file, tmp_path / "m", *(["--log", style] if style else []))) == 0
     out, err = capsys.readouterr()
     built_in = style in ("sagemaker", None)
