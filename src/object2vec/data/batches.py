@@ -188,7 +188,8 @@ class Batches:
         labels = np.zeros(drawn.shape, np.float32)
         labels[:, 0] = self.labels[rows]
         examples = Examples((np.repeat(row0, drawn.shape[1]), drawn.ravel()), labels.ravel())
-        return examples[examples.rows[1] >= 0]  # -1 is a failed draw
+        found = drawn.ravel() >= 0  # -1 is a failed draw
+        return examples if found.all() else examples[found]
 
     def _side_rows(self, rows: Int64) -> tuple[Int64, Int64]:
         """Return the rows of each side for rows of pairs."""

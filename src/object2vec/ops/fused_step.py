@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ctypes import byref, c_int64
+from ctypes import byref
 
 import torch
 from torch import Tensor
 
 from object2vec.array_types import Float32, Int32, Int64
 from object2vec.ops import structs
-from object2vec.ops.arguments import (
-    addresses,
-    check_shapes,
-    usable,
-)
+from object2vec.ops.arguments import addresses, check_shapes, pointer, usable
 from object2vec.ops.arguments import call as _call
+from object2vec.ops.library import Parameter
 
 
 class ParameterState(structs.ParameterState):
@@ -40,9 +37,18 @@ class PairBatch(structs.PairBatch):
         (left, right), (own, partner) = tokens, index
         self._owners = tokens, index, labels
         check_shapes("step_pairs", index0=(own, labels.shape), index1=(partner, labels.shape))
-        places = addresses("step_pairs", tokens, "int32"), addresses("step_pairs", index, "int64")
-        sizes = (c_int64 * 2)(len(left), len(right))
-        super().__init__(*places, sizes, *addresses("step_pairs", [labels]), len(labels))
+        super().__init__(
+            (pointer(left, _TOKENS), pointer(right, _TOKENS)),
+            (pointer(own, _INDEX), pointer(partner, _INDEX)),
+            (len(left), len(right)),
+            pointer(labels, _LABELS),
+            len(labels),
+        )
+
+
+_TOKENS, _INDEX, _LABELS = (
+    Parameter("step_pairs", *named) for named in (("tokens", "int32"), ("index", "int64"), ("labels", "float32"))
+)
 
 
 def is_supported(bias: Tensor) -> bool:
