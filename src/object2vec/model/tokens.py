@@ -39,12 +39,6 @@ class Tokens(NamedTuple):
         """Tokens in each sequence, (N,)."""
         return self.offsets.diff()
 
-    @property
-    def sequence(self) -> Tensor:
-        """The sequence that each of `values` belongs to, (n,)."""
-        numbers = torch.arange(len(self.offsets) - 1, device=self.offsets.device)
-        return numbers.repeat_interleave(self.lengths, output_size=len(self.values))
-
 
 class TokenEmbedding(nn.Module):
     """The table of token embeddings, (V, E). Its gradient is `weight.row_grad`."""

@@ -23,7 +23,6 @@ def test_sequences_become_tensors() -> None:
     assert tokens.values.tolist() == [1, 2, 3]
     assert tokens.lengths.tolist() == [2, 0, 1]
     assert tokens.offsets.tolist() == [0, 2, 2, 3]
-    assert tokens.sequence.tolist() == [0, 0, 2]
     assert {tokens.values.dtype, tokens.offsets.dtype} == {torch.int64}
 
 
