@@ -51,8 +51,8 @@ INPUT_WARNINGS: Final = "object2vec_input_warnings", "Sides of instances that we
 PENDING: Final = "object2vec_requests_pending", "Requests begun and not answered, without those to /metrics"
 KERNELS: Final = "object2vec_kernels", "1 if C kernels run: those of this build", ["build"]
 
-#: A request that was answered, as its line in the log has it.
-_Line = dict[str, Any]
+#: A request that was answered: its time, environment, status, seconds, and the bytes sent.
+_Request = tuple[datetime, Environ, str, float, int]
 
 
 class Telemetry:
@@ -72,7 +72,8 @@ class Telemetry:
         found = library.load()
         kernels = Gauge(*KERNELS, multiprocess_mode="max", registry=registry)
         kernels.labels(found.build).set(found.handle is not None)
-        self._unwritten: list[_Line] = []
+        self._pending_count = 0
+        self._unwritten: list[_Request] = []
         self._due, self._timed, self._lock = 0.0, False, Lock()
 
     def metrics(self) -> bytes:
@@ -89,7 +90,7 @@ class Telemetry:
             started = perf_counter()
             status = "500"
             counted = 0 if environ["PATH_INFO"] == "/metrics" else 1
-            self._pending.inc(counted)
+            self._begin(counted)
 
             def start(line: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
                 nonlocal status
@@ -98,13 +99,12 @@ class Telemetry:
                 return start_response(line, headers, exc_info) if exc_info else start_response(line, headers)
 
             def done(sent: int) -> None:
-                self._pending.dec(counted)
-                self._record(_line(environ, status, perf_counter() - started, sent))
+                self._record((datetime.now(UTC), environ, status, perf_counter() - started, sent), counted)
 
             try:
                 body = app(environ, start)
             except BaseException:  # the server ends the connection
-                self._pending.dec(counted)
+                self._begin(-counted)
                 raise
             if isinstance(body, WholeBody):
                 done(body.length)
@@ -113,11 +113,18 @@ class Telemetry:
 
         return wsgi
 
-    def _record(self, line: _Line) -> None:
+    def _begin(self, count: int) -> None:
+        """Count pending requests, in the metrics at once: they may hang."""
+        with self._lock:
+            self._pending_count += count
+            self._pending.set(self._pending_count)
+
+    def _record(self, request: _Request, counted: int) -> None:
         """Write a request at once if it comes alone, else together with others."""
         now = perf_counter()
         with self._lock:
-            self._unwritten.append(line)
+            self._pending_count -= counted
+            self._unwritten.append(request)
             alone, self._due = now >= self._due, now + MAX_DELAY_SECONDS
             late = not alone and len(self._unwritten) < MAX_PENDING
             timed, self._timed = self._timed, self._timed or late
@@ -134,14 +141,16 @@ class Telemetry:
         """Write the requests that wait."""
         with self._lock:
             unwritten, self._unwritten = self._unwritten, []
-        for line in unwritten:
+            self._pending.set(self._pending_count)
+        lines = [_line(*request) for request in unwritten]
+        for line in lines:
             self._seconds.labels(_route(line["path"]), line["status"]).observe(line["seconds"])
             if "instances" in line:
                 self._instances.observe(line["instances"])
             for kind, count in line.get("warnings", {}).items():
                 self._warnings.labels(kind).inc(count)
         if self._log is not None:
-            for block in _blocks(line for line in unwritten if line["path"] != "/ping" or line["status"] != 200):
+            for block in _blocks(line for line in lines if line["path"] != "/ping" or line["status"] != 200):
                 self._log.write(block)
 
 
@@ -202,10 +211,10 @@ def _route(path: str) -> str:
     return "other"
 
 
-def _line(environ: Environ, status: str, seconds: float, sent: int) -> _Line:
+def _line(time: datetime, environ: Environ, status: str, seconds: float, sent: int) -> dict[str, Any]:
     """Return the log line of a request."""
     line = {
-        "time": datetime.now(UTC),
+        "time": time,
         "method": environ["REQUEST_METHOD"],
         "path": environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace"),  # as WSGI has it: PEP 3333
         "status": int(status),
@@ -219,7 +228,7 @@ def _line(environ: Environ, status: str, seconds: float, sent: int) -> _Line:
     return line
 
 
-def _blocks(lines: Iterable[_Line]) -> Iterator[bytes]:
+def _blocks(lines: Iterable[dict[str, Any]]) -> Iterator[bytes]:
     """Write lines as JSON in blocks of at most `MAX_WRITE_BYTES` bytes. A single line may be longer."""
     block = b""
     for line in lines:
