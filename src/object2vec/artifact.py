@@ -196,17 +196,10 @@ def _fill(path: Path, network: Network, tensors: Any) -> None:
             got, wanted = (f"{tuple(t.shape)} of {t.dtype}" for t in (tensor, parameter))
             raise ArtifactError(f"{path}: does not fit {CONFIG}, {name} is {got}, wanted {wanted}")
         parameters[name] = tensor
-    # The file has a tied table only under the name of the first encoder.
-    network.load_state_dict({name: parameters[first] for name, first in _first_names(network).items()}, assign=True)
+    network.load_state_dict(parameters, strict=False, assign=True)  # a tied table has one of its two names
 
 
 def _tables(network: Network) -> set[str]:
     """Return the names of the parameters that are tables of token embeddings."""
     tables = {table.weight for table in network.tables}
     return {name for name, parameter in network.named_parameters() if parameter in tables}
-
-
-def _first_names(network: Network) -> dict[str, str]:
-    """Map all names of each parameter to the one that `named_parameters` gives."""
-    firsts = {id(parameter): name for name, parameter in network.named_parameters()}
-    return {name: firsts[id(p)] for name, p in network.named_parameters(remove_duplicate=False)}

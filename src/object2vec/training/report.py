@@ -30,6 +30,7 @@ logger = logging.getLogger("object2vec.training")
 BATCHES_A_LINE: Final = 100
 TITLES: Final = {"train": "Training", "validation": "Validation"}
 STARS: Final = "*" * 14
+PREFIXED: Final = logging.Formatter("[%(asctime)s %(levelname)s %(thread)d] %(message)s", "%m/%d/%Y %H:%M:%S")
 #: For the ranks of a job whose lines another one prints.
 SILENCE: Final = logging.Logger("silence", logging.CRITICAL + 1)
 
@@ -37,18 +38,9 @@ SILENCE: Final = logging.Logger("silence", logging.CRITICAL + 1)
 class LineHandler(logging.Handler):
     """Writes each record to standard output as the built-in does: `[month/day/year time LEVEL thread] text`."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.setFormatter(_Formatter("[%(asctime)s %(levelname)s %(thread)d] %(message)s", "%m/%d/%Y %H:%M:%S"))
-
     def emit(self, record: logging.LogRecord) -> None:
-        write(self.format(record), sys.stdout)
-
-
-class _Formatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
         text = record.getMessage()
-        return text if text.startswith("#metrics") else super().format(record)
+        write(text if text.startswith("#metrics") else PREFIXED.format(record), sys.stdout)
 
 
 def log_as(style: Style) -> None:
