@@ -21,8 +21,6 @@ Item = TypeVar("Item")
 logger = logging.getLogger("object2vec.training")
 
 BAR: Final = "{desc}: {percentage:3.0f}%|{bar}| {rate_fmt}, {remaining} left{postfix}"
-#: Seconds between two refreshes of the bar, at least.
-MIN_SECONDS: Final = 0.1
 #: The metrics of the table, and the titles of their columns.
 COLUMNS: Final = {"cross_entropy": "loss", "mean_squared_error": "loss", "accuracy": "accuracy"}
 #: Characters of a metric's column.
@@ -81,7 +79,6 @@ class ConsoleReport:
             unit_scale=True,
             bar_format=BAR,
             dynamic_ncols=True,
-            mininterval=MIN_SECONDS,
             leave=False,
             disable=not self.bar,
         ) as bar:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
@@ -39,11 +39,20 @@ class Evidence:
     prediction: float | None = None
 
 
+class Cause(NamedTuple):
+    """A fact that explains why training diverged, and what to do about it."""
+
+    fact: str
+    advice: str
+    sure: bool  # whether it makes training diverge, whatever the learning rate
+
+
 def divergence_error(what: str, evidence: Evidence) -> AlgorithmError:
     """Return the error that says `what` is not finite and lists the causes that were found."""
-    facts, advice, sure = _causes(evidence)
-    alternatives = [" and ".join(advice)] if advice else []
-    if not sure and _can_lower_rate(evidence):
+    causes = list(_causes(evidence))
+    facts = [cause.fact for cause in causes]
+    alternatives = [" and ".join(cause.advice for cause in causes)] if causes else []
+    if not any(cause.sure for cause in causes) and _can_lower_rate(evidence):
         alternatives.append(f"try a learning_rate below {evidence.hyperparameters.learning_rate}")
         if evidence.prediction is not None and evidence.prediction > LARGE_VALUE:
             facts.append(f"the largest |prediction| is {evidence.prediction:.3g}")
@@ -52,29 +61,23 @@ def divergence_error(what: str, evidence: Evidence) -> AlgorithmError:
     return AlgorithmError(f"{what}: {'; '.join(filter(None, (' and '.join(facts), ', or '.join(alternatives))))}")
 
 
-def _causes(evidence: Evidence) -> tuple[list[str], list[str], bool]:
-    """Return the facts that were checked, what to do about each, and whether they are sure to be the cause."""
+def _causes(evidence: Evidence) -> Iterator[Cause]:
+    """Yield the causes that were checked and found."""
     hyperparameters = evidence.hyperparameters
-    facts, advice, sure = [], [], False
-    if hyperparameters.regression:
-        for channel, label in evidence.labels.items():
-            if label > LARGE_VALUE:
-                sure |= label > MAX_SQUARABLE / math.sqrt(hyperparameters.mini_batch_size)
-                facts.append(f"the largest |label| of channel {channel} is {label:.3g}")
-                advice.append("scale the labels")
-                break
+    large = ((channel, label) for channel, label in evidence.labels.items() if label > LARGE_VALUE)
+    if hyperparameters.regression and (found := next(large, None)):
+        channel, label = found
+        fact = f"the largest |label| of channel {channel} is {label:.3g}"
+        yield Cause(fact, "scale the labels", label > MAX_SQUARABLE / math.sqrt(hyperparameters.mini_batch_size))
     name, value = max(evidence.embeddings.items(), key=itemgetter(1), default=("", 0.0))
     if value > LARGE_VALUE:
-        sure = True
-        facts.append(f"the largest |value| of {name}'s token embeddings was {value:.3g} at the start")
-        advice.append("scale the embeddings")
+        fact = f"the largest |value| of {name}'s token embeddings was {value:.3g} at the start"
+        yield Cause(fact, "scale the embeddings", sure=True)
     rate, decay = hyperparameters.learning_rate, hyperparameters.weight_decay
     if hyperparameters.optimizer == "sgd" and rate * decay > 1:
-        sure |= rate * decay > 2  # each step then makes the weights larger
         factor = f"{1 - rate * decay:g} in each step (1 - {rate:g} * {decay:g})"
-        facts.append(f"weight_decay alone multiplies the weights by {factor}")
-        advice.append(f"try a weight_decay below {1 / rate:g}")
-    return facts, advice, sure
+        fact = f"weight_decay alone multiplies the weights by {factor}"
+        yield Cause(fact, f"try a weight_decay below {1 / rate:g}", rate * decay > 2)  # steps make weights larger
 
 
 def _can_lower_rate(evidence: Evidence) -> bool:

@@ -33,11 +33,6 @@ class Agreement(NamedTuple):
     checkpoint: bool  # a rank asks for a checkpoint after this step
     row_counts: list[list[int]]  # by rank, see `GradientSync.compact`
 
-    @property
-    def goes_on(self) -> bool:
-        """Whether there is a next step."""
-        return self.pairs > 0 and not self.stop
-
 
 class GradientSync:
     """Sums the gradients of all ranks, so that all take the same step and none waits for one that has finished.

@@ -86,7 +86,7 @@ def _run(job: Job, clock: Clock, group: Group, stop: Stop, style: Style) -> None
         if not (isinstance(error, AlgorithmError) and group.peer_lost and stop()):
             _raise_with_best(error, writer)
         writer.write()  # another rank was stopped first, and had no time to wait for this one
-    report.finished(clock.started, clock.laps | {"totaltime": clock.since_start})
+    report.finished(clock.started, clock.laps | {"totaltime": 1000 * (time.time() - clock.started)})
 
 
 def _raise_with_best(error: BaseException, writer: ModelWriter) -> NoReturn:
@@ -130,10 +130,6 @@ class Clock:
         now = time.time()
         self.laps[name] = 1000 * (now - self._lap)
         self._lap = now
-
-    @property
-    def since_start(self) -> float:
-        return 1000 * (time.time() - self.started)
 
 
 def _log_configuration(job: Job) -> None:

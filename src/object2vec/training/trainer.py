@@ -321,7 +321,7 @@ class Trainer:
         """Take the steps of this rank's batches, then of no pairs until every rank has finished its own."""
         batch = next(batches, NO_PAIRS)
         agreed = self.gradient_sync.agree(pairs=len(batch), stop=stop())
-        while agreed.goes_on:
+        while agreed.pairs and not agreed.stop:
             following = next(batches, NO_PAIRS)
             self._seed(epoch, done)
             loss, correct = self.autograd_step.backward(batch, share=len(batch) / agreed.pairs)

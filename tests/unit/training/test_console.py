@@ -15,10 +15,12 @@ import termios
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from tqdm import tqdm
 
 from object2vec import cli
 from object2vec.training.console import ConsoleReport, Totals
@@ -208,7 +210,7 @@ def test_terminal_shows_a_bar_and_a_table(train_file: Path, tmp_path: Path, monk
 
 def test_bar_shows_the_loss(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """It shows it at each refresh except the first; here each batch refreshes."""
-    monkeypatch.setattr("object2vec.training.console.MIN_SECONDS", 0.0)
+    monkeypatch.setattr("object2vec.training.console.tqdm", partial(tqdm, mininterval=0))
     metrics = Metrics(Objective(regression=False))
     report = ConsoleReport(epochs=1, model_dir=Path("m"), bar=True)
     for _ in report.batches_of(0, range(5), 50, metrics):
