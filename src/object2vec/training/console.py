@@ -87,14 +87,10 @@ class ConsoleReport:
                 if bar.update(metrics.rows - bar.n):
                     bar.set_postfix_str(f"loss {metrics.loss:#.4g}", refresh=False)
 
-    def trained(self, epoch: int, metrics: Mapping[str, float], seconds: float) -> None:
-        """Note the metrics of an epoch's pass over the training data."""
-        self._measured = {"train": metrics}
+    def measured(self, epoch: int, channel: str, metrics: Mapping[str, float], seconds: float) -> None:
+        """Note the metrics of an epoch, which was trained in so many seconds."""
+        self._measured[channel] = metrics
         self._seconds = seconds
-
-    def validated(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Note the metrics of an epoch's validation."""
-        self._measured["validation"] = metrics
 
     def epoch(
         self, epoch: int, metrics: Metrics, totals: Totals, started: float, lines: Iterable[str], *, best: bool = False

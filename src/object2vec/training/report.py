@@ -88,16 +88,13 @@ class SageMakerReport:
         )
         self.log.info(f"\tTraining metrics: {_short(metrics.values())}")
 
-    def trained(self, epoch: int, metrics: Mapping[str, float], seconds: float) -> None:
-        """Print the training metrics of an epoch."""
-        self.log.info(STARS)
-        self.log.info(f"Completed Epoch: {epoch}, time taken: {timedelta(seconds=seconds)}")
-        self.log.info(f"Epoch {epoch} Training metrics:   {_short(metrics)}")
-        self._quality(f"epoch={epoch}, train", metrics)
-
-    def validated(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        self.log.info(f"Epoch {epoch} Validation metrics: {_short(metrics)}")
-        self._quality(f"epoch={epoch}, validation", metrics)
+    def measured(self, epoch: int, channel: str, metrics: Mapping[str, float], seconds: float) -> None:
+        """Print the metrics of an epoch, which was trained in so many seconds, on the train or validation channel."""
+        if channel == "train":
+            self.log.info(STARS)
+            self.log.info(f"Completed Epoch: {epoch}, time taken: {timedelta(seconds=seconds)}")
+        self.log.info(f"Epoch {epoch} {f'{TITLES[channel]} metrics:':<19} {_short(metrics)}")
+        self._quality(f"epoch={epoch}, {channel}", metrics)
 
     def epoch(
         self, epoch: int, metrics: Metrics, totals: Totals, started: float, lines: Iterable[str], *, best: bool = False

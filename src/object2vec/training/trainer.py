@@ -178,7 +178,7 @@ class Trainer:
         metrics = self.metrics.of_all(self.group)
         channels = {"train": train}
         measured = {"train": metrics.values()}
-        self.report.trained(self.epoch, measured["train"], self.seconds)
+        self.report.measured(self.epoch, "train", measured["train"], self.seconds)
         self.reported = self.epoch
         loss = metrics.loss
         if validation:
@@ -186,7 +186,7 @@ class Trainer:
             if self.group.any_rank(stop()):
                 return False
             measured["validation"] = validated.values()
-            self.report.validated(self.epoch, measured["validation"])
+            self.report.measured(self.epoch, "validation", measured["validation"], self.seconds)
             loss, channels = validated.loss, {"validation": validation, **channels}
         if not math.isfinite(loss):
             kind = "validation" if validation else "training"

@@ -42,8 +42,8 @@ def metrics_of(loss: float, *, regression: bool = False) -> Metrics:
 def report_epoch(report: ConsoleReport, epoch: int, loss: float, *, best: bool, regression: bool = False) -> None:
     """Report an epoch whose validation loss is twice its training loss."""
     metrics = metrics_of(loss, regression=regression)
-    report.trained(epoch, metrics.values(), 0.5)
-    report.validated(epoch, metrics_of(2 * loss, regression=regression).values())
+    report.measured(epoch, "train", metrics.values(), 0.5)
+    report.measured(epoch, "validation", metrics_of(2 * loss, regression=regression).values(), 0.5)
     report.epoch(epoch, metrics, Totals(), NOW - 2, [], best=best)
 
 
@@ -75,7 +75,7 @@ def test_table_of_classification(report: ConsoleReport, capsys: pytest.CaptureFi
 def test_table_of_regression_without_validation(report: ConsoleReport, capsys: pytest.CaptureFixture[str]) -> None:
     """There are columns only for what is measured."""
     metrics = metrics_of(0.125, regression=True)
-    report.trained(0, metrics.values(), 0.25)
+    report.measured(0, "train", metrics.values(), 0.25)
     report.epoch(0, metrics, Totals(), NOW - 2, [], best=True)
     assert capsys.readouterr().out.splitlines() == [
         "            train",
@@ -120,7 +120,7 @@ def test_a_resumed_job_says_where_it_goes_on(report: ConsoleReport, capsys: pyte
 
 def test_ranks_that_do_not_lead_print_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     report = make_report("plain", host="algo-2", epochs=1, model_dir=Path("m"), silent=True)
-    report.trained(0, metrics_of(0.5).values(), 1.0)
+    report.measured(0, "train", metrics_of(0.5).values(), 1.0)
     report.epoch(0, metrics_of(0.5), Totals(), time.time(), [])
     assert capsys.readouterr() == ("", "")
 

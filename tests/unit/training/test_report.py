@@ -42,7 +42,7 @@ def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 def test_a_pass_over_the_training_data(report: SageMakerReport, caplog: pytest.LogCaptureFixture) -> None:
     """After the pass come stars, the time, the metrics for people, and a line for each metric but perplexity."""
-    report.trained(0, CLASSES, 69.207756)
+    report.measured(0, "train", CLASSES, 69.207756)
     assert messages(caplog) == [
         "**************",
         "Completed Epoch: 0, time taken: 0:01:09.207756",
@@ -54,8 +54,8 @@ def test_a_pass_over_the_training_data(report: SageMakerReport, caplog: pytest.L
 
 def test_validation(report: SageMakerReport, caplog: pytest.LogCaptureFixture) -> None:
     """Validation prints its metrics for people and for the platform."""
-    report.validated(7, CLASSES)
-    report.validated(8, NUMBER)
+    report.measured(7, "validation", CLASSES, 1.0)
+    report.measured(8, "validation", NUMBER, 1.0)
     assert messages(caplog) == [
         "Epoch 7 Validation metrics: perplexity: 1.351 cross_entropy: 0.301 accuracy: 0.874 ",
         "#quality_metric: host=algo-1, epoch=7, validation cross_entropy <loss>=0.3009043032168976",
@@ -250,8 +250,8 @@ def test_every_pattern_of_the_platform_finds_its_metric(
     """For each metric of the kind of job, the platform's own pattern finds a number in the lines."""
     metrics = Metrics(Objective(regression=regression))
     metrics.add(0.25, 3, 0 if regression else 2)
-    report.trained(0, metrics.values(), 1.0)
-    report.validated(0, metrics.values())
+    report.measured(0, "train", metrics.values(), 1.0)
+    report.measured(0, "validation", metrics.values(), 1.0)
     report.epoch(0, metrics, Totals(3, 1), time.time() - 1, [])
     report.tested(metrics, 512)
     text = "\n".join(messages(caplog))
