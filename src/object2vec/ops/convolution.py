@@ -83,9 +83,10 @@ class _Convolve(torch.autograd.Function):
     def forward(ctx: Any, line: Tensor, weight: Tensor, bias: Tensor, inside: Tensor) -> Tensor:
         taps = to_taps(weight)
         out = line.new_zeros(len(line), len(bias))
-        inner = _without_edges(out, len(taps)).add_(bias)
-        for tap, factor in enumerate(taps):
-            inner.addmm_(line[tap:][: len(inner)], factor.t())
+        inner = _without_edges(out, len(taps))
+        torch.addmm(bias, line[: len(inner)], taps[0].t(), out=inner)
+        for tap in range(1, len(taps)):
+            inner.addmm_(line[tap:][: len(inner)], taps[tap].t())
         out.relu_().mul_(inside)
         ctx.save_for_backward(line, taps, out)
         return out
