@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from object2vec.hyperparameters import EncoderHyperparameters
 from object2vec.model.tokens import TokenEmbedding, Tokens
 from object2vec.ops import convolution
+from object2vec.ops.embedding import gather_rows, mean_pool
 from object2vec.ops.recurrent import Steps, run_lstm
 from object2vec.ops.segments import segment_max
 
@@ -28,7 +29,7 @@ class PooledEmbedding(nn.Module):
 
     def forward(self, tokens: Tokens) -> Tensor:
         """Return the encodings of N sequences, (N, D)."""
-        return self.embedding.mean(tokens)
+        return mean_pool(self.embedding.weight, *tokens)
 
 
 class HierarchicalCNN(nn.Module):
@@ -51,7 +52,7 @@ class HierarchicalCNN(nn.Module):
     def forward(self, tokens: Tokens) -> Tensor:
         """Return the encodings of N sequences, (N, D)."""
         levels = [(cast(Tensor, level.weight), cast(Tensor, level.bias)) for level in self.levels]
-        return convolution.encode(self.embedding.weight, *tokens, levels, self.embedding.line)
+        return convolution.encode(self.embedding.weight, *tokens, levels)
 
 
 class BiLSTM(nn.Module):
@@ -70,7 +71,7 @@ class BiLSTM(nn.Module):
     def forward(self, tokens: Tokens) -> Tensor:
         """Return the encodings of N sequences, (N, D)."""
         steps = Steps.from_offsets(tokens.offsets)
-        hidden = self.embedding.rows(tokens.values[steps.token])
+        hidden = gather_rows(self.embedding.weight, tokens.values[steps.token])
         for forward, backward in zip(self.forwards, self.backwards, strict=True):
             directions = (forward, steps), (backward, steps.reversed())
             hidden = torch.cat([run_lstm(cast(nn.LSTM, lstm), hidden, order) for lstm, order in directions], dim=1)

@@ -14,15 +14,23 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from object2vec.hyperparameters import Hyperparameters
-from object2vec.model.dropout import Dropout
 from object2vec.model.encoders import Encoder, PooledEmbedding, make_encoder
 from object2vec.model.tokens import TokenEmbedding, Tokens
+from object2vec.ops.dropout import dropout
 from object2vec.ops.embedding import set_row_grad
 from object2vec.ops.scoring import COMPARISON_TERMS, LinearHead, score_pairs
 
 #: Which of `COMPARISON_TERMS` each comparator gives.
 TERMS_OF_COMPARATOR: Final = {"hadamard": (0,), "concat": (1, 2), "abs_diff": (3,)}
 ACTIVATE: Final[dict[str, Callable[[Tensor], Tensor]]] = {"tanh": torch.tanh, "relu": torch.relu, "linear": lambda x: x}
+
+
+class Dropout(nn.Dropout):
+    """In training, set a random share `p` of the units to 0, and scale the rest up to keep the mean."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x` with dropout in training, else `x`."""
+        return dropout(x, self.p) if self.training and self.p else x
 
 
 class Head(nn.Module):
@@ -32,10 +40,8 @@ class Head(nn.Module):
         super().__init__()
         self.comparators = hyperparameters.comparator_list
         self.dropout = Dropout(hyperparameters.dropout)
-        dim, terms = (
-            hyperparameters.encoding_dim(0),
-            [term for name in self.comparators for term in TERMS_OF_COMPARATOR[name]],
-        )
+        dim = hyperparameters.encoding_dim(0)
+        terms = [term for name in self.comparators for term in TERMS_OF_COMPARATOR[name]]
         self._terms = [COMPARISON_TERMS[term] for term in terms]
         self._columns = torch.tensor([dim * terms.index(i) if i in terms else -1 for i in range(len(COMPARISON_TERMS))])
         width = dim * len(terms)
@@ -73,13 +79,8 @@ class Network(nn.Module):
         super().__init__()
         self.softmax = not hyperparameters.regression
         tables = [
-            TokenEmbedding(
-                encoder.vocab_size,
-                encoder.token_embedding_dim,
-                row_sparse=hyperparameters.row_sparse,
-                frozen=encoder.frozen,
-            )
-            for encoder in hyperparameters.encoders[: 1 if hyperparameters.tied_token_embedding_weight else 2]
+            TokenEmbedding(e.vocab_size, e.token_embedding_dim, row_sparse=hyperparameters.row_sparse, frozen=e.frozen)
+            for e in hyperparameters.encoders[: 1 if hyperparameters.tied_token_embedding_weight else 2]
         ]
         self.enc0 = make_encoder(hyperparameters.encoders[0], tables[0], hyperparameters.enc_dim)
         self.enc1 = make_encoder(hyperparameters.encoders[1], tables[-1], hyperparameters.enc_dim)

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from object2vec import allocator
 from object2vec.data.sequences import Sequences
-from object2vec.ops import embedding
 
 #: Standard deviation of new embeddings, chosen by measurement on 100,000 film ratings. `make demo` with its weight
 #: decay set to 0: from .001 to .03 the held-out RMSE is .876 to .878, with .1 it is .881, with .3 it is .888. The
@@ -52,18 +51,3 @@ class TokenEmbedding(nn.Module):
     def dim(self) -> int:
         """Numbers an embedding."""
         return self.weight.shape[1]
-
-    def mean(self, tokens: Tokens) -> Tensor:
-        """Return the mean embedding of each sequence, (N, E); id 0 counts as no token, and no token gives zeros."""
-        return embedding.mean_pool(self.weight, *tokens)
-
-    def rows(self, values: Tensor) -> Tensor:
-        """Return the embedding of each token, (n, E)."""
-        return embedding.gather_rows(self.weight, values)
-
-    def line(self, values: Tensor, place: Tensor, inside: Tensor) -> Tensor:
-        """Return the embeddings of n tokens at their places (n,) of a line (L, E).
-
-        `inside` (L, 1) is 1 at these places, and 0 elsewhere.
-        """
-        return embedding.gather_line(self.weight, values, place, inside)

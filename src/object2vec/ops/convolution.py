@@ -5,7 +5,7 @@ Shapes: N sequences, n tokens, L places of a line, I inputs, O outputs, w the fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from ctypes import byref
 from itertools import pairwise
 from typing import Any
@@ -15,24 +15,18 @@ import torch
 from torch import Tensor
 
 from object2vec.ops.arguments import addresses, call, check_offsets, check_range, check_shapes, readable, table_struct
+from object2vec.ops.embedding import gather_line
 from object2vec.ops.segments import segment_max
 
 #: A convolution's weight (O, I, w) and bias (O,).
 Level = tuple[Tensor, Tensor]
 
 
-def encode(
-    table: Tensor,
-    values: Tensor,
-    offsets: Tensor,
-    levels: Sequence[Level],
-    gather_line: Callable[[Tensor, Tensor, Tensor], Tensor],
-) -> Tensor:
+def encode(table: Tensor, values: Tensor, offsets: Tensor, levels: Sequence[Level]) -> Tensor:
     """Return the maxima over time of each of stacked convolutions with ReLU, side by side, (N, D).
 
     Sequence i has the ids values[offsets[i]:offsets[i + 1]] of `table` (V, I); id 0 is a token. A token sees those
-    from (w - 1) // 2 before it to w // 2 after it, and zeros outside of its sequence. `gather_line(values, place,
-    inside)` returns the embeddings with a gradient: each at its place of a line (L, I), zeros elsewhere.
+    from (w - 1) // 2 before it to w // 2 after it, and zeros outside of its sequence.
     """
     if torch.is_inference_mode_enabled() and readable(table):
         return _encode_by_kernel(table, values, offsets, levels)
@@ -42,7 +36,7 @@ def encode(
     sequence = torch.arange(count, device=offsets.device).repeat_interleave(offsets.diff(), output_size=len(values))
     place = torch.arange(len(values), device=offsets.device) + (sequence + 1) * gap
     inside = levels[0][0].new_zeros(len(values) + gap * (count + 1), 1).index_fill_(0, place, 1)
-    hidden, maxima = gather_line(values, place, inside), []
+    hidden, maxima = gather_line(table, values, place, inside), []
     for weight, bias in levels:
         hidden = _Convolve.apply(hidden, weight, bias, inside)  # type: ignore[no-untyped-call]
         maxima.append(segment_max(hidden[: len(hidden) - gap], offsets.diff() + gap))  # the gaps are 0, the least

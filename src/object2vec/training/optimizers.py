@@ -7,8 +7,9 @@ torch's get a dense gradient just before their step.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -20,6 +21,15 @@ from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 from object2vec.model.tokens import TokenEmbedding
 from object2vec.ops import embedding
+
+#: The optimizers for all that is not stepped by rows.
+TORCH_OPTIMIZERS: Final[dict[str, Callable[..., Optimizer]]] = {
+    "adam": partial(torch.optim.Adam, fused=True),
+    "adagrad": partial(torch.optim.Adagrad, eps=1e-7, fused=True),
+    "rmsprop": partial(torch.optim.RMSprop, alpha=0.9),
+    "sgd": partial(torch.optim.SGD, fused=True),
+    "adadelta": partial(torch.optim.Adadelta, rho=0.9, eps=1e-5),
+}
 
 
 def make_optimizers(network: Network, hyperparameters: Hyperparameters) -> list[Optimizer]:
@@ -37,7 +47,10 @@ def make_optimizers(network: Network, hyperparameters: Hyperparameters) -> list[
     if tables and head and {p for group in by_decay.values() for p in group} == set(head.output.parameters()):
         return [RowOptimizer(tables, hyperparameters, head.output)]
     groups = [{"params": parameters, "weight_decay": decay} for decay, parameters in by_decay.items()]
-    optimizers = [_dense(groups, hyperparameters)]
+    kind, rate = hyperparameters.optimizer, hyperparameters.learning_rate
+    if kind == "adadelta":  # takes the size of its steps from their history, in MXNet 1.3 from nothing else
+        rate = 1.0
+    optimizers: list[Optimizer] = [TORCH_OPTIMIZERS[kind](groups, lr=rate)]
     optimizers[0].register_step_pre_hook(_make_dense_gradients)
     if tables:
         optimizers.append(RowOptimizer(tables, hyperparameters))
@@ -47,21 +60,6 @@ def make_optimizers(network: Network, hyperparameters: Hyperparameters) -> list[
 def _by_rows(table: TokenEmbedding, kind: str) -> bool:
     """Return whether a table is stepped by rows: its storage asks for it, or a kernel makes it faster."""
     return table.weight.requires_grad and (table.row_sparse or embedding.has_row_kernels(table.weight, kind))
-
-
-def _dense(groups: list[dict[str, Any]], hyperparameters: Hyperparameters) -> Optimizer:
-    rate = hyperparameters.learning_rate
-    match hyperparameters.optimizer:
-        case "adam":
-            return torch.optim.Adam(groups, lr=rate, fused=True)
-        case "adagrad":
-            return torch.optim.Adagrad(groups, lr=rate, eps=1e-7, fused=True)
-        case "rmsprop":
-            return torch.optim.RMSprop(groups, lr=rate, alpha=0.9)
-        case "sgd":
-            return torch.optim.SGD(groups, lr=rate, fused=True)
-        case _:  # adadelta takes the size of its steps from their history, in MXNet 1.3 from nothing else
-            return torch.optim.Adadelta(groups, lr=1.0, rho=0.9, eps=1e-5)
 
 
 def _make_dense_gradients(optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:

@@ -8,6 +8,7 @@ import torch
 from object2vec.data.sequences import Sequences
 from object2vec.model.tokens import INITIAL_STD, TokenEmbedding, Tokens
 from object2vec.ops import library
+from object2vec.ops.embedding import gather_line, gather_rows, mean_pool
 from small import tokens_of
 
 
@@ -30,16 +31,16 @@ def test_sequences_become_tensors() -> None:
 def test_rows_are_those_of_the_table(row_sparse: bool) -> None:
     """Each token has its row, the token 0 too; no token has none."""
     made = embedding(row_sparse=row_sparse)
-    assert made.rows(torch.tensor([2, 0, 1])).tolist() == [[3, 6], [9, 9], [1, 2]]
-    assert made.rows(torch.tensor([], dtype=torch.int64)).shape == (0, 2)
+    assert gather_rows(made.weight, torch.tensor([2, 0, 1])).tolist() == [[3, 6], [9, 9], [1, 2]]
+    assert gather_rows(made.weight, torch.tensor([], dtype=torch.int64)).shape == (0, 2)
 
 
 @pytest.mark.parametrize("row_sparse", [False, True])
 def test_the_mean_leaves_0_out(row_sparse: bool) -> None:
     """The mean is over the tokens other than 0; none of them gives zeros, and so does a batch without any."""
     made = embedding(row_sparse=row_sparse)
-    assert made.mean(tokens_of([1, 0, 2], [], [0], [3, 3])).tolist() == [[2, 4], [0, 0], [0, 0], [5, 0]]
-    assert made.mean(tokens_of([], [])).tolist() == [[0, 0], [0, 0]]
+    assert mean_pool(made.weight, *tokens_of([1, 0, 2], [], [0], [3, 3])).tolist() == [[2, 4], [0, 0], [0, 0], [5, 0]]
+    assert mean_pool(made.weight, *tokens_of([], [])).tolist() == [[0, 0], [0, 0]]
 
 
 @pytest.mark.parametrize("with_kernels", [True, False])
@@ -54,9 +55,9 @@ def test_a_table_in_half_precision_gives_floats(with_kernels: bool, monkeypatch:
     tokens, values = tokens_of([1, 0, 2], [], [0], [3, 3, 1]), torch.tensor([2, 0, 1])
     line = torch.tensor([1, 3, 4]), torch.tensor([0.0, 1, 0, 1, 1])[:, None]
     with torch.inference_mode():
-        for give in (lambda e: e.rows(values), lambda e: e.line(values, *line), lambda e: e.mean(tokens)):
-            assert give(half).dtype == torch.float32
-            torch.testing.assert_close(give(half), give(single), atol=0, rtol=1e-6)
+        for give, given in ((gather_rows, (values,)), (gather_line, (values, *line)), (mean_pool, tokens)):
+            assert give(half.weight, *given).dtype == torch.float32
+            torch.testing.assert_close(give(half.weight, *given), give(single.weight, *given), atol=0, rtol=1e-6)
 
 
 def test_new_embeddings_are_small() -> None:
