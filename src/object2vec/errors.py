@@ -4,6 +4,7 @@
     ├── UserError                 the input of the caller is not valid
     │   ├── HyperparameterError   a configuration: all its errors, one per line
     │   ├── DataError             a channel, a file, or a line of a file
+    │   ├── RawValueError         a raw value, or a column of a table
     │   ├── ArtifactError         a model directory
     │   └── RequestError          an HTTP request
     │       ├── ModelExistsError
@@ -90,6 +91,10 @@ class DataError(UserError):
     def at(cls, path: Path, line: int, what: str) -> DataError:
         """Return an error about `line` (counted from 1) of the file `path`."""
         return cls(f"{path}, line {line}: {what}")
+
+
+class RawValueError(UserError):
+    """A raw value that is not of its column's kind, or a column that is missing."""
 
 
 class ArtifactError(UserError):

@@ -1,0 +1,111 @@
+"""Recipes: named settings for a kind of data, as defaults of a training job.
+
+The hyperparameter `recipe` names one. A value that is given takes precedence over the recipe's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+POOLED: Final = {"enc0_network": "pooled_embedding", "enc1_network": "pooled_embedding"}
+#: Train for all epochs; the best epoch is kept.
+ALL_EPOCHS: Final = {"early_stopping_patience": "5", "early_stopping_tolerance": "1e-06"}
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """`when` says for which data it is; `values` are hyperparameters as a client would write them."""
+
+    when: str
+    values: Mapping[str, str]
+
+
+def _dims(dim: int) -> dict[str, str]:
+    return {f"enc{side}_token_embedding_dim": str(dim) for side in (0, 1)}
+
+
+RECIPES: Final[Mapping[str, Recipe]] = {
+    "ratings": Recipe(
+        "a user, an item and a number, such as stars",
+        {
+            **POOLED,
+            **_dims(256),
+            **ALL_EPOCHS,
+            "output_layer": "mean_squared_error",
+            "comparator_list": "hadamard, concat",
+            "mlp_layers": "0",
+            "optimizer": "adagrad",
+            "learning_rate": "0.12",
+            "weight_decay": "0.0002",
+            "dropout": "0.3",
+            "mini_batch_size": "512",
+            "epochs": "15",
+            "ema_decay": "0.999",
+        },
+    ),
+    "implicit": Recipe(
+        "pairs that belong together, such as purchases: ranks items for a user",
+        {
+            **POOLED,
+            **_dims(128),
+            **ALL_EPOCHS,
+            "output_layer": "mean_squared_error",
+            "comparator_list": "hadamard",
+            "mlp_layers": "0",
+            "learning_rate": "0.005",
+            "dropout": "0.4",
+            "negative_sampling_rate": "50",
+            "negative_sampling_distribution": "uniform",
+            "validation_negative_sampling": "auto",
+            "mini_batch_size": "8192",
+            "epochs": "20",
+            "ema_decay": "0.998",
+        },
+    ),
+    "entailment": Recipe(
+        "two texts and how they relate; needs one vocabulary for both sides",
+        {
+            **POOLED,
+            "tied_token_embedding_weight": "True",
+            "comparator_list": "abs_diff, hadamard",
+            "mlp_layers": "0",
+            "learning_rate": "0.005",
+            "mini_batch_size": "64",
+        },
+    ),
+    "text-classification": Recipe(
+        "a text and its class",
+        {
+            **POOLED,
+            **_dims(100),
+            "comparator_list": "concat",
+            "mlp_layers": "0",
+            "learning_rate": "0.005",
+            "mini_batch_size": "64",
+        },
+    ),
+    "item2vec": Recipe(
+        "items that occur together, such as those of one basket; needs one vocabulary for both sides",
+        {
+            **POOLED,
+            **_dims(100),
+            "tied_token_embedding_weight": "True",
+            "comparator_list": "hadamard",
+            "mlp_layers": "0",
+            "learning_rate": "0.005",
+            "negative_sampling_rate": "10",
+            "validation_negative_sampling": "auto",
+            "mini_batch_size": "2048",
+        },
+    ),
+}
+
+
+def to_text() -> str:
+    """Return the recipes as text: when to use each, and what it sets."""
+    lines = []
+    for name, recipe in RECIPES.items():
+        lines += [f"{name}: {recipe.when}", *(f"  {key}={value}" for key, value in recipe.values.items()), ""]
+    return "\n".join(lines)

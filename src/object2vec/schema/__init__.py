@@ -1,0 +1,1 @@
+"""How raw columns become token ids and back."""

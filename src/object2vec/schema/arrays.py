@@ -1,0 +1,198 @@
+"""Columns of Arrow tables as tokens, without a Python step per row.
+
+A column becomes the number of tokens of each row, the code of each token, and the text of each code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from object2vec.array_types import Int32, Int64
+from object2vec.errors import RawValueError
+from object2vec.schema.columns import Column, List, Text
+from object2vec.schema.text import PIECE_BYTES, piece_words
+from object2vec.schema.values import value_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: Types of Python objects that Arrow converts as `value_text` does. It would convert a mixture differently.
+_ARROW_TYPES: Final = frozenset({str, int, float})
+
+
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """The tokens of N rows: `lengths` (N,), then `codes` (tokens,), which index `texts`."""
+
+    lengths: Int64
+    codes: Int32
+    texts: Sequence[str]
+
+
+def column_codes(column: Column, values: Any) -> Codes:
+    """Return the tokens of a column: an Arrow, pandas, polars or numpy array, or a list of Python values.
+
+    Raises:
+        RawValueError: a value is not of the column's kind.
+    """
+    import pyarrow as pa
+    import pyarrow.types as types
+
+    array = _arrow_array(values)
+    if array is None or types.is_null(array.type):
+        return _row_codes(column, values)
+    if isinstance(column, Text) and array.type in (pa.string(), pa.large_string()):
+        return _text_codes(array)
+    is_list = types.is_list(array.type) or types.is_large_list(array.type) or types.is_fixed_size_list(array.type)
+    if isinstance(column, List) and is_list and not types.is_nested(array.type.value_type):
+        return _list_codes(array)
+    if isinstance(column, Text) or types.is_nested(array.type):
+        return _row_codes(column, array.to_pylist())
+    tokens = _token_codes(array)
+    return _split_codes(column, tokens) if isinstance(column, List) else tokens
+
+
+def _arrow_array(values: Any) -> pa.Array | None:
+    """Return values as one Arrow array, None for Python objects of other or several types."""
+    import pyarrow as pa
+
+    if hasattr(values, "to_arrow"):  # polars
+        values = values.to_arrow()
+    if isinstance(values, list | tuple) or str(getattr(values, "dtype", "")) == "object":
+        kinds = {type(value) for value in values if value is not None}
+        if len(kinds) != 1 or not kinds <= _ARROW_TYPES:
+            return None
+    if not isinstance(values, pa.Array | pa.ChunkedArray):
+        try:
+            values = pa.array(values, from_pandas=True)
+        except (pa.ArrowInvalid, UnicodeEncodeError, OverflowError):  # more than 64 bits, or not Unicode
+            return None
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    return values.dictionary_decode() if isinstance(values, pa.DictionaryArray) else values
+
+
+def _row_codes(column: Column, values: Iterable[Any]) -> Codes:
+    """Return the tokens of values that are converted one by one."""
+    numbers: dict[str, int] = {}
+    lengths, codes = [], []
+    for row, value in enumerate(values):
+        texts = texts_of(column, value, f"{column.name}[{row}]")
+        lengths.append(len(texts))
+        codes += [numbers.setdefault(text, len(numbers)) for text in texts]
+    return Codes(np.array(lengths, np.int64), np.array(codes, np.int32), list(numbers))
+
+
+def texts_of(column: Column, value: Any, where: str) -> Sequence[str]:
+    """Return the texts of a raw value; `where` begins an error message.
+
+    Raises:
+        RawValueError: the value is not of the column's kind.
+    """
+    try:
+        return column.texts(value)
+    except ValueError as error:
+        raise RawValueError(f"{where} is {error}, wanted {column.wanted}") from error
+
+
+def _token_codes(array: pa.Array) -> Codes:
+    """Return the tokens of a column with one value per row; a missing value has no token."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    encoded = array.dictionary_encode()
+    texts = [value_text(value) for value in encoded.dictionary.to_pylist()]
+    indices = encoded.indices
+    if None in texts:  # NaN or an empty string
+        kept = np.array([text is not None for text in texts])
+        numbers = pa.array(np.cumsum(kept) - 1, pa.int32(), mask=~kept)
+        indices = numbers.take(indices)
+    lengths = pc.is_valid(indices).to_numpy(zero_copy_only=False).astype(np.int64)
+    return Codes(lengths, indices.drop_null().to_numpy(), [text for text in texts if text is not None])
+
+
+def _list_codes(array: pa.Array) -> Codes:
+    """Return the tokens of a column of lists."""
+    import pyarrow.compute as pc
+
+    counts = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    tokens = _token_codes(array.flatten())
+    rows = np.repeat(np.arange(len(counts)), counts)[tokens.lengths > 0]
+    return Codes(np.bincount(rows, minlength=len(counts)), tokens.codes, tokens.texts)
+
+
+def _split_codes(column: List, rows: Codes) -> Codes:
+    """Split each text at the separator of its column."""
+    numbers: dict[str, int] = {}
+    parts = [
+        [numbers.setdefault(part, len(numbers)) for part in texts_of(column, text, column.name)] for text in rows.texts
+    ]
+    lengths, codes = expand(rows.codes, parts)
+    counts = np.zeros(len(rows.lengths), np.int64)
+    counts[rows.lengths > 0] = lengths
+    return Codes(counts, codes, list(numbers))
+
+
+def _text_codes(array: pa.Array) -> Codes:
+    """Return the words of texts, see `schema.text`."""
+    import pyarrow as pa
+
+    array = array.cast(pa.large_string()).fill_null("")
+    _, offsets_buffer, data_buffer = array.buffers()
+    offsets = np.frombuffer(offsets_buffer, np.int64)[array.offset : array.offset + len(array) + 1]
+    data = np.frombuffer(data_buffer or b"", np.uint8)[offsets[0] : offsets[-1]]
+    lower = PIECE_BYTES[data]
+    in_piece = lower != 0
+    is_start = in_piece.copy()
+    is_start[1:] &= ~in_piece[:-1]
+    row_starts = offsets[:-1] - offsets[0]
+    row_starts = row_starts[row_starts < len(data)]
+    is_start[row_starts] = in_piece[row_starts]
+    lengths = np.diff(np.searchsorted(np.flatnonzero(is_start), offsets - offsets[0]))
+    pieces = lower[in_piece]
+    starts = np.append(np.flatnonzero(is_start[in_piece]), len(pieces))
+    words = pa.LargeStringArray.from_buffers(len(starts) - 1, pa.py_buffer(starts), pa.py_buffer(pieces))
+    encoded = words.dictionary_encode()
+    return _split_pieces(Codes(lengths, encoded.indices.to_numpy(), encoded.dictionary.to_pylist()))
+
+
+def _split_pieces(pieces: Codes) -> Codes:
+    """Replace pieces that have characters other than ASCII by their words."""
+    if all(map(str.isascii, pieces.texts)):
+        return pieces
+    words = [piece_words(piece) for piece in pieces.texts]
+    firsts = np.cumsum([0, *map(len, words)])
+    numbers = [range(first, first + len(found)) for first, found in zip(firsts.tolist(), words, strict=False)]
+    counts, codes = expand(pieces.codes, numbers)
+    ends = np.cumsum(pieces.lengths)
+    totals = np.append(0, np.cumsum(counts))
+    return Codes(totals[ends] - totals[ends - pieces.lengths], codes, list(chain.from_iterable(words)))
+
+
+def expand(codes: Int32, parts: Sequence[Sequence[int]]) -> tuple[Int64, Int32]:
+    """Replace each code by the codes in its part. Return the length of each, and all of them."""
+    lengths = np.fromiter(map(len, parts), np.int64, len(parts))
+    flat = np.fromiter(chain.from_iterable(parts), np.int32, int(lengths.sum()))
+    starts = np.cumsum(lengths) - lengths
+    found = lengths[codes]
+    shift = np.repeat(starts[codes] - (np.cumsum(found) - found), found)
+    return found, flat[shift + np.arange(len(shift))]
+
+
+def concatenate_rows(parts: Sequence[tuple[Int64, Int32]]) -> tuple[Int64, Int32]:
+    """Concatenate the tokens of each row; each part has the lengths of all rows, and their tokens."""
+    if len(parts) == 1:
+        return parts[0]
+    totals: Int64 = np.sum([lengths for lengths, _ in parts], axis=0, dtype=np.int64)
+    starts: Int64 = np.cumsum(totals) - totals
+    out: Int32 = np.empty(int(totals.sum()), np.int32)
+    for lengths, codes in parts:
+        own = np.cumsum(lengths) - lengths
+        out[np.repeat(starts - own, lengths) + np.arange(len(codes))] = codes
+        starts = starts + lengths
+    return totals, out

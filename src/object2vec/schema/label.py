@@ -1,0 +1,155 @@
+"""The label of a pair: a class name that becomes a class id, or a number."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, get_args
+
+from object2vec.errors import RawValueError, UserError, shortened
+from object2vec.schema.values import describe, value_text
+
+LabelKind = Literal["class", "number"]
+#: The largest `num_classes`.
+MAX_CLASSES: Final = 30
+#: Labels of these texts alone are classes.
+BINARY: Final = {"0", "1"}
+_WRITTEN: Final = re.compile(r"(.+?)(?::(class|number)(?:\((.+)\))?)?", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """The column of the label. `classes[i]` is the name of class i.
+
+    A column whose `kind` is None is numbers if all values are, and not all of them are 0 or 1. With a `separator`, a
+    row has several labels: it becomes a pair for each.
+    """
+
+    name: str
+    kind: LabelKind | None = None
+    classes: tuple[str, ...] = ()
+    separator: str | None = None
+
+    def learned(self, texts: Iterable[str]) -> Label:
+        """Return the label with its kind and classes, which are learned from the values that occur.
+
+        Raises:
+            UserError: there are too many classes, or a value is not a number.
+        """
+        texts = set(texts)
+        numbers = all(_number(text) is not None for text in texts)
+        kind = self.kind or ("number" if numbers and self.separator is None and not texts <= BINARY else "class")
+        if kind == "number":
+            wrong = sorted(text for text in texts if _number(text) is None)
+            if wrong:
+                raise UserError(f"{self.name} is {shortened(repr(wrong[0]))}, wanted a number")
+            return replace(self, kind=kind)
+        if len(texts) > MAX_CLASSES:
+            what = f"{self.name} has {len(texts)} different values, wanted at most {MAX_CLASSES} classes"
+            raise UserError(f"{what}; use it as --in1 with --positives, or as numbers with {self.name}:number")
+        return replace(self, kind=kind, classes=_class_names(texts))
+
+    def texts(self, value: Any) -> list[str]:
+        """Return the labels of a row as text: one, or several with a separator.
+
+        Raises:
+            ValueError: a label is missing, a list or an object.
+        """
+        if self.separator is not None and isinstance(value, str):
+            value = [part for part in map(str.strip, value.split(self.separator)) if part]
+        several = value if self.separator is not None and isinstance(value, list) else [value]
+        texts = [text for text in map(value_text, several) if text is not None]
+        if len(texts) < len(several):
+            raise ValueError("null")
+        return texts
+
+    def code(self, text: str) -> float:
+        """Return the class id or the number of a label.
+
+        Raises:
+            RawValueError: the label is not a known class, or not a number.
+        """
+        if self.kind == "class":
+            if text not in self.classes:
+                raise RawValueError(f"{self.name} is {text!r}, wanted one of {', '.join(self.classes)}")
+            return self.classes.index(text)
+        number = _number(text)
+        if number is None:
+            raise RawValueError(f"{self.name} is {text!r}, wanted a number")
+        return number
+
+    def encode(self, values: Iterable[Any]) -> list[float]:
+        """Return the class ids or numbers of labels.
+
+        Raises:
+            RawValueError: a label is missing, not a known class, or not a number.
+        """
+        codes = []
+        for number, value in enumerate(values):
+            try:
+                codes += [self.code(text) for text in self.texts(value)]
+            except ValueError as error:
+                raise RawValueError(f"{self.name}[{number}] is {error}, wanted a label") from error
+        return codes
+
+
+def parse_label(text: str) -> Label:
+    """Parse a written label: NAME, NAME:class, NAME:number or NAME:class(SEPARATOR).
+
+    Raises:
+        UserError: the text is not a label.
+    """
+    match = _WRITTEN.fullmatch(text)
+    if not match or (match[2] == "number" and match[3]):
+        raise UserError(f"label {text!r}: wanted NAME, NAME:class, NAME:number or NAME:class(SEPARATOR)")
+    kinds: dict[str | None, LabelKind] = {kind: kind for kind in get_args(LabelKind)}
+    return Label(match[1], kinds.get(match[2]), separator=match[3])
+
+
+def _class_names(texts: set[str]) -> tuple[str, ...]:
+    """Return class names in order. Names that are numbers from 0 keep these numbers as class ids."""
+    numbers = {text: int(text) for text in texts if text.isascii() and text.isdecimal() and str(int(text)) == text}
+    if len(numbers) == len(texts) and max(numbers.values(), default=0) < MAX_CLASSES:
+        return tuple(map(str, range(max(2, max(numbers.values(), default=0) + 1))))
+    return tuple(sorted(texts))
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def label_from_json(value: Any) -> Label:
+    """Return a label from its JSON form, see `label_to_json`.
+
+    Raises:
+        ValueError: the value is not a label; the message says what is wanted.
+    """
+    wanted = '"label" must be null or an object with "column", "kind" and "classes"'
+    if (
+        not isinstance(value, dict)
+        or not isinstance(value.get("column"), str)
+        or value.get("kind") not in get_args(LabelKind)
+    ):
+        raise ValueError(f"{wanted}, got {describe(value)}")
+    classes, separator = value.get("classes", []), value.get("separator")
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise ValueError(f'"classes" must be a list of names, got {describe(classes)}')
+    if len(set(classes)) != len(classes) or len(classes) > MAX_CLASSES:
+        raise ValueError(f'"classes" must be at most {MAX_CLASSES} different names, got {describe(classes)}')
+    if separator is not None and not (isinstance(separator, str) and separator):
+        raise ValueError(f'"separator" must be null or text, got {describe(separator)}')
+    return Label(value["column"], value["kind"], tuple(classes), separator)
+
+
+def label_to_json(label: Label) -> dict[str, Any]:
+    """Return the JSON form of a label."""
+    form: dict[str, Any] = {"column": label.name, "kind": label.kind}
+    if label.kind == "class":
+        form["classes"] = list(label.classes)
+    return form | ({"separator": label.separator} if label.separator is not None else {})

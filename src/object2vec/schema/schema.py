@@ -1,0 +1,275 @@
+"""The schema of pairs: the columns and the vocabulary of each side, and the label.
+
+A schema is saved as a folder with `schema.json` and a vocabulary file per side. A model directory contains it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from object2vec.array_types import Int32, Int64
+from object2vec.atomic_files import write_atomically
+from object2vec.data.files import read_object
+from object2vec.data.records import SIDES, Side
+from object2vec.errors import ArtifactError, RawValueError, UserError, shortened
+from object2vec.schema.arrays import column_codes, concatenate_rows, texts_of
+from object2vec.schema.columns import Column, List, Text, parse_column, written_column
+from object2vec.schema.label import Label, label_from_json, label_to_json
+from object2vec.schema.values import describe
+from object2vec.schema.vocabulary import UNKNOWN_ID, Vocabulary
+
+FORMAT_VERSION: Final = 1
+SCHEMA_FILE: Final = "schema.json"
+_WANTED: Final = "wanted a schema that `object2vec prepare` wrote"
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The token ids of N objects. Object i has `ids[offsets[i]:offsets[i + 1]]`.
+
+    `unknown` has the columns with unknown values, and which objects have one, (N,).
+    """
+
+    offsets: Int64
+    ids: Int32
+    unknown: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def unknown_columns(self, index: int) -> list[str]:
+        """Return the columns in which an object has an unknown value."""
+        return [name for name, rows in self.unknown.items() if rows[index]]
+
+
+@dataclass(frozen=True)
+class SideSchema:
+    """The columns of a side, and its vocabulary, which has them in the same order.
+
+    A side without columns has one object: the token 1.
+    """
+
+    columns: tuple[Column, ...]
+    vocabulary: Vocabulary
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """Return the number of each column."""
+        return {column.name: number for number, column in enumerate(self.columns)}
+
+    def fields(self, value: Any, where: str) -> Mapping[str, Any]:
+        """Return an object as a mapping from columns to raw values; `where` begins an error message.
+
+        Raises:
+            RawValueError: the object has other columns, or is no mapping and the side has several columns.
+        """
+        if not isinstance(value, Mapping):
+            if len(self.columns) == 1:
+                return {self.columns[0].name: value}
+            if value is None:
+                return {}
+            names = ", ".join(self.numbers) or "none"
+            raise RawValueError(f"{where} is {describe(value)}, wanted an object with these columns: {names}")
+        for name in value:
+            if name not in self.numbers:
+                near = difflib.get_close_matches(str(name), self.numbers, n=1, cutoff=0.0)
+                known = f"the nearest is {near[0]}" if near else "this side has no columns"
+                raise RawValueError(f"{where} has the column {shortened(repr(name))}, {known}")
+        return value
+
+
+@dataclass(frozen=True)
+class Schema:
+    """How raw values become token ids. With `tied`, both sides have one vocabulary."""
+
+    sides: tuple[SideSchema, SideSchema]
+    label: Label | None = None
+    tied: bool = False
+
+    def __getitem__(self, side: Side) -> SideSchema:
+        return self.sides[SIDES.index(side)]
+
+    def encode(self, side: Side, objects: Iterable[Any]) -> Encoded:
+        """Return the token ids of objects: mappings from columns to values, or values of the only column.
+
+        Raises:
+            RawValueError: a value is not of its column's kind; names the object, the column and the value.
+        """
+        own = self[side]
+        ids: list[int] = []
+        ends = [0]
+        unknown: dict[str, list[int]] = {}
+        for number, value in enumerate(objects):
+            fields = own.fields(value, f"{side}[{number}]")
+            for index, column in enumerate(own.columns):
+                texts = texts_of(column, fields.get(column.name), f"{side}[{number}].{column.name}")
+                found = own.vocabulary.lookup(index, texts)
+                if own.vocabulary.unknown_id(index) in found:
+                    unknown.setdefault(column.name, []).append(number)
+                ids += found
+            if not own.columns:
+                ids.append(UNKNOWN_ID)
+            ends.append(len(ids))
+        rows = {name: np.bincount(found, minlength=len(ends) - 1) > 0 for name, found in unknown.items()}
+        return Encoded(np.array(ends, np.int64), np.array(ids, np.int32), rows)
+
+    def encode_columns(self, side: Side, columns: Mapping[str, Any]) -> Encoded:
+        """Return the token ids of objects that are given as columns: Arrow, pandas, polars or numpy arrays, or lists.
+
+        Columns of other sides are ignored.
+
+        Raises:
+            RawValueError: a column is missing, or a value is not of its column's kind.
+        """
+        own = self[side]
+        parts, unknown = [], {}
+        for index, column in enumerate(own.columns):
+            found = column_codes(column, require_column(columns, column.name))
+            ids = own.vocabulary.lookup_array(index, found.texts)
+            is_unknown = (ids[:, 0] == own.vocabulary.unknown_id(index))[found.codes]
+            if is_unknown.any():
+                rows = np.repeat(np.arange(len(found.lengths)), found.lengths)[is_unknown]
+                unknown[column.name] = np.bincount(rows, minlength=len(found.lengths)) > 0
+            parts.append((found.lengths * ids.shape[1], ids[found.codes].ravel()))
+        if not parts:
+            count = len(next(iter(columns.values()), ()))
+            parts.append((np.ones(count, np.int64), np.full(count, UNKNOWN_ID, np.int32)))
+        lengths, tokens = concatenate_rows(parts)
+        return Encoded(np.append(0, np.cumsum(lengths)), tokens, unknown)
+
+    def decode(self, side: Side, ids: Encoded | Iterable[Iterable[int]]) -> list[dict[str, Any]]:
+        """Return the raw values of objects as text: a value, a list or a text per column that has tokens.
+
+        A value that is unknown or hashed is None.
+        """
+        own = self[side]
+        if isinstance(ids, Encoded):
+            ids = np.split(ids.ids, ids.offsets[1:-1]) if len(ids) else []
+        return [_decode(own, tokens) for tokens in ids]
+
+    def save(self, directory: Path) -> None:
+        """Write `schema.json` and the vocabulary files into a folder, which is made if it is missing."""
+        directory.mkdir(parents=True, exist_ok=True)
+        write_atomically(directory, self.fills())
+
+    def fills(self) -> dict[str, Callable[[Path], object]]:
+        """Return the names of the schema's files, each with a function that writes it to a path."""
+        sides = {} if self.tied else {vocabulary_file("in1"): self["in1"].vocabulary.write}
+        return {
+            vocabulary_file("in0"): self["in0"].vocabulary.write,
+            **sides,
+            SCHEMA_FILE: lambda path: path.write_text(
+                json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n", "utf-8"
+            ),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of `schema.json`."""
+        return {
+            "format_version": FORMAT_VERSION,
+            **{name: [written_column(column) for column in self[name].columns] for name in SIDES},
+            "label": label_to_json(self.label) if self.label else None,
+            "tied": self.tied,
+        }
+
+    @classmethod
+    def load(cls, directory: Path) -> Schema:
+        """Read a schema from its folder.
+
+        Raises:
+            ArtifactError: a file is missing, damaged or of a newer format.
+        """
+        path = directory / SCHEMA_FILE
+        document = read_object(path, _WANTED, ArtifactError)
+        try:
+            columns, label, tied = _parts(document)
+        except (ValueError, UserError) as error:
+            raise ArtifactError(f"{path}: {error}; {_WANTED}") from error
+        first = Vocabulary.read(directory / vocabulary_file("in0"), columns[0])
+        second = first if tied else Vocabulary.read(directory / vocabulary_file("in1"), columns[1])
+        return cls((SideSchema(columns[0], first), SideSchema(columns[1], second)), label, tied)
+
+
+def vocabulary_file(side: Side) -> str:
+    """Return the name of a side's vocabulary file. The one of `in0` belongs to both sides of a tied schema."""
+    return f"{side}.vocabulary.tsv"
+
+
+def require_column(columns: Mapping[str, Any], name: str) -> Any:
+    """Return a column of a table.
+
+    Raises:
+        RawValueError: there is none of this name; names the nearest.
+    """
+    try:
+        return columns[name]
+    except KeyError:
+        near = difflib.get_close_matches(name, list(map(str, columns)), n=1, cutoff=0.0)
+        hint = f"the nearest is {near[0]}" if near else "the table has no columns"
+        raise RawValueError(f"there is no column {name}, {hint}") from None
+
+
+def check_columns(sides: Sequence[Sequence[Column]], *, tied: bool) -> None:
+    """Check the columns of both sides.
+
+    Raises:
+        UserError: a side has a column twice, or sides with one vocabulary have different numbers of columns.
+    """
+    for name, columns in zip(SIDES, sides, strict=True):
+        names = [column.name for column in columns]
+        if len(set(names)) < len(names):
+            twice = next(each for each in names if names.count(each) > 1)
+            raise UserError(f"{name} has the column {twice} twice, wanted each once")
+    buckets = [[column.buckets for column in columns] for columns in sides]
+    if tied and buckets[0] != buckets[1]:
+        counts = " and ".join(str(len(columns)) for columns in sides)
+        raise UserError(f"tied sides have {counts} columns, wanted the same number, with the same buckets")
+
+
+def _parts(document: Mapping[str, Any]) -> tuple[tuple[tuple[Column, ...], tuple[Column, ...]], Label | None, bool]:
+    """Return the columns of both sides, the label, and whether the sides are tied.
+
+    Raises:
+        ValueError, UserError: the document is not a schema.
+    """
+    version = document.get("format_version")
+    if type(version) is not int or version < 1:
+        raise ValueError("no format_version")
+    if version > FORMAT_VERSION:
+        raise ValueError(f"it has format {version}, wanted {FORMAT_VERSION} or older; use a newer object2vec")
+    for name in SIDES:
+        columns = document.get(name)
+        if not isinstance(columns, list) or not all(isinstance(column, str) for column in columns):
+            raise ValueError(f'"{name}" must be a list of columns like "user_id", got {describe(columns)}')
+    if not isinstance(document.get("tied"), bool):
+        raise ValueError(f'"tied" must be true or false, got {describe(document.get("tied"))}')
+    first, second = (tuple(map(parse_column, document[name])) for name in SIDES)
+    check_columns((first, second), tied=document["tied"])
+    label = document.get("label")
+    return (first, second), None if label is None else label_from_json(label), document["tied"]
+
+
+def _decode(side: SideSchema, tokens: Iterable[int]) -> dict[str, Any]:
+    found: dict[int, list[str | None]] = {}
+    for token in tokens:
+        if known := side.vocabulary.token(int(token)):
+            found.setdefault(known[0], []).append(known[1])
+    decoded: dict[str, Any] = {}
+    for number, values in found.items():
+        column = side.columns[number]
+        if column.buckets and None in values:
+            values = values[::2]  # a hashed value has two ids
+        if isinstance(column, Text):
+            decoded[column.name] = " ".join(word or "?" for word in values)
+        else:
+            decoded[column.name] = values if isinstance(column, List) else values[0]
+    return decoded
