@@ -103,7 +103,8 @@ KINDS: Final[dict[str, type[Column]]] = {"token": Token, "list": List, "text": T
 _MINIMUM: Final = {"buckets": 2, "min_count": 1, "max_vocabulary": 1}
 _WRITTEN: Final = re.compile(r"(.+?)(?::(token|list|text)(?:\((.*)\))?)?", re.DOTALL)
 _SUFFIX: Final = re.compile(r":(token|list|text)(\(.*\))?\Z", re.DOTALL)
-_OPTIONS: Final = re.compile(r"(\w+=[^,]+)(,\s*\w+=[^,]+)*")
+_OPTIONS: Final = re.compile(r"\w+=.+", re.DOTALL)
+_OPTION_BOUNDARY: Final = re.compile(r",\s*(?=\w+=)")
 
 
 def parse_column(text: str) -> Column:
@@ -119,7 +120,7 @@ def parse_column(text: str) -> Column:
     name, kind, argument = match[1], KINDS[match[2] or "token"], match[3] or ""
     options: dict[str, Any] = {}
     if _OPTIONS.fullmatch(argument):
-        options = dict(part.strip().split("=", 1) for part in argument.split(","))
+        options = dict(part.split("=", 1) for part in _OPTION_BOUNDARY.split(argument))
     elif argument:
         options = {fields(kind)[1].name: argument}
     known = {field.name for field in fields(kind)} - {"name"}
