@@ -106,7 +106,11 @@ def _token_codes(array: pa.Array) -> Codes:
     import pyarrow.compute as pc
 
     encoded = array.dictionary_encode()
-    texts = [value_text(value) for value in encoded.dictionary.to_pylist()]
+    values = encoded.dictionary.to_pylist()
+    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+        texts = [value or None for value in values] if "" in values else values
+    else:
+        texts = [value_text(value) for value in values]
     indices = encoded.indices
     if None in texts:  # NaN or an empty string
         kept = np.array([text is not None for text in texts])

@@ -213,7 +213,8 @@ def require_column(columns: Mapping[str, Any], name: str) -> Any:
     try:
         return columns[name]
     except KeyError:
-        near = difflib.get_close_matches(name, list(map(str, columns)), n=1, cutoff=0.0)
+        names = map(str, getattr(columns, "column_names", columns))  # Arrow tables iterate over their columns
+        near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.0)
         hint = f"the nearest is {near[0]}" if near else "the table has no columns"
         raise RawValueError(f"there is no column {name}, {hint}") from None
 

@@ -1,0 +1,1 @@
+"""Raw tables to channels of pairs, with a schema and hyperparameters that fit."""

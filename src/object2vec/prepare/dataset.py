@@ -1,0 +1,251 @@
+"""A table as pairs: read it once, learn its schema, then give all pairs in their shuffled order."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, TypeVar
+
+import numpy as np
+
+from object2vec.array_types import Float32, Int32
+from object2vec.data.channels import PAIR_CHANNELS
+from object2vec.data.records import SIDES
+from object2vec.data.sequences import Pairs, Sequences
+from object2vec.errors import DataError, UserError
+from object2vec.prepare.rows import Chunk, Rows, RowStore, row_keys
+from object2vec.prepare.splits import TRAIN, Split, Splits, Splitter, measures
+from object2vec.schema.arrays import Codes, column_codes, concatenate_rows
+from object2vec.schema.columns import Column, List, Token
+from object2vec.schema.label import Label
+from object2vec.schema.numbering import TokenNumbering
+from object2vec.schema.schema import Schema, SideSchema, check_columns, require_column
+from object2vec.schema.vocabulary import UNKNOWN_ID, Vocabulary
+
+logger = logging.getLogger(__name__)
+
+#: Different labels of a column whose kind is not given.
+MAX_LABELS: Final = 100_000
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to make of a table.
+
+    Without a label, all pairs are positives. `max_tokens` limits the tokens of an object. `extend` is a schema whose
+    ids are kept.
+    """
+
+    in0: tuple[Column, ...]
+    in1: tuple[Column, ...] = ()
+    label: Label | None = None
+    tied: bool = False
+    split: Split = field(default_factory=Split)
+    seed: int = 0
+    max_tokens: int = 512
+    extend: Schema | None = None
+
+    @property
+    def sides(self) -> tuple[tuple[Column, ...], tuple[Column, ...]]:
+        return self.in0, self.in1
+
+    @property
+    def column_names(self) -> list[str]:
+        """Return the names of all columns that are read."""
+        names = [column.name for columns in self.sides for column in columns]
+        names += [self.label.name] if self.label else []
+        return list(dict.fromkeys([*names, self.split.column] if self.split.column else names))
+
+
+class Dataset:
+    """The pairs of a table and their schema. `close` removes its temporary files."""
+
+    def __init__(self, plan: Plan, threads: int = 1) -> None:
+        check_columns(plan.sides, tied=plan.tied)
+        self.plan = plan
+        self.threads = threads
+        #: Counts of rows without a label or without a value on a side, and of objects with too many tokens.
+        self.counts: Counter[str] = Counter()
+        self.store = RowStore()
+        self.splitter = Splitter(plan.split)
+        self.schema: Schema
+        self._labels: dict[str, int] = {}
+        self._label_values: Float32 | None = None
+        self._rows = 0
+        first = self._numbering(0)
+        self._numberings = (first, first if plan.tied else self._numbering(1))
+        self._ids: tuple[Int32, Int32]
+
+    def _numbering(self, side: int) -> TokenNumbering:
+        known = self.plan.extend.sides[side].vocabulary if self.plan.extend else Vocabulary.empty(self.plan.sides[side])
+        return TokenNumbering(known)
+
+    @classmethod
+    def read(cls, batches: Iterable[Any], plan: Plan, threads: int = 1) -> Dataset:
+        """Read all batches of a table, which have the plan's columns, and learn the schema.
+
+        Raises:
+            UserError: a value is not of its column's kind, or no row is left for training.
+        """
+        dataset = cls(plan, threads)
+        try:
+            with ThreadPoolExecutor(threads) as pool:
+                for parsed in map_in_order(pool, dataset._parse, dataset._numbered(batches), threads):
+                    dataset._append(parsed)
+            dataset._finish()
+        except BaseException:
+            dataset.close()
+            raise
+        return dataset
+
+    def close(self) -> None:
+        self.store.close()
+
+    def _numbered(self, batches: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+        """Yield the number of each batch's first row, and the batch."""
+        for batch in batches:
+            yield self._rows, batch
+            self._rows += len(next(iter(batch.values()))) if isinstance(batch, Mapping) else batch.num_rows
+
+    def _parse(self, numbered: tuple[int, Any]) -> _Parsed:
+        first_row, batch = numbered
+        columns = [[column_codes(c, require_column(batch, c.name)) for c in side] for side in self.plan.sides]
+        count = len(next(iter(batch.values()))) if isinstance(batch, Mapping) else batch.num_rows
+        keys = row_keys(self.plan.seed, first_row, count)
+        label = self.plan.label
+        labels = Codes(np.ones(count, np.int64), np.zeros(count, np.int32), ["1"])
+        if label:
+            spec = Token(label.name) if label.separator is None else List(label.name, label.separator)
+            labels = column_codes(spec, require_column(batch, label.name))
+        return _Parsed(keys, columns, labels, measures(self.plan.split, batch, keys, self.plan.seed))
+
+    def _append(self, parsed: _Parsed) -> None:
+        """Store the rows of a batch that have a label and a value on both sides."""
+        sides = [self._number_side(side, columns, len(parsed.keys)) for side, columns in enumerate(parsed.columns)]
+        self.counts["label"] += int(np.count_nonzero(parsed.labels.lengths == 0))
+        for name, side in zip(SIDES, sides, strict=True):
+            self.counts[name] += int(np.count_nonzero(side.lengths == 0))
+        index = np.repeat(np.arange(len(parsed.keys)), parsed.labels.lengths)
+        kept = (sides[0].lengths[index] > 0) & (sides[1].lengths[index] > 0)
+        index, labels = index[kept], self._number_labels(parsed.labels)[kept]
+        whole = len(index) == len(parsed.keys)
+        first, second = sides if whole else [side.take(index) for side in sides]
+        rows = Rows(keys=parsed.keys[index], labels=labels, measures=parsed.measures[index], sides=(first, second))
+        self.splitter.observe(rows)
+        self.store.append(rows)
+
+    def _number_side(self, side: int, columns: Sequence[Codes], rows: int) -> Sequences:
+        numbering = self._numberings[side]
+        parts = [numbering.number(index, found) for index, found in enumerate(columns)]
+        lengths, values = concatenate_rows(parts or [(np.ones(rows, np.int64), np.full(rows, UNKNOWN_ID, np.int32))])
+        sequences = Sequences(values, np.append(0, np.cumsum(lengths)))
+        self.counts[f"{SIDES[side]} truncated"] += int(np.count_nonzero(lengths > self.plan.max_tokens))
+        return sequences.truncate(self.plan.max_tokens)
+
+    def _number_labels(self, found: Codes) -> Float32:
+        """Return the numbers of labels, or the labels themselves if they are known to be numbers."""
+        label = self.plan.label
+        if label and label.kind == "number":
+            return np.array([label.code(text) for text in found.texts], np.float32)[found.codes]
+        numbers = [self._labels.setdefault(text, len(self._labels)) for text in found.texts]
+        if label and len(self._labels) > MAX_LABELS:
+            raise UserError(f"{label.name} has more than {MAX_LABELS} different values; are they {label.name}:number?")
+        return np.array(numbers, np.float32)[found.codes]
+
+    def _finish(self) -> None:
+        """Learn the label and the vocabularies from the rows for training."""
+        label = self.plan.label
+        if label and (known := self.plan.extend and self.plan.extend.label):
+            label = known
+        elif label:
+            label = label.learned(self._labels)
+        if label and self.plan.label and self.plan.label.kind != "number":
+            self._label_values = np.array([label.code(text) for text in self._labels], np.float32)
+        elif not label:
+            self._label_values = np.ones(1, np.float32)
+        self.splitter.finish(self.store)
+        counts = [np.zeros(len(numbering), np.int64) for numbering in self._numberings]
+        if self.plan.tied:
+            counts[1] = counts[0]
+        rows = 0
+        for chunk in self.store.chunks() if len(self.store) else ():
+            found = chunk.read()
+            is_train = self.splitter.assign(found) == TRAIN
+            rows += int(np.count_nonzero(is_train))
+            for side, sequences in enumerate(found.sides):
+                tokens = np.bincount(sequences.values[np.repeat(is_train, sequences.lengths)])
+                counts[side][: len(tokens)] += tokens
+        if not rows:
+            skipped = ", ".join(f"{count} without {name}" for name, count in self.counts.items() if count) or "none"
+            raise DataError(f"no row is left for training: {self._rows} rows, skipped ones are {skipped}")
+        learned = [self._numberings[0].finish(counts[0])]
+        learned.append(learned[0] if self.plan.tied else self._numberings[1].finish(counts[1]))
+        first, second = (SideSchema(c, found[0]) for c, found in zip(self.plan.sides, learned, strict=True))
+        self.schema = Schema((first, second), label, self.plan.tied)
+        self._ids = learned[0][1], learned[1][1]
+
+    def map_chunks(self, function: Callable[[Rows, Rows, Splits], _Result]) -> Iterator[_Result]:
+        """Yield a function's result for each part of all rows, in order; threads call it.
+
+        It gets rows with token ids and labels, the same rows with numbers in place of ids, and their splits. Unlike
+        ids, numbers tell unknown values apart.
+        """
+
+        def process(chunk: Chunk) -> _Result:
+            rows = chunk.read_sorted()
+            return function(self._translated(rows), rows, self.splitter.assign(rows))
+
+        with ThreadPoolExecutor(self.threads) as pool:
+            yield from map_in_order(pool, process, self.store.chunks(), self.threads)
+
+    def _translated(self, rows: Rows) -> Rows:
+        first, second = (
+            Sequences(ids[side.values], side.offsets) for ids, side in zip(self._ids, rows.sides, strict=True)
+        )
+        labels = rows.labels if self._label_values is None else self._label_values[rows.labels.astype(np.int64)]
+        return replace(rows, labels=labels, sides=(first, second))
+
+    def pairs(self) -> dict[str, Pairs]:
+        """Return the pairs of each split that has any, in memory."""
+        parts: dict[str, list[Rows]] = {name: [] for name in PAIR_CHANNELS}
+        for by_split in self.map_chunks(lambda rows, _, splits: rows_by_split(rows, splits)):
+            for name, rows in by_split.items():
+                parts[name].append(rows)
+        return {name: _concatenated(found) for name, found in parts.items() if found}
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    keys: Any
+    columns: Sequence[Sequence[Codes]]
+    labels: Codes
+    measures: Any
+
+
+def rows_by_split(rows: Rows, splits: Splits) -> dict[str, Rows]:
+    """Return the rows of each split that has any."""
+    found = {name: np.flatnonzero(splits == number) for number, name in enumerate(PAIR_CHANNELS)}
+    return {name: rows.take(index) for name, index in found.items() if len(index)}
+
+
+def _concatenated(parts: Sequence[Rows]) -> Pairs:
+    first, second = (Sequences.concatenate([rows.sides[side] for rows in parts]) for side in (0, 1))
+    return Pairs(first, second, np.concatenate([rows.labels for rows in parts]))
+
+
+def map_in_order(
+    pool: ThreadPoolExecutor, function: Callable[[_Item], _Result], items: Iterable[_Item], threads: int
+) -> Iterator[_Result]:
+    """Yield the function's result for each item, in order. At most `threads` more are computed at a time."""
+    pending: deque[Future[_Result]] = deque()
+    for item in items:
+        pending.append(pool.submit(function, item))
+        if len(pending) > threads:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()

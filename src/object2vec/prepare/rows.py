@@ -1,0 +1,137 @@
+"""Rows of pairs in an order that depends on the seed and the number of each row only.
+
+A row's key is a hash of the seed and its number, so no two rows have the same. Rows are stored by the first bits of
+their keys, in temporary files, and sorted when they are read back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from object2vec.array_types import Float32, Float64, Int32, Int64
+from object2vec.data.disk_arrays import AppendOnlyArray
+from object2vec.data.sequences import Sequences
+
+UInt64 = npt.NDArray[np.uint64]
+#: Parts of the range of keys, and rows that are read back at a time.
+PARTS: Final = 256
+CHUNK_ROWS: Final = 2**17
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """N rows of pairs: `keys`, `labels` and `measures`, which decide the split, are (N,)."""
+
+    keys: UInt64
+    labels: Float32
+    measures: Float64
+    sides: tuple[Sequences, Sequences]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def take(self, index: Int64) -> Rows:
+        """Return the rows at `index`."""
+        first, second = (
+            Sequences(side.values[index], np.arange(len(index) + 1)) if side.single else side.take(index)
+            for side in self.sides
+        )
+        return Rows(
+            keys=self.keys[index], labels=self.labels[index], measures=self.measures[index], sides=(first, second)
+        )
+
+
+def row_keys(seed: int, first: int, count: int) -> UInt64:
+    """Return the keys of `count` rows from the number `first` on."""
+    start = mix(np.array([seed], np.uint64))[0]
+    return mix(np.arange(first, first + count, dtype=np.uint64) + start)
+
+
+def mix(values: UInt64) -> UInt64:
+    """Return a hash of 64-bit numbers; different numbers have different hashes (splitmix64)."""
+    mixed = values + np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+def fraction(keys: UInt64) -> Float64:
+    """Return hashes as numbers from 0 up to 1."""
+    return (keys >> np.uint64(11)).astype(np.float64) / 2**53
+
+
+class RowStore:
+    """Rows on disk. `append` adds a batch; `chunks` then reads all rows in the order of their keys."""
+
+    def __init__(self) -> None:
+        types = {"keys": np.uint64, "labels": np.float32, "measures": np.float64}
+        types |= {f"lengths{side}": np.int32 for side in (0, 1)} | {f"values{side}": np.int32 for side in (0, 1)}
+        self._columns = {name: AppendOnlyArray(dtype) for name, dtype in types.items()}
+        #: For each batch, where each part begins and the last one ends: rows, and values of both sides.
+        self._starts: list[tuple[Int64, Int64, Int64]] = []
+
+    def __len__(self) -> int:
+        return len(self._columns["keys"])
+
+    def append(self, rows: Rows) -> None:
+        """Add a batch of rows."""
+        parts = (rows.keys >> np.uint64(56)).astype(np.uint8)
+        rows = rows.take(np.argsort(parts, kind="stable"))
+        starts = np.append(0, np.cumsum(np.bincount(parts, minlength=PARTS)))
+        values = [len(self._columns[f"values{side}"]) + rows.sides[side].offsets[starts] for side in (0, 1)]
+        self._starts.append((len(self) + starts, values[0], values[1]))
+        for name in ("keys", "labels", "measures"):
+            self._columns[name].append(getattr(rows, name))
+        for side, sequences in enumerate(rows.sides):
+            self._columns[f"lengths{side}"].append(sequences.lengths)
+            self._columns[f"values{side}"].append(sequences.values)
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Yield parts of all rows, in the order of keys."""
+        columns = {name: column.as_array() for name, column in self._columns.items()}
+        sizes: Int64 = np.sum([np.diff(rows) for rows, _, _ in self._starts], axis=0, dtype=np.int64)
+        first = 0
+        for part in range(PARTS):
+            if part + 1 == PARTS or sizes[first : part + 2].sum() > CHUNK_ROWS:
+                yield Chunk(columns, self._starts, first, part + 1)
+                first = part + 1
+
+    def close(self) -> None:
+        for column in self._columns.values():
+            column.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A part of all rows that has not been read yet."""
+
+    columns: dict[str, npt.NDArray[Any]]
+    starts: Sequence[tuple[Int64, Int64, Int64]]
+    first: int
+    stop: int
+
+    def read_sorted(self) -> Rows:
+        """Return the rows in the order of their keys."""
+        rows = self.read()
+        return rows.take(np.argsort(rows.keys))
+
+    def read(self) -> Rows:
+        """Return the rows in any order."""
+        rows, *values = (
+            [slice(batch[which][self.first], batch[which][self.stop]) for batch in self.starts] for which in range(3)
+        )
+        sides = []
+        for side in (0, 1):
+            lengths = self._gather(f"lengths{side}", rows)
+            ids: Int32 = self._gather(f"values{side}", values[side])
+            sides.append(Sequences(ids, np.append(0, np.cumsum(lengths, dtype=np.int64))))
+        keys, labels, measures = (self._gather(name, rows) for name in ("keys", "labels", "measures"))
+        return Rows(keys=keys, labels=labels, measures=measures, sides=(sides[0], sides[1]))
+
+    def _gather(self, name: str, parts: Sequence[slice]) -> npt.NDArray[Any]:
+        return np.concatenate([self.columns[name][part] for part in parts])

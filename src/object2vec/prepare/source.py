@@ -1,0 +1,185 @@
+"""Read tables with duckdb, as batches of Arrow columns in one order.
+
+Files are read in the order of their names and lines. The rows of a query are sorted by their values, since duckdb gives
+them in an order that depends on threads and memory.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from object2vec.data.files import HEAD_BYTES, describe_encoding, iter_files
+from object2vec.errors import DataError, UserError, shortened
+from object2vec.resources import cpus, memory_available, memory_limit
+from object2vec.schema.schema import require_column
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+#: The table function and its options for each kind of file. Values of text files stay the text that they are.
+READERS: Final = {
+    ".csv": "read_csv({}, all_varchar=true, header=true, sample_size=1000)",
+    ".txt": "read_csv({}, all_varchar=true, header=true, sample_size=1000)",
+    ".tsv": "read_csv({}, all_varchar=true, header=true, delim='\t')",
+    ".jsonl": "read_json({}, format='newline_delimited')",
+    ".ndjson": "read_json({}, format='newline_delimited')",
+    ".json": "read_json({})",
+    ".parquet": "read_parquet({})",
+}
+COMPRESSED: Final = (".gz", ".zst")
+#: Bytes of a batch of rows, about, and its number of rows. Nothing that is written depends on them.
+BATCH_BYTES: Final = 2**24
+BATCH_ROWS: Final = (2**11, 2**20)
+#: Rows from which the bytes of a row are estimated.
+SAMPLE_ROWS: Final = 2_000
+EXTRA: Final = "pip install 'object2vec[tables]'"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Threads, and bytes of memory that may be used, by default those of this machine and its control group."""
+
+    threads: int
+    memory: int
+
+    @classmethod
+    def of_machine(cls, threads: int | None = None, memory: int | None = None) -> Limits:
+        return cls(threads=threads or cpus(), memory=memory or min(memory_limit(), memory_available()))
+
+
+class Source:
+    """Rows of files or of a query: `columns` are the names of all columns."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, table: str, name: str, *, ordered: bool) -> None:
+        self._connection = connection
+        self._table = table
+        self._name = name
+        self._ordered = ordered
+        with _explained(name):
+            self.columns = [row[0] for row in connection.sql(f"describe {_select('*', table)}").fetchall()]
+
+    def batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Yield all rows of these columns, always in the same order.
+
+        Raises:
+            RawValueError: there is no such column.
+            DataError: a file is damaged, or the query fails.
+        """
+        known = dict.fromkeys(self.columns)
+        for name in names:
+            require_column(known, name)
+        chosen = ", ".join(map(_quoted, dict.fromkeys(names)))
+        query = _select(chosen, self._table)
+        order = "" if self._ordered else " order by all"
+        with _explained(self._name):
+            sample = self._connection.sql(f"{query} limit {SAMPLE_ROWS}").to_arrow_table()
+            row_bytes = max(1, sample.nbytes // max(1, len(sample)))
+            rows = min(max(BATCH_BYTES // row_bytes, BATCH_ROWS[0]), BATCH_ROWS[1])
+            yield from self._connection.sql(query + order).to_arrow_reader(rows)
+
+
+def open_files(paths: Sequence[str], limits: Limits) -> Source:
+    """Return the rows of files, of all files in folders, or of all that match a pattern such as `part-*.csv`.
+
+    Raises:
+        DataError: there is no such file, or the format of one is not known.
+    """
+    files = [file for path in paths for file in _find(path)]
+    kinds = {_kind(file) for file in files}
+    if len(kinds) > 1:
+        raise DataError(f"{paths[0]}: files of several formats ({', '.join(sorted(kinds))}), wanted one; use --query")
+    table = READERS[kinds.pop()].format("[" + ", ".join(_literal(str(file)) for file in files) + "]")
+    return Source(connect(limits), table, str(paths[0]), ordered=True)
+
+
+def open_query(query: str, limits: Limits) -> Source:
+    """Return the rows of a SQL query, which may name files in its `from`.
+
+    Raises:
+        DataError: the query is not valid, or reads something that cannot be read.
+    """
+    return Source(connect(limits), f"({query.strip().rstrip(';')})", "--query", ordered=False)
+
+
+def connect(limits: Limits) -> duckdb.DuckDBPyConnection:
+    """Return a duckdb connection that uses half of the memory: duckdb exceeds its limit, and we need some."""
+    connection: duckdb.DuckDBPyConnection = import_extra("duckdb").connect()
+    connection.execute(f"set threads = {limits.threads}")
+    connection.execute(f"set memory_limit = '{max(64, limits.memory // 2**21)}MiB'")
+    connection.execute("set enable_progress_bar = false")
+    connection.execute("set autoinstall_known_extensions = false")
+    return connection
+
+
+def import_extra(module: str) -> Any:
+    """Import a module of the extra for tables.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(f"tables need {module}, which is not installed: {EXTRA}") from error
+
+
+def _find(path: str) -> list[Path]:
+    """Return the files of a path, of a folder or of a pattern, in the order of their names."""
+    if glob.has_magic(path) and not Path(path).exists():
+        found = [Path(match) for match in sorted(glob.glob(path, recursive=True))]  # noqa: PTH207 -- Path.glob takes no absolute pattern
+        files = [file for file in found if file.is_file()]
+    else:
+        files = list(iter_files(Path(path)))
+    if not files:
+        raise DataError(
+            f"{path}: No such file or directory, wanted a table: a file, a folder or a pattern like 'a/*.csv'"
+        )
+    return [file for file in files if file.stat().st_size] or files[:1]
+
+
+def _kind(file: Path) -> str:
+    """Return the suffix of a file's format; check the encoding of a text file."""
+    suffixes = [suffix.lower() for suffix in file.suffixes]
+    packed = suffixes[-1:] and suffixes[-1] in COMPRESSED
+    kind = (suffixes[:-1] if packed else suffixes)[-1:]
+    if not kind or kind[0] not in READERS:
+        raise DataError(f"{file}: wanted a file that ends in {', '.join(READERS)}, or one of these and .gz or .zst")
+    if not packed and kind[0] != ".parquet":
+        with file.open("rb") as stream:
+            if other := describe_encoding(stream.read(HEAD_BYTES)):
+                raise DataError(f"{file}: {other}")
+    return kind[0]
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Raise errors of duckdb as data errors of one sentence."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        text = re.sub(r"^[\w ]+ Error: ", "", lines[0]) if lines else type(error).__name__
+        raise DataError(f"{name}: {shortened(text, 400)}") from error
+
+
+def _select(columns: str, table: str) -> str:
+    return f"select {columns} from {table}"  # noqa: S608 -- a person's own query, on their own machine
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
