@@ -27,13 +27,13 @@ def to_json_lines(rows: Rows, vocab_sizes: tuple[int, int]) -> memoryview:
         if side.single:
             parts.append(_id_texts(size, prefix).take(pa.array(side.values)))
         else:
-            parts += [pa.scalar(prefix, pa.large_string()), _joined(side, size)]
+            parts += [pa.scalar(prefix, pa.string()), _joined(side, size)]
     labels = pa.array(rows.labels).dictionary_encode()
     numbers = [int(label) if label == int(label) else label for label in labels.dictionary.to_numpy()]
-    texts = pa.array([f'],"label":{label!s}}}\n' for label in numbers], pa.large_string())
-    lines = pc.binary_join_element_wise(*parts, texts.take(labels.indices), pa.scalar("", pa.large_string()))
+    texts = pa.array([f'],"label":{label!s}}}\n' for label in numbers], pa.string())
+    lines = pc.binary_join_element_wise(*parts, texts.take(labels.indices), pa.scalar("", pa.string()))
     _, offsets, data = lines.buffers()
-    end = np.frombuffer(offsets, np.int64)[len(lines)]
+    end = np.frombuffer(offsets, np.int32)[len(lines)]
     return memoryview(data)[:end] if data else memoryview(b"")
 
 
@@ -42,7 +42,7 @@ def _id_texts(vocab_size: int, prefix: str = "") -> pa.Array:
     """Return the text of each id after a prefix: looking a text up takes a third of the time of making it."""
     import pyarrow as pa
 
-    return pa.array([f"{prefix}{token}" for token in range(vocab_size)], pa.large_string())
+    return pa.array([f"{prefix}{token}" for token in range(vocab_size)], pa.string())
 
 
 def _joined(side: Sequences, vocab_size: int) -> pa.Array:
@@ -51,4 +51,4 @@ def _joined(side: Sequences, vocab_size: int) -> pa.Array:
     import pyarrow.compute as pc
 
     ids = _id_texts(vocab_size).take(pa.array(side.values))
-    return pc.binary_join(pa.LargeListArray.from_arrays(pa.array(side.offsets), ids), ",")
+    return pc.binary_join(pa.ListArray.from_arrays(pa.array(side.offsets.astype(np.int32)), ids), ",")

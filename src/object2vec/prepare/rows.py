@@ -18,9 +18,12 @@ from object2vec.data.disk_arrays import AppendOnlyArray
 from object2vec.data.sequences import Sequences
 
 UInt64 = npt.NDArray[np.uint64]
-#: Parts of the range of keys, and rows that are read back at a time.
+#: Parts of the range of keys, and about how many bytes of rows are read back at a time.
 PARTS: Final = 256
-CHUNK_ROWS: Final = 2**17
+CHUNK_BYTES: Final = 2**22
+#: Bytes of a row without its tokens, and of a token.
+ROW_BYTES: Final = 28
+TOKEN_BYTES: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,10 +97,12 @@ class RowStore:
     def chunks(self) -> Iterator[Chunk]:
         """Yield parts of all rows, in the order of keys."""
         columns = {name: column.as_array() for name, column in self._columns.items()}
-        sizes: Int64 = np.sum([np.diff(rows) for rows, _, _ in self._starts], axis=0, dtype=np.int64)
+        sizes = np.zeros(PARTS, np.int64)
+        for rows, *values in self._starts:
+            sizes += ROW_BYTES * np.diff(rows) + TOKEN_BYTES * sum(map(np.diff, values))
         first = 0
         for part in range(PARTS):
-            if part + 1 == PARTS or sizes[first : part + 2].sum() > CHUNK_ROWS:
+            if part + 1 == PARTS or sizes[first : part + 2].sum() > CHUNK_BYTES:
                 yield Chunk(columns, self._starts, first, part + 1)
                 first = part + 1
 

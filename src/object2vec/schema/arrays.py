@@ -15,7 +15,7 @@ import numpy as np
 from object2vec.array_types import Int32, Int64
 from object2vec.errors import RawValueError
 from object2vec.schema.columns import Column, List, Text
-from object2vec.schema.text import PIECE_BYTES, piece_words
+from object2vec.schema.text import LOWER_BYTES, PIECE_BYTES, SEPARATOR_BYTES, piece_words
 from object2vec.schema.values import value_text
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _ARROW_TYPES: Final = frozenset({str, int, float})
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """The tokens of N rows: `lengths` (N,), then `codes` (tokens,), which index `texts`."""
+    """The tokens of N rows: `lengths` (N,), then `codes` (tokens,), which index `texts`; some texts have no token."""
 
     lengths: Int64
     codes: Int32
@@ -149,16 +149,16 @@ def _text_codes(array: pa.Array) -> Codes:
     array = array.cast(pa.large_string()).fill_null("")
     _, offsets_buffer, data_buffer = array.buffers()
     offsets = np.frombuffer(offsets_buffer, np.int64)[array.offset : array.offset + len(array) + 1]
-    data = np.frombuffer(data_buffer or b"", np.uint8)[offsets[0] : offsets[-1]]
-    lower = PIECE_BYTES[data]
-    in_piece = lower != 0
+    start = int(offsets[0])
+    offsets = offsets - offsets[0]
+    text = data_buffer.slice(start, offsets[-1]).to_pybytes() if data_buffer else b""
+    in_piece = np.frombuffer(text.translate(PIECE_BYTES), np.bool_)
     is_start = in_piece.copy()
     is_start[1:] &= ~in_piece[:-1]
-    row_starts = offsets[:-1] - offsets[0]
-    row_starts = row_starts[row_starts < len(data)]
+    row_starts = offsets[:-1][offsets[:-1] < len(text)]
     is_start[row_starts] = in_piece[row_starts]
-    lengths = np.diff(np.searchsorted(np.flatnonzero(is_start), offsets - offsets[0]))
-    pieces = lower[in_piece]
+    lengths = np.diff(np.searchsorted(np.flatnonzero(is_start), offsets))
+    pieces = text.translate(LOWER_BYTES, SEPARATOR_BYTES)
     starts = np.append(np.flatnonzero(is_start[in_piece]), len(pieces))
     words = pa.LargeStringArray.from_buffers(len(starts) - 1, pa.py_buffer(starts), pa.py_buffer(pieces))
     encoded = words.dictionary_encode()
@@ -167,15 +167,21 @@ def _text_codes(array: pa.Array) -> Codes:
 
 def _split_pieces(pieces: Codes) -> Codes:
     """Replace pieces that have characters other than ASCII by their words."""
-    if all(map(str.isascii, pieces.texts)):
-        return pieces
-    words = [piece_words(piece) for piece in pieces.texts]
-    firsts = np.cumsum([0, *map(len, words)])
-    numbers = [range(first, first + len(found)) for first, found in zip(firsts.tolist(), words, strict=False)]
-    counts, codes = expand(pieces.codes, numbers)
+    texts = list(pieces.texts)
+    special = [code for code, text in enumerate(texts) if not text.isascii()]
+    words = [piece_words(texts[code]) for code in special]
+    if all(len(found) == 1 for found in words):
+        for code, found in zip(special, words, strict=True):
+            texts[code] = found[0]
+        return Codes(pieces.lengths, pieces.codes, texts)
+    parts: list[Sequence[int]] = [(code,) for code in range(len(texts))]
+    for code, found in zip(special, words, strict=True):
+        parts[code] = range(len(texts), len(texts) + len(found))
+        texts += found
+    counts, codes = expand(pieces.codes, parts)
     ends = np.cumsum(pieces.lengths)
     totals = np.append(0, np.cumsum(counts))
-    return Codes(totals[ends] - totals[ends - pieces.lengths], codes, list(chain.from_iterable(words)))
+    return Codes(totals[ends] - totals[ends - pieces.lengths], codes, texts)
 
 
 def expand(codes: Int32, parts: Sequence[Sequence[int]]) -> tuple[Int64, Int32]:

@@ -5,6 +5,9 @@ Tokens are numbered by first occurrence while rows arrive. When all rows are cou
 
 from __future__ import annotations
 
+from collections import defaultdict
+from itertools import count
+
 import numpy as np
 
 from object2vec.array_types import Int32, Int64
@@ -17,24 +20,19 @@ class TokenNumbering:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
-        self._numbers = [dict(known) for known in vocabulary.ids]
-        self._next = vocabulary.size
+        following = count(vocabulary.size)
+        self._numbers = [defaultdict(following.__next__, known) for known in vocabulary.ids]
 
     def __len__(self) -> int:
-        return self._next
+        return self.vocabulary.first_id + sum(map(len, self._numbers))
 
     def number(self, column: int, found: Codes) -> tuple[Int64, Int32]:
         """Return the number of tokens of each row, and the numbers of all tokens."""
         if self.vocabulary.columns[column].buckets:
             ids = self.vocabulary.lookup_array(column, found.texts)
             return 2 * found.lengths, ids[found.codes].ravel()
-        numbers = self._numbers[column]
-        for text in found.texts:
-            if text not in numbers:
-                numbers[text] = self._next
-                self._next += 1
-        own = np.fromiter(map(numbers.__getitem__, found.texts), np.int32, len(found.texts))
-        return found.lengths, own[found.codes]
+        numbers = np.fromiter(map(self._numbers[column].__getitem__, found.texts), np.int32, len(found.texts))
+        return found.lengths, numbers[found.codes]
 
     def finish(self, counts: Int64) -> tuple[Vocabulary, Int32]:
         """Return the vocabulary, and the token id of each number.
