@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Final, cast
 
 from object2vec.data.files import GZIP_MAGIC, HEAD_BYTES, READ_ERRORS, TAR, GzipStream, recognize
 from object2vec.errors import ArtifactError, shortened
-from object2vec.hyperparameters import MODEL_FILES
+from object2vec.hyperparameters import MODEL_FILES, SCHEMA_FILES
 
 CONFIG, WEIGHTS = MODEL_FILES
 #: The archive of a model directory that the platform writes.
@@ -87,7 +87,7 @@ def extracted(path: Path, max_bytes: int | None = None) -> Iterator[Path]:
 
 
 def extract(archive: Path, directory: Path, max_bytes: int | None = None) -> Path:
-    """Extract the two files of a model into a new folder of `directory`, and return that folder.
+    """Extract the files of a model into a new folder of `directory`, and return that folder.
 
     Names in the archive do not decide where files are written. The weights may have at most `max_bytes`, by default
     the free space of the disk.
@@ -109,7 +109,11 @@ def extract(archive: Path, directory: Path, max_bytes: int | None = None) -> Pat
                 if not (member.isfile() or member.isdir()) or member.issparse() or {"/", ".."} & set(name.parts):
                     raise ArtifactError(f"{archive}: {member.name!r} is no file of a model, wanted {CONFIG}, {WEIGHTS}")
                 names += [str(name)] if member.isfile() and len(names) < MAX_ENTRIES else []
-                if name.name not in MODEL_FILES or len(name.parts) > MAX_DEPTH + 1 or not member.isfile():
+                if (
+                    name.name not in (*MODEL_FILES, *SCHEMA_FILES)
+                    or len(name.parts) > MAX_DEPTH + 1
+                    or not member.isfile()
+                ):
                     continue
                 if member.size > max_bytes + EXTRA_BYTES:
                     raise too_large

@@ -23,7 +23,7 @@ from object2vec.atomic_files import write_atomically
 from object2vec.data.disk_arrays import empty
 from object2vec.data.files import read_object
 from object2vec.errors import AlgorithmError, ArtifactError, HyperparameterError, UserError
-from object2vec.hyperparameters import MODEL_FILES, Hyperparameters, parse
+from object2vec.hyperparameters import MODEL_FILES, SCHEMA_FILES, Hyperparameters, parse
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +48,8 @@ def save(
 ) -> None:
     """Write a model directory. All files are complete on the disk before the first one replaces an older one.
 
-    `training` describes the training in JSON values. `vocabularies` maps names to files, which are copied.
+    `training` describes the training in JSON values. `vocabularies` maps names to files of vocabularies and
+    of the schema, which are copied.
     `weights` replace the parameters of the network that have the same names.
 
     Raises:
@@ -75,6 +76,8 @@ def save(
     try:
         directory.mkdir(parents=True, exist_ok=True)
         write_atomically(directory, fills)
+        for name in set(SCHEMA_FILES) - set(fills):  # those of an older model
+            (directory / name).unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
         size = sum(tensor.nbytes for tensor in tensors.values()) / 1e6
         raise AlgorithmError(f"{directory}: the model of {size:.3g} MB cannot be written ({error})") from error

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -19,15 +20,33 @@ def write_atomically(directory: Path, fills: Mapping[str, Callable[[Path], objec
 
     When all are complete on the disk, each is renamed into place, in the given order.
     """
-    staging = directory / STAGING_DIR
-    staging.mkdir(exist_ok=True)
-    try:
+    with staged(directory, fills) as staging:
         for name, fill in fills.items():
             fill(staging / name)
-            (staging / name).chmod(0o644)  # readable by all who can enter the directory
-            _sync(staging / name)
-        for name in fills:
-            (staging / name).replace(directory / name)
+
+
+@contextmanager
+def staged(directory: Path, names: Iterable[str]) -> Iterator[Path]:
+    """Yield a folder to write files and folders of these names in, which replace those of the directory at the end.
+
+    Each is renamed into place, in the given order, when all are complete on the disk. Those that are not written are
+    removed from the directory. After an error, the directory is as before.
+    """
+    staging = directory / STAGING_DIR
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir()
+    try:
+        yield staging
+        for path in sorted(staging.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)  # readable by all who can enter the directory
+            _sync(path)
+        for name in names:
+            if (directory / name).is_dir():
+                shutil.rmtree(directory / name)
+            if (staging / name).exists():
+                (staging / name).replace(directory / name)
+            else:
+                (directory / name).unlink(missing_ok=True)
             _sync(directory)
     finally:
         shutil.rmtree(staging, ignore_errors=True)

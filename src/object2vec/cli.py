@@ -1,4 +1,4 @@
-"""The command `object2vec`: train, serve, predict, describe.
+"""The command `object2vec`: prepare, train, serve, predict, describe.
 
 It parses arguments and calls the same functions as the image. Slow imports happen in the verb that needs them.
 """
@@ -22,9 +22,13 @@ from object2vec.data.files import local_path, read_object
 from object2vec.data.media_types import JSON, JSON_LINES
 from object2vec.errors import Object2VecError, UserError, shortened
 from object2vec.hyperparameters import parse
+from object2vec.hyperparameters.recipes import RECIPES, to_text
 from object2vec.ops import library
+from object2vec.prepare import command
+from object2vec.prepare.files import PREPARED_FILES
 from object2vec.sagemaker.specification import IMAGE, algorithm, metrics, ranges
 from object2vec.serving.headers import MODES
+from object2vec.storage import S3Address, localized, parse_address
 from object2vec.threads import set_thread_defaults
 from object2vec.training.graceful_shutdown import Stop, handle_termination_signals
 
@@ -39,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     arguments = _parser().parse_args(argv)
     try:
-        arguments.verb(arguments)
+        with localized(vars(arguments)) as values:
+            arguments.verb(argparse.Namespace(**values))
     except Object2VecError as error:
         for sentence in str(error).splitlines():
             sys.stderr.write(f"object2vec: error: {sentence}\n")
@@ -66,11 +71,29 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="object2vec", description="Learn embeddings of objects from pairs.")
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and the build of the kernels")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+    _add_prepare(verbs)
     _add_train(verbs)
     _add_serve(verbs)
     _add_predict(verbs)
     _add_describe(verbs)
     return parser
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# prepare
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def _add_prepare(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = verbs.add_parser(
+        "prepare",
+        help="make channels of pairs from a table",
+        description="Make channels of pairs, a schema and hyperparameters from a table.",
+        epilog=command.EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_arguments(parser, _path)
+    parser.set_defaults(verb=command.prepare)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -93,11 +116,15 @@ def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     for name, text in CHANNELS.items():
         kind = "DIR" if name == "auxiliary" else "PATH"
-        parser.add_argument(f"--{name}", type=_path, metavar=kind, required=name == "train", help=text)
+        parser.add_argument(f"--{name}", type=_path, metavar=kind, help=text)
+    text = "folder that `prepare` wrote: channels, schema and hyperparameters"
+    parser.add_argument("--data", type=_path, metavar="DIR", help=text)
     kind = "FILE|NAME=VALUE"
-    needed = "Required: enc0_max_seq_len and enc0_vocab_size"
+    needed = "Required without --data: enc0_max_seq_len and enc0_vocab_size"
     text = f"JSON files and single values; later ones override earlier ones. {needed}"
-    parser.add_argument("--hyperparameters", nargs="+", required=True, metavar=kind, help=text)
+    parser.add_argument("--hyperparameters", nargs="+", default=[], metavar=kind, help=text)
+    text = "defaults for a kind of data, see `object2vec describe recipes`"
+    parser.add_argument("--recipe", choices=RECIPES, help=text)
     output = partial(_path, output=True)
     parser.add_argument("--out", type=output, required=True, metavar="DIR", help="model directory to write")
     text = "write checkpoints to DIR (default: OUT.checkpoints), and continue from the newest one"
@@ -111,7 +138,9 @@ def _train(arguments: argparse.Namespace) -> None:
     stop = Stop()
     with handle_termination_signals(stop, signal.SIGTERM, signal.SIGINT):
         set_thread_defaults(repeatable=True)
-        configuration = parse(_hyperparameters(arguments.hyperparameters))
+        channels, hyperparameters = _prepared(arguments.data) if arguments.data else ({}, {})
+        hyperparameters |= {"recipe": arguments.recipe} if arguments.recipe else {}
+        configuration = parse(hyperparameters | _hyperparameters(arguments.hyperparameters))
 
         from object2vec.training.checks import Job, check_job
 
@@ -119,7 +148,7 @@ def _train(arguments: argparse.Namespace) -> None:
         next_to_out = arguments.out.with_name(f"{arguments.out.resolve().name}.checkpoints")
         job = Job(
             configuration=configuration,
-            channels={name: path for name, path in given.items() if path is not None},
+            channels=channels | {name: path for name, path in given.items() if path is not None},
             model_dir=arguments.out,
             checkpoint_dir=next_to_out if arguments.resume == Path() else arguments.resume,
         )
@@ -131,6 +160,15 @@ def _train(arguments: argparse.Namespace) -> None:
         style = arguments.log or _log_style()
         log_as(style)
         run(job, stop=stop, style=style)
+
+
+def _prepared(folder: Path) -> tuple[dict[str, Path], dict[str, object]]:
+    """Return the channels and the hyperparameters of a folder that `prepare` wrote."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder, wanted one that `object2vec prepare` wrote")
+    files = {name: folder / file for name, file in PREPARED_FILES.items()}
+    channels = {name: path for name, path in files.items() if name in CHANNELS and path.exists()}
+    return channels, read_object(files["hyperparameters"], "wanted a file that `object2vec prepare` wrote")
 
 
 def _log_style() -> Literal["bar", "sagemaker"]:
@@ -242,14 +280,15 @@ DESCRIPTIONS: Final = {
     "algorithm": "a request to CreateAlgorithm",
     "metrics": "the MetricDefinitions of a training job",
     "ranges": "the ParameterRanges of a tuning job",
+    "recipes": "settings for kinds of data, and when to use them",
 }
 
 
 def _add_describe(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = verbs.add_parser(
         "describe",
-        help="print descriptions of the algorithm for SageMaker",
-        description=f"Print a description of the algorithm for SageMaker as JSON: {_describe_choices(DESCRIPTIONS)}.",
+        help="print recipes, and descriptions of the algorithm for SageMaker",
+        description=f"Print a description, those for SageMaker as JSON: {_describe_choices(DESCRIPTIONS)}.",
     )
     parser.add_argument("what", choices=DESCRIPTIONS, metavar="|".join(DESCRIPTIONS))
     parser.add_argument("--image", default=IMAGE, help="registry address of the image, for `algorithm`")
@@ -261,6 +300,9 @@ def _describe_choices(texts: Mapping[str, str]) -> str:
 
 
 def _describe(arguments: argparse.Namespace) -> None:
+    if arguments.what == "recipes":
+        sys.stdout.write(to_text())
+        return
     described = {"algorithm": algorithm(arguments.image), "metrics": metrics(), "ranges": ranges()}
     sys.stdout.write(json.dumps(described[arguments.what], indent=2) + "\n")
 
@@ -276,9 +318,9 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mode", choices=MODES, help="reply to a pair: its scores (default), or embeddings")
 
 
-def _path(text: str, *, output: bool = False) -> Path:
+def _path(text: str, *, output: bool = False) -> Path | S3Address:
     try:
-        return local_path(text, output=output)
+        return parse_address(text, output=output) or local_path(text, output=output)
     except UserError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

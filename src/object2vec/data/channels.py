@@ -11,5 +11,6 @@ CHANNELS: Final = {
     "validation": "pairs that decide which epoch is best and when training stops",
     "test": "pairs that the best model is evaluated on at the end",
     "auxiliary": "folder with pretrained embeddings and vocabularies",
+    "schema": "folder with the schema of the pairs, which `object2vec prepare` writes; it becomes part of the model",
     "model": "model to start from: a model directory, or a .tar.gz of one",
 }

@@ -51,6 +51,7 @@ class Hyperparameters:
     bucket_width: int
     early_stopping_tolerance: float
     early_stopping_patience: int
+    recipe: str
     negative_sampling_distribution: str
     validation_negative_sampling: str
     ema_decay: float

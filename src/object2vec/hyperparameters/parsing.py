@@ -15,7 +15,16 @@ from typing import Any, Final
 from object2vec.errors import HyperparameterError, shortened
 from object2vec.hyperparameters.config import ENCODER_FIELDS, EncoderHyperparameters, Hyperparameters, Parsed
 from object2vec.hyperparameters.kinds import Choice
-from object2vec.hyperparameters.table import LAYERS_WHEN_AUTO, MODEL_FILES, REQUIRED, ROW_SPARSE_OPTIMIZERS, TABLE, Row
+from object2vec.hyperparameters.recipes import RECIPES
+from object2vec.hyperparameters.table import (
+    LAYERS_WHEN_AUTO,
+    MODEL_FILES,
+    REQUIRED,
+    ROW_SPARSE_OPTIMIZERS,
+    SCHEMA_FILES,
+    TABLE,
+    Row,
+)
 
 #: Characters of a name or value that an error quotes.
 MAX_QUOTED_CHARACTERS: Final = 79
@@ -54,10 +63,18 @@ def parse(values: Mapping[str, object]) -> Parsed:
     """
     naming = _Naming.from_values(values)
     parser = _Parser(naming)
-    for key, value in values.items():
+    for key, value in with_recipe(values).items():
         if _is_given(value) or re.sub(r"^enc[012]_", "enc0_", key) not in TABLE:
             parser.add(key, _text(value))
     return parser.finish(values)
+
+
+def with_recipe(values: Mapping[str, object]) -> dict[str, object]:
+    """Return a configuration with the values of its recipe; given values take precedence."""
+    recipe = RECIPES.get(_text(values.get("recipe", "")))
+    naming = _Naming.from_values(values)
+    given = {key: value for key, value in values.items() if _is_given(value) or key not in TABLE}
+    return {naming.typed(name): value for name, value in (recipe.values if recipe else {}).items()} | given
 
 
 def typed(text: str, values: Mapping[str, object]) -> str:
@@ -207,7 +224,7 @@ def _conflicts(hyperparameters: Hyperparameters) -> Iterator[str]:
             got = f"got '{encoder.pretrained_embedding_file}' and no enc{side}_vocab_file, wanted both"
             why = "the vocabulary says which word has which token id"
             yield f"enc{side}_pretrained_embedding_file: {got}: {why}"
-        if encoder.vocab_file in MODEL_FILES:
+        if encoder.vocab_file in (*MODEL_FILES, *SCHEMA_FILES):
             why = "the model directory, where the vocabulary goes too, has a file of its own of that name"
             yield f"enc{side}_vocab_file: got '{encoder.vocab_file}', wanted another name: {why}"
     if hyperparameters.tied_token_embedding_weight:

@@ -17,10 +17,13 @@ from object2vec.hyperparameters.kinds import (
     Kind,
     Real,
 )
+from object2vec.hyperparameters.recipes import RECIPES
 from object2vec.ops.codes import ACTIVATIONS, COMPARATORS
 
 #: Files of a model directory, in addition to the vocabularies.
 MODEL_FILES: Final = ("config.json", "model.safetensors")
+#: Files of a model directory whose training data has a schema.
+SCHEMA_FILES: Final = ("schema.json", "in0.vocabulary.tsv", "in1.vocabulary.tsv")
 #: The default of a hyperparameter that must be given.
 REQUIRED: Final = "required"
 NETWORKS: Final = ("hcnn", "bilstm", "pooled_embedding")
@@ -60,6 +63,7 @@ HELP: Final = {
     "early_stopping_tolerance": "The loss must fall by at least this much for an epoch to count as an improvement.",
     "early_stopping_patience": "Consecutive epochs without improvement before training stops.",
     "validation_negative_sampling": "`auto` samples fixed negatives for validation and test channels of positives.",
+    "recipe": "Default settings for a kind of data. See [recipes](tables.md#recipes).",
     "ema_decay": "Decay of a moving average of the weights, which is validated and saved. 0 switches it off.",
     "token_embedding_dtype": "Type of the saved token embeddings. `float16` halves the file and rounds after training.",
 }
@@ -123,6 +127,7 @@ PLATFORM: Final = (
 )
 #: Extensions. Their defaults give the built-in's behavior.
 OURS: Final = (
+    Row("recipe", Choice(("none", *RECIPES)), "none", HELP["recipe"]),
     Row(
         "negative_sampling_distribution",
         Choice(("frequency", "uniform")),

@@ -10,20 +10,21 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from object2vec.array_types import Float32, Int32
 from object2vec.data.channels import PAIR_CHANNELS
 from object2vec.data.records import SIDES
 from object2vec.data.sequences import Pairs, Sequences
 from object2vec.errors import DataError, UserError
-from object2vec.prepare.rows import Chunk, Rows, RowStore, row_keys
+from object2vec.prepare.rows import Chunk, Rows, RowStore, fraction, mix, positions, row_keys
 from object2vec.prepare.splits import TRAIN, Split, Splits, Splitter, measures
 from object2vec.schema.arrays import Codes, column_codes, concatenate_rows
 from object2vec.schema.columns import Column, List, Token
 from object2vec.schema.label import Label
 from object2vec.schema.numbering import TokenNumbering
 from object2vec.schema.schema import Schema, SideSchema, check_columns, require_column
-from object2vec.schema.vocabulary import UNKNOWN_ID, Vocabulary
+from object2vec.schema.vocabulary import FIRST_COLUMN_ID, UNKNOWN_ID, Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +38,9 @@ _Result = TypeVar("_Result")
 class Plan:
     """What to make of a table.
 
-    Without a label, all pairs are positives. `max_tokens` limits the tokens of an object. `extend` is a schema whose
-    ids are kept.
+    Without a label, all pairs are positives. `max_tokens` limits the tokens of an object. `unknown_rate` is a share of
+    known values in training that become unknown, so that the model learns what these mean. `extend` is a
+    schema whose ids are kept.
     """
 
     in0: tuple[Column, ...]
@@ -48,6 +50,7 @@ class Plan:
     split: Split = field(default_factory=Split)
     seed: int = 0
     max_tokens: int = 512
+    unknown_rate: float = 0.01
     extend: Schema | None = None
 
     @property
@@ -198,17 +201,28 @@ class Dataset:
 
         def process(chunk: Chunk) -> _Result:
             rows = chunk.read_sorted()
-            return function(self._translated(rows), rows, self.splitter.assign(rows))
+            splits = self.splitter.assign(rows)
+            return function(self._translated(rows, splits), rows, splits)
 
         with ThreadPoolExecutor(self.threads) as pool:
             yield from map_in_order(pool, process, self.store.chunks(), self.threads)
 
-    def _translated(self, rows: Rows) -> Rows:
-        first, second = (
-            Sequences(ids[side.values], side.offsets) for ids, side in zip(self._ids, rows.sides, strict=True)
-        )
+    def _translated(self, rows: Rows, splits: Splits) -> Rows:
+        """Return rows with token ids in place of numbers, and with final labels."""
+        first, second = (self._translated_side(side, rows, splits == TRAIN) for side in (0, 1))
         labels = rows.labels if self._label_values is None else self._label_values[rows.labels.astype(np.int64)]
         return replace(rows, labels=labels, sides=(first, second))
+
+    def _translated_side(self, side: int, rows: Rows, is_train: npt.NDArray[np.bool_]) -> Sequences:
+        sequences, vocabulary = rows.sides[side], self.schema.sides[side].vocabulary
+        ids = self._ids[side][sequences.values]
+        if self.plan.unknown_rate:
+            places = mix(2 * positions(sequences) + np.uint64(side))
+            chances = fraction(mix(np.repeat(rows.keys, sequences.lengths) ^ places))
+            chosen = (chances < self.plan.unknown_rate) & np.repeat(is_train, sequences.lengths)
+            chosen &= ids >= vocabulary.first_id
+            ids[chosen] = FIRST_COLUMN_ID + vocabulary.column_of[ids[chosen] - vocabulary.first_id]
+        return Sequences(ids, sequences.offsets)
 
     def pairs(self) -> dict[str, Pairs]:
         """Return the pairs of each split that has any, in memory."""

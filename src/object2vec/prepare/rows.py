@@ -68,6 +68,12 @@ def fraction(keys: UInt64) -> Float64:
     return (keys >> np.uint64(11)).astype(np.float64) / 2**53
 
 
+def positions(sequences: Sequences) -> UInt64:
+    """Return the position of each token in its sequence, (tokens,)."""
+    starts = np.repeat(sequences.offsets[:-1], sequences.lengths)
+    return (np.arange(len(starts)) - starts).astype(np.uint64)
+
+
 class RowStore:
     """Rows on disk. `append` adds a batch; `chunks` then reads all rows in the order of their keys."""
 

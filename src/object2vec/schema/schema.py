@@ -21,6 +21,7 @@ from object2vec.atomic_files import write_atomically
 from object2vec.data.files import read_object
 from object2vec.data.records import SIDES, Side
 from object2vec.errors import ArtifactError, RawValueError, UserError, shortened
+from object2vec.hyperparameters import SCHEMA_FILES
 from object2vec.schema.arrays import column_codes, concatenate_rows, texts_of
 from object2vec.schema.columns import Column, List, Text, parse_column, written_column
 from object2vec.schema.label import Label, label_from_json, label_to_json
@@ -28,7 +29,7 @@ from object2vec.schema.values import describe
 from object2vec.schema.vocabulary import UNKNOWN_ID, Vocabulary
 
 FORMAT_VERSION: Final = 1
-SCHEMA_FILE: Final = "schema.json"
+SCHEMA_FILE, *_VOCABULARY_FILES = SCHEMA_FILES
 _WANTED: Final = "wanted a schema that `object2vec prepare` wrote"
 
 
@@ -201,7 +202,7 @@ class Schema:
 
 def vocabulary_file(side: Side) -> str:
     """Return the name of a side's vocabulary file. The one of `in0` belongs to both sides of a tied schema."""
-    return f"{side}.vocabulary.tsv"
+    return _VOCABULARY_FILES[SIDES.index(side)]
 
 
 def require_column(columns: Mapping[str, Any], name: str) -> Any:

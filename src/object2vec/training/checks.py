@@ -13,6 +13,7 @@ from object2vec.data.channels import CHANNELS, PAIR_CHANNELS
 from object2vec.data.jsonlines import check_first_record
 from object2vec.errors import DataError, shortened
 from object2vec.hyperparameters import Hyperparameters, Parsed
+from object2vec.schema.schema import Schema
 from object2vec.training import warm_start
 
 #: Channels that SageMaker's SDK adds for its own use.
@@ -60,6 +61,7 @@ def check_job(job: Job) -> None:
     check_channels(job)
     auxiliary_files(job)
     artifact.check_writable(job.model_dir)
+    schema_files(job)
     if "model" in job.channels:
         warm_start.check_model(job.channels["model"], job.configuration)
     for name in PAIR_CHANNELS:
@@ -131,3 +133,20 @@ def auxiliary_files(job: Job) -> dict[str, Path]:
             there = ", ".join(sorted(p.name for p in path.parent.glob("*"))) or "nothing"
             raise DataError(f"{path}: no such file; the auxiliary channel has {there}")
     return files
+
+
+def schema_files(job: Job) -> dict[str, Path]:
+    """Return the files of the schema channel, none without one, and check that the schema fits the configuration.
+
+    Raises:
+        UserError: the schema cannot be read, or has more token ids than the configuration.
+    """
+    if "schema" not in job.channels:
+        return {}
+    folder = job.channels["schema"]
+    schema = Schema.load(folder)
+    for number, (side, encoder) in enumerate(zip(schema.sides, job.hyperparameters.encoders, strict=True)):
+        if side.vocabulary.size > encoder.vocab_size:
+            ids = f"{folder}: in{number} has {side.vocabulary.size} token ids"
+            raise DataError(f"{ids}, wanted at most enc{number}_vocab_size={encoder.vocab_size}")
+    return {name: folder / name for name in schema.fills()}

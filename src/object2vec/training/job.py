@@ -16,7 +16,7 @@ from object2vec.archive import find_model
 from object2vec.atomic_files import checksum
 from object2vec.data.vocabulary import read_vocabulary
 from object2vec.errors import AlgorithmError, ArtifactError
-from object2vec.hyperparameters import Hyperparameters, typed
+from object2vec.hyperparameters import Hyperparameters, typed, with_recipe
 from object2vec.model.network import Network
 from object2vec.model.pretrained import load_pretrained
 from object2vec.ops import library
@@ -136,6 +136,10 @@ def _log_configuration(job: Job) -> None:
     logger.info(f"Provided configuration: {json.dumps(dict(job.configuration.given), default=str)}")
     for notice in (*job.configuration.warnings, *channel_warnings(job)):
         logger.warning(notice)
+    if job.hyperparameters.recipe != "none":
+        given = job.configuration.given
+        chosen = {name: value for name, value in with_recipe(given).items() if name not in given}
+        logger.info(f"Recipe {job.hyperparameters.recipe} sets: {json.dumps(chosen)}")
     logger.info(f"Final configuration: {json.dumps(job.hyperparameters.to_dict())}")
     for side, encoder in enumerate(job.hyperparameters.encoders):
         if encoder.network == "pooled_embedding" and job.hyperparameters.enc_dim != encoder.token_embedding_dim:

@@ -11,7 +11,7 @@ from torch import Tensor
 from object2vec import artifact
 from object2vec.errors import AlgorithmError
 from object2vec.training.best_model import cpu_buffer, is_finite
-from object2vec.training.checks import Job, auxiliary_files
+from object2vec.training.checks import Job, auxiliary_files, schema_files
 from object2vec.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ class ModelWriter:
     def __init__(self, job: Job, trainer: Trainer) -> None:
         self.job = job
         self._files = auxiliary_files(job)
+        self._schema_files = schema_files(job)
         self.trainer = trainer
         self._lock = threading.Lock()
         self._written = False
@@ -54,7 +55,8 @@ class ModelWriter:
                 "best_loss": best.loss if epochs else None,  # JSON has no infinity
                 "epochs": self.trainer.epochs_before + epochs,
             },
-            vocabularies={e.vocab_file: self._files[e.vocab_file] for e in hyperparameters.encoders if e.vocab_file},
+            vocabularies=self._schema_files
+            | {e.vocab_file: self._files[e.vocab_file] for e in hyperparameters.encoders if e.vocab_file},
             weights=best.weights if epochs else self._current_weights(),
         )
 

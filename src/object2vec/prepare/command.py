@@ -1,0 +1,102 @@
+"""The verb `prepare`: its arguments, and the calls that it makes."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from typing import Any, Final
+
+from object2vec.errors import UserError
+from object2vec.hyperparameters.recipes import RECIPES
+
+MEMORY_UNITS: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
+EPILOG: Final = """A column is NAME or NAME:KIND. KIND is token (one value, the default), list, list(SEPARATOR) or text.
+A split is random, time:COLUMN, group:COLUMN, leave-last-out:COLUMN or none."""
+
+
+def add_arguments(parser: argparse.ArgumentParser, path: Callable[..., Any]) -> None:
+    """Add the arguments of the verb; `path` is the type of a path."""
+    parser.add_argument(
+        "tables", nargs="*", metavar="TABLE", help="CSV, TSV, JSON Lines or Parquet files, folders, or patterns"
+    )
+    parser.add_argument("--query", metavar="SQL", help="a query over files, in place of TABLE")
+    parser.add_argument("--in0", nargs="+", required=True, metavar="COLUMN", help="columns of the first side")
+    parser.add_argument("--in1", nargs="+", default=[], metavar="COLUMN", help="columns of the second side, if any")
+    label = parser.add_mutually_exclusive_group(required=True)
+    label.add_argument(
+        "--label", metavar="COLUMN", help="label: NAME, NAME:class, NAME:number or NAME:class(SEPARATOR)"
+    )
+    label.add_argument("--positives", action="store_true", help="all rows are pairs that belong together")
+    parser.add_argument("--out", type=path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("--split", default="random", metavar="SPLIT", help="how to split rows (default: %(default)s)")
+    for name in ("validation", "test"):
+        text = f"share of the rows for {name} (default: %(default)s)"
+        parser.add_argument(f"--{name}-share", type=float, default=0.1, metavar="SHARE", help=text)
+    parser.add_argument("--recipe", choices=RECIPES, help="recipe to write (default: by the columns and the label)")
+    text = "one vocabulary for both sides (default: if both are text)"
+    parser.add_argument("--tied", action=argparse.BooleanOptionalAction, help=text)
+    text = "limit of the tokens of an object (default: %(default)s)"
+    parser.add_argument("--max-tokens", type=int, default=512, metavar="N", help=text)
+    text = "share of values in training that become unknown, so that the model learns these (default: %(default)s)"
+    parser.add_argument("--unknown-rate", type=float, default=0.01, metavar="SHARE", help=text)
+    parser.add_argument("--extend", type=path, metavar="MODEL", help="model whose token ids are kept")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the order and of random splits")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads (default: one per CPU)")
+    parser.add_argument(
+        "--memory", type=_size, metavar="SIZE", help="memory to use, such as 2G (default: what is free)"
+    )
+
+
+def prepare(arguments: argparse.Namespace) -> None:
+    """Run the verb."""
+    from object2vec.prepare.dataset import Dataset, Plan
+    from object2vec.prepare.report import to_text
+    from object2vec.prepare.source import Limits, open_files, open_query
+    from object2vec.prepare.splits import parse_split
+    from object2vec.prepare.write import write_dataset
+    from object2vec.schema.columns import Text, parse_column
+    from object2vec.schema.label import parse_label
+    from object2vec.storage import localized_query
+
+    if bool(arguments.tables) is bool(arguments.query):
+        raise UserError("prepare needs tables or --query, and not both")
+    in0, in1 = (tuple(map(parse_column, columns)) for columns in (arguments.in0, arguments.in1))
+    texts = [len(side) == 1 and isinstance(side[0], Text) for side in (in0, in1)]
+    plan = Plan(
+        in0=in0,
+        in1=in1,
+        label=parse_label(arguments.label) if arguments.label else None,
+        tied=all(texts) if arguments.tied is None else arguments.tied,
+        split=parse_split(arguments.split, arguments.validation_share, arguments.test_share),
+        seed=arguments.seed,
+        max_tokens=arguments.max_tokens,
+        unknown_rate=arguments.unknown_rate,
+    )
+    limits = Limits.of_machine(arguments.threads, arguments.memory)
+    with localized_query(arguments.query or "") as query:
+        source = open_query(query, limits) if query else open_files(list(map(str, arguments.tables)), limits)
+        batches = source.batches(plan.column_names)
+        with closing(Dataset.read(_with_progress(batches), plan, limits.threads)) as dataset:
+            report = write_dataset(dataset, arguments.out, recipe=arguments.recipe or "")
+    sys.stdout.write(to_text(report))
+    sys.stdout.write(f"written: {arguments.out}; next: object2vec train --data {arguments.out} --out model\n")
+
+
+def _with_progress(batches: Iterable[Any]) -> Iterator[Any]:
+    """Yield batches, and show the number of rows on a terminal."""
+    from tqdm import tqdm
+
+    with tqdm(unit=" rows", unit_scale=True, desc="reading", disable=not sys.stderr.isatty(), leave=False) as bar:
+        for batch in batches:
+            yield batch
+            bar.update(batch.num_rows)
+
+
+def _size(text: str) -> int:
+    match = re.fullmatch(r"([0-9]+)([KMG]?)(i?B)?", text, re.IGNORECASE)
+    if not match or not int(match[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 512M or 2G")
+    return int(match[1]) * MEMORY_UNITS[match[2].upper()]

@@ -1,0 +1,171 @@
+"""What a prepared data set holds: counts, lengths, unknown values, labels, duplicates and leakage."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from object2vec.array_types import Int64
+from object2vec.data.channels import PAIR_CHANNELS
+from object2vec.data.records import SIDES
+from object2vec.data.sequences import Sequences
+from object2vec.prepare.dataset import Dataset
+from object2vec.prepare.rows import Rows, UInt64, fraction, mix, positions
+from object2vec.prepare.splits import TRAIN, Splits
+
+PERCENTILES: Final = (50, 90, 99, 100)
+#: Pairs whose contents are compared. Of more pairs, a share by a hash of their content is compared.
+MAX_COMPARED: Final = 2**22
+#: Labels that are counted one by one.
+MAX_SHOWN_LABELS: Final = 30
+
+
+@dataclass(slots=True)
+class SplitStatistics:
+    """Counts of one split."""
+
+    rows: int = 0
+    tokens: list[int] = field(default_factory=lambda: [0, 0])
+    unknown: list[int] = field(default_factory=lambda: [0, 0])
+    lengths: list[Int64] = field(default_factory=lambda: [np.zeros(0, np.int64), np.zeros(0, np.int64)])
+    labels: Counter[float] = field(default_factory=Counter)
+
+    def percentiles(self, side: int) -> list[int]:
+        """Return lengths of the objects of a side at `PERCENTILES`."""
+        totals = np.cumsum(self.lengths[side])
+        return [int(np.searchsorted(totals, np.ceil(share / 100 * totals[-1]))) for share in PERCENTILES]
+
+
+class Statistics:
+    """Statistics of all splits, collected part by part."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.splits = {name: SplitStatistics() for name in PAIR_CHANNELS}
+        self._unknown = [1 + len(side.columns) for side in dataset.schema.sides]
+        self._contents: list[tuple[UInt64, Splits]] = []
+        self._share = 1.0
+
+    def add(self, found: Mapping[str, SplitStatistics], contents: tuple[UInt64, Splits]) -> None:
+        """Add the statistics of a part."""
+        for name, part in found.items():
+            total = self.splits[name]
+            total.rows += part.rows
+            total.labels += part.labels
+            for side in (0, 1):
+                total.tokens[side] += part.tokens[side]
+                total.unknown[side] += part.unknown[side]
+                total.lengths[side] = _added(total.lengths[side], part.lengths[side])
+        self._contents.append(contents)
+        while sum(len(hashes) for hashes, _ in self._contents) * self._share > MAX_COMPARED:
+            self._share /= 2
+            self._contents = [self._sampled(hashes, splits) for hashes, splits in self._contents]
+
+    def _sampled(self, hashes: UInt64, splits: Splits) -> tuple[UInt64, Splits]:
+        kept = fraction(hashes) < self._share
+        return hashes[kept], splits[kept]
+
+    def of_part(
+        self, rows: Rows, numbers: Rows, splits: Splits
+    ) -> tuple[dict[str, SplitStatistics], tuple[UInt64, Splits]]:
+        """Return the statistics of a part of all rows, see `Dataset.map_chunks`."""
+        found = {}
+        for number, name in enumerate(PAIR_CHANNELS):
+            index = np.flatnonzero(splits == number)
+            if len(index):
+                own = rows.take(index)
+                values, counts = np.unique(own.labels, return_counts=True)
+                labels = Counter(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+                found[name] = SplitStatistics(
+                    rows=len(own),
+                    tokens=[len(side.values) for side in own.sides],
+                    unknown=[_count_unknown(side, last) for side, last in zip(own.sides, self._unknown, strict=True)],
+                    lengths=[np.bincount(side.lengths) for side in own.sides],
+                    labels=labels if len(labels) <= MAX_SHOWN_LABELS else Counter(),
+                )
+        first, second = map(_content, numbers.sides)
+        return found, self._sampled(mix(first ^ mix(second)), splits)
+
+    def repeated(self) -> tuple[float, dict[str, float]]:
+        """Return the share of repeated pairs, and of the pairs of each other split that are in training too."""
+        if not self._contents:
+            return 0.0, {}
+        hashes, splits = (np.concatenate(parts) for parts in zip(*self._contents, strict=True))
+        trained = np.unique(hashes[splits == TRAIN])
+        shares = {
+            name: float(np.isin(hashes[splits == number], trained).mean())
+            for number, name in enumerate(PAIR_CHANNELS)
+            if number != TRAIN and (splits == number).any()
+        }
+        return 1 - len(np.unique(hashes)) / max(1, len(hashes)), shares
+
+    def to_json(self, dataset: Dataset) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        duplicates, leakage = self.repeated()
+        label = dataset.schema.label
+        names = label.classes if label else ()
+        splits = {
+            name: {
+                "rows": split.rows,
+                "lengths": {side: split.percentiles(number) for number, side in enumerate(SIDES)},
+                "unknown": {s: split.unknown[n] / max(1, split.tokens[n]) for n, s in enumerate(SIDES)},
+                "labels": {names[int(c)] if names else f"{c:g}": count for c, count in sorted(split.labels.items())},
+            }
+            for name, split in self.splits.items()
+            if split.rows
+        }
+        return {
+            "splits": splits,
+            "vocab_size": {side: dataset.schema[side].vocabulary.size for side in SIDES},
+            "skipped": {name: dataset.counts[name] for name in ("label", *SIDES)},
+            "truncated": {side: dataset.counts[f"{side} truncated"] for side in SIDES},
+            "duplicates": duplicates,
+            "also in train": leakage,
+        }
+
+
+def to_text(report: Mapping[str, Any]) -> str:
+    """Return a report for people."""
+    lines = [f"{'':12}{'rows':>12}{'in0 lengths':>22}{'in1 lengths':>22}{'unknown in0':>14}{'unknown in1':>14}"]
+    for name, split in report["splits"].items():
+        lengths = ["/".join(map(str, split["lengths"][side])) for side in SIDES]
+        unknown = [f"{split['unknown'][side]:.2%}" for side in SIDES]
+        lines.append(f"{name:12}{split['rows']:>12,}{lengths[0]:>22}{lengths[1]:>22}{unknown[0]:>14}{unknown[1]:>14}")
+    lines.append("lengths are tokens per object at the percentiles " + ", ".join(map(str, PERCENTILES)))
+    for name, split in report["splits"].items():
+        total = sum(split["labels"].values())
+        if total:
+            shares = ", ".join(f"{label}: {count / total:.1%}" for label, count in split["labels"].items())
+            lines.append(f"labels of {name}: {shares}")
+    lines.append("token ids: " + ", ".join(f"{size:,} for {side}" for side, size in report["vocab_size"].items()))
+    for name, count in report["skipped"].items():
+        if count:
+            lines.append(f"skipped: {count:,} rows without a value for {name}")
+    for side, count in report["truncated"].items():
+        if count:
+            lines.append(f"truncated: {count:,} objects of {side}; --max-tokens sets the limit")
+    lines.append(f"duplicates: {report['duplicates']:.1%} of pairs are there before")
+    for name, share in report["also in train"].items():
+        lines.append(f"leakage: {share:.1%} of the pairs of {name} are in train too")
+    return "\n".join(lines) + "\n"
+
+
+def _count_unknown(side: Sequences, last_unknown: int) -> int:
+    """Count the tokens that stand for an unknown value; 1 itself is the only token of a side without columns."""
+    return int(np.count_nonzero((side.values <= last_unknown) & (side.values > 1)))
+
+
+def _content(side: Sequences) -> UInt64:
+    """Return a hash of each sequence, which depends on the order of its tokens."""
+    tokens = mix(side.values.astype(np.uint64))
+    if side.single:
+        return tokens
+    return np.add.reduceat(mix(tokens ^ positions(side)), side.offsets[:-1])
+
+
+def _added(first: Int64, second: Int64) -> Int64:
+    size = max(len(first), len(second))
+    return np.pad(first, (0, size - len(first))) + np.pad(second, (0, size - len(second)))

@@ -1,0 +1,50 @@
+"""Hyperparameters that fit a data set."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from object2vec.hyperparameters.recipes import RECIPES
+from object2vec.prepare.dataset import Dataset
+from object2vec.prepare.report import Statistics
+from object2vec.schema.columns import Text
+from object2vec.schema.schema import Schema
+
+#: The largest batch: this share of the pairs for training, so that an epoch has enough steps.
+STEPS_PER_EPOCH: Final = 20
+
+
+def suggest_recipe(schema: Schema) -> str:
+    """Return the recipe for the columns and the label of a schema."""
+    first, second = (side.columns for side in schema.sides)
+    if schema.label is None:
+        return "item2vec" if schema.tied else "implicit"
+    if schema.label.kind == "number":
+        return "ratings"
+    if schema.tied:
+        return "entailment"
+    if not second or any(isinstance(column, Text) for column in (*first, *second)):
+        return "text-classification"
+    return "ratings"
+
+
+def suggest_hyperparameters(dataset: Dataset, statistics: Statistics, recipe: str = "") -> dict[str, str]:
+    """Return the hyperparameters that the data decides, and the recipe that sets the others."""
+    schema = dataset.schema
+    recipe = recipe or suggest_recipe(schema)
+    values = {"recipe": recipe}
+    for side in (0, 1):
+        longest = max(len(split.lengths[side]) - 1 for split in statistics.splits.values())
+        values[f"enc{side}_max_seq_len"] = str(max(1, longest))
+        values[f"enc{side}_vocab_size"] = str(schema.sides[side].vocabulary.size)
+    if schema.label and schema.label.kind == "class":
+        values |= {"output_layer": "softmax", "num_classes": str(max(2, len(schema.label.classes)))}
+    elif schema.label:
+        values["output_layer"] = "mean_squared_error"
+    if schema.tied:
+        values["tied_token_embedding_weight"] = "True"
+    usual = int(RECIPES[recipe].values.get("mini_batch_size", "32"))
+    rows = statistics.splits["train"].rows * (1 + int(RECIPES[recipe].values.get("negative_sampling_rate", "0")))
+    if usual > rows // STEPS_PER_EPOCH:
+        values["mini_batch_size"] = str(max(16, rows // STEPS_PER_EPOCH))
+    return values

@@ -1,0 +1,65 @@
+"""Write a data set: channels as JSON Lines, the schema, hyperparameters and a report."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from object2vec.atomic_files import staged
+from object2vec.errors import AlgorithmError, UserError
+from object2vec.prepare.dataset import Dataset, rows_by_split
+from object2vec.prepare.files import PREPARED_FILES
+from object2vec.prepare.jsonlines import to_json_lines
+from object2vec.prepare.report import Statistics
+from object2vec.prepare.rows import Rows
+from object2vec.prepare.splits import Splits
+from object2vec.prepare.suggest import suggest_hyperparameters
+
+
+def write_dataset(dataset: Dataset, directory: Path, *, recipe: str = "") -> dict[str, Any]:
+    """Write a data set into a folder and return its report.
+
+    All files are complete before the first one replaces an older one. Files of an older data set are removed.
+
+    Raises:
+        UserError: the folder cannot be written.
+        AlgorithmError: the disk is full.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with staged(directory, PREPARED_FILES.values()) as folder:
+            statistics = _write_channels(dataset, folder)
+            dataset.schema.save(folder / PREPARED_FILES["schema"])
+            report = statistics.to_json(dataset)
+            hyperparameters = suggest_hyperparameters(dataset, statistics, recipe)
+            for name, content in (("hyperparameters", hyperparameters), ("report", report)):
+                text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+                (folder / PREPARED_FILES[name]).write_text(text, "utf-8")
+    except OSError as error:
+        kind = (
+            UserError if isinstance(error, PermissionError | NotADirectoryError | FileExistsError) else AlgorithmError
+        )
+        raise kind(f"{directory}: {error.strerror or error}, wanted a folder that data can be written to") from error
+    return report
+
+
+def _write_channels(dataset: Dataset, folder: Path) -> Statistics:
+    """Write a file for each split that has rows, and return statistics."""
+    statistics = Statistics(dataset)
+    sizes = dataset.schema.sides[0].vocabulary.size, dataset.schema.sides[1].vocabulary.size
+
+    def process(rows: Rows, numbers: Rows, splits: Splits) -> tuple[Any, dict[str, memoryview]]:
+        lines = {name: to_json_lines(own, sizes) for name, own in rows_by_split(rows, splits).items()}
+        return statistics.of_part(rows, numbers, splits), lines
+
+    with ExitStack() as stack:
+        files: dict[str, BinaryIO] = {}
+        for found, lines in dataset.map_chunks(process):
+            statistics.add(*found)
+            for name, text in lines.items():
+                if name not in files:
+                    files[name] = stack.enter_context((folder / PREPARED_FILES[name]).open("wb"))
+                files[name].write(text)
+    return statistics
