@@ -92,7 +92,7 @@ def _add_prepare(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         epilog=command.EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_arguments(parser, _path)
+    command.add_arguments(parser, table=_word, path=_path, output=partial(_path, output=True))
     parser.set_defaults(verb=command.prepare)
 
 
@@ -122,13 +122,13 @@ def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     kind = "FILE|NAME=VALUE"
     needed = "Required without --data: enc0_max_seq_len and enc0_vocab_size"
     text = f"JSON files and single values; later ones override earlier ones. {needed}"
-    parser.add_argument("--hyperparameters", nargs="+", default=[], metavar=kind, help=text)
+    parser.add_argument("--hyperparameters", type=_word, nargs="+", default=[], metavar=kind, help=text)
     text = "defaults for a kind of data, see `object2vec describe recipes`"
     parser.add_argument("--recipe", choices=RECIPES, help=text)
     output = partial(_path, output=True)
     parser.add_argument("--out", type=output, required=True, metavar="DIR", help="model directory to write")
     text = "write checkpoints to DIR (default: OUT.checkpoints), and continue from the newest one"
-    parser.add_argument("--resume", type=output, nargs="?", const=Path(), metavar="DIR", help=text)
+    parser.add_argument("--resume", type=partial(_path, both=True), nargs="?", const=Path(), metavar="DIR", help=text)
     text = f"{_describe_choices(LOGS)} (default on a terminal: plain with a progress bar, elsewhere: sagemaker)"
     parser.add_argument("--log", choices=LOGS, metavar="|".join(LOGS), help=text)
     parser.set_defaults(verb=_train)
@@ -181,7 +181,7 @@ def _hyperparameters(words: Iterable[str]) -> dict[str, object]:
     """Read JSON files and `NAME=VALUE` arguments; later ones override earlier ones."""
     wanted = 'wanted for --hyperparameters a JSON file like {"epochs": "10"}, or NAME=VALUE'
     values: dict[str, object] = {}
-    for word in words:
+    for word in map(str, words):
         name, equals, value = word.partition("=")
         if equals and "/" not in name and not os.path.exists(word):  # noqa: PTH110 -- no error if it is too long
             values[name] = value
@@ -247,8 +247,10 @@ def _add_predict(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     _add_model(parser)
     types = f"{JSON_LINES} or {JSON}"
-    parser.add_argument("--input", default="-", metavar="FILE", help="input file, - for standard input (default)")
-    parser.add_argument("--output", default="-", metavar="FILE", help="output file, - for standard output (default)")
+    text = "input file, - for standard input (default)"
+    parser.add_argument("--input", type=_word, default="-", metavar="FILE", help=text)
+    text = "output file, - for standard output (default)"
+    parser.add_argument("--output", type=partial(_word, output=True), default="-", metavar="FILE", help=text)
     parser.add_argument("--content-type", default=JSON_LINES, metavar="TYPE", help=f"type of the input: {types}")
     text = f"type of the output: {types}, or application/x-npy (default: as the input)"
     parser.add_argument("--accept", metavar="TYPE", help=text)
@@ -261,8 +263,8 @@ def _predict(arguments: argparse.Namespace) -> None:
 
     warned = predict(
         arguments.model,
-        arguments.input,
-        arguments.output,
+        str(arguments.input),
+        str(arguments.output),
         content_type=arguments.content_type,
         accept=arguments.accept,
         mode=arguments.mode or "classification",
@@ -318,11 +320,16 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mode", choices=MODES, help="reply to a pair: its scores (default), or embeddings")
 
 
-def _path(text: str, *, output: bool = False) -> Path | S3Address:
+def _path(text: str, *, output: bool = False, both: bool = False) -> Path | S3Address:
     try:
-        return parse_address(text, output=output) or local_path(text, output=output)
+        return parse_address(text, output=output, both=both) or local_path(text, output=output)
     except UserError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _word(text: str, *, output: bool = False) -> str | S3Address:
+    """Return text that can be a path or something else, unless it is an address."""
+    return parse_address(text, output=output) or text
 
 
 def _positive(text: str) -> int:

@@ -27,7 +27,7 @@ RETRIES: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class S3Address:
-    """An object, or all objects under a prefix; `output` if they are written, `input` if they are read."""
+    """An object, or all objects under a prefix: an `input`, an `output`, or both, which need not exist."""
 
     bucket: str
     key: str
@@ -38,17 +38,17 @@ class S3Address:
         return f"s3://{self.bucket}/{self.key}"
 
 
-def parse_address(text: str, *, output: bool = False) -> S3Address | None:
+def parse_address(text: str, *, output: bool = False, both: bool = False) -> S3Address | None:
     """Return an S3 address, None if the text is not one."""
     match = _ADDRESS.fullmatch(text)
-    return S3Address(match[1], match[2], input=not output, output=output) if match else None
+    return S3Address(match[1], match[2], input=both or not output, output=both or output) if match else None
 
 
 @contextmanager
 def localized(arguments: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield arguments with local paths in place of S3 addresses, which may be in lists.
 
-    Copies inputs before, and outputs after the work, unless it fails.
+    Copies inputs before, and outputs after the work, unless it fails. What is both is copied after a failure too.
 
     Raises:
         UserError: boto3 is not installed, or an input does not exist.
@@ -68,10 +68,15 @@ def localized(arguments: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             path.parent.mkdir()
             if address.input:
                 _download(client, address, path)
-        yield {name: _replaced(value, paths) for name, value in arguments.items()}
-        for address, path in paths.items():
-            if address.output:
-                _upload(client, path, address)
+        try:
+            yield {name: _replaced(value, paths) for name, value in arguments.items()}
+            for address, path in paths.items():
+                if not address.input:
+                    _upload(client, path, address)
+        finally:
+            for address, path in paths.items():
+                if address.input and address.output:
+                    _upload(client, path, address)
 
 
 @contextmanager
@@ -100,6 +105,8 @@ def _download(client: Any, address: S3Address, path: Path) -> None:
     """Copy an object to a file, or all objects under a prefix or of a pattern to a folder."""
     with _explained(str(address)):
         keys = _list(client, address)
+        if not keys and address.output:
+            return
         if not keys:
             raise DataError(f"{address}: there is no such object, and none under this prefix")
         if keys == [address.key]:

@@ -7,30 +7,37 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from object2vec.errors import UserError
 from object2vec.hyperparameters.recipes import RECIPES
+
+if TYPE_CHECKING:
+    from object2vec.prepare.dataset import Plan
 
 MEMORY_UNITS: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 EPILOG: Final = """A column is NAME or NAME:KIND. KIND is token (one value, the default), list, list(SEPARATOR) or text.
 A split is random, time:COLUMN, group:COLUMN, leave-last-out:COLUMN or none."""
 
 
-def add_arguments(parser: argparse.ArgumentParser, path: Callable[..., Any]) -> None:
-    """Add the arguments of the verb; `path` is the type of a path."""
+def add_arguments(parser: argparse.ArgumentParser, **types: Callable[[str], Any]) -> None:
+    """Add the arguments of the verb; `types` are those of a `table`, a `path` and an `output`."""
     parser.add_argument(
-        "tables", nargs="*", metavar="TABLE", help="CSV, TSV, JSON Lines or Parquet files, folders, or patterns"
+        "tables",
+        type=types["table"],
+        nargs="*",
+        metavar="TABLE",
+        help="CSV, TSV, JSON Lines or Parquet files, folders, or patterns",
     )
     parser.add_argument("--query", metavar="SQL", help="a query over files, in place of TABLE")
-    parser.add_argument("--in0", nargs="+", required=True, metavar="COLUMN", help="columns of the first side")
+    parser.add_argument("--in0", nargs="+", default=[], metavar="COLUMN", help="columns of the first side")
     parser.add_argument("--in1", nargs="+", default=[], metavar="COLUMN", help="columns of the second side, if any")
-    label = parser.add_mutually_exclusive_group(required=True)
+    label = parser.add_mutually_exclusive_group()
     label.add_argument(
         "--label", metavar="COLUMN", help="label: NAME, NAME:class, NAME:number or NAME:class(SEPARATOR)"
     )
     label.add_argument("--positives", action="store_true", help="all rows are pairs that belong together")
-    parser.add_argument("--out", type=path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("--out", type=types["output"], required=True, metavar="DIR", help="folder to write")
     parser.add_argument("--split", default="random", metavar="SPLIT", help="how to split rows (default: %(default)s)")
     for name in ("validation", "test"):
         text = f"share of the rows for {name} (default: %(default)s)"
@@ -42,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser, path: Callable[..., Any]) -> 
     parser.add_argument("--max-tokens", type=int, default=512, metavar="N", help=text)
     text = "share of values in training that become unknown, so that the model learns these (default: %(default)s)"
     parser.add_argument("--unknown-rate", type=float, default=0.01, metavar="SHARE", help=text)
-    parser.add_argument("--extend", type=path, metavar="MODEL", help="model whose token ids are kept")
+    parser.add_argument(
+        "--extend", type=types["path"], metavar="MODEL", help="model to train further: its columns and token ids"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the order and of random splits")
     parser.add_argument("--threads", type=int, metavar="N", help="threads (default: one per CPU)")
     parser.add_argument(
@@ -52,37 +61,70 @@ def add_arguments(parser: argparse.ArgumentParser, path: Callable[..., Any]) -> 
 
 def prepare(arguments: argparse.Namespace) -> None:
     """Run the verb."""
-    from object2vec.prepare.dataset import Dataset, Plan
+    from object2vec.prepare.dataset import Dataset
     from object2vec.prepare.report import to_text
     from object2vec.prepare.source import Limits, open_files, open_query
-    from object2vec.prepare.splits import parse_split
     from object2vec.prepare.write import write_dataset
-    from object2vec.schema.columns import Text, parse_column
-    from object2vec.schema.label import parse_label
     from object2vec.storage import localized_query
 
     if bool(arguments.tables) is bool(arguments.query):
         raise UserError("prepare needs tables or --query, and not both")
-    in0, in1 = (tuple(map(parse_column, columns)) for columns in (arguments.in0, arguments.in1))
-    texts = [len(side) == 1 and isinstance(side[0], Text) for side in (in0, in1)]
-    plan = Plan(
-        in0=in0,
-        in1=in1,
-        label=parse_label(arguments.label) if arguments.label else None,
-        tied=all(texts) if arguments.tied is None else arguments.tied,
-        split=parse_split(arguments.split, arguments.validation_share, arguments.test_share),
-        seed=arguments.seed,
-        max_tokens=arguments.max_tokens,
-        unknown_rate=arguments.unknown_rate,
-    )
+    plan, base = _extended(arguments) if arguments.extend else (_new_plan(arguments), None)
     limits = Limits.of_machine(arguments.threads, arguments.memory)
     with localized_query(arguments.query or "") as query:
         source = open_query(query, limits) if query else open_files(list(map(str, arguments.tables)), limits)
         batches = source.batches(plan.column_names)
         with closing(Dataset.read(_with_progress(batches), plan, limits.threads)) as dataset:
-            report = write_dataset(dataset, arguments.out, recipe=arguments.recipe or "")
+            report = write_dataset(dataset, arguments.out, recipe=arguments.recipe or "", base=base)
     sys.stdout.write(to_text(report))
-    sys.stdout.write(f"written: {arguments.out}; next: object2vec train --data {arguments.out} --out model\n")
+    model = f" --model {arguments.extend}" if arguments.extend else ""
+    sys.stdout.write(f"written: {arguments.out}; next: object2vec train --data {arguments.out}{model} --out model\n")
+
+
+def _new_plan(arguments: argparse.Namespace) -> Plan:
+    """Return the plan for columns and a label that are given."""
+    from object2vec.schema.columns import Text, parse_column
+    from object2vec.schema.label import parse_label
+
+    if not arguments.in0 or not (arguments.label or arguments.positives):
+        raise UserError("prepare needs --in0, and --label or --positives; or --extend with a model that has them")
+    in0, in1 = (tuple(map(parse_column, columns)) for columns in (arguments.in0, arguments.in1))
+    texts = [len(side) == 1 and isinstance(side[0], Text) for side in (in0, in1)]
+    return _plan(
+        arguments,
+        in0=in0,
+        in1=in1,
+        label=parse_label(arguments.label) if arguments.label else None,
+        tied=all(texts) if arguments.tied is None else arguments.tied,
+    )
+
+
+def _extended(arguments: argparse.Namespace) -> tuple[Plan, dict[str, Any]]:
+    """Return the plan of a model's schema, and its hyperparameters."""
+    from object2vec.archive import extracted
+    from object2vec.artifact import read_config
+    from object2vec.schema.schema import Schema
+
+    if arguments.in0 or arguments.in1 or arguments.label or arguments.positives or arguments.recipe:
+        raise UserError("--extend takes the columns, the label and the settings of the model, and none of its own")
+    with extracted(arguments.extend) as directory:
+        schema, hyperparameters = Schema.load(directory), read_config(directory)
+    first, second = (side.columns for side in schema.sides)
+    plan = _plan(arguments, in0=first, in1=second, label=schema.label, tied=schema.tied, extend=schema)
+    return plan, hyperparameters.to_dict()
+
+
+def _plan(arguments: argparse.Namespace, **values: Any) -> Plan:
+    from object2vec.prepare.dataset import Plan
+    from object2vec.prepare.splits import parse_split
+
+    return Plan(
+        **values,
+        split=parse_split(arguments.split, arguments.validation_share, arguments.test_share),
+        seed=arguments.seed,
+        max_tokens=arguments.max_tokens,
+        unknown_rate=arguments.unknown_rate,
+    )
 
 
 def _with_progress(batches: Iterable[Any]) -> Iterator[Any]:

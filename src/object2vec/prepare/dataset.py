@@ -136,7 +136,7 @@ class Dataset:
         index = np.repeat(np.arange(len(parsed.keys)), parsed.labels.lengths)
         kept = (sides[0].lengths[index] > 0) & (sides[1].lengths[index] > 0)
         index, labels = index[kept], self._number_labels(parsed.labels)[kept]
-        whole = len(index) == len(parsed.keys)
+        whole = np.array_equal(index, np.arange(len(parsed.keys)))
         first, second = sides if whole else [side.take(index) for side in sides]
         rows = Rows(keys=parsed.keys[index], labels=labels, measures=parsed.measures[index], sides=(first, second))
         self.splitter.observe(rows)
@@ -162,15 +162,11 @@ class Dataset:
 
     def _finish(self) -> None:
         """Learn the label and the vocabularies from the rows for training."""
-        label = self.plan.label
-        if label and (known := self.plan.extend and self.plan.extend.label):
-            label = known
-        elif label:
-            label = label.learned(self._labels)
-        if label and self.plan.label and self.plan.label.kind != "number":
-            self._label_values = np.array([label.code(text) for text in self._labels], np.float32)
-        elif not label:
+        label = self.plan.label and self.plan.label.learned(self._labels)
+        if not label:
             self._label_values = np.ones(1, np.float32)
+        elif self._labels:
+            self._label_values = np.array([label.code(text) for text in self._labels], np.float32)
         self.splitter.finish(self.store)
         counts = [np.zeros(len(numbering), np.int64) for numbering in self._numberings]
         if self.plan.tied:

@@ -17,6 +17,7 @@ from object2vec.prepare.dataset import Dataset
 from object2vec.prepare.rows import Rows, UInt64, fraction, mix, positions
 from object2vec.prepare.splits import TRAIN, Splits
 
+Contents = tuple[UInt64, UInt64, Splits]
 PERCENTILES: Final = (50, 90, 99, 100)
 #: Pairs whose contents are compared. Of more pairs, a share by a hash of their content is compared.
 MAX_COMPARED: Final = 2**22
@@ -41,15 +42,16 @@ class SplitStatistics:
 
 
 class Statistics:
-    """Statistics of all splits, collected part by part."""
+    """Statistics of all splits, collected part by part: `of_part` in any thread, then `add`."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.splits = {name: SplitStatistics() for name in PAIR_CHANNELS}
         self._unknown = [1 + len(side.columns) for side in dataset.schema.sides]
-        self._contents: list[tuple[UInt64, Splits]] = []
+        #: For some pairs: a hash of its sides, one of its sides and label, and its split.
+        self._contents: list[Contents] = []
         self._share = 1.0
 
-    def add(self, found: Mapping[str, SplitStatistics], contents: tuple[UInt64, Splits]) -> None:
+    def add(self, found: Mapping[str, SplitStatistics], contents: Contents) -> None:
         """Add the statistics of a part."""
         for name, part in found.items():
             total = self.splits[name]
@@ -60,17 +62,15 @@ class Statistics:
                 total.unknown[side] += part.unknown[side]
                 total.lengths[side] = _added(total.lengths[side], part.lengths[side])
         self._contents.append(contents)
-        while sum(len(hashes) for hashes, _ in self._contents) * self._share > MAX_COMPARED:
+        while sum(len(hashes) for hashes, _, _ in self._contents) * self._share > MAX_COMPARED:
             self._share /= 2
-            self._contents = [self._sampled(hashes, splits) for hashes, splits in self._contents]
+            self._contents = [self._sampled(*contents) for contents in self._contents]
 
-    def _sampled(self, hashes: UInt64, splits: Splits) -> tuple[UInt64, Splits]:
-        kept = fraction(hashes) < self._share
-        return hashes[kept], splits[kept]
+    def _sampled(self, pairs: UInt64, rows: UInt64, splits: Splits) -> Contents:
+        kept = fraction(pairs) < self._share
+        return pairs[kept], rows[kept], splits[kept]
 
-    def of_part(
-        self, rows: Rows, numbers: Rows, splits: Splits
-    ) -> tuple[dict[str, SplitStatistics], tuple[UInt64, Splits]]:
+    def of_part(self, rows: Rows, numbers: Rows, splits: Splits) -> tuple[dict[str, SplitStatistics], Contents]:
         """Return the statistics of a part of all rows, see `Dataset.map_chunks`."""
         found = {}
         for number, name in enumerate(PAIR_CHANNELS):
@@ -87,20 +87,21 @@ class Statistics:
                     labels=labels if len(labels) <= MAX_SHOWN_LABELS else Counter(),
                 )
         first, second = map(_content, numbers.sides)
-        return found, self._sampled(mix(first ^ mix(second)), splits)
+        pairs = mix(first ^ mix(second))
+        return found, self._sampled(pairs, pairs ^ mix(rows.labels.view(np.uint32).astype(np.uint64)), splits)
 
     def repeated(self) -> tuple[float, dict[str, float]]:
         """Return the share of repeated pairs, and of the pairs of each other split that are in training too."""
         if not self._contents:
             return 0.0, {}
-        hashes, splits = (np.concatenate(parts) for parts in zip(*self._contents, strict=True))
-        trained = np.unique(hashes[splits == TRAIN])
+        pairs, rows, splits = map(np.concatenate, zip(*self._contents, strict=True))
+        trained = np.unique(pairs[splits == TRAIN])
         shares = {
-            name: float(np.isin(hashes[splits == number], trained).mean())
+            name: float(np.isin(pairs[splits == number], trained).mean())
             for number, name in enumerate(PAIR_CHANNELS)
             if number != TRAIN and (splits == number).any()
         }
-        return 1 - len(np.unique(hashes)) / max(1, len(hashes)), shares
+        return 1 - len(np.unique(rows)) / max(1, len(rows)), shares
 
     def to_json(self, dataset: Dataset) -> dict[str, Any]:
         """Return the report as JSON values."""
@@ -137,7 +138,7 @@ def to_text(report: Mapping[str, Any]) -> str:
     lines.append("lengths are tokens per object at the percentiles " + ", ".join(map(str, PERCENTILES)))
     for name, split in report["splits"].items():
         total = sum(split["labels"].values())
-        if total:
+        if len(split["labels"]) > 1:
             shares = ", ".join(f"{label}: {count / total:.1%}" for label, count in split["labels"].items())
             lines.append(f"labels of {name}: {shares}")
     lines.append("token ids: " + ", ".join(f"{size:,} for {side}" for side, size in report["vocab_size"].items()))

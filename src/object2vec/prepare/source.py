@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from object2vec.data.files import HEAD_BYTES, describe_encoding, iter_files
+from object2vec.data.files import HEAD_BYTES, READ_ERRORS, describe_encoding, iter_files, open_file
 from object2vec.errors import DataError, UserError, shortened
 from object2vec.resources import cpus, memory_available, memory_limit
 from object2vec.schema.schema import require_column
@@ -24,21 +24,26 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 #: The table function and its options for each kind of file. Values of text files stay the text that they are.
+_CSV: Final = "read_csv({}, all_varchar=true, header=true, skip=0, comment='', quote='\"', escape='\"'{})"
 READERS: Final = {
-    ".csv": "read_csv({}, all_varchar=true, header=true, sample_size=1000)",
-    ".txt": "read_csv({}, all_varchar=true, header=true, sample_size=1000)",
-    ".tsv": "read_csv({}, all_varchar=true, header=true, delim='\t')",
-    ".jsonl": "read_json({}, format='newline_delimited')",
-    ".ndjson": "read_json({}, format='newline_delimited')",
-    ".json": "read_json({})",
-    ".parquet": "read_parquet({})",
+    ".csv": _CSV,
+    ".txt": _CSV,
+    ".tsv": _CSV,
+    ".jsonl": "read_json({}, format='newline_delimited'{})",
+    ".ndjson": "read_json({}, format='newline_delimited'{})",
+    ".json": "read_json({}{})",
+    ".parquet": "read_parquet({}{})",
 }
+#: What can be between values. The one that occurs most often in the first line is.
+DELIMITERS: Final = ",;\t|"
 COMPRESSED: Final = (".gz", ".zst")
 #: Bytes of a batch of rows, about, and its number of rows. Nothing that is written depends on them.
 BATCH_BYTES: Final = 2**24
 BATCH_ROWS: Final = (2**11, 2**20)
 #: Rows from which the bytes of a row are estimated.
 SAMPLE_ROWS: Final = 2_000
+MAX_HEADER_BYTES: Final = 2**20
+MAX_ERROR_CHARACTERS: Final = 400
 EXTRA: Final = "pip install 'object2vec[tables]'"
 
 
@@ -95,7 +100,9 @@ def open_files(paths: Sequence[str], limits: Limits) -> Source:
     kinds = {_kind(file) for file in files}
     if len(kinds) > 1:
         raise DataError(f"{paths[0]}: files of several formats ({', '.join(sorted(kinds))}), wanted one; use --query")
-    table = READERS[kinds.pop()].format("[" + ", ".join(_literal(str(file)) for file in files) + "]")
+    reader = READERS[kinds.pop()]
+    options = _delimiter(files[0]) if reader == _CSV else ""
+    table = reader.format("[" + ", ".join(_literal(str(file)) for file in files) + "]", options)
     return Source(connect(limits), table, str(paths[0]), ordered=True)
 
 
@@ -160,6 +167,19 @@ def _kind(file: Path) -> str:
     return kind[0]
 
 
+def _delimiter(file: Path) -> str:
+    """Return the option for the delimiter of a CSV file. duckdb detects that of zstd data, which Python cannot read."""
+    if file.suffix.lower() == ".zst":
+        return ""
+    try:
+        with open_file(file) as stream:
+            line = stream.readline(MAX_HEADER_BYTES).decode(errors="replace")
+    except READ_ERRORS as error:
+        raise DataError(f"{file}: {getattr(error, 'strerror', None) or error}, wanted a table") from error
+    unquoted = re.sub(r'"[^"]*"', "", line)
+    return f", delim={_literal(max(DELIMITERS, key=unquoted.count))}"
+
+
 @contextmanager
 def _explained(name: str) -> Iterator[None]:
     """Raise errors of duckdb as data errors of one sentence."""
@@ -167,10 +187,10 @@ def _explained(name: str) -> Iterator[None]:
 
     try:
         yield
-    except duckdb.Error as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        text = re.sub(r"^[\w ]+ Error: ", "", lines[0]) if lines else type(error).__name__
-        raise DataError(f"{name}: {shortened(text, 400)}") from error
+    except (duckdb.Error, OSError) as error:  # OSError where Arrow reads from duckdb
+        text = re.sub(r"^([\w ]+ Error: )+", "", str(error).partition("Possible fixes")[0].partition("\n\n")[0])
+        sentence = "; ".join(line.strip() for line in text.splitlines() if line.strip())
+        raise DataError(f"{name}: {shortened(sentence, MAX_ERROR_CHARACTERS)}") from error
 
 
 def _select(columns: str, table: str) -> str:

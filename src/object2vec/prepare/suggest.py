@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from object2vec.hyperparameters.recipes import RECIPES
@@ -10,8 +11,9 @@ from object2vec.prepare.report import Statistics
 from object2vec.schema.columns import Text
 from object2vec.schema.schema import Schema
 
-#: The largest batch: this share of the pairs for training, so that an epoch has enough steps.
+#: Steps that an epoch has at least, where batches of `MIN_BATCH_SIZE` allow it.
 STEPS_PER_EPOCH: Final = 20
+MIN_BATCH_SIZE: Final = 16
 
 
 def suggest_recipe(schema: Schema) -> str:
@@ -28,23 +30,29 @@ def suggest_recipe(schema: Schema) -> str:
     return "ratings"
 
 
-def suggest_hyperparameters(dataset: Dataset, statistics: Statistics, recipe: str = "") -> dict[str, str]:
-    """Return the hyperparameters that the data decides, and the recipe that sets the others."""
+def suggest_hyperparameters(
+    dataset: Dataset, statistics: Statistics, *, recipe: str = "", base: Mapping[str, object] | None = None
+) -> dict[str, object]:
+    """Return the hyperparameters that the data decides.
+
+    A recipe sets the others, or `base`, the hyperparameters of a model that is trained further.
+    """
     schema = dataset.schema
-    recipe = recipe or suggest_recipe(schema)
-    values = {"recipe": recipe}
+    values = dict(base or {"recipe": recipe or suggest_recipe(schema)})
     for side in (0, 1):
         longest = max(len(split.lengths[side]) - 1 for split in statistics.splits.values())
         values[f"enc{side}_max_seq_len"] = str(max(1, longest))
         values[f"enc{side}_vocab_size"] = str(schema.sides[side].vocabulary.size)
+    if base:
+        return values
     if schema.label and schema.label.kind == "class":
         values |= {"output_layer": "softmax", "num_classes": str(max(2, len(schema.label.classes)))}
     elif schema.label:
         values["output_layer"] = "mean_squared_error"
     if schema.tied:
         values["tied_token_embedding_weight"] = "True"
-    usual = int(RECIPES[recipe].values.get("mini_batch_size", "32"))
-    rows = statistics.splits["train"].rows * (1 + int(RECIPES[recipe].values.get("negative_sampling_rate", "0")))
-    if usual > rows // STEPS_PER_EPOCH:
-        values["mini_batch_size"] = str(max(16, rows // STEPS_PER_EPOCH))
+    settings = RECIPES[str(values["recipe"])].values
+    pairs = statistics.splits["train"].rows * (1 + int(settings.get("negative_sampling_rate", "0")))
+    if int(settings["mini_batch_size"]) > pairs // STEPS_PER_EPOCH:
+        values["mini_batch_size"] = str(max(MIN_BATCH_SIZE, pairs // STEPS_PER_EPOCH))
     return values

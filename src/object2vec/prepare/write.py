@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,8 +19,10 @@ from object2vec.prepare.splits import Splits
 from object2vec.prepare.suggest import suggest_hyperparameters
 
 
-def write_dataset(dataset: Dataset, directory: Path, *, recipe: str = "") -> dict[str, Any]:
-    """Write a data set into a folder and return its report.
+def write_dataset(
+    dataset: Dataset, directory: Path, *, recipe: str = "", base: Mapping[str, object] | None = None
+) -> dict[str, Any]:
+    """Write a data set into a folder and return its report; see `suggest_hyperparameters` for `recipe` and `base`.
 
     All files are complete before the first one replaces an older one. Files of an older data set are removed.
 
@@ -33,7 +36,7 @@ def write_dataset(dataset: Dataset, directory: Path, *, recipe: str = "") -> dic
             statistics = _write_channels(dataset, folder)
             dataset.schema.save(folder / PREPARED_FILES["schema"])
             report = statistics.to_json(dataset)
-            hyperparameters = suggest_hyperparameters(dataset, statistics, recipe)
+            hyperparameters = suggest_hyperparameters(dataset, statistics, recipe=recipe, base=base)
             for name, content in (("hyperparameters", hyperparameters), ("report", report)):
                 text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
                 (folder / PREPARED_FILES[name]).write_text(text, "utf-8")

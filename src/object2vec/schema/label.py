@@ -38,6 +38,8 @@ class Label:
         Raises:
             UserError: there are too many classes, or a value is not a number.
         """
+        if self.classes:  # those of a model
+            return self
         texts = set(texts)
         numbers = all(_number(text) is not None for text in texts)
         kind = self.kind or ("number" if numbers and self.separator is None and not texts <= BINARY else "class")
