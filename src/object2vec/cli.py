@@ -322,7 +322,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 
 def _path(text: str, *, output: bool = False, both: bool = False) -> Path | S3Address:
     try:
-        return parse_address(text, output=output, both=both) or local_path(text, output=output)
+        return parse_address(text, output=output, both=both) or local_path(text, output=output or both)
     except UserError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

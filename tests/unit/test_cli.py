@@ -387,9 +387,9 @@ def test_predict_names_the_format_of_its_input(
 
 @pytest.mark.parametrize("argument", ["--input", "--output"])
 def test_predict_refuses_addresses(model: Path, capsys: pytest.CaptureFixture[str], argument: str) -> None:
-    """Neither input nor output may be an address."""
-    assert main(["predict", "--model", str(model), argument, "s3://bucket/x"]) == 2
-    assert error_of(capsys).startswith(f"s3://bucket/x: s3:// is not {'read' if argument == '--input' else 'written'} ")
+    """No file is read from an address of another service than S3, or written to one."""
+    assert main(["predict", "--model", str(model), argument, "gs://bucket/x"]) == 2
+    assert error_of(capsys).startswith(f"gs://bucket/x: gs:// is not {'read' if argument == '--input' else 'written'} ")
 
 
 def test_predict_json(model: Path, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ HELP: Final = {
     "early_stopping_tolerance": "The loss must fall by at least this much for an epoch to count as an improvement.",
     "early_stopping_patience": "Consecutive epochs without improvement before training stops.",
     "validation_negative_sampling": "`auto` samples fixed negatives for validation and test channels of positives.",
-    "recipe": "Default settings for a kind of data. See [recipes](tables.md#recipes).",
+    "recipe": "Defaults for a kind of data. `object2vec describe recipes` lists them.",
     "ema_decay": "Decay of a moving average of the weights, which is validated and saved. 0 switches it off.",
     "token_embedding_dtype": "Type of the saved token embeddings. `float16` halves the file and rounds after training.",
 }
@@ -127,7 +127,7 @@ PLATFORM: Final = (
 )
 #: Extensions. Their defaults give the built-in's behavior.
 OURS: Final = (
-    Row("recipe", Choice(("none", *RECIPES)), "none", HELP["recipe"]),
+    Row("recipe", Choice((*RECIPES, "none")), "none", HELP["recipe"]),
     Row(
         "negative_sampling_distribution",
         Choice(("frequency", "uniform")),

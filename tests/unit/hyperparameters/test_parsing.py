@@ -58,6 +58,7 @@ def error_of(**values: object) -> str:
 
 #: The hyperparameters that the built-in does not have, at their defaults.
 OURS = {
+    "recipe": "none",
     "negative_sampling_distribution": "frequency",
     "validation_negative_sampling": "off",
     "ema_decay": 0.0,

@@ -47,7 +47,7 @@ def test_no_recipe(given: dict[str, object]) -> None:
 
 
 def test_unknown_recipe() -> None:
-    with pytest.raises(HyperparameterError, match="recipe: got 'rating', wanted one of none, ratings, implicit"):
+    with pytest.raises(HyperparameterError, match="recipe: got 'rating', wanted one of ratings, implicit"):
         parse({**SIZES, "recipe": "rating"})
 
 
