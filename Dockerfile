@@ -1,4 +1,4 @@
-# object2vec on a mounted /opt/ml: `docker run IMAGE train`, `docker run IMAGE serve`. The default is `train`.
+# object2vec on a mounted /opt/ml: `docker run IMAGE train`, `serve` or `prepare`. The default is `train`.
 #
 # Build it with `make image`, or by hand: docker build --build-arg FLAVOR=cpu|cuda [--build-arg LOCK=FILE] -t object2vec .
 # Optional build secrets: id=ca_bundle (certificates that pip trusts), id=pip_conf (a pip.conf naming an index). pip also
@@ -61,7 +61,7 @@ ENV PATH=/opt/program:/opt/venv/bin:$PATH \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=builder /opt/venv /opt/venv
-COPY container/train container/serve /opt/program/
+COPY container/train container/serve container/prepare /opt/program/
 RUN --mount=type=bind,from=package,source=/dist,target=/dist \
     pip install --no-cache-dir --no-index --no-deps --root-user-action ignore /dist/*.whl
 

@@ -68,6 +68,7 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
         ["serve", "--help"],
         ["predict", "--help"],
         ["describe", "--help"],
+        ["prepare", "--help"],
     ],
 )
 def test_help_is_quick(argv: list[str]) -> None:
