@@ -69,7 +69,6 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
         ["predict", "--help"],
         ["describe", "--help"],
         ["prepare", "--help"],
-        ["prepare", "--help"],
     ],
 )
 def test_help_is_quick(argv: list[str]) -> None:
