@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet
 import pytest
 
 from object2vec.cli import main
 from object2vec.prepare import dataset, rows, source
 from object2vec.schema.schema import Schema
+
+pytest.importorskip("duckdb")
+pa = pytest.importorskip("pyarrow")
+parquet = pytest.importorskip("pyarrow.parquet")
 
 HEADER = "user_id,movie_id,rating,time,genres,title"
 IDS = ["--in0", "user_id", "--in1", "movie_id"]
@@ -146,7 +148,7 @@ def test_formats_give_the_same_pairs(csv: Path, tmp_path: Path, kind: str) -> No
     elif kind == "json.gz":
         Path(str(path)).write_bytes(gzip.compress(json.dumps(rows).encode()))
     elif kind == "parquet":
-        pyarrow.parquet.write_table(pa.Table.from_pylist(rows), path)
+        parquet.write_table(pa.Table.from_pylist(rows), path)
     else:
         folder = tmp_path / "parts"
         folder.mkdir()

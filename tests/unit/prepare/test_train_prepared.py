@@ -13,6 +13,8 @@ from object2vec.cli import main
 from object2vec.hyperparameters import SCHEMA_FILES
 from object2vec.schema.schema import Schema
 
+pytest.importorskip("duckdb")
+
 QUICK = ["--hyperparameters", "epochs=1", "enc0_token_embedding_dim=4", "enc1_token_embedding_dim=4"]
 
 

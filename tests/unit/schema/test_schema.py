@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +20,8 @@ from object2vec.schema.columns import Column, List, Text, Token
 from object2vec.schema.label import Label
 from object2vec.schema.schema import Schema, SideSchema, check_columns
 from object2vec.schema.vocabulary import Vocabulary
+
+pa = pytest.importorskip("pyarrow")
 
 FILMS: list[dict[str, Any]] = [
     {"movie_id": 31, "genres": "Drama|War", "title": "The Straße"},

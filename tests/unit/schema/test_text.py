@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +9,8 @@ from hypothesis import strategies as st
 from object2vec.schema.arrays import column_codes
 from object2vec.schema.columns import Text
 from object2vec.schema.text import split_words
+
+pa = pytest.importorskip("pyarrow")
 
 
 @pytest.mark.parametrize(
