@@ -23,9 +23,12 @@ from object2vec.data.media_types import JSON_LINES
 from object2vec.data.records import Chunk, RecordReader
 from object2vec.data.vocabulary import read_vocabulary
 from object2vec.errors import UserError
-from object2vec.hyperparameters import parse
+from object2vec.hyperparameters import SCHEMA_FILES, parse
 from object2vec.model.pretrained import load_pretrained
 from object2vec.ops import jsonl as jsonl_ops
+from object2vec.schema.columns import List, Text, Token
+from object2vec.schema.schema import Schema, SideSchema
+from object2vec.schema.vocabulary import Vocabulary
 from object2vec.serving import codec
 from object2vec.serving.headers import Content, to_content, to_options
 from object2vec.serving.instances import Instances
@@ -36,6 +39,11 @@ SIZES = {"enc0_network": "pooled_embedding", "enc0_max_seq_len": "4", "enc0_voca
 CLASSES = RecordReader(parse(SIZES).hyperparameters)
 NUMBERS = RecordReader(parse(SIZES | {"output_layer": "mean_squared_error"}).hyperparameters)
 WORDS = {"a": 0, "the": 1, "New York": 2, "é": 3, ". .": 4}
+
+COLUMNS = (Token("id"), Token("user", buckets=9), List("genres", "|"), Text("title"))
+VALUES = [{"1": 2, "é": 1}, {}, {"Drama": 3, "War": 1}, {"the": 2, "été": 1}]
+SIDE = SideSchema(COLUMNS, Vocabulary.from_counts(COLUMNS, VALUES))
+FILMS = Schema((SIDE, SIDE))
 
 Rows = list[tuple[list[int], list[int], float]]
 T = TypeVar("T")
@@ -105,8 +113,40 @@ def embeddings(data: bytes) -> None:
             expect(int(moved.sum()) <= coverage.found <= len(WORDS), "not as many rows as words were found")
 
 
+def schema(data: bytes) -> None:
+    """Check the files of a schema, separated by zero bytes: a schema that is read is written and read back equally."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in zip(SCHEMA_FILES, [*data.split(b"\0"), b"", b""], strict=False):
+            Path(folder, name).write_bytes(content)
+        found = value_or_none(lambda: Schema.load(Path(folder)))
+        if found is not None:
+            found.save(Path(folder, "again"))
+            again = Schema.load(Path(folder, "again"))
+            expect(again.to_json() == found.to_json(), "other columns were written")
+            for side, other in zip(found.sides, again.sides, strict=True):
+                expect(side.vocabulary.ids == other.vocabulary.ids, "other ids were written")
+
+
+def raw_values(data: bytes) -> None:
+    """Check raw values: objects have the same ids together and alone, and known values are decoded."""
+    try:
+        objects = json.loads(data)
+    except (ValueError, RecursionError):
+        return
+    objects = objects if isinstance(objects, list) else [objects]
+    found = value_or_none(lambda: FILMS.encode("in0", objects))
+    alone = [value_or_none(lambda each=each: FILMS.encode("in0", [each])) for each in objects]
+    expect((found is None) == (None in alone), "objects are refused together and not alone, or not together")
+    if found is not None:
+        size = FILMS["in0"].vocabulary.size
+        expect(all(0 <= token < size for token in found.ids.tolist()), "an id out of range")
+        expect(found.ids.tolist() == [i for one in alone if one for i in one.ids.tolist()], "other ids alone")
+        known = [row for row in FILMS.decode("in0", found) if None not in row.values()]
+        expect(not FILMS.encode("in0", [{**row, "user": None} for row in known]).unknown.get("id"), "unknown again")
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    target.__name__: target for target in (lines, channel, requests, vocabulary, embeddings)
+    target.__name__: target for target in (lines, channel, requests, vocabulary, embeddings, schema, raw_values)
 }
 
 

@@ -243,6 +243,10 @@ def _parts(document: Mapping[str, Any]) -> tuple[tuple[tuple[Column, ...], tuple
     Raises:
         ValueError, UserError: the document is not a schema.
     """
+    try:
+        json.dumps(document, ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError):
+        raise ValueError("it has text that is not Unicode") from None
     version = document.get("format_version")
     if type(version) is not int or version < 1:
         raise ValueError("no format_version")
