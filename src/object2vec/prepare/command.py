@@ -15,6 +15,8 @@ from object2vec.hyperparameters.recipes import RECIPES
 if TYPE_CHECKING:
     from object2vec.prepare.dataset import Plan
 
+#: Smallest and largest value of arguments that are numbers.
+RANGES: Final = {"max_tokens": (1, 5000), "seed": (0, 2**31 - 1), "unknown_rate": (0, 1), "threads": (1, 1024)}
 MEMORY_UNITS: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 EPILOG: Final = """A column is NAME or NAME:KIND. KIND is token (one value, the default), list, list(SEPARATOR) or text.
 A split is random, time:COLUMN, group:COLUMN, leave-last-out:COLUMN or none."""
@@ -67,6 +69,10 @@ def prepare(arguments: argparse.Namespace) -> None:
     from object2vec.prepare.write import write_dataset
     from object2vec.storage import localized_query
 
+    for name, (low, high) in RANGES.items():
+        value = getattr(arguments, name)
+        if value is not None and not low <= value <= high:
+            raise UserError(f"--{name.replace('_', '-')} is {value}, wanted a number from {low} to {high}")
     if bool(arguments.tables) is bool(arguments.query):
         raise UserError("prepare needs tables or --query, and not both")
     plan, base = _extended(arguments) if arguments.extend else (_new_plan(arguments), None)

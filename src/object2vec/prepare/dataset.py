@@ -70,6 +70,9 @@ class Dataset:
 
     def __init__(self, plan: Plan, threads: int = 1) -> None:
         check_columns(plan.sides, tied=plan.tied)
+        first_column = plan.in0[0] if plan.in0 else None
+        if plan.split.kind == "leave-last-out" and not (isinstance(first_column, Token) and not first_column.buckets):
+            raise UserError("leave-last-out groups by the first column of in0, wanted one value that is not hashed")
         self.plan = plan
         self.threads = threads
         #: Counts of rows without a label or without a value on a side, and of objects with too many tokens.

@@ -25,7 +25,7 @@ import numpy as np
 
 from object2vec.array_types import Int32, Int64
 from object2vec.errors import ArtifactError
-from object2vec.schema.columns import Column, Text
+from object2vec.schema.columns import MAX_VOCABULARY, Column, Text
 
 PADDING_ID: Final = 0
 UNKNOWN_ID: Final = 1
@@ -68,7 +68,7 @@ class Vocabulary:
                     if count >= spec.min_count and value not in self.ids[column]
                 ]
                 new += _most_frequent(frequent)[: spec.max_vocabulary if isinstance(spec, Text) else None]
-        new = _most_frequent(new)
+        new = _most_frequent(new)[: max(0, MAX_VOCABULARY - self.size)]
         return Vocabulary(
             columns=self.columns,
             values=[*self.values, *(value for value, _, _ in new)],

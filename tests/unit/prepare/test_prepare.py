@@ -262,6 +262,15 @@ def test_report(csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
             "title holds a value that is not a time",
         ),
         (["{csv}", "--in0", "a:b:text(x=1)", "--positives"], "column 'a:b:text(x=1)': no option x"),
+        (
+            ["{csv}", "--in0", "user_id", "--positives", "--max-tokens", "0"],
+            "--max-tokens is 0, wanted a number from 1",
+        ),
+        (["{csv}", "--in0", "user_id", "--positives", "--seed", "-1"], "--seed is -1, wanted a number from 0"),
+        (
+            ["{csv}", "--in0", "title:text", "--positives", "--split", "leave-last-out:time"],
+            "leave-last-out groups by the first column of in0, wanted one value that is not hashed",
+        ),
         (["missing.csv", "--in0", "a", "--positives"], "missing.csv: No such file or directory, wanted a table"),
         (
             ["{csv}.xlsx", "--in0", "a", "--positives"],

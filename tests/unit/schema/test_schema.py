@@ -119,6 +119,13 @@ def test_rare_words_are_unknown() -> None:
     assert vocabulary.lookup(1, ["p", "q", "r"]) == [3, 4, 3]
 
 
+def test_a_vocabulary_fits_the_hyperparameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the most frequent values have an id if there are too many."""
+    monkeypatch.setattr("object2vec.schema.vocabulary.MAX_VOCABULARY", 5)
+    vocabulary = Vocabulary.from_counts((Token("a"),), [{"x": 1, "y": 2, "z": 3}])
+    assert (vocabulary.size, list(vocabulary.values)) == (5, ["z", "y"])
+
+
 def test_tied_sides_share_a_vocabulary(tmp_path: Path) -> None:
     """Both sides have the ids of the first side's columns."""
     own = side_schema((Text("premise"),), [{"premise": "a dog runs"}])
