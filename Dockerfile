@@ -38,7 +38,7 @@ RUN --mount=type=secret,id=ca_bundle --mount=type=secret,id=pip_conf --mount=typ
  && /opt/venv/bin/pip install --no-index --no-deps /wheelhouse/*.whl \
  && /opt/venv/bin/pip check \
  && cd /opt/venv/lib/python3.11/site-packages \
- && rm -rf torch/include torch/test \
+ && rm -rf torch/include torch/test pyarrow/include pyarrow/tests \
  && find torch/bin -mindepth 1 ! -name torch_shm_manager -delete \
  && find gevent networkx scipy sympy -depth -type d -name tests -exec rm -r {} + \
  && rm -r /wheelhouse
