@@ -175,8 +175,7 @@ class Dataset:
         if self.plan.tied:
             counts[1] = counts[0]
         rows = 0
-        for chunk in self.store.chunks() if len(self.store) else ():
-            found = chunk.read()
+        for found in self.store.batches():
             is_train = self.splitter.assign(found) == TRAIN
             rows += int(np.count_nonzero(is_train))
             for side, sequences in enumerate(found.sides):

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from object2vec.array_types import Float32, Float64, Int32, Int64
-from object2vec.data.disk_arrays import AppendOnlyArray
+from object2vec.data.disk_arrays import AppendOnlyArray, advise_reads
 from object2vec.data.sequences import Sequences
 
 UInt64 = npt.NDArray[np.uint64]
@@ -100,6 +100,12 @@ class RowStore:
             self._columns[f"lengths{side}"].append(sequences.lengths)
             self._columns[f"values{side}"].append(sequences.values)
 
+    def batches(self) -> Iterator[Rows]:
+        """Yield all rows as they were appended, which is the fastest way to read them."""
+        columns = {name: column.as_array() for name, column in self._columns.items()}
+        for starts in self._starts:
+            yield Chunk(columns, [starts], 0, PARTS).read()
+
     def chunks(self) -> Iterator[Chunk]:
         """Yield parts of all rows, in the order of keys."""
         columns = {name: column.as_array() for name, column in self._columns.items()}
@@ -134,7 +140,8 @@ class Chunk:
     def read(self) -> Rows:
         """Return the rows in any order."""
         rows, *values = (
-            [slice(batch[which][self.first], batch[which][self.stop]) for batch in self.starts] for which in range(3)
+            [slice(int(batch[which][self.first]), int(batch[which][self.stop])) for batch in self.starts]
+            for which in range(3)
         )
         sides = []
         for side in (0, 1):
@@ -145,4 +152,6 @@ class Chunk:
         return Rows(keys=keys, labels=labels, measures=measures, sides=(sides[0], sides[1]))
 
     def _gather(self, name: str, parts: Sequence[slice]) -> npt.NDArray[Any]:
+        # The system would read much more around each part, and has no memory to keep it.
+        advise_reads(self.columns[name], [(part.start, part.stop) for part in parts])
         return np.concatenate([self.columns[name][part] for part in parts])
