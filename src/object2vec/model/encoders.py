@@ -73,8 +73,9 @@ class BiLSTM(nn.Module):
         steps = Steps.from_offsets(tokens.offsets)
         hidden = gather_rows(self.embedding.weight, tokens.values[steps.token])
         for forward, backward in zip(self.forwards, self.backwards, strict=True):
-            directions = (forward, steps), (backward, steps.reversed())
-            hidden = torch.cat([run_lstm(cast(nn.LSTM, lstm), hidden, order) for lstm, order in directions], dim=1)
+            left = run_lstm(cast(nn.LSTM, forward), hidden, steps)
+            right = run_lstm(cast(nn.LSTM, backward), hidden.index_select(0, steps.mirror), steps)
+            hidden = torch.cat([left, right.index_select(0, steps.mirror)], dim=1)
         return segment_max(hidden.index_select(0, steps.row), tokens.lengths)
 
 

@@ -1,14 +1,14 @@
 """LSTM layers over sequences of unequal length, without padding.
 
 Rows are ordered by step: all first tokens, then all second ones, the longest sequence first in each. So the first rows
-of a step continue those of the step before. Shapes: n tokens, I inputs, U units.
+of a step continue those of the step before. A backward layer runs forward over reversed sequences. Shapes: n tokens,
+I inputs, U units.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ class Steps:
     starts: Sequence[int]
     token: Tensor  # (n,): the token of each row
     row: Tensor  # (n,): the row of each token
-    backward: bool = False
+    mirror: Tensor  # (n,): for each row, the one at the same distance from the other end of its sequence
 
     @classmethod
     def from_offsets(cls, offsets: Tensor) -> Steps:
@@ -45,11 +45,8 @@ class Steps:
         row = starts[time] + rank[sequence]
         token = torch.empty_like(row)
         token[row] = torch.arange(len(row), device=row.device)
-        return cls(starts.tolist(), token, row)
-
-    def reversed(self) -> Steps:
-        """Return the same rows in the order from the last step to the first."""
-        return replace(self, backward=not self.backward)
+        mirror = starts[lengths[sequence] - 1 - time] + rank[sequence]
+        return cls(starts.tolist(), token, row, mirror[token])
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -60,16 +57,15 @@ class Steps:
         return self.starts[1] if len(self) else 0
 
     def in_order(self) -> list[tuple[slice, slice]]:
-        """Return each step's rows, and the rows of the step before that its first rows continue, in order."""
-        pairs, before, rows_before = [], 0, 0
-        for start, stop in list(pairwise(self.starts))[:: -1 if self.backward else 1]:
-            pairs.append((slice(start, stop), slice(before, before + min(rows_before, stop - start))))
-            before, rows_before = start, stop - start
-        return pairs
+        """Return each step's rows, and the rows of the step before that they continue, in order."""
+        bounds = zip([0, *self.starts], self.starts, self.starts[1:], strict=False)
+        return [
+            (slice(start, stop), slice(before, before + stop - start if start else 0)) for before, start, stop in bounds
+        ]
 
 
 def run_lstm(lstm: nn.LSTM, x: Tensor, steps: Steps) -> Tensor:
-    """Return the output (n, U) of one layer over rows `x` (n, I), in one direction."""
+    """Return the output (n, U) of one layer over rows `x` (n, I)."""
     if not usable(x):
         return _run_lstm_torch(lstm, x, steps)
     weights = (getattr(lstm, name) for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"))
@@ -81,23 +77,10 @@ def run_lstm(lstm: nn.LSTM, x: Tensor, steps: Steps) -> Tensor:
 
 
 def _run_lstm_torch(lstm: nn.LSTM, x: Tensor, steps: Steps) -> Tensor:
-    """Use torch's LSTM, which runs forward: backward is forward over each reversed sequence."""
     if not len(steps):
         return x.new_empty(0, lstm.hidden_size)
-    sizes = torch.tensor(steps.starts).diff()
-    reversed_rows = _reversed(steps, sizes).to(x.device) if steps.backward else None
-    packed = PackedSequence(x if reversed_rows is None else x[reversed_rows], sizes)
-    hidden: Tensor = lstm(packed)[0].data
-    return hidden if reversed_rows is None else hidden[reversed_rows]
-
-
-def _reversed(steps: Steps, sizes: Tensor) -> Tensor:
-    """Return for each row the row at the same distance from the end of its sequence, (n,)."""
-    starts = torch.tensor(steps.starts)
-    time = torch.arange(len(sizes)).repeat_interleave(sizes)
-    rank = torch.arange(len(time)) - starts[time]
-    lengths = torch.bincount(rank)
-    return starts[lengths[rank] - 1 - time] + rank
+    hidden: Tensor = lstm(PackedSequence(x, torch.tensor(steps.starts).diff()))[0].data
+    return hidden
 
 
 class _LSTM(torch.autograd.Function):
@@ -109,8 +92,8 @@ class _LSTM(torch.autograd.Function):
         gates = torch.addmm(b_ih + b_hh, x, w_ih.t())
         cell, hidden = x.new_empty(len(x), units), x.new_empty(len(x), units)
         for now, before in steps.in_order():
-            continuing = slice(now.start, now.start + before.stop - before.start)
-            gates[continuing].addmm_(hidden[before], w_hh.t())
+            if now.start:
+                gates[now].addmm_(hidden[before], w_hh.t())
             lstm_step("lstm_forward", gates[now], cell[before], cell=cell[now], hidden=hidden[now])
         ctx.save_for_backward(x, w_ih, w_hh, gates, cell, hidden)
         ctx.steps = steps
@@ -120,18 +103,15 @@ class _LSTM(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, w_ih, w_hh, saved_gates, cell, hidden = ctx.saved_tensors
         gates = saved_gates.clone()  # becomes the gradient of the pre-activations
-        order = ctx.steps.in_order()
         d_hidden = grads[0].contiguous().clone()
         d_cell = x.new_zeros(ctx.steps.max_rows, hidden.shape[1])
         d_w_hh = torch.zeros_like(w_hh)
-        for now, before in reversed(order):
-            rows, continuing = now.stop - now.start, before.stop - before.start
-            states = {"cell": cell[now], "d_hidden": d_hidden[now], "d_cell": d_cell[:rows]}
+        for now, before in reversed(ctx.steps.in_order()):
+            states = {"cell": cell[now], "d_hidden": d_hidden[now], "d_cell": d_cell[: now.stop - now.start]}
             lstm_step("lstm_backward", gates[now], cell[before], **states)
-            step = gates[now.start : now.start + continuing]
-            d_hidden[before].addmm_(step, w_hh)
-            d_w_hh.addmm_(step.t(), hidden[before])
-            d_cell[continuing:rows] = 0
+            if now.start:
+                d_hidden[before].addmm_(gates[now], w_hh)
+                d_w_hh.addmm_(gates[now].t(), hidden[before])
         d_bias = gates.sum(0)
         d_x = gates @ w_ih if ctx.needs_input_grad[0] else None
         return d_x, gates.t() @ x, d_w_hh, d_bias, d_bias, None
@@ -151,7 +131,7 @@ def lstm_step(kernel: str, gates: Tensor, before: Tensor, **others: Tensor) -> N
 
 
 def lstm_layer(steps: Steps, gates: Tensor, weight: Tensor) -> Tensor:
-    """Return the output (n, U) of a layer over n rows, in one direction; no gradient.
+    """Return the output (n, U) of a layer over n rows; no gradient.
 
     `gates` (n, 4 U) hold the products of the inputs plus biases, and then the gates; `weight` (4 U, U) is that of the
     hidden state. It is fast for at most `FEW_ROWS` sequences.
@@ -160,5 +140,5 @@ def lstm_layer(steps: Steps, gates: Tensor, weight: Tensor) -> Tensor:
     check_offsets("lstm_layer", "starts", starts, len(gates))
     check_shapes("lstm_layer", w=(weight, (4 * units, units)), gates=(gates, (len(gates), 4 * units)))
     cell, hidden = gates.new_empty(len(gates), units), gates.new_empty(len(gates), units)
-    call("lstm_layer", len(steps), starts, int(steps.backward), units, gates, weight, cell, hidden)
+    call("lstm_layer", len(steps), starts, units, gates, weight, cell, hidden)
     return hidden

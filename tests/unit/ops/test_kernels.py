@@ -316,7 +316,7 @@ def test_wrong_dtype_is_an_error(call: Callable[[], object], message: str) -> No
             "d_cell has shape (2, 5)",
         ),
         (
-            lambda: recurrent_ops.lstm_layer(recurrent_ops.Steps([0, 9], IDS, IDS), STEP[0], torch.randn(16, 4)),
+            lambda: recurrent_ops.lstm_layer(recurrent_ops.Steps([0, 9], IDS, IDS, IDS), STEP[0], torch.randn(16, 4)),
             "starts[1] is 9",
         ),
         (lambda: scoring_ops.score_pairs(TABLE, TABLE[:1], LEFT, RIGHT, LAYER), "right[0] is 1"),

@@ -179,11 +179,11 @@ KERNEL(void, lstm_forward)(int64_t n, int64_t continuing, int64_t units, float *
 KERNEL(void, lstm_backward)(int64_t n, int64_t continuing, int64_t units, float *gates, const float *before,
                             const float *cell, const float *d_hidden, float *d_cell);
 
-/* Runs one LSTM layer in one direction. Rows are ordered by step: step t has rows starts[t] to starts[t + 1] - 1, and
+/* Runs one LSTM layer. Rows are ordered by step: step t has rows starts[t] to starts[t + 1] - 1, and
  * its first rows continue those of the step before. starts is (steps + 1). gates (rows, 4 * units) hold the products of
  * the inputs plus biases, and then the gates. w is (4 * units, units). Writes cell and hidden (rows, units). */
-KERNEL(void, lstm_layer)(int64_t steps, const int64_t *starts, int64_t backward, int64_t units, float *gates,
-                         const float *w, float *cell, float *hidden);
+KERNEL(void, lstm_layer)(int64_t steps, const int64_t *starts, int64_t units, float *gates, const float *w, float *cell,
+                         float *hidden);
 
 /* ---- convolution.c ---- */
 

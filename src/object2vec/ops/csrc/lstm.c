@@ -29,18 +29,15 @@ KERNEL(void, lstm_forward)(int64_t n, int64_t continuing, int64_t units, float *
                     hidden + row * units);
 }
 
-KERNEL(void, lstm_layer)(int64_t steps, const int64_t *starts, int64_t backward, int64_t units, float *gates,
-                         const float *w, float *cell, float *hidden)
+KERNEL(void, lstm_layer)(int64_t steps, const int64_t *starts, int64_t units, float *gates, const float *w, float *cell,
+                         float *hidden)
 {
-    const float *cell_before = 0, *hidden_before = 0;
-    int64_t before = 0;
-    for (int64_t done = 0; done < steps; done++) {
-        const int64_t step = backward ? steps - 1 - done : done;
-        const int64_t start = starts[step], rows = starts[step + 1] - start, continuing = before < rows ? before : rows;
-        float *now = gates + start * 4 * units;
-        NAME(add_products)(continuing, units, 4 * units, w, hidden_before, now);
-        NAME(lstm_forward)(rows, continuing, units, now, cell_before, cell + start * units, hidden + start * units);
-        cell_before = cell + start * units, hidden_before = hidden + start * units, before = rows;
+    for (int64_t step = 0; step < steps; step++) {
+        const int64_t start = starts[step], rows = starts[step + 1] - start, from = start * units;
+        const int64_t before = step ? starts[step - 1] * units : 0;
+        if (step)
+            NAME(add_products)(rows, units, 4 * units, w, hidden + before, gates + 4 * from);
+        NAME(lstm_forward)(rows, step ? rows : 0, units, gates + 4 * from, cell + before, cell + from, hidden + from);
     }
 }
 
