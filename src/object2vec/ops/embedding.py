@@ -117,62 +117,41 @@ def mean_pool(weight: Tensor, values: Tensor, offsets: Tensor) -> Tensor:
 
     `weight` is (V, E). Sequence i is values[offsets[i]:offsets[i + 1]]. The gradient goes to `weight.row_grad`.
     """
-    if not torch.is_grad_enabled():
-        return _mean_pool(weight, values, offsets)[0]
-    mean: Tensor = _MeanPool.apply(weight, values, offsets)  # type: ignore[no-untyped-call]
-    return mean
+    mean, scale = _mean_pool(weight.detach(), values, offsets)
+    if not (torch.is_grad_enabled() and weight.requires_grad):
+        return mean
+    return _attach(weight, mean, *_used_tokens(values, offsets, scale), scale)
 
 
 def gather_rows(weight: Tensor, values: Tensor) -> Tensor:
     """Return the embedding of each token, (n, E); the gradient goes to `weight.row_grad`."""
-    rows: Tensor = _GatherRows.apply(weight, values)  # type: ignore[no-untyped-call]
-    return rows
+    rows = _float_rows(weight.detach(), values)
+    return _attach(weight, rows, values, torch.arange(len(values), device=values.device), rows.new_ones(len(rows)))
 
 
 def gather_line(weight: Tensor, values: Tensor, place: Tensor, inside: Tensor) -> Tensor:
     """Return the embeddings of n tokens at their places (n,) of a line (L, E), where `inside` (L, 1) is 1, else 0."""
-    line: Tensor = _GatherLine.apply(weight, values, place, inside)  # type: ignore[no-untyped-call]
-    return line
+    ids = values.new_zeros(len(inside)).index_copy_(0, place, values)
+    line = _float_rows(weight.detach(), ids).mul_(inside)
+    return _attach(weight, line, values, place, line.new_ones(len(line)))
 
 
-class _MeanPool(torch.autograd.Function):
+def _attach(weight: Tensor, rows: Tensor, ids: Tensor, source: Tensor, scale: Tensor) -> Tensor:
+    """Return `rows` with a gradient that goes to `weight.row_grad`; see `RowGradient`."""
+    attached: Tensor = _Attach.apply(weight, rows, ids, source, scale)  # type: ignore[no-untyped-call]
+    return attached
+
+
+class _Attach(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, values: Tensor, offsets: Tensor) -> Tensor:
-        ctx.weight, ctx.values, ctx.offsets = weight, values, offsets
-        mean, ctx.scale = _mean_pool(weight, values, offsets)
-        return mean
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, None]:
-        (grad,) = grads
-        ids, source = _used_tokens(ctx.values, ctx.offsets, ctx.scale)
-        accumulate_row_grad(ctx.weight, RowGradient(ids, source, ctx.scale, grad))
-        return None, None, None
-
-
-class _GatherRows(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, values: Tensor) -> Tensor:
-        ctx.weight, ctx.values = weight, values
-        return _float_rows(weight, values)
+    def forward(ctx: Any, weight: Tensor, rows: Tensor, *tokens: Tensor) -> Tensor:
+        ctx.weight, ctx.tokens = weight, tokens
+        return rows
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, None]:
-        accumulate_row_grad(ctx.weight, RowGradient.from_rows(ctx.values, grads[0]))
-        return None, None
-
-
-class _GatherLine(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, values: Tensor, place: Tensor, inside: Tensor) -> Tensor:
-        ctx.weight, ctx.values, ctx.place = weight, values, place
-        return _float_rows(weight, values.new_zeros(len(inside)).index_copy_(0, place, values)).mul_(inside)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, None, None]:
-        (grad,) = grads
-        accumulate_row_grad(ctx.weight, RowGradient(ctx.values, ctx.place, grad.new_ones(len(grad)), grad))
-        return None, None, None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, ...]:
+        accumulate_row_grad(ctx.weight, RowGradient(*ctx.tokens, *grads))
+        return (None,) * 5
 
 
 def _mean_pool(weight: Tensor, values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
@@ -214,44 +193,37 @@ def has_row_kernels(weight: Tensor, kind: str) -> bool:
     return kind in OPTIMIZER_KINDS and usable(weight)
 
 
+class OptimizerStep(NamedTuple):
+    """Step number `step`, counted from 1, of sgd, adagrad or adam."""
+
+    kind: str
+    learning_rate: float
+    weight_decay: float = 0.0
+    step: int = 1
+
+
 def step_rows(
-    kind: str,
-    weight: Tensor,
-    state: Sequence[Tensor],
-    grad: RowGradient,
-    *,
-    learning_rate: float,
-    weight_decay: float,
-    step: int,
-    all_rows: bool = False,
+    step: OptimizerStep, weight: Tensor, state: Sequence[Tensor], grad: RowGradient, *, all_rows: bool = False
 ) -> None:
-    """Take step number `step`, counted from 1, of sgd, adagrad or adam on the rows of `weight` in `grad`, in place.
+    """Step the rows of `weight` in `grad`, in place.
 
     `state` holds the optimizer's tables, (V, E) each. With `all_rows`, the kernels step the other rows as well, with a
     gradient of zeros.
     """
-    if usable(weight):
-        lut = _lut(weight)
-        groups = group_by_id(grad.ids, grad.source, lut)
-        _step_groups(
-            *(kind, weight, state, groups, grad.scale, grad.grad.contiguous()),
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            corrections=_bias_corrections(step),
-            lut=lut if all_rows else None,
-        )
-    else:
-        _step_rows_torch(weight, state, grad, learning_rate, weight_decay, step)
+    if not usable(weight):
+        _step_rows_torch(step, weight, state, grad)
+        return
+    lut = _lut(weight)
+    groups = group_by_id(grad.ids, grad.source, lut)
+    _step_groups(step, weight, state, groups, grad.scale, grad.grad.contiguous(), lut if all_rows else None)
 
 
-def _step_rows_torch(
-    weight: Tensor, state: Sequence[Tensor], grad: RowGradient, learning_rate: float, weight_decay: float, step: int
-) -> None:
+def _step_rows_torch(step: OptimizerStep, weight: Tensor, state: Sequence[Tensor], grad: RowGradient) -> None:
     rows, place = torch.unique(grad.ids, return_inverse=True)
     values = weight[rows]
-    summed = (weight_decay * values).index_add_(0, place, grad._by_id())
+    summed = (step.weight_decay * values).index_add_(0, place, grad._by_id())
     columns = [column[rows] for column in state]
-    weight[rows] = values - learning_rate * step_direction(summed, columns, step)
+    weight[rows] = values - step.learning_rate * step_direction(summed, columns, step.step)
     for column, new in zip(state, columns, strict=True):
         column[rows] = new
 
@@ -268,13 +240,7 @@ def step_direction(grad: Tensor, state: Sequence[Tensor], step: int) -> Tensor:
             mean, square = state
             mean.lerp_(grad, 0.1)
             square.mul_(0.999).addcmul_(grad, grad, value=0.001)
-            corrections = _bias_corrections(step)
-            return mean / corrections[0] / ((square / corrections[1]).sqrt() + 1e-8)
-
-
-def _bias_corrections(step: int) -> tuple[float, float]:
-    """Return Adam's 1 - beta^step."""
-    return 1 - 0.9**step, 1 - 0.999**step
+            return mean / (1 - 0.9**step) / ((square / (1 - 0.999**step)).sqrt() + 1e-8)
 
 
 def _lut(weight: Tensor) -> Tensor:
@@ -328,24 +294,20 @@ def group_by_id(values: Tensor, origin: Tensor, lut: Tensor) -> Groups:
 
 
 def _step_groups(
-    kind: str,
+    step: OptimizerStep,
     table: Tensor,
     state: Sequence[Tensor],
     groups: Groups,
     scale: Tensor,
     gradient: Tensor,
-    *,
-    learning_rate: float,
-    weight_decay: float = 0.0,
-    corrections: tuple[float, float] = (1.0, 1.0),
     lut: Tensor | None = None,
 ) -> None:
-    """Step the rows of `table` (V, E) that `groups` names, in place, by sgd, adagrad or adam.
+    """Step the rows of `table` (V, E) that `groups` names, in place.
 
     `groups` come from `group_by_id`, which has checked the ids.
     The gradient of a row is the sum of scale[o] * gradient[o] over its origins o. `scale` (m,) and `gradient` (m, E)
-    are float32. `state` holds the optimizer's tables, shaped like `table`. `corrections` are Adam's 1 - beta^step.
-    With the scratch of `group_by_id` as `lut`, all other rows are stepped with a gradient of zeros.
+    are float32. `state` holds the optimizer's tables, shaped like `table`. With the scratch of `group_by_id` as `lut`,
+    all other rows are stepped with a gradient of zeros.
     """
     first, second = [*state, table, table][:2]  # unused pointers
     rows, starts, origins = groups
@@ -357,7 +319,7 @@ def _step_groups(
     if not 0 < dim <= MAX_DIM:
         raise ValueError(f"update_rows: a row has {dim} numbers, wanted 1 to {MAX_DIM}")
     given = table, first, second, dim, size, lut, rows, rows.shape[0], starts, origins, scale, gradient
-    _call("update_rows", OPTIMIZER_KINDS[kind], *given, learning_rate, weight_decay, *corrections)
+    _call("update_rows", OPTIMIZER_KINDS[step.kind], *given, *step[1:])
 
 
 def add_rows(table: Tensor, groups: Groups, scale: Tensor, gradient: Tensor) -> None:
@@ -366,4 +328,4 @@ def add_rows(table: Tensor, groups: Groups, scale: Tensor, gradient: Tensor) -> 
     check_shapes("update_rows", starts=(starts, (len(rows) + 1,)))
     check_range("update_rows", "rows", rows, len(table))
     check_offsets("update_rows", "starts", starts, len(origins))
-    _step_groups("sgd", table, (), groups, scale, gradient, learning_rate=-1.0)
+    _step_groups(OptimizerStep("sgd", -1.0), table, (), groups, scale, gradient)

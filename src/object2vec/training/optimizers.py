@@ -122,13 +122,8 @@ class RowOptimizer(Optimizer):
         for table in self.tables:
             if grad := embedding.row_grad(table.weight):
                 state, before = self.begin(table.weight)
-                embedding.step_rows(
-                    *(self.kind, table.weight, state, grad),
-                    learning_rate=learning_rate,
-                    weight_decay=weight_decay,
-                    step=before + 1,
-                    all_rows=not self.keeps_other_rows(table),
-                )
+                step = embedding.OptimizerStep(self.kind, learning_rate, weight_decay, before + 1)
+                embedding.step_rows(step, table.weight, state, grad, all_rows=not self.keeps_other_rows(table))
                 embedding.set_row_grad(table.weight, None)
         for parameter in self.layer:
             if parameter.grad is not None:

@@ -71,14 +71,14 @@ KERNEL(int64_t, group_by_id)(const int64_t *values, const int64_t *origin, int64
  * The gradient of row rows[r] is the sum of scale[o] * grad[o] over o in origins[starts[r]:starts[r + 1]]; grad is
  * (m, dim), scale (m). kind is SGD, ADAGRAD or ADAM of kernels.h. state1 and state2 (V, dim) are Adam's first and
  * second moments; Adagrad uses state1 for the sum of squares. A caller passes the table in place of a state that is
- * unused. c1 and c2 are Adam's bias corrections, 1 - beta^step.
+ * unused. `step` is the number of the step, counted from 1.
  *
  * If lut is not NULL, all other rows make the same step with a gradient of 0. `size` is V. lut (V) is scratch: all -1
  * before and after. */
 KERNEL(void, update_rows)(int64_t kind, float *table, float *state1, float *state2, int64_t dim, int64_t size,
                           int32_t *NULLABLE lut, const int64_t *rows, int64_t n, const int64_t *starts,
                           const int64_t *origins, const float *scale, const float *grad, float learning_rate,
-                          float weight_decay, float c1, float c2);
+                          float weight_decay, int64_t step);
 
 /* ---- pairs.c: scores of pairs by a linear layer over comparators ---- */
 

@@ -114,6 +114,13 @@ typedef struct {
     float learning_rate, weight_decay, c1, c2;
 } OptimizerStep;
 
+/* Returns the settings of step number `step`, counted from 1. */
+static inline OptimizerStep optimizer_step(int64_t kind, float learning_rate, float weight_decay, int64_t step)
+{
+    return (OptimizerStep){kind, learning_rate, weight_decay, (float)(1 - pow(0.9, (double)step)),
+                           (float)(1 - pow(0.999, (double)step))};
+}
+
 /* Makes an optimizer step on a row w (dim) with its states; grad is scratch afterwards. */
 static inline void update_row(const OptimizerStep *step, int64_t dim, float *restrict w, float *restrict state1,
                               float *restrict state2, float *restrict grad)

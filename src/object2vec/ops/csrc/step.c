@@ -272,17 +272,6 @@ NOINLINE void update_tokens(int64_t dim, const SideBatch *side, const ParameterS
     WITH_CONSTANT_DIM(dim, update_tokens_of, side, parameters, update, from, to);
 }
 
-/* Makes the settings of a step of each parameter; `before` steps of this call precede it. The bias has no decay. */
-static void make_updates(const StepConfig *config, const ParameterState *parameters, int64_t before,
-                         OptimizerStep *updates)
-{
-    for (int i = 0; i <= BIAS; i++) {
-        const double step = (double)(parameters[i].steps + before + 1);
-        updates[i] = (OptimizerStep){config->kind, config->learning_rate, i == BIAS ? 0 : config->weight_decay,
-                                     (float)(1 - pow(0.9, step)), (float)(1 - pow(0.999, step))};
-    }
-}
-
 /* Updates the layer's weight and bias with the sum of the shards' gradients. */
 static void update_layer(const StepConfig *config, const ParameterState *parameters, const OptimizerStep *updates)
 {
@@ -344,7 +333,7 @@ static void step_tables(const StepConfig *config, const ParameterState *paramete
     batch->correct = correct;
 }
 
-/* Makes a step on a batch. Of a layer of two classes only the difference counts. */
+/* Makes a step on a batch, after `before` others of this call. Of a layer of two classes only the difference counts. */
 static void step_batch(const StepConfig *config, const ParameterState *parameters, int64_t before, PairBatch *batch)
 {
     const int64_t classes = config->classes, width = config->width, *const term_columns = config->term_columns;
@@ -356,7 +345,9 @@ static void step_batch(const StepConfig *config, const ParameterState *parameter
     for (int i = 0; i < 4; i++)
         scorer.terms[i] = term_columns[i] < 0 ? NULL : weights + term_columns[i];
     OptimizerStep updates[BIAS + 1];
-    make_updates(config, parameters, before, updates);
+    for (int i = 0; i <= BIAS; i++) /* the bias has no decay */
+        updates[i] = optimizer_step(config->kind, config->learning_rate, i == BIAS ? 0 : config->weight_decay,
+                                    parameters[i].steps + before + 1);
     step_tables(config, parameters, updates, &scorer, batch);
     update_layer(config, parameters, updates);
 }

@@ -87,10 +87,10 @@ NOINLINE void update_one(const RowUpdate *update, int64_t n, float *restrict w, 
 
 KERNEL(void, update_rows)(int64_t kind, float *table, float *state1, float *state2, int64_t dim, int64_t size,
                           int32_t *lut, const int64_t *rows, int64_t n, const int64_t *starts, const int64_t *origins,
-                          const float *scale, const float *grad, float learning_rate, float weight_decay, float c1,
-                          float c2)
+                          const float *scale, const float *grad, float learning_rate, float weight_decay,
+                          int64_t step)
 {
-    const RowUpdate update = {{kind, learning_rate, weight_decay, c1, c2}, origins, scale, grad};
+    const RowUpdate update = {optimizer_step(kind, learning_rate, weight_decay, step), origins, scale, grad};
 #pragma omp parallel for schedule(dynamic, 64)
     for (int64_t r = 0; r < n; r++) {
         const int64_t at = rows[r] * dim;
