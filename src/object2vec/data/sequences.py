@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,11 @@ class Sequences:
         lists = list(lists)
         offsets = np.fromiter(accumulate(map(len, lists), initial=0), np.int64, len(lists) + 1)
         return cls(np.fromiter(chain.from_iterable(lists), np.int32, int(offsets[-1])), offsets)
+
+    @classmethod
+    def from_ids(cls, ids: npt.NDArray[np.integer[Any]]) -> Sequences:
+        """Create sequences of one token each from ids (N,)."""
+        return cls(ids.astype(np.int32), np.arange(len(ids) + 1))
 
     @classmethod
     def concatenate(cls, parts: Sequence[Sequences]) -> Sequences:

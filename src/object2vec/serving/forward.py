@@ -41,9 +41,7 @@ class _Encoded(NamedTuple):
             return cls(column.rows, torch.empty(0, 0), np.empty(0, np.int32))
         first, inverse = column.sequences.unique()
         sequences = column.sequences.take(first) if len(first) < len(inverse) else column.sequences
-        device = network.device
-        passes = [network.encode(side, Tokens.of(part, device)) for part in _passes(sequences)]
-        return cls(column.rows, passes[0] if len(passes) == 1 else torch.cat(passes), inverse)
+        return cls(column.rows, encode(network, side, sequences), inverse)
 
     def take(self, index: Int64) -> Tensor:
         """Return the encodings (R, D) of R of the sequences."""
@@ -57,6 +55,12 @@ class _Encoded(NamedTuple):
             return EMPTY
         others = np.delete(np.arange(len(self.rows)), index)
         return Vectors(self.rows[others], self.take(others).cpu().numpy())
+
+
+def encode(network: Network, side: int, sequences: Sequences) -> Tensor:
+    """Return the encodings (N, D) of N objects of `side`, in passes of bounded size."""
+    passes = [network.encode(side, Tokens.of(part, network.device)) for part in _passes(sequences)]
+    return passes[0] if len(passes) == 1 else torch.cat(passes)
 
 
 def _passes(sequences: Sequences) -> Iterator[Sequences]:

@@ -143,7 +143,7 @@ def _read_side(
         unknown &= column.sequences.within_max_len(max_len)
         if unknown.any():
             row, token = column.locate(int(unknown.argmax()))
-            raise RequestError(f"{instances.name(row)}: {_unknown(SIDES[side], token, encoder.vocab_size)}")
+            raise RequestError(f"{instances.name(row)}: {describe_unknown_id(SIDES[side], token, encoder.vocab_size)}")
     sequences = column.sequences.truncate(max_len)
     without_tokens = _without_tokens(sequences, pooled=encoder.network == "pooled_embedding")
     warnings = []
@@ -166,7 +166,8 @@ def _without_tokens(sequences: Sequences, *, pooled: bool) -> npt.NDArray[np.boo
     return lacking
 
 
-def _unknown(side: Side, token: int, vocab_size: int) -> str:
+def describe_unknown_id(side: Side, token: int, vocab_size: int) -> str:
+    """Return the error for a token id that the model does not have."""
     if token < 0:
         return f"{side} has the token {token}, wanted an integer token id from 0"
     return f'Inconsistent vocab for {side} found. Vocab id "{token}" is not less than vocab_size={vocab_size}'

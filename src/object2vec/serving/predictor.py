@@ -17,6 +17,7 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -25,13 +26,15 @@ from object2vec.archive import extracted
 from object2vec.array_types import Float32
 from object2vec.data.files import local_path
 from object2vec.data.records import SIDES, Side
+from object2vec.data.sequences import Sequences
 from object2vec.errors import RequestError, UserError, shortened
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 from object2vec.ops import library
 from object2vec.ops.convolution import in_tap_order
 from object2vec.serving.headers import Mode, to_mode
-from object2vec.serving.instances import Column, Instances, read_sides
+from object2vec.serving.instances import Column, Instances, describe_unknown_id, read_sides
+from object2vec.serving.pair_scorer import PairScorer
 from object2vec.serving.query import Query
 from object2vec.serving.token_scorer import TokenPairScorer
 
@@ -129,16 +132,38 @@ class Predictor:
     def score(self, pairs: Iterable[tuple[Sequence[int], Sequence[int]]]) -> Float32:
         """Return the scores (P, C) of P pairs: a probability for each class in their order, or one number.
 
+        An array of integers (P, 2) is pairs of single ids. It is much faster than lists.
+
         Raises:
             RequestError: an argument cannot be used, or the model does not know an id, at `pairs[i]`.
         """
         _handle_forks()
+        if isinstance(pairs, np.ndarray) and pairs.ndim == 2 and pairs.shape[1] == 2 and pairs.dtype.kind in "iu":
+            return self._score_ids(pairs)
         given = [_pair(pair, f"pairs[{n}]") for n, pair in enumerate(_iterable(pairs, "pairs"))]
         columns = Column.from_lists([first for first, _ in given]), Column.from_lists([second for _, second in given])
         instances = Instances(columns=columns, label="pairs[{}]", numbers=range(len(given)))
         query = self.prepare(instances, mode="classification")
         parts = [answers.scores.values for answers in query.answers()]
         return np.concatenate([self._none(self.hyperparameters.scores), *parts])
+
+    def _score_ids(self, pairs: npt.NDArray[np.integer[Any]]) -> Float32:
+        for side, encoder in enumerate(self.hyperparameters.encoders):
+            unknown = (pairs[:, side] < 0) | (pairs[:, side] >= encoder.vocab_size)
+            if unknown.any():
+                place = int(unknown.argmax())
+                raise RequestError(
+                    f"pairs[{place}]: {describe_unknown_id(SIDES[side], int(pairs[place, side]), encoder.vocab_size)}"
+                )
+        (left, left_index), (right, right_index) = (np.unique(ids, return_inverse=True) for ids in pairs.T)
+        objects = Sequences.from_ids(left), Sequences.from_ids(right)
+        return self.pair_scorer(objects)(left_index, right_index)
+
+    def pair_scorer(self, objects: tuple[Sequences, Sequences]) -> PairScorer:
+        """Return the scorer of pairs of given objects, which encodes each of them once."""
+        if self.network.head is None:
+            self._fetch_head()
+        return PairScorer(self.network, objects)
 
     @staticmethod
     def _none(width: int) -> Float32:

@@ -21,8 +21,10 @@ from torch import nn
 
 import object2vec
 from object2vec import artifact
+from object2vec.data.sequences import Sequences
 from object2vec.errors import ArtifactError, RequestError, UserError
 from object2vec.ops.convolution import to_taps
+from object2vec.serving import pair_scorer
 from object2vec.serving.forward import MAX_BATCH_ROWS
 from object2vec.serving.instances import Column, Instances
 from object2vec.serving.predictor import Predictor
@@ -440,3 +442,34 @@ def test_forked_child_computes_the_scores_of_its_parent(tmp_path: Path) -> None:
     command = [sys.executable, "-c", FORK, *map(str, models)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.stdout == "fine\n", done.stderr
+
+
+def test_an_array_of_ids_is_scored_as_lists_are(predictor: Predictor) -> None:
+    generator = np.random.default_rng(0)
+    pairs = generator.integers(0, 9, (300, 2))
+    np.testing.assert_allclose(
+        predictor.score(pairs), predictor.score([([a], [b]) for a, b in pairs.tolist()]), rtol=1e-5, atol=1e-6
+    )
+    assert predictor.score(np.empty((0, 2), np.int64)).shape == predictor.score([]).shape
+
+
+@pytest.mark.parametrize("token", [9, -1])
+def test_an_id_out_of_range_in_an_array_is_named(predictor: Predictor, token: int) -> None:
+    with pytest.raises(RequestError, match=rf"pairs\[1\]: .*in1.*{token}"):
+        predictor.score(np.array([[1, 2], [3, token]]))
+
+
+@pytest.mark.parametrize("mlp_layers", [0, 1])
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_pairs_of_given_objects_have_their_scores(kind: str, mlp_layers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However pairs are cut into blocks."""
+    monkeypatch.setattr(pair_scorer, "HEAD_PAIRS", 3)
+    monkeypatch.setattr(pair_scorer, "LINEAR_HEAD_PAIRS", 3)
+    hyperparameters = configured(network=kind, mlp_layers=mlp_layers)
+    model = Predictor(network_of(hyperparameters), hyperparameters, directory=Path("model"))
+    objects: tuple[list[list[int]], list[list[int]]] = [[1], [2, 3], []], [[4, 5, 6], [7]]
+    scores = model.pair_scorer((Sequences.from_lists(objects[0]), Sequences.from_lists(objects[1])))
+    left, right = np.array([0, 1, 2, 2]), np.array([1, 0, 1, 0])
+    expected = model.score([(objects[0][a], objects[1][b]) for a, b in zip(left, right, strict=True)])
+    np.testing.assert_allclose(scores(left, right), expected, rtol=1e-5, atol=1e-6)
+    assert scores(left[:0], right[:0]).shape == (0, 2)
