@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from object2vec import artifact
 from object2vec.data.channels import CHANNELS, PAIR_CHANNELS
@@ -35,6 +35,7 @@ class Job:
     `content_types` holds those that the platform names; a channel without one is JSON Lines. Of the channels in
     `sharded` each host has a part of its own, which may be nothing; the others are the same on each host. With a
     `checkpoint_dir`, that of the first rank, the job goes on from the newest checkpoint in it, and writes new ones.
+    `on_epoch` is called with the record of each finished epoch.
     """
 
     configuration: Parsed
@@ -44,6 +45,7 @@ class Job:
     sharded: Container[str] = ()
     host: str = "algo-1"
     checkpoint_dir: Path | None = None
+    on_epoch: Callable[[dict[str, Any]], object] | None = None
 
     @property
     def hyperparameters(self) -> Hyperparameters:

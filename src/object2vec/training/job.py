@@ -180,7 +180,7 @@ def _make_trainer(job: Job, report: Report, group: Group, checkpoints: Checkpoin
     epochs = int(group.sum([epochs])[0])
     network.to(group.device)
     group.broadcast_weights(network)
-    trainer = Trainer(network, job.hyperparameters, report, group, checkpoints, epochs)
+    trainer = Trainer(network, job.hyperparameters, report, group, checkpoints, epochs, job.on_epoch)
     if checkpoints and checkpoints.found:
         trainer.load_state_dict(checkpoints.found)
         checkpoints.found.close()

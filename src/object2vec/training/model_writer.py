@@ -54,6 +54,7 @@ class ModelWriter:
                 "watched": self.trainer.objective.monitor,
                 "best_loss": best.loss if epochs else None,  # JSON has no infinity
                 "epochs": self.trainer.epochs_before + epochs,
+                "history": self.trainer.history,
             },
             vocabularies=self._schema_files
             | {e.vocab_file: self._files[e.vocab_file] for e in hyperparameters.encoders if e.vocab_file},

@@ -38,6 +38,9 @@ from object2vec.training.report import Report
 from object2vec.training.step import AutogradStep, Step, StepResult, make_step
 from object2vec.training.thread_tuner import ThreadTuner
 
+#: A finished epoch: "epoch", and the metrics of "train" and "validation".
+EpochRecord = dict[str, Any]
+
 
 def training_batches(
     pairs: Pairs, hyperparameters: Hyperparameters, share: tuple[int, int] = (0, 1), *, processes: int = 1
@@ -60,7 +63,8 @@ class Trainer:
 
     The initial weights were trained for `epochs_before` epochs. `epoch` is the current one. `batch` counts its batches
     so far, `seconds` their time, and `metrics` their loss and accuracy. `totals` are those of all epochs, and
-    `reported` is the latest epoch whose metrics were reported.
+    `reported` is the latest epoch whose metrics were reported. `history` has a record of each finished epoch, with which
+    `on_epoch` is called.
     """
 
     network: Network
@@ -69,11 +73,13 @@ class Trainer:
     group: Group = SINGLE_PROCESS
     checkpoints: Checkpoints | None = None
     epochs_before: int = 0
+    on_epoch: Callable[[EpochRecord], object] | None = None
     epoch: int = field(default=0, init=False)
     batch: int = field(default=0, init=False)
     seconds: float = field(default=0.0, init=False)
     totals: Totals = field(default=Totals(), init=False)
     reported: int | None = field(default=None, init=False)
+    history: list[EpochRecord] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         network, hyperparameters, group = self.network, self.hyperparameters, self.group
@@ -197,6 +203,9 @@ class Trainer:
         self.totals = Totals(self.totals.records + metrics.rows, self.totals.batches + metrics.batches)
         lines, best = self.early_stopping.judge(loss), self.best.epoch == self.epoch
         self.report.epoch(self.epoch, metrics, self.totals, started, lines, best=best)
+        self.history.append({"epoch": self.epoch, **measured})
+        if self.on_epoch:
+            self.on_epoch(self.history[-1])
         self.epoch, self.batch, self.seconds = self.epoch + 1, 0, 0.0
         self.metrics = Metrics(self.objective)
         return True
@@ -240,6 +249,7 @@ class Trainer:
                 tensors |= {f"optimizer.{number}.{index}.{name}": entries[name] for name in names}
         values = {
             "seconds": self.seconds,
+            "history": self.history,
             "metrics": self.group.all_gather(self.metrics.numbers),
             "kinds": self._optimizer_kinds,
             "optimizers": optimizers,
@@ -286,6 +296,7 @@ class Trainer:
         self.early_stopping.load_state_dict(values)
         self.totals, self.reported = Totals(values["records"], values["batches"]), values["latest"]
         self.epoch, self.batch, self.seconds = checkpoint.epoch, checkpoint.batch, values["seconds"]
+        self.history = values.get("history", [])  # a checkpoint of an older version has none
         self.metrics = Metrics(self.objective, values["metrics"][self.group.rank])
 
     @property

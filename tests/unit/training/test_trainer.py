@@ -363,3 +363,15 @@ def test_negatives_make_an_epoch_longer(caplog: pytest.LogCaptureFixture) -> Non
     (seen,) = [line for line in caplog.messages if "training_data_iter" in line]
     assert f'"Total Records Seen": {{"sum": {3.0 * len(likes)}' in seen
     assert f'"Total Batches Seen": {{"sum": {3.0 * len(likes) / 8}' in seen
+
+
+def test_history_has_the_metrics_of_each_epoch() -> None:
+    """The callback gets the same records, each when its epoch has ended."""
+    records: list[dict[str, object]] = []
+    hyperparameters = configured(epochs=3)
+    report = SageMakerReport(host="algo-1", epochs=3)
+    made = Trainer(network_of(hyperparameters), hyperparameters, report, on_epoch=records.append)
+    made.fit(training_batches(pairs_of(ROWS), hyperparameters), scoring_batches(pairs_of(ROWS), hyperparameters), never)
+    assert [record["epoch"] for record in made.history] == [0, 1, 2]
+    assert records == made.history
+    assert made.best.metrics == {name: made.history[made.best.epoch or 0][name] for name in ("train", "validation")}
