@@ -1,0 +1,61 @@
+"""Pairs of token ids from a table with the columns of a schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from object2vec.array_types import Float32, Int64
+from object2vec.data.records import SIDES, Side
+from object2vec.data.sequences import Pairs, Sequences
+from object2vec.errors import RawValueError
+from object2vec.schema.arrays import column_codes
+from object2vec.schema.columns import List, Token
+from object2vec.schema.label import Label
+from object2vec.schema.schema import Encoded, Schema, require_column
+
+
+def encode_pairs(schema: Schema, columns: Mapping[str, Any]) -> Pairs:
+    """Return a pair for each row and label. Without a label column, all pairs are positives.
+
+    Raises:
+        RawValueError: a column is missing, a value is not of its column's kind, or a row has no label.
+    """
+    first, second = (to_sequences(schema.encode_columns(side, columns)) for side in SIDES)
+    if schema.label is None:
+        return Pairs(first, second, np.ones(len(first), np.float32))
+    rows, labels = _encode_labels(schema.label, columns)
+    if len(rows) != len(first) or (np.diff(rows) != 1).any():
+        first, second = first.take(rows), second.take(rows)
+    return Pairs(first, second, labels)
+
+
+def to_sequences(encoded: Encoded) -> Sequences:
+    """Return the objects as sequences."""
+    return Sequences(encoded.ids, encoded.offsets)
+
+
+def _encode_labels(label: Label, columns: Mapping[str, Any]) -> tuple[Int64, Float32]:
+    """Return the row and the number of each label."""
+    spec = Token(label.name) if label.separator is None else List(label.name, label.separator)
+    found = column_codes(spec, require_column(columns, label.name))
+    if not found.lengths.all():
+        raise RawValueError(f"{label.name}[{int((found.lengths == 0).argmax())}] is missing, wanted a label")
+    numbers = np.array([label.code(text) for text in found.texts], np.float32)
+    return np.repeat(np.arange(len(found.lengths)), found.lengths), numbers[found.codes]
+
+
+def encode_objects(schema: Schema, side: Side, objects: Iterable[Any]) -> tuple[list[Sequence[int]], Encoded]:
+    """Return the token ids of objects, each a list of token ids or a raw value, and those of the raw values.
+
+    Raises:
+        RawValueError: see `Schema.encode`.
+    """
+    lists = [list(value) if isinstance(value, list | tuple | np.ndarray) else value for value in objects]
+    raw = [number for number, value in enumerate(lists) if not isinstance(value, list)]
+    encoded = schema.encode(side, [lists[number] for number in raw])
+    for number, start, stop in zip(raw, encoded.offsets, encoded.offsets[1:], strict=False):
+        lists[number] = encoded.ids[start:stop].tolist()
+    return lists, encoded
