@@ -1,31 +1,28 @@
-"""Learn low-dimensional embeddings of objects from pairs of token sequences.
+"""Learn low-dimensional embeddings of objects from pairs of them.
 
-`object2vec.load(directory)` opens a trained model. The command `object2vec` trains and serves models.
+`object2vec.fit(table, in0=..., in1=...)` trains a model, and `object2vec.load(path)` opens one. The command does the
+same. What takes long to import is imported when it is used first.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from object2vec.api import Model, fit, load
+    from object2vec.schema.columns import List, Text, Token
 
-    from object2vec.serving.predictor import Predictor
-
-__all__ = ["__version__", "load"]
+__all__ = ["List", "Model", "Text", "Token", "__version__", "fit", "load"]
 __version__ = "0.1.0"
 
 
-def load(directory: str | Path) -> Predictor:
-    """Load a model for `encode` and `score`: its directory, a folder that contains it, or a .tar.gz of it.
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-    Raises:
-        UserError: `directory` is not a path on this machine.
-        ArtifactError: there is no model, a damaged one, or one of a newer format.
-    """
     from object2vec.threads import bounded_spinning
 
-    with bounded_spinning():
-        from object2vec.serving.predictor import Predictor  # imports torch, which is slow
-
-    return Predictor.load(directory)
+    with bounded_spinning():  # the API imports torch
+        columns = name in ("List", "Text", "Token")
+        return getattr(import_module("object2vec.schema.columns" if columns else "object2vec.api"), name)

@@ -24,6 +24,7 @@ from object2vec.data.disk_arrays import empty
 from object2vec.data.files import read_object
 from object2vec.errors import AlgorithmError, ArtifactError, HyperparameterError, UserError
 from object2vec.hyperparameters import MODEL_FILES, SCHEMA_FILES, Hyperparameters, parse
+from object2vec.schema.schema import SCHEMA_FILE, Schema
 
 if TYPE_CHECKING:
     import torch
@@ -146,10 +147,24 @@ def _weights(path: Path, framework: str, device: str = "cpu") -> Iterator[Any]:
         raise ArtifactError(f"{path}: truncated, damaged or missing ({error})") from error
 
 
+def read_training(directory: Path) -> dict[str, Any]:
+    """Return what a model directory records about its training; empty if it records nothing."""
+    training = read_object(directory / CONFIG, "wanted a model directory", ArtifactError).get("training")
+    return training if isinstance(training, dict) else {}
+
+
+def read_schema(directory: Path) -> Schema | None:
+    """Return the schema of a model directory; None for a model that was trained on token ids.
+
+    Raises:
+        ArtifactError: a file of the schema is missing or damaged.
+    """
+    return Schema.load(directory) if (directory / SCHEMA_FILE).exists() else None
+
+
 def read_epochs(directory: Path) -> int:
     """Return the number of epochs that a model was trained, at least 1; 1 if it is not recorded."""
-    training = read_object(directory / CONFIG, "wanted a model directory", ArtifactError).get("training")
-    epochs = training.get("epochs") if isinstance(training, dict) else None
+    epochs = read_training(directory).get("epochs")
     return min(max(epochs, 1), 10**6) if type(epochs) is int else 1
 
 

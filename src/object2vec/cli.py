@@ -18,14 +18,14 @@ from typing import Final, Literal
 
 from object2vec import __version__
 from object2vec.data.channels import CHANNELS
-from object2vec.data.files import local_path, read_object
+from object2vec.data.files import local_path, read_object, write_output
 from object2vec.data.media_types import JSON, JSON_LINES
 from object2vec.errors import Object2VecError, UserError, shortened
 from object2vec.hyperparameters import parse
 from object2vec.hyperparameters.recipes import RECIPES, to_text
 from object2vec.ops import library
 from object2vec.prepare import command
-from object2vec.prepare.files import PREPARED_FILES
+from object2vec.prepare.files import read_prepared
 from object2vec.sagemaker.specification import IMAGE, algorithm, metrics, ranges
 from object2vec.serving.headers import MODES
 from object2vec.storage import S3Address, localized, parse_address
@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(verbs)
     _add_serve(verbs)
     _add_predict(verbs)
+    _add_evaluate(verbs)
     _add_describe(verbs)
     return parser
 
@@ -138,7 +139,7 @@ def _train(arguments: argparse.Namespace) -> None:
     stop = Stop()
     with handle_termination_signals(stop, signal.SIGTERM, signal.SIGINT):
         set_thread_defaults(repeatable=True)
-        channels, hyperparameters = _prepared(arguments.data) if arguments.data else ({}, {})
+        channels, hyperparameters = read_prepared(arguments.data) if arguments.data else ({}, {})
         hyperparameters |= {"recipe": arguments.recipe} if arguments.recipe else {}
         configuration = parse(hyperparameters | _hyperparameters(arguments.hyperparameters))
 
@@ -160,15 +161,6 @@ def _train(arguments: argparse.Namespace) -> None:
         style = arguments.log or _log_style()
         log_as(style)
         run(job, stop=stop, style=style)
-
-
-def _prepared(folder: Path) -> tuple[dict[str, Path], dict[str, object]]:
-    """Return the channels and the hyperparameters of a folder that `prepare` wrote."""
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder, wanted one that `object2vec prepare` wrote")
-    files = {name: folder / file for name, file in PREPARED_FILES.items()}
-    channels = {name: path for name, path in files.items() if name in CHANNELS and path.exists()}
-    return channels, read_object(files["hyperparameters"], "wanted a file that `object2vec prepare` wrote")
 
 
 def _log_style() -> Literal["bar", "sagemaker"]:
@@ -205,6 +197,7 @@ def _add_serve(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         "unless an argument overrides them.",
     )
     _add_model(parser)
+    _add_mode(parser)
     text = "address to listen on (default: %(default)s, this machine only)"
     parser.add_argument("--host", default="127.0.0.1", help=text)
     parser.add_argument("--port", type=_positive, metavar="N", help="port to listen on (default: 8080)")
@@ -246,6 +239,7 @@ def _add_predict(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         description="Answer a file as a server answers a request: scores for pairs, embeddings for single sides.",
     )
     _add_model(parser)
+    _add_mode(parser)
     types = f"{JSON_LINES} or {JSON}"
     text = "input file, - for standard input (default)"
     parser.add_argument("--input", type=_word, default="-", metavar="FILE", help=text)
@@ -272,6 +266,46 @@ def _predict(arguments: argparse.Namespace) -> None:
     for kind, text in INPUT_WARNINGS.items():
         if count := warned[kind]:
             sys.stderr.write(f"object2vec: warning: {count} {text}\n")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# evaluate
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def _add_evaluate(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = verbs.add_parser(
+        "evaluate",
+        help="measure a model on held-out pairs",
+        description="Print the metrics of a model on held-out pairs, next to those of simple baselines.",
+    )
+    _add_model(parser)
+    text = "folder that `prepare` wrote, a channel, or a table with the model's columns"
+    parser.add_argument("--data", type=_path, required=True, metavar="PATH", help=text)
+    text = "pairs that the model was trained on: for baselines, and not to rank them (default: those in DATA)"
+    parser.add_argument("--train", type=_path, metavar="PATH", help=text)
+    text = "rank in1 for each in0; pairs with at least this label are to be found (default: 1 for two classes)"
+    parser.add_argument("--relevant", type=float, metavar="LABEL", help=text)
+    text = "candidates to sample for each in0 (default: all)"
+    parser.add_argument("--candidates", type=_positive, metavar="N", help=text)
+    parser.add_argument("--seed", type=int, default=0, help="seed of sampled candidates (default: %(default)s)")
+    output = partial(_path, output=True)
+    parser.add_argument("--json", type=output, metavar="FILE", help="write the metrics as JSON")
+    parser.add_argument("--html", type=output, metavar="FILE", help="write a page with metrics and plots")
+    parser.set_defaults(verb=_evaluate)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    set_thread_defaults()
+    from object2vec.api import load
+
+    settings = {name: getattr(arguments, name) for name in ("relevant", "candidates", "seed")}
+    found = load(arguments.model).evaluate(arguments.data, arguments.train, **settings)
+    sys.stdout.write(f"{found}\n")
+    if arguments.json:
+        write_output(arguments.json, json.dumps(found.to_dict(), indent=2) + "\n")
+    if arguments.html:
+        write_output(arguments.html, found.to_html(str(arguments.model)))
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -317,6 +351,9 @@ def _describe(arguments: argparse.Namespace) -> None:
 def _add_model(parser: argparse.ArgumentParser) -> None:
     text = "model directory, a folder that contains it, or a .tar.gz of it"
     parser.add_argument("--model", type=_path, required=True, metavar="PATH", help=text)
+
+
+def _add_mode(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mode", choices=MODES, help="reply to a pair: its scores (default), or embeddings")
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
+from object2vec.atomic_files import write_atomically
 from object2vec.errors import DataError, UserError, shortened
 
 #: Seconds that the writer of a pipe may take to open it, or to send more.
@@ -61,6 +62,19 @@ def local_path(text: str | Path, *, output: bool = False) -> Path:
     if output:
         raise UserError(f"{whole}: {address[1]}:// is not written yet; write to a folder and copy it from there")
     raise UserError(f"{whole}: {address[1]}:// is not read yet; copy it to a folder first")
+
+
+def write_output(path: Path, text: str) -> None:
+    """Write a text file whole or not at all; missing folders are made.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path.parent, {path.name: lambda staged: staged.write_text(text, "utf-8")})
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}, wanted a file that can be written") from error
 
 
 def iter_files(path: Path) -> Iterator[Path]:

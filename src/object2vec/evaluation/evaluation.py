@@ -25,6 +25,7 @@ from object2vec.evaluation.metrics import (
     regression_metrics,
 )
 from object2vec.evaluation.ranking import Ranking, RankingTask, rank
+from object2vec.evaluation.report import to_html, to_text
 
 #: Scores (P, C) of pairs of objects, by their indices (P,).
 PairScores = Callable[[Int64, Int64], Float32]
@@ -85,6 +86,13 @@ class Evaluation:
     def error_name(self) -> str:
         """Return the name of the error in `by_frequency`."""
         return "rmse" if self.regression else "log_loss"
+
+    def __str__(self) -> str:
+        return to_text(self)
+
+    def to_html(self, title: str = "Evaluation") -> str:
+        """Return a page with all metrics and plots, which needs no other file."""
+        return to_html(self, title=title)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON values; undefined metrics are None."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from html import escape
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from object2vec.evaluation.evaluation import MODEL, Evaluation
 from object2vec.evaluation.plots import bar_plot, line_plot, matrix_plot
 
+if TYPE_CHECKING:
+    from object2vec.evaluation.evaluation import Evaluation
+
+#: The k of `recall@k` and others that tables show; the plot has all.
+SHOWN_K: Final = (1, 10, 100)
 STYLE: Final = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 60em; padding: 0 1em; color: #222 }
 table { border-collapse: collapse; margin: 1em 0 } th, td { padding: .2em 1em .2em 0; text-align: right }
@@ -43,8 +47,15 @@ def _tables(evaluation: Evaluation) -> Iterator[tuple[str, Table]]:
     yield f"{evaluation.pairs:,} pairs, {task}", evaluation.metrics
     if evaluation.rankings:
         found = evaluation.rankings
-        what = f"{evaluation.candidates:,} in1 for each of {found[MODEL].queries:,} in0"
-        yield f"ranking of {what}", {system: ranking.metrics() for system, ranking in found.items()}
+        what = f"{evaluation.candidates:,} in1 for each of {next(iter(found.values())).queries:,} in0"
+        yield f"ranking of {what}", {system: _shown(ranking.metrics()) for system, ranking in found.items()}
+
+
+def _shown(metrics: Mapping[str, float]) -> Mapping[str, float]:
+    """Return the metrics without those of most k."""
+    return {
+        name: value for name, value in metrics.items() if "@" not in name or int(name.rpartition("@")[2]) in SHOWN_K
+    }
 
 
 def _text_table(table: Table) -> str:
@@ -80,7 +91,7 @@ def _plots(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
         points = list(zip(found.predicted.tolist(), found.observed.tolist(), strict=True))
         yield (
             "Calibration",
-            line_plot({MODEL: points}, x_label="predicted probability", y_label="observed frequency", diagonal=True),
+            line_plot({"model": points}, x_label="predicted probability", y_label="observed frequency", diagonal=True),
         )
     for side, groups in evaluation.by_frequency.items():
         bars = [(group.name, group.error, f"{group.pairs:,} pairs") for group in groups]

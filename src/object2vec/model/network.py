@@ -43,7 +43,8 @@ class Head(nn.Module):
         dim = hyperparameters.encoding_dim(0)
         terms = [term for name in self.comparators for term in TERMS_OF_COMPARATOR[name]]
         self._terms = [COMPARISON_TERMS[term] for term in terms]
-        self._columns = torch.tensor([dim * terms.index(i) if i in terms else -1 for i in range(len(COMPARISON_TERMS))])
+        columns = [dim * terms.index(i) if i in terms else -1 for i in range(len(COMPARISON_TERMS))]
+        self._columns = torch.tensor(columns, device="cpu")  # values, also in a network of shapes
         width = dim * len(terms)
         self.layers = nn.ModuleList()
         for _ in range(hyperparameters.mlp_layers):

@@ -8,7 +8,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from object2vec.atomic_files import staged
+from object2vec.data.sequences import Pairs
 from object2vec.errors import AlgorithmError, UserError
 from object2vec.prepare.dataset import Dataset, rows_by_split
 from object2vec.prepare.files import PREPARED_FILES
@@ -17,6 +20,7 @@ from object2vec.prepare.report import Statistics
 from object2vec.prepare.rows import Rows
 from object2vec.prepare.splits import Splits
 from object2vec.prepare.suggest import suggest_hyperparameters
+from object2vec.schema.schema import Schema
 
 
 def write_dataset(
@@ -66,3 +70,13 @@ def _write_channels(dataset: Dataset, folder: Path) -> Statistics:
                     files[name] = stack.enter_context((folder / PREPARED_FILES[name]).open("wb"))
                 files[name].write(text)
     return statistics
+
+
+def write_pairs(pairs: Pairs, path: Path, schema: Schema) -> Path:
+    """Write pairs of a schema's token ids as a channel, and return its path."""
+    rows = Rows(
+        keys=np.zeros(len(pairs), np.uint64), labels=pairs.labels, measures=np.zeros(len(pairs)), sides=pairs.sides
+    )
+    first, second = (side.vocabulary.size for side in schema.sides)
+    path.write_bytes(to_json_lines(rows, (first, second)))
+    return path

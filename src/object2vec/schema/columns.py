@@ -148,3 +148,18 @@ def written_column(column: Column) -> str:
     if list(given) == ["separator"] and not _OPTIONS.fullmatch(given["separator"]):
         return f"{column.name}:list({given['separator']})"
     return f"{column.name}:{column.kind}({','.join(f'{name}={value}' for name, value in given.items())})"
+
+
+def parse_columns(columns: str | Column | Sequence[str | Column]) -> tuple[Column, ...]:
+    """Return the columns of a side: one or several, each written or as an object.
+
+    Raises:
+        UserError: a text is not a column.
+    """
+    given = [columns] if isinstance(columns, str | Column) else columns
+    return tuple(parse_column(column) if isinstance(column, str) else column for column in given)
+
+
+def is_text(columns: Sequence[Column]) -> bool:
+    """Return whether a side is one text."""
+    return len(columns) == 1 and isinstance(columns[0], Text)

@@ -32,6 +32,7 @@ from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 from object2vec.ops import library
 from object2vec.ops.convolution import in_tap_order
+from object2vec.schema.schema import Schema
 from object2vec.serving.headers import Mode, to_mode
 from object2vec.serving.instances import Column, Instances, describe_unknown_id, read_sides
 from object2vec.serving.pair_scorer import PairScorer
@@ -72,12 +73,19 @@ class Predictor:
     """
 
     def __init__(
-        self, network: Network, hyperparameters: Hyperparameters, *, directory: Path, mode: Mode = "classification"
+        self,
+        network: Network,
+        hyperparameters: Hyperparameters,
+        *,
+        directory: Path,
+        mode: Mode = "classification",
+        schema: Schema | None = None,
     ) -> None:
         self.hyperparameters = hyperparameters
+        self.schema = schema
         self.mode = mode
         self.network = network.eval()
-        self._directory = directory.absolute()
+        self.directory = directory.absolute()
         self._lock = Lock()
         with _one_thread():
             for module in network.modules():
@@ -107,10 +115,11 @@ class Predictor:
             raise UserError(f"device is {_short_repr(device)}, wanted cpu or cuda") from None
         with extracted(path) as found:
             hyperparameters, network = artifact.load(found, with_head=mode != "embedding", device=device)
-        return cls(network, hyperparameters, directory=path, mode=mode)
+            schema = artifact.read_schema(found)
+        return cls(network, hyperparameters, directory=path, mode=mode, schema=schema)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self._directory, self.mode, "cpu" if self.network.device.type == "cpu" else None)
+        return _reopen, (self.directory, self.mode, "cpu" if self.network.device.type == "cpu" else None)
 
     def encode(self, tokens: Iterable[Sequence[int]], side: Side) -> Float32:
         """Return the embeddings (N, D) of N objects of a side.
@@ -124,6 +133,13 @@ class Predictor:
         given = Column.from_lists(
             [_ids(sequence, f"tokens[{n}]") for n, sequence in enumerate(_iterable(tokens, "tokens"))]
         )
+        return self._encode(given, side)
+
+    def encode_sequences(self, sequences: Sequences, side: Side) -> Float32:
+        """Return the embeddings (N, D) of N objects of a side."""
+        return self._encode(Column(np.arange(len(sequences)), sequences), side)
+
+    def _encode(self, given: Column, side: Side) -> Float32:
         columns = (given, Column.from_lists([])) if side == "in0" else (Column.from_lists([]), given)
         instances = Instances(columns=columns, label="tokens[{}]", numbers=range(len(given.rows)))
         parts = [answers.embeddings[SIDES.index(side)].values for answers in self.prepare(instances).answers()]
@@ -163,7 +179,9 @@ class Predictor:
         """Return the scorer of pairs of given objects, which encodes each of them once."""
         if self.network.head is None:
             self._fetch_head()
-        return PairScorer(self.network, objects)
+        lengths = [encoder.max_seq_len for encoder in self.hyperparameters.encoders]
+        left, right = (side.truncate(length) for side, length in zip(objects, lengths, strict=True))
+        return PairScorer(self.network, (left, right))
 
     @staticmethod
     def _none(width: int) -> Float32:
@@ -189,7 +207,7 @@ class Predictor:
         """Load the head that was left out."""
         with self._lock:
             if self.network.head is None:
-                with extracted(self._directory) as found:
+                with extracted(self.directory) as found:
                     _, whole = artifact.load(found)  # the encoders of this one are mapped, and never read
                 if whole.head is not None:
                     self.network.head = whole.head.eval().to(self.network.device)

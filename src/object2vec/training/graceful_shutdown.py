@@ -50,6 +50,28 @@ class Stop:
 
 
 @contextmanager
+def stop_on_interrupt(stop: Stop) -> Iterator[None]:
+    """Request `stop` at the first Ctrl-C inside the context. A second one raises KeyboardInterrupt.
+
+    The process goes on afterwards, unlike with `handle_termination_signals`. Only the main thread gets Ctrl-C.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(*_: object) -> None:
+        if stop():
+            raise KeyboardInterrupt
+        stop.request()
+
+    previous = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+@contextmanager
 def handle_termination_signals(stop: Stop, *numbers: int) -> Iterator[None]:
     """Request `stop` when one of these signals arrives inside the context; a second Ctrl-C interrupts.
 
