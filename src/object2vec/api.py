@@ -327,8 +327,8 @@ def _channels_of(data: Any, train: Any) -> tuple[Any, list[Any]]:
     known = [] if train is None else [train]
     if not isinstance(data, str | os.PathLike) or not (folder := local_path(str(data))).is_dir():
         return data, known
-    parts = {name: folder / file for name in PAIR_CHANNELS for file in (name, PREPARED_FILES[name])}
-    parts = {name: path for name, path in parts.items() if path.exists()}
+    files = [(name, folder / file) for name in PAIR_CHANNELS for file in (name, PREPARED_FILES[name])]
+    parts = {name: path for name, path in files if path.exists()}
     held_out = next((parts[name] for name in HELD_OUT if name in parts), None)
     if held_out is None:
         return data, known

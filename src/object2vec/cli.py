@@ -229,6 +229,8 @@ def _serve(arguments: argparse.Namespace) -> None:
 INPUT_WARNINGS: Final = {
     "no_tokens": "sides have no tokens: they are empty, or for pooled_embedding hold only id 0",
     "truncated": "sides are longer than max_seq_len: the tokens after it are not read",
+    "unknown": "sides have a raw value that was not in training",
+    "bad_lines": "lines cannot be answered and are skipped",
 }
 
 
@@ -245,9 +247,12 @@ def _add_predict(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument("--input", type=_word, default="-", metavar="FILE", help=text)
     text = "output file, - for standard output (default)"
     parser.add_argument("--output", type=partial(_word, output=True), default="-", metavar="FILE", help=text)
-    parser.add_argument("--content-type", default=JSON_LINES, metavar="TYPE", help=f"type of the input: {types}")
+    text = f"type of the input: {types}, or text/csv (default: by the suffix of FILE, else {JSON_LINES})"
+    parser.add_argument("--content-type", metavar="TYPE", help=text)
     text = f"type of the output: {types}, or application/x-npy (default: as the input)"
     parser.add_argument("--accept", metavar="TYPE", help=text)
+    text = "write lines that cannot be answered to FILE, and go on"
+    parser.add_argument("--skip-bad-lines", type=partial(_word, output=True), metavar="FILE", help=text)
     parser.set_defaults(verb=_predict)
 
 
@@ -262,6 +267,7 @@ def _predict(arguments: argparse.Namespace) -> None:
         content_type=arguments.content_type,
         accept=arguments.accept,
         mode=arguments.mode or "classification",
+        skipped=arguments.skip_bad_lines,
     )
     for kind, text in INPUT_WARNINGS.items():
         if count := warned[kind]:

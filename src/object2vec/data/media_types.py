@@ -6,6 +6,7 @@ from typing import Final
 
 JSON: Final = "application/json"
 JSON_LINES: Final = "application/jsonlines"
+CSV: Final = "text/csv"
 
 #: Other names of JSON Lines. None of them is registered, so tools differ.
 JSON_LINES_ALIASES: Final = (

@@ -99,20 +99,22 @@ class Schema:
     def __getitem__(self, side: Side) -> SideSchema:
         return self.sides[SIDES.index(side)]
 
-    def encode(self, side: Side, objects: Iterable[Any]) -> Encoded:
+    def encode(self, side: Side, objects: Iterable[Any], name: Callable[[int], str] | None = None) -> Encoded:
         """Return the token ids of objects: mappings from columns to values, or values of the only column.
+
+        `name` returns the name of an object for an error message.
 
         Raises:
             RawValueError: a value is not of its column's kind; names the object, the column and the value.
         """
-        own = self[side]
+        own, where = self[side], name or (lambda number: f"{side}[{number}]")
         ids: list[int] = []
         ends = [0]
         unknown: dict[str, list[int]] = {}
         for number, value in enumerate(objects):
-            fields = own.fields(value, f"{side}[{number}]")
+            fields = own.fields(value, where(number))
             for index, column in enumerate(own.columns):
-                texts = texts_of(column, fields.get(column.name), f"{side}[{number}].{column.name}")
+                texts = texts_of(column, fields.get(column.name), f"{where(number)}.{column.name}")
                 found = own.vocabulary.lookup(index, texts)
                 if own.vocabulary.unknown_id(index) in found:
                     unknown.setdefault(column.name, []).append(number)

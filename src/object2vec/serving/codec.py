@@ -1,9 +1,10 @@
 """Decoding of request bodies and encoding of answers.
 
-Pure functions over bytes. Nothing here knows HTTP, a model or a file. Two formats, each for requests and for replies:
+Pure functions over bytes. Nothing here knows HTTP, a model or a file. The formats of requests and of replies:
 
     application/json        {"instances": [{"in0": [1, 2], "in1": [3]}]}    {"predictions":[{"scores":[0.25,0.75]}]}
     application/jsonlines   {"in0": [1, 2], "in1": [3]}                     {"scores":[0.25,0.75]}
+    text/csv                (requests alone, for models with a schema)
     application/x-npy       (replies alone)                                 the numbers as one array of numpy's
 
 A float32 is written with the fewest digits that read back as the same float32.
@@ -23,13 +24,15 @@ import numpy as np
 import orjson
 
 from object2vec.data.files import GZIP_MAGIC, describe_encoding, describe_format
-from object2vec.data.media_types import JSON, JSON_LINES
+from object2vec.data.media_types import CSV, JSON, JSON_LINES
 from object2vec.data.records import SIDES, Side
 from object2vec.data.sequences import Sequences
 from object2vec.errors import NotAcceptableError, RequestError
 from object2vec.ops import jsonl as jsonl_ops
+from object2vec.schema.schema import Schema
 from object2vec.serving.headers import NPY, Content, unsupported
 from object2vec.serving.instances import Answers, Column, InputWarning, Instances
+from object2vec.serving.raw_values import decode_csv, encode_raw
 
 #: What a body of answers begins with, has between them, and ends with.
 FRAMING: Final = {JSON: (b'{"predictions":[', b",", b"]}"), JSON_LINES: (b"", b"\n", b"")}
@@ -74,20 +77,20 @@ def _format(head: bytes) -> str:
     return JSON_LINES if isinstance(record, dict) and not record.keys().isdisjoint(SIDES) else JSON
 
 
-def decode(body: bytes, content: Content, first: int = 1) -> Instances:
-    """Read a request body; `first` is the number of its first line.
+def decode(body: bytes, content: Content, first: int = 1, schema: Schema | None = None) -> Instances:
+    """Read a request body; `first` is the number of its first line. Raw values go through the schema.
 
     Raises:
         RequestError: the body, or an instance in it, is not what its type says.
     """
     body = body.removeprefix(BOM_UTF8)
     plain = decode_token_ids(body, content, first)
-    return decode_any(body, content, first) if plain is None else plain
+    return decode_any(body, content, first, schema) if plain is None else plain
 
 
 def decode_token_ids(body: bytes, content: Content, first: int = 1) -> Instances | None:
     """Read a body in the form that nearly all have, without an object made of each token; None if it is another."""
-    if content.charset != "utf-8":
+    if content.charset != "utf-8" or content.type == CSV:
         return None
     document = content.type == JSON
     found = jsonl_ops.read_instances(body, document=document)
@@ -99,18 +102,22 @@ def decode_token_ids(body: bytes, content: Content, first: int = 1) -> Instances
     return Instances(columns=(left, right), label="line {}", numbers=found.numbers + (first - 1))
 
 
-def decode_any(body: bytes, content: Content, first: int = 1) -> Instances:
+def decode_any(body: bytes, content: Content, first: int = 1, schema: Schema | None = None) -> Instances:
     """Read a body in any form, as `decode` does."""
     if content.charset != "utf-8":
         body = _to_utf8(body, content.charset)
     if content.type == JSON:
-        return _decode_json(body)
+        return _decode_json(body, schema)
+    if content.type == CSV:
+        if schema is None:
+            raise unsupported(content.name)
+        return _to_instances(*decode_csv(body, schema, first), "line {}", schema)
     numbers, records = [], []
     for number, line in enumerate(body.split(b"\n"), start=first):
         if line.strip():
             numbers.append(number)
             records.append(_parse(line, f"line {number}: "))
-    return _to_instances(records, "line {}", numbers)
+    return _to_instances(records, numbers, "line {}", schema)
 
 
 def check_one_array(instances: Instances, *, scored: bool) -> None:
@@ -128,7 +135,7 @@ def check_one_array(instances: Instances, *, scored: bool) -> None:
         )
 
 
-def decode_first(body: bytes, content: Content) -> Instances | None:
+def decode_first(body: bytes, content: Content, schema: Schema | None = None) -> Instances | None:
     """Read the first instance of JSON Lines, or a short document, without the kernels; None of another body.
 
     Raises:
@@ -137,45 +144,59 @@ def decode_first(body: bytes, content: Content) -> Instances | None:
     if content.charset != "utf-8":
         return None
     body = body.removeprefix(BOM_UTF8)
-    if content.type == JSON:
-        return decode_any(body, content) if len(body) <= MAX_EARLY_BYTES else None
+    if content.type in (JSON, CSV):
+        return decode_any(body, content, schema=schema) if len(body) <= MAX_EARLY_BYTES else None
     for number, line in enumerate(io.BytesIO(body), start=1):
         if line.strip():
-            return decode_any(line, content, number)
+            return decode_any(line, content, number, schema)
     return None
 
 
-def encode(answers: Iterable[Answers], kind: str, count: int, warnings: Sequence[InputWarning] = ()) -> Iterator[bytes]:
+def encode(
+    answers: Iterable[Answers],
+    kind: str,
+    count: int,
+    warnings: Sequence[InputWarning] = (),
+    raw: Mapping[int, Mapping[str, Any]] | None = None,
+) -> Iterator[bytes]:
     """Write `count` answers as a body of a type, in parts that are not empty, each when it is asked for.
 
-    In JSON, the answer to an instance with `warnings` names them.
+    In JSON, the answer to an instance with `warnings` names them; columns with unknown values are under `unknown`.
+    `raw` has values that are written before an answer, by the number of the instance.
 
     Raises:
         NotAcceptableError: answers of several kinds for one array; `check_one_array` says so earlier.
     """
-    return _encode_array(answers, count) if kind == NPY else _encode_json(answers, kind, warnings)
+    return _encode_array(answers, count) if kind == NPY else _encode_json(answers, kind, warnings, raw or {})
 
 
-def _encode_json(answers: Iterable[Answers], kind: str, warnings: Sequence[InputWarning]) -> Iterator[bytes]:
+def _encode_json(
+    answers: Iterable[Answers], kind: str, warnings: Sequence[InputWarning], raw: Mapping[int, Mapping[str, Any]]
+) -> Iterator[bytes]:
     before, between, end = FRAMING[kind]
     start = 0
     for part in answers:
         if part.count:
             of_rows = _by_row(warnings, start, start + part.count)
-            yield before + (_join_with(of_rows, between, part) if of_rows else _join(between, part))
+            own = {row: raw[start + row] for row in range(part.count) if start + row in raw} if raw else {}
+            yield before + (_join_with(own, of_rows, between, part) if own or of_rows else _join(between, part))
             before = between
         start += part.count
     if end:
         yield end if before is between else before + end
 
 
-def _by_row(warnings: Sequence[InputWarning], start: int, stop: int) -> Mapping[int, list[dict[str, str]]]:
-    """Return the warnings of the instances from `start` up to `stop`, counted from `start`."""
-    of_rows: dict[int, list[dict[str, str]]] = {}
+def _by_row(warnings: Sequence[InputWarning], start: int, stop: int) -> Mapping[int, dict[str, list[Any]]]:
+    """Return what warnings add to the answers from `start` up to `stop`, counted from `start`."""
+    of_rows: dict[int, dict[str, list[Any]]] = {}
     for warning in warnings:
         first, last = np.searchsorted(warning.rows, (start, stop))
         for row in (warning.rows[first:last] - start).tolist():
-            of_rows.setdefault(row, []).append({"side": warning.side, "kind": warning.kind})
+            found = of_rows.setdefault(row, {})
+            if warning.kind == "unknown":
+                found.setdefault("unknown", []).append(warning.column)
+            else:
+                found.setdefault("warnings", []).append({"side": warning.side, "kind": warning.kind})
     return of_rows
 
 
@@ -209,15 +230,20 @@ def _join(between: bytes, answers: Answers) -> bytes:
     return start + _dump(vectors)[1:-1].replace(b"],[", b"]" + end + between + start + b"[") + end
 
 
-def _join_with(of_rows: Mapping[int, object], between: bytes, answers: Answers) -> bytes:
-    """Return the answers as `_join` does, each with its warnings."""
+def _join_with(
+    raw: Mapping[int, Mapping[str, Any]],
+    of_rows: Mapping[int, Mapping[str, list[Any]]],
+    between: bytes,
+    answers: Answers,
+) -> bytes:
+    """Return the answers as `_join` does, each after its raw values and before its warnings."""
     return between.join(
-        _dump(answer | {"warnings": of_rows[row]} if row in of_rows else answer) for row, answer in enumerate(answers)
+        _dump({**raw.get(row, {}), **answer, **of_rows.get(row, {})}) for row, answer in enumerate(answers)
     )
 
 
 def _dump(value: object) -> bytes:
-    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    return orjson.dumps(value, str, orjson.OPT_SERIALIZE_NUMPY)  # str: decimals of a table
 
 
 def _parse(text: bytes, where: str = "") -> Any:
@@ -241,31 +267,45 @@ def _describe_end(text: bytes) -> str:
     return ""
 
 
-def _decode_json(body: bytes) -> Instances:
+def _decode_json(body: bytes, schema: Schema | None) -> Instances:
     document = _parse(body)
     if not isinstance(document, dict) or "instances" not in document:
         raise RequestError(f'{BUILTIN_ERROR}: no instances, wanted an object like {{"instances": [{{"in0": [1, 2]}}]}}')
     records = document["instances"]
     if not isinstance(records, list):
         raise RequestError(f"{BUILTIN_ERROR}: instances is {_describe(records)}, wanted a list")
-    return _to_instances(records, "instances[{}]", range(len(records)))
+    return _to_instances(records, range(len(records)), "instances[{}]", schema)
 
 
-def _to_instances(records: list[Any], label: str, numbers: Sequence[int]) -> Instances:
+def _to_instances(records: list[Any], numbers: Sequence[int], label: str, schema: Schema | None) -> Instances:
     sides: tuple[list[list[int] | None], ...] = ([], [])
-    for number, record in zip(numbers, records, strict=True):
+    raw: tuple[dict[int, Any], dict[int, Any]] = ({}, {})
+    for row, (number, record) in enumerate(zip(numbers, records, strict=True)):
         if not isinstance(record, dict):
             raise RequestError(f"{label.format(number)} is {_describe(record)}, wanted an object with in0, in1 or both")
         if record.get("in0") is None and record.get("in1") is None:  # as null, which pandas writes for a missing value
             raise RequestError(f"{label.format(number)} has neither in0 nor in1")
-        for side, column in zip(SIDES, sides, strict=True):
+        for side, column, values in zip(SIDES, sides, raw, strict=True):
             tokens = record.get(side)
             ids = tokens if tokens is None else _to_ids(tokens)
             if ids is None and tokens is not None:
-                raise RequestError(f"{label.format(number)}: {_describe_error(side, tokens)}")
+                if schema is None or isinstance(tokens, list):
+                    raise RequestError(f"{label.format(number)}: {_describe_error(side, tokens)}")
+                values[row] = tokens
             column.append(ids)
+    warnings: tuple[InputWarning, ...] = ()
+    if schema and (raw[0] or raw[1]):
+        encoded, warnings = encode_raw(schema, raw, lambda row: label.format(numbers[row]))
+        for column, found in zip(sides, encoded, strict=True):
+            for row, ids in found.items():
+                column[row] = ids if column[row] is None else column[row]
     left, right = map(Column.from_lists, sides)
-    return Instances(columns=(left, right), label=label, numbers=numbers)
+    objects = {row: _given(records[row]) for row in (*raw[0], *raw[1])}
+    return Instances(columns=(left, right), label=label, numbers=numbers, warnings=warnings, raw=objects)
+
+
+def _given(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {side: record[side] for side in SIDES if record.get(side) is not None}
 
 
 def _to_ids(tokens: Any) -> list[int] | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Literal, get_args
 
-from object2vec.data.media_types import JSON, JSON_LINES, JSON_LINES_ALIASES, canonical
+from object2vec.data.media_types import CSV, JSON, JSON_LINES, JSON_LINES_ALIASES, canonical
 from object2vec.errors import NotAcceptableError, RequestError, UnsupportedMediaTypeError, UserError, shortened
 
 #: What a pair is answered with. The built-in has one word for each output layer, and both mean scores.
@@ -44,6 +44,7 @@ FLAGS: Final = {"0": False, "1": True, "false": False, "true": True}
 OPTIONS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "digits": ({str(digits): digits for digits in range(10)}, "an integer from 0 to 9"),
     "mode": ({mode: mode for mode in MODES}, f"one of {', '.join(MODES)}"),
+    "strict": (FLAGS, "0 or 1"),
     "stream": (FLAGS, "0 or 1"),
     "warnings": (FLAGS, "0 or 1"),
 }
@@ -61,6 +62,11 @@ class Content:
     #: Tokens to keep of in0 and of in1, in place of the model's own max_seq_len.
     max_seq_lens: tuple[int, int] | None = None
 
+    @property
+    def reply_name(self) -> str:
+        """Return the type of the reply where a request names none: its own, or JSON Lines for CSV."""
+        return JSON_LINES if self.type == CSV else self.name
+
 
 @lru_cache(maxsize=256)  # nearly all requests have the same headers
 def to_content(header: str | None) -> Content:
@@ -71,7 +77,7 @@ def to_content(header: str | None) -> Content:
         RequestError: `infer_max_seqlens` is not two lengths.
     """
     name, parameters = _parameters(header or "")
-    if canonical(name) not in TYPES and name not in GENERIC_TYPES:
+    if canonical(name) not in (*TYPES, CSV) and name not in GENERIC_TYPES:
         raise unsupported(name)
     lengths = parameters.get("infer_max_seqlens")
     return Content(
@@ -125,6 +131,8 @@ class RequestOptions:
     mode: Mode | None = None
     #: Decimal places of the numbers in the reply; None for all of them.
     digits: int | None = None
+    #: Refuse raw values that are unknown.
+    strict: bool = False
     #: Send a long reply in parts, without Content-Length.
     stream: bool = False
     #: Add warnings to the answers.

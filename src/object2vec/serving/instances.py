@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, chain
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -77,12 +77,15 @@ def _fits(token: int) -> bool:
 class Instances:
     """N instances as a column a side.
 
-    Instance i is what the author of the request calls `label` with `numbers[i]` in its braces.
+    Instance i is what the author of the request calls `label` with `numbers[i]` in its braces. `raw` has the raw
+    values of those that have any.
     """
 
     columns: tuple[Column, Column]
     label: str
     numbers: Sequence[int] | Int64
+    warnings: tuple[InputWarning, ...] = ()
+    raw: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -103,11 +106,13 @@ class InputWarning:
 
     `no_tokens`: the side is empty, or for a pooled encoder it has no id but 0; it is encoded as zeros or as padding.
     `truncated`: the side has more tokens than are read.
+    `unknown`: a raw value of `column` was not in training.
     """
 
-    kind: Literal["no_tokens", "truncated"]
+    kind: Literal["no_tokens", "truncated", "unknown"]
     side: Side
     rows: Int64
+    column: str = ""
 
 
 def count_warnings(warnings: Iterable[InputWarning]) -> dict[str, int]:
@@ -128,7 +133,7 @@ def read_sides(
     """
     lengths = max_seq_lens or [encoder.max_seq_len for encoder in encoders]
     left, right = (_read_side(instances, side, encoders[side], lengths[side]) for side in (0, 1))
-    return (left[0], right[0]), left[1] + right[1]
+    return (left[0], right[0]), instances.warnings + left[1] + right[1]
 
 
 def _read_side(

@@ -21,6 +21,7 @@ from object2vec.errors import (
     RequestTimeoutError,
     UnsupportedMediaTypeError,
 )
+from object2vec.schema.schema import Schema
 from object2vec.serving import codec, headers
 from object2vec.serving.batching import MicroBatcher
 from object2vec.serving.deadlines import (
@@ -36,6 +37,7 @@ from object2vec.serving.headers import NPY, Content
 from object2vec.serving.instances import Instances, count_warnings
 from object2vec.serving.memory_budget import COLUMN_BYTES, OBJECT_BYTES, MemoryBudget
 from object2vec.serving.predictor import Predictor
+from object2vec.serving.raw_values import unknown_value
 from object2vec.serving.responses import Reply, StreamedBody, WholeBody
 from object2vec.serving.spool import spool
 from object2vec.serving.telemetry import INSTANCES, WARNINGS, Environ
@@ -110,14 +112,16 @@ class Invocations:
         if not body or body.isspace():
             return Reply(204)
         content = codec.identify(body, headers.to_content(environ.get("CONTENT_TYPE")))
-        name = headers.to_reply_type(environ.get("HTTP_ACCEPT"), self._accept or content.name)
+        name = headers.to_reply_type(environ.get("HTTP_ACCEPT"), self._accept or content.reply_name)
         kind = canonical(name)
         options = headers.to_options(environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES", ""))
         if options.warnings and kind == NPY:
             raise NotAcceptableError(f"object2vec-warnings=1 and {NPY} do not go together, wanted another Accept")
-        instances = self._decode(body, content)
+        instances = self._decode(body, content, model.schema)
         environ[INSTANCES] = len(instances)
         query = model.prepare(instances, mode=options.mode, max_seq_lens=content.max_seq_lens)
+        if options.strict:
+            _refuse_unknown(instances)
         if query.warnings:
             environ[WARNINGS] = count_warnings(query.warnings)
         if kind == NPY:
@@ -125,7 +129,7 @@ class Invocations:
         answers = self._batcher.answer(query)
         if options.digits is not None:
             answers = (part.rounded(options.digits) for part in answers)
-        encoded = codec.encode(answers, kind, query.count, query.warnings if options.warnings else ())
+        encoded = codec.encode(answers, kind, query.count, query.warnings if options.warnings else instances.warnings)
         if not query.is_long:
             return Reply(body=WholeBody(b"".join(encoded)), type=name)
         if options.stream:
@@ -135,7 +139,7 @@ class Invocations:
         memory.release()  # not only when the client has read the reply
         return Reply(body=spooled, type=name)
 
-    def _decode(self, body: bytes, content: Content) -> Instances:
+    def _decode(self, body: bytes, content: Content, schema: Schema | None) -> Instances:
         instances = codec.decode_token_ids(body, content)
         if instances is not None:
             return instances
@@ -146,7 +150,7 @@ class Invocations:
                 " more than in0 and in1, lists of integers, in UTF-8"
             )
         with self._memory.reserve(len(body), OBJECT_BYTES):
-            return codec.decode_any(body, content)
+            return codec.decode_any(body, content, schema=schema)
 
 
 def _run(cleanup: Cleanup) -> None:
@@ -244,3 +248,9 @@ def _drain(environ: Environ, transfer: Transfer) -> None:
 
 def _too_long(max_bytes: int) -> PayloadTooLargeError:
     return PayloadTooLargeError(f"the body is longer than {max_bytes} bytes, the most that this server takes")
+
+
+def _refuse_unknown(instances: Instances) -> None:
+    if found := unknown_value(instances.warnings):
+        row, side, column = found
+        raise RequestError(f"{instances.name(row)}: {side} has an unknown {column}, and object2vec-strict is 1")

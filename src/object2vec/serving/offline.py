@@ -7,22 +7,25 @@ import sys
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from object2vec.archive import extracted
-from object2vec.artifact import check_model
+from object2vec.artifact import check_model, read_schema
 from object2vec.data.files import local_path, open_text
 from object2vec.data.media_types import JSON, JSON_LINES, canonical
 from object2vec.errors import UserError
 from object2vec.serving import codec
 from object2vec.serving.headers import NPY, to_content, to_reply_type, unsupported
 from object2vec.serving.instances import count_warnings, read_sides
+from object2vec.serving.table_files import is_table_file, read_table
 
 if TYPE_CHECKING:
+    from object2vec.schema.schema import Schema
     from object2vec.serving.headers import Content, Mode
+    from object2vec.serving.instances import Instances
     from object2vec.serving.predictor import Predictor
 
 #: JSON Lines input is read in chunks of so many lines.
@@ -30,29 +33,55 @@ CHUNK_LINES: Final = 8192
 
 
 def predict(
-    model: Path, source: str, target: str, *, content_type: str, accept: str | None, mode: Mode
+    model: Path,
+    source: str,
+    target: str,
+    *,
+    content_type: str | None,
+    accept: str | None,
+    mode: Mode,
+    skipped: str | None = None,
 ) -> Counter[str]:
     """Write the predictions for the input `source` to `target`, and count the warnings of the input.
 
-    `-` is standard input or output.
+    `-` is standard input or output. Without `content_type`, the suffix of the input decides: it may be a table for a
+    model with a schema. Bad lines of JSON Lines are written to `skipped`, if it is given.
 
     Raises:
         UserError: a type is not supported, or the model, the input or the output cannot be used.
     """
-    content = to_content(content_type)
+    is_table = content_type is None and is_table_file(source)
+    content = to_content(content_type or JSON_LINES)
     if not content.type:
         raise unsupported(content.name)
-    kind = canonical(to_reply_type(accept, content.type))
+    kind = canonical(to_reply_type(accept, content.reply_name))
+    if skipped and (is_table or not content.type == kind == JSON_LINES):
+        raise UserError(f"--skip-bad-lines {skipped}: wanted JSON Lines as input and output")
     warned: Counter[str] = Counter()
-    with extracted(model) as directory, _writing(target) as output, _reading(source) as text:
-        chunks = _chunks(text, whole=not content.type == kind == JSON_LINES)
-        head = next(chunks, b"")
-        _check_before_loading(directory, head, content, kind, mode)
+    with ExitStack() as stack:
+        directory, output = stack.enter_context(extracted(model)), stack.enter_context(_writing(target))
+        bad = stack.enter_context(_writing(skipped, "--skip-bad-lines")) if skipped else None
+        if is_table:
+            check_model(directory)
+            chunks: Iterator[bytes] = iter(())
+        else:
+            chunks = _chunks(stack.enter_context(_reading(source)), whole=not content.type == kind == JSON_LINES)
+            head = next(chunks, b"")
+            if not bad:
+                _check_before_loading(directory, head, content, kind, mode)
+            chunks = chain([head], chunks)
 
         from object2vec.serving.predictor import Predictor  # takes seconds to import
 
         predictor = Predictor.load(directory, mode=mode)
-        for reply in _replies(predictor, chain([head], chunks), content, kind, warned):
+        schema = predictor.schema
+        if is_table:
+            parts = read_table(source, schema)
+        elif bad:
+            parts = _good_lines(predictor, chunks, content, bad, warned)
+        else:
+            parts = _decode(chunks, content, schema)
+        for reply in _replies(predictor, parts, content, kind, warned):
             with os_errors_as_user_errors(f"--output {target}"):
                 output.write(reply)
     return warned
@@ -74,7 +103,7 @@ def _check_before_loading(model: Path, head: bytes, content: Content, kind: str,
         UserError: the model is incomplete, or the instance is not valid.
     """
     hyperparameters = check_model(model)
-    instances = codec.decode_first(head, content)
+    instances = codec.decode_first(head, content, read_schema(model))
     if instances is None:
         return
     if kind == NPY:
@@ -82,22 +111,50 @@ def _check_before_loading(model: Path, head: bytes, content: Content, kind: str,
     read_sides(instances, hyperparameters.encoders, content.max_seq_lens)
 
 
-def _replies(
-    predictor: Predictor, chunks: Iterable[bytes], content: Content, kind: str, warned: Counter[str]
-) -> Iterator[bytes]:
-    """Yield the output in pieces, and count the warnings of the input in `warned`."""
+def _decode(chunks: Iterable[bytes], content: Content, schema: Schema | None) -> Iterator[Instances]:
     first = 1
     for chunk in chunks:
-        instances = codec.decode(chunk, content, first)
+        yield codec.decode(chunk, content, first, schema)
+        first += chunk.count(b"\n")
+
+
+def _good_lines(
+    predictor: Predictor, chunks: Iterable[bytes], content: Content, bad: IO[bytes], warned: Counter[str]
+) -> Iterator[Instances]:
+    """Yield the instances of JSON Lines; write lines that cannot be answered to `bad`, and count them."""
+
+    def decode(lines: bytes) -> Instances:
+        instances = codec.decode(lines, content, schema=predictor.schema)
+        predictor.prepare(instances, max_seq_lens=content.max_seq_lens)
+        return instances
+
+    for chunk in chunks:
+        try:
+            yield decode(chunk)
+        except UserError:
+            good = []
+            for line in chunk.splitlines(keepends=True):
+                try:
+                    decode(line)
+                    good.append(line)
+                except UserError:
+                    bad.write(line)
+                    warned["bad_lines"] += 1
+            yield decode(b"".join(good))
+
+
+def _replies(
+    predictor: Predictor, parts: Iterable[Instances], content: Content, kind: str, warned: Counter[str]
+) -> Iterator[bytes]:
+    """Yield the output in pieces, and count the warnings of the input in `warned`."""
+    for instances in parts:
         if kind == NPY:
             codec.check_one_array(instances, scored=predictor.mode != "embedding")
         query = predictor.prepare(instances, max_seq_lens=content.max_seq_lens)
         warned.update(count_warnings(query.warnings))
-        answers = query.answers()
-        yield from codec.encode(answers, kind, query.count)
+        yield from codec.encode(query.answers(), kind, query.count, instances.warnings, instances.raw)
         if kind == JSON or (kind == JSON_LINES and query.count):
             yield b"\n"
-        first += chunk.count(b"\n")
 
 
 @contextmanager
@@ -114,9 +171,9 @@ def _reading(name: str) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _writing(name: str) -> Iterator[IO[bytes]]:
+def _writing(name: str, option: str = "--output") -> Iterator[IO[bytes]]:
     """Open standard output, a device or a pipe; or a file that replaces the named one when it is complete."""
-    argument = f"--output {name}"
+    argument = f"{option} {name}"
     if name == "-":
         if not sys.stdout:
             raise UserError(f"{argument}: standard output is closed")

@@ -63,8 +63,8 @@ class Trainer:
 
     The initial weights were trained for `epochs_before` epochs. `epoch` is the current one. `batch` counts its batches
     so far, `seconds` their time, and `metrics` their loss and accuracy. `totals` are those of all epochs, and
-    `reported` is the latest epoch whose metrics were reported. `history` has a record of each finished epoch, with which
-    `on_epoch` is called.
+    `reported` is the latest epoch whose metrics were reported. `history` has a record of each finished epoch;
+    `on_epoch` is called with it.
     """
 
     network: Network

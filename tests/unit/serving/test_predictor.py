@@ -245,9 +245,9 @@ def test_concurrent_calls_give_the_scores_of_a_single_call(tmp_path: Path) -> No
 # As a library.
 
 
-def test_package_load_returns_a_predictor(tmp_path: Path) -> None:
+def test_package_load_returns_a_model(tmp_path: Path) -> None:
     """`object2vec.load` takes a path or a string."""
-    assert isinstance(object2vec.load(str(saved(tmp_path))), Predictor)
+    assert isinstance(object2vec.load(str(saved(tmp_path))), object2vec.Model)
     with pytest.raises(ArtifactError):
         object2vec.load(tmp_path / "nothing")
 

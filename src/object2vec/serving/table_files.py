@@ -1,0 +1,71 @@
+"""Instances from tables: CSV, TSV or Parquet files with the columns of a schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from object2vec.data.records import SIDES
+from object2vec.data.sequences import Sequences
+from object2vec.errors import UserError
+from object2vec.prepare.source import Limits, open_files
+from object2vec.schema.pairs import to_sequences
+from object2vec.schema.schema import Schema
+from object2vec.serving.instances import Column, InputWarning, Instances
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SUFFIXES: Final = (".csv", ".tsv", ".parquet")
+#: Rows that become instances at a time.
+CHUNK_ROWS: Final = 8192
+
+
+def is_table_file(name: str) -> bool:
+    """Return whether the suffix of a file, which may be compressed, is one of a table."""
+    return any(suffix.lower() in SUFFIXES for suffix in Path(name).suffixes[-2:])
+
+
+def read_table(name: str, schema: Schema | None) -> Iterator[Instances]:
+    """Yield the rows of a table as instances with their raw values. A side without its columns is absent.
+
+    Raises:
+        UserError: the model has no schema, or the table has not the columns of a side.
+    """
+    if schema is None:
+        raise UserError(f"{name}: a table needs a model with a schema, wanted JSON Lines with token ids")
+    source = open_files([name], Limits.of_machine())
+    columns = {side: [column.name for column in schema[side].columns] for side in SIDES}
+    present = [side for side in SIDES if not columns[side] or set(columns[side]) & set(source.columns)]
+    names = list(dict.fromkeys(name for side in present for name in columns[side]))
+    if not names:
+        wanted = ", ".join(dict.fromkeys([*columns["in0"], *columns["in1"]]))
+        raise UserError(f"{name}: no column of the model, wanted {wanted}")
+    first = 1
+    for batch in source.batches(names):
+        for start in range(0, batch.num_rows, CHUNK_ROWS):
+            rows = batch.slice(start, CHUNK_ROWS)
+            yield _to_instances(rows, schema, present, first)
+            first += rows.num_rows
+
+
+def _to_instances(rows: pa.RecordBatch, schema: Schema, present: Sequence[str], first: int) -> Instances:
+    numbers, sides, warnings = np.arange(rows.num_rows), [], []
+    for side in SIDES:
+        if side not in present:
+            sides.append(Column(numbers[:0], Sequences.from_lists([])))
+            continue
+        encoded = schema.encode_columns(side, rows)
+        sides.append(Column(numbers, to_sequences(encoded)))
+        for column, unknown in encoded.unknown.items():
+            warnings.append(InputWarning(kind="unknown", side=side, rows=numbers[unknown], column=column))
+    return Instances(
+        columns=(sides[0], sides[1]),
+        label="row {}",
+        numbers=numbers + first,
+        warnings=tuple(warnings),
+        raw=dict(enumerate(rows.to_pylist())),
+    )
