@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
@@ -19,11 +20,13 @@ from object2vec.serving.headers import ATTRIBUTES
 from object2vec.serving.invocations import Invocations, read_body
 from object2vec.serving.memory_budget import MemoryBudget
 from object2vec.serving.model_registry import ModelRegistry
+from object2vec.serving.page import to_html
 from object2vec.serving.predictor import Predictor
 from object2vec.serving.responses import UNEXPECTED_ERROR, Reply, error_reply, error_response, json_reply
 from object2vec.serving.tcp_cork import cork_replies
 from object2vec.serving.telemetry import Environ, Telemetry, Wsgi
 
+OPENAPI: Final = Path(__file__).with_name("openapi.json")
 # Batch transform: the platform allows MaxConcurrentTransforms × MaxPayloadInMB up to 100, and sends 6 MB by default.
 MAX_IN_FLIGHT_MB: Final = 100
 DEFAULT_PAYLOAD_MB: Final = 6
@@ -52,11 +55,13 @@ def create_app(
     app.add_url_rule("/ping", "ping", Response, methods=["GET", "POST"])
     app.add_url_rule("/execution-parameters", "parameters", partial(_parameters, concurrency))
     app.add_url_rule("/metrics", "metrics", lambda: Response(telemetry.metrics(), mimetype="text/plain"))
+    app.add_url_rule("/openapi.json", "openapi", lambda: Response(OPENAPI.read_bytes(), mimetype="application/json"))
     app.add_url_rule("/endpoints/<name>/invocations", "endpoint", methods=["POST"])
     if isinstance(models, ModelRegistry):
         _add_models(app, models)
     else:
         app.add_url_rule("/invocations", "invocations", methods=["POST"])
+        app.add_url_rule("/", "page", partial(_page, models))
     app.register_error_handler(Object2VecError, lambda error: _response(error_response(error)))
     app.register_error_handler(HTTPException, _refuse)
     app.wsgi_app = cork_replies(telemetry.wrap(dispatch_invocations(app.wsgi_app, models, invocations)))  # type: ignore[method-assign, assignment]
@@ -177,3 +182,7 @@ def _sentence(error: HTTPException) -> str:
         case InternalServerError():
             return UNEXPECTED_ERROR
     return error.description or error.name
+
+
+def _page(model: Predictor) -> Response:
+    return Response(to_html(model.hyperparameters, model.schema), mimetype="text/html")

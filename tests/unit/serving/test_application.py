@@ -454,7 +454,7 @@ def test_path_of_any_endpoint_is_answered(client: FlaskClient, name: str) -> Non
     "path", ["/endpoints//invocations", "/endpoints/a/b/invocations", "/endpoints/a", "/endpoints"]
 )
 def test_other_paths_of_endpoints(client: FlaskClient, path: str) -> None:
-    assert "wanted /endpoints/<name>/invocations" in error_body(client.post(path, data=PAIR), 404, "NotFound")
+    assert "wanted /, /endpoints/<name>/invocations" in error_body(client.post(path, data=PAIR), 404, "NotFound")
 
 
 def test_path_of_a_streamed_invocation_is_unknown(client: FlaskClient) -> None:
@@ -599,7 +599,7 @@ def test_no_payload_limit(predictor: Predictor) -> None:
 
 def test_no_such_route(client: FlaskClient) -> None:
     sentence = error_body(client.get("/nothing"), 404, "NotFound")
-    paths = "/endpoints/<name>/invocations, /execution-parameters, /invocations, /metrics or /ping"
+    paths = "/, /endpoints/<name>/invocations, /execution-parameters, /invocations, /metrics, /openapi.json or /ping"
     assert sentence == f"there is no /nothing, wanted {paths}"
 
 
@@ -612,6 +612,8 @@ def test_method_not_allowed(client: FlaskClient) -> None:
 
 class Failing(Predictor):
     """A predictor that raises an error."""
+
+    schema = None
 
     def __init__(self, error: Exception) -> None:
         self.error = error

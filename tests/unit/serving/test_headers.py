@@ -56,7 +56,7 @@ def test_bad_lengths(lengths: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["text/csv", "json", "jsonlines", "application/json2", "application/x-recordio-protobuf", "image/png"]
+    "header", ["text/xml", "json", "jsonlines", "application/json2", "application/x-recordio-protobuf", "image/png"]
 )
 def test_other_content_types(header: str) -> None:
     """415 with what was got and what is read."""

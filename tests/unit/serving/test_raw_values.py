@@ -1,0 +1,193 @@
+"""Raw values in requests: the same answers as token ids, unknown values marked, and one sentence for each error."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from hypothesis import given
+from hypothesis import strategies as st
+
+from object2vec.errors import Object2VecError
+from object2vec.serving import codec
+from object2vec.serving.application import create_app
+from object2vec.serving.headers import Content
+from object2vec.serving.predictor import Predictor
+from raw_models import film_schema, save_model, text_schema
+
+ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> FlaskClient:
+    model = save_model(tmp_path_factory.mktemp("films"), film_schema(), output_layer="mean_squared_error")
+    return create_app(Predictor.load(model)).test_client()
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> FlaskClient:
+    return create_app(Predictor.load(save_model(tmp_path_factory.mktemp("texts"), text_schema()))).test_client()
+
+
+def post(client: FlaskClient, body: Any, kind: str = "application/json", **headers: str) -> Any:
+    text = body if isinstance(body, str | bytes) else json.dumps(body)
+    return client.post("/invocations", data=text, content_type=kind, headers=headers)
+
+
+def predictions(client: FlaskClient, *instances: Any, **headers: str) -> Any:
+    reply = post(client, {"instances": instances}, **headers)
+    assert reply.status_code == 200, reply.text
+    return reply.get_json()["predictions"]
+
+
+A = {"film": "a", "genres": ["fun", "war"]}
+
+
+def test_raw_values_are_answered_as_their_token_ids(films: FlaskClient) -> None:
+    raw = predictions(films, {"in0": {"user": 3}, "in1": A}, {"in0": {"user": 3}}, {"in1": A})
+    ids = predictions(films, {"in0": [5], "in1": [4, 6, 7]}, {"in0": [5]}, {"in1": [4, 6, 7]})
+    assert raw == ids
+
+
+@pytest.mark.parametrize("user", ["3", 3, 3.0, {"user": "3"}, {"user": 3.0}])
+def test_a_side_of_one_column_takes_the_value_alone(films: FlaskClient, user: Any) -> None:
+    assert predictions(films, {"in0": user}) == predictions(films, {"in0": [5]})
+
+
+def test_a_list_column_takes_text_with_its_separator(films: FlaskClient) -> None:
+    assert predictions(films, {"in1": {"film": "a", "genres": "fun | war"}}) == predictions(films, {"in1": A})
+
+
+def test_raw_values_and_token_ids_can_be_in_one_request(films: FlaskClient) -> None:
+    mixed = predictions(films, {"in0": [5], "in1": A}, {"in0": "3", "in1": [4, 6, 7]})
+    assert mixed[0] == mixed[1]
+
+
+def test_unknown_values_are_answered_and_marked(films: FlaskClient) -> None:
+    found = predictions(films, {"in0": 99, "in1": {"film": "z", "genres": ["fun"]}}, {"in0": 1, "in1": A})
+    assert found[0]["unknown"] == ["user", "film"]
+    wanted = predictions(films, {"in0": [2], "in1": [2, 6]})[0]["scores"]
+    assert found[0]["scores"] == pytest.approx(wanted, rel=1e-5)
+    assert "unknown" not in found[1]
+
+
+def test_a_missing_value_is_not_unknown(films: FlaskClient) -> None:
+    assert predictions(films, {"in1": {"film": None, "genres": ["fun"]}}) == predictions(films, {"in1": [6]})
+
+
+def test_strict_requests_refuse_unknown_values(films: FlaskClient) -> None:
+    body = {"instances": [{"in0": 1}, {"in0": 99}]}
+    reply = post(films, body, **{ATTRIBUTES: "object2vec-strict=1"})
+    assert reply.status_code == 400
+    assert reply.get_json()["message"] == "instances[1]: in0 has an unknown user, and object2vec-strict is 1"
+
+
+def test_unknown_values_are_counted_in_the_metrics(films: FlaskClient) -> None:
+    predictions(films, {"in0": 98})
+    assert 'object2vec_input_warnings_total{kind="unknown"}' in films.get("/metrics").text
+
+
+def test_a_text_alone_gets_the_scores_of_its_classes(texts: FlaskClient) -> None:
+    """The side without columns is the same object in training and in requests."""
+    assert predictions(texts, {"in0": "Good!"}) == predictions(texts, {"in0": [3], "in1": [1]})
+
+
+@pytest.mark.parametrize(
+    ("instance", "message"),
+    [
+        ({"in0": {"user": [1]}}, "instances[1]: in0.user is the list [1], wanted a string, a number or null"),
+        ({"in0": {"user": {"a": 1}}}, "instances[1]: in0.user is the object {'a': 1}, wanted a string"),
+        ({"in0": {"usr": 1}}, "instances[1]: in0 has the column 'usr', the nearest is user"),
+        ({"in1": "a"}, "instances[1]: in1 is the string 'a', wanted an object with these columns: film, genres"),
+        ({"in1": {"genres": [[1]]}}, "instances[1]: in1.genres is "),
+        ({"in0": ["x"]}, 'instances[1]: in0[0] is the string "x", wanted an integer token id'),
+    ],
+)
+def test_a_malformed_raw_value_is_named(films: FlaskClient, instance: Any, message: str) -> None:
+    reply = post(films, {"instances": [{"in0": 1}, instance]})
+    assert reply.status_code == 400
+    assert reply.get_json()["message"].startswith(message)
+
+
+def test_a_model_without_a_schema_takes_token_ids_alone(tmp_path: Path) -> None:
+    schema = film_schema()
+    model = save_model(tmp_path, schema)
+    (tmp_path / "schema.json").unlink()
+    client = create_app(Predictor.load(model)).test_client()
+    reply = post(client, {"instances": [{"in0": {"user": 1}}]})
+    assert reply.get_json()["message"] == "instances[0]: in0 is an object, wanted a list of integer token ids"
+    assert post(client, "1,a,fun\n", "text/csv").status_code == 415
+
+
+# CSV.
+
+
+def lines(client: FlaskClient, body: str, **headers: str) -> list[Any]:
+    reply = post(client, body, "text/csv", **headers)
+    assert (reply.status_code, reply.content_type) == (200, "application/jsonlines"), reply.text
+    return [json.loads(line) for line in reply.text.splitlines()]
+
+
+def test_csv_is_answered_line_by_line(films: FlaskClient) -> None:
+    wanted = predictions(films, {"in0": 1, "in1": A}, {"in0": 2, "in1": {"film": "b"}})
+    assert lines(films, '1,a,fun|war\r\n2,"b",\r\n') == wanted
+    assert lines(films, "genres,user,film\nfun|war,1,a\n\n,2,b\n") == wanted, "a first line names the columns"
+    (labelled,) = lines(films, "user,film,genres,stars\n1,a,fun|war,5\n")
+    assert labelled["scores"] == pytest.approx(wanted[0]["scores"], rel=1e-5), "the label is not read"
+
+
+def test_csv_with_the_columns_of_one_side_gets_embeddings(films: FlaskClient) -> None:
+    assert lines(films, "user\n3\n") == predictions(films, {"in0": 3})
+
+
+def test_csv_can_be_answered_as_json(films: FlaskClient) -> None:
+    reply = post(films, "1,a,\n", "text/csv; charset=utf-8", Accept="application/json")
+    assert len(reply.get_json()["predictions"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("1,a\n", "line 1 has 2 fields, wanted 3: user, film, genres"),
+        ("user,film,genres\n1,a,\n1,a\n", "line 3 has 2 fields, wanted 3: user, film, genres"),
+        ('1,"a,fun\n', "line 1: not CSV (unexpected end of data)"),
+        (b"1,\xff,\n", "the CSV is not UTF-8 (invalid start byte at byte 2)"),
+    ],
+)
+def test_a_malformed_line_of_csv_is_named(films: FlaskClient, body: str | bytes, message: str) -> None:
+    reply = post(films, body, "text/csv")
+    assert (reply.status_code, reply.get_json()["message"]) == (400, message)
+
+
+# Whatever a client sends.
+
+columns = st.sampled_from(["user", "film", "genres", "x"])
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(columns, inner),
+    max_leaves=6,
+)
+cells = st.lists(st.lists(st.text(alphabet='a1,"|\r\n'), max_size=4))
+
+
+def is_refused(body: bytes, content: Content) -> bool:
+    """Return whether a body is refused; an error must be the client's, and one sentence."""
+    try:
+        codec.decode_any(body, content, schema=film_schema())
+    except Object2VecError as error:
+        return error.http_status == 400 and "\n" not in str(error)
+    return False
+
+
+@given(st.lists(st.fixed_dictionaries({}, optional={"in0": values, "in1": values}), max_size=3))
+def test_any_json_is_decoded_or_refused_with_a_sentence(records: list[Any]) -> None:
+    refused = is_refused(json.dumps({"instances": records}).encode(), Content())
+    assert refused or all(record.keys() for record in records)
+
+
+@given(st.text() | cells.map(lambda rows: "\n".join(map(",".join, rows))))
+def test_any_csv_is_decoded_or_refused_with_a_sentence(text: str) -> None:
+    is_refused(text.encode("utf-8", "surrogatepass"), Content(type="text/csv"))
