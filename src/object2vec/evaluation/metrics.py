@@ -106,11 +106,10 @@ def calibration(probabilities: Float64, labels: Int64, bins: int = CALIBRATION_B
 
 def pearson(x: Float64, y: Float64) -> float:
     """Return the correlation of two columns (P,)."""
-    if len(x) < 2:
+    if len(x) < 2 or not np.ptp(x) or not np.ptp(y):
         return float("nan")
     x, y = x - x.mean(), y - y.mean()
-    scale = float(np.sqrt((x @ x) * (y @ y)))
-    return float(x @ y) / scale if scale else float("nan")
+    return float(x @ y) / float(np.sqrt((x @ x) * (y @ y)))
 
 
 def average_ranks(values: Float64) -> Float64:

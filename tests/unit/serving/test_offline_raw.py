@@ -1,0 +1,98 @@
+"""`predict` on raw values and tables, and bad lines that are skipped."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from object2vec.cli import main
+from raw_models import film_schema, save_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_model(tmp_path_factory.mktemp("model"), film_schema(), output_layer="mean_squared_error"))
+
+
+TABLE = pd.DataFrame({"user": [1, 2, 99], "film": ["a", "b", "a"], "genres": ["fun|war", "", "war"], "note": ["x"] * 3})
+LINES = [{"in0": 1, "in1": {"film": "a", "genres": ["fun", "war"]}}, {"in0": 2, "in1": {"film": "b"}}]
+
+
+def predict(model: str, source: Path, *options: str) -> list[Any]:
+    target = source.with_name("out.jsonl")
+    assert main(["predict", "--model", model, "--input", str(source), "--output", str(target), *options]) == 0
+    return [json.loads(line) for line in target.read_text().splitlines()]
+
+
+def test_raw_lines_have_their_values_next_to_the_scores(model: str, tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text("".join(f"{json.dumps(line)}\n" for line in LINES))
+    found = predict(model, source)
+    assert [{side: line[side] for side in ("in0", "in1")} for line in found] == LINES
+    assert all(list(line) == ["in0", "in1", "scores"] for line in found)
+
+
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "tsv", "parquet"])
+def test_tables_give_the_scores_of_their_rows(model: str, tmp_path: Path, kind: str) -> None:
+    source = tmp_path / f"in.{kind}"
+    if kind == "parquet":
+        TABLE.to_parquet(source)
+    else:
+        text = TABLE.to_csv(index=False, sep="\t" if kind == "tsv" else ",").encode()
+        source.write_bytes(gzip.compress(text) if kind.endswith("gz") else text)
+    found = predict(model, source)
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text("".join(f"{json.dumps(line)}\n" for line in LINES))
+    wanted = predict(model, lines)
+    for row, line in zip(found, wanted, strict=False):
+        assert row["scores"] == pytest.approx(line["scores"], rel=1e-5)
+    assert [str(row["user"]) for row in found] == ["1", "2", "99"]
+    assert list(found[0]) == ["user", "film", "genres", "scores"]
+    assert found[2]["unknown"] == ["user"]
+
+
+def test_a_table_with_the_columns_of_one_side_gives_embeddings(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    TABLE[["user"]].to_csv(tmp_path / "in.csv", index=False)
+    found = predict(model, tmp_path / "in.csv")
+    assert list(found[0]) == ["user", "embeddings"]
+    assert "warning: 1 sides have a raw value that was not in training" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (TABLE[["note"]], "no column of the model, wanted user, film, genres"),
+        (TABLE[["user", "film"]], "there is no column genres"),
+    ],
+)
+def test_a_table_without_the_columns_is_an_error(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], table: pd.DataFrame, message: str
+) -> None:
+    table.to_csv(tmp_path / "in.csv", index=False)
+    arguments = ["predict", "--model", model, "--input", str(tmp_path / "in.csv"), "--output", str(tmp_path / "out")]
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_lines_are_skipped_and_written_to_a_file(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = [json.dumps({"in0": [user % 8 + 3], "in1": [4]}) for user in range(20)]
+    bad = ["{", json.dumps({"in0": {"usr": 1}}), json.dumps({"in0": [999]})]
+    source, skipped = tmp_path / "in.jsonl", tmp_path / "bad.jsonl"
+    source.write_text("\n".join([bad[0], *good[:10], bad[1], *good[10:], bad[2]]) + "\n")
+    found = predict(model, source, "--skip-bad-lines", str(skipped))
+    assert skipped.read_text().splitlines() == bad
+    assert "warning: 3 lines cannot be answered and are skipped" in capsys.readouterr().err
+    source.write_text("\n".join(good) + "\n")
+    assert found == predict(model, source)
+    assert main(["predict", "--model", model, "--input", str(tmp_path / "in.csv"), "--skip-bad-lines", "x"]) == 2
+    assert "wanted JSON Lines as input and output" in capsys.readouterr().err
