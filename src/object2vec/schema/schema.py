@@ -20,6 +20,7 @@ from object2vec.array_types import Int32, Int64
 from object2vec.atomic_files import write_atomically
 from object2vec.data.files import read_object
 from object2vec.data.records import SIDES, Side
+from object2vec.data.sequences import Sequences
 from object2vec.errors import ArtifactError, RawValueError, UserError, shortened
 from object2vec.hyperparameters import SCHEMA_FILES
 from object2vec.schema.arrays import column_codes, concatenate_rows, texts_of
@@ -99,31 +100,44 @@ class Schema:
     def __getitem__(self, side: Side) -> SideSchema:
         return self.sides[SIDES.index(side)]
 
-    def encode(self, side: Side, objects: Iterable[Any], name: Callable[[int], str] | None = None) -> Encoded:
+    def encode(self, side: Side, objects: Iterable[Any]) -> Encoded:
         """Return the token ids of objects: mappings from columns to values, or values of the only column.
-
-        `name` returns the name of an object for an error message.
 
         Raises:
             RawValueError: a value is not of its column's kind; names the object, the column and the value.
         """
-        own, where = self[side], name or (lambda number: f"{side}[{number}]")
-        ids: list[int] = []
-        ends = [0]
+        lists, unknown = self.encode_lists(side, objects, lambda number: f"{side}[{number}]")
+        sequences = Sequences.from_lists(lists)
+        rows = {name: np.bincount(found, minlength=len(lists)) > 0 for name, found in unknown.items()}
+        return Encoded(sequences.offsets, sequences.values, rows)
+
+    def encode_lists(
+        self, side: Side, objects: Iterable[Any], name: Callable[[int], str]
+    ) -> tuple[list[list[int]], dict[str, list[int]]]:
+        """Return the token ids of each object, and the objects with unknown values by column; fast for a few objects.
+
+        `name` returns the name of an object for an error message.
+
+        Raises:
+            RawValueError: see `encode`.
+        """
+        own = self[side]
+        columns = [(column, f".{column.name}", own.vocabulary.unknown_id(n)) for n, column in enumerate(own.columns)]
+        lists: list[list[int]] = []
         unknown: dict[str, list[int]] = {}
         for number, value in enumerate(objects):
-            fields = own.fields(value, where(number))
-            for index, column in enumerate(own.columns):
-                texts = texts_of(column, fields.get(column.name), f"{where(number)}.{column.name}")
-                found = own.vocabulary.lookup(index, texts)
-                if own.vocabulary.unknown_id(index) in found:
-                    unknown.setdefault(column.name, []).append(number)
-                ids += found
-            if not own.columns:
-                ids.append(UNKNOWN_ID)
-            ends.append(len(ids))
-        rows = {name: np.bincount(found, minlength=len(ends) - 1) > 0 for name, found in unknown.items()}
-        return Encoded(np.array(ends, np.int64), np.array(ids, np.int32), rows)
+            ids = [] if columns else [UNKNOWN_ID]
+            try:
+                fields = own.fields(value, "")
+                for index, (column, column_name, unknown_id) in enumerate(columns):
+                    found = own.vocabulary.lookup(index, texts_of(column, fields.get(column.name), column_name))
+                    if unknown_id in found:
+                        unknown.setdefault(column.name, []).append(number)
+                    ids += found
+            except RawValueError as error:
+                raise RawValueError(f"{name(number)}{error}") from error
+            lists.append(ids)
+        return lists, unknown
 
     def encode_columns(self, side: Side, columns: Mapping[str, Any]) -> Encoded:
         """Return the token ids of objects that are given as columns: Arrow, pandas, polars or numpy arrays, or lists.

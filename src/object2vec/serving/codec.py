@@ -300,12 +300,8 @@ def _to_instances(records: list[Any], numbers: Sequence[int], label: str, schema
             for row, ids in found.items():
                 column[row] = ids if column[row] is None else column[row]
     left, right = map(Column.from_lists, sides)
-    objects = {row: _given(records[row]) for row in (*raw[0], *raw[1])}
+    objects = {row: records[row] for row in (*raw[0], *raw[1])}
     return Instances(columns=(left, right), label=label, numbers=numbers, warnings=warnings, raw=objects)
-
-
-def _given(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {side: record[side] for side in SIDES if record.get(side) is not None}
 
 
 def _to_ids(tokens: Any) -> list[int] | None:

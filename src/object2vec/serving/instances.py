@@ -77,8 +77,8 @@ def _fits(token: int) -> bool:
 class Instances:
     """N instances as a column a side.
 
-    Instance i is what the author of the request calls `label` with `numbers[i]` in its braces. `raw` has the raw
-    values of those that have any.
+    Instance i is what the author of the request calls `label` with `numbers[i]` in its braces. `raw` has the
+    records or the rows of those with raw values.
     """
 
     columns: tuple[Column, Column]

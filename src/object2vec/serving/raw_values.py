@@ -32,15 +32,19 @@ def encode_raw(
         if not values:
             continue
         rows = list(values)
-        encoded = schema.encode(side, values.values(), lambda n, side=side, rows=rows: f"{name(rows[n])}: {side}")  # type: ignore[misc]
-        for row, start, stop in zip(rows, encoded.offsets.tolist(), encoded.offsets[1:].tolist(), strict=False):
-            ids[row] = encoded.ids[start:stop].tolist()
-        for column, unknown in encoded.unknown.items():
-            warnings.append(InputWarning(kind="unknown", side=side, rows=np.array(rows)[unknown], column=column))
+        lists, unknown = schema.encode_lists(side, values.values(), _namer(rows, side, name))
+        ids.update(zip(rows, lists, strict=True))
+        for column, found_in in unknown.items():
+            places = np.array([rows[number] for number in found_in], np.int64)
+            warnings.append(InputWarning(kind="unknown", side=side, rows=places, column=column))
     for number, other in ((0, 1), (1, 0)):
         if not schema.sides[number].columns:
             found[number].update({row: [UNKNOWN_ID] for row in found[other] if row not in found[number]})
     return found, tuple(warnings)
+
+
+def _namer(rows: Sequence[int], side: Side, name: Callable[[int], str]) -> Callable[[int], str]:
+    return lambda number: f"{name(rows[number])}: {side}"
 
 
 def decode_csv(body: bytes, schema: Schema, first: int = 1) -> tuple[list[dict[str, Any]], list[int]]:
