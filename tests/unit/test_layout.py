@@ -48,9 +48,9 @@ def test_import_loads_no_slow_library(module: str) -> None:
 
 
 def test_public_names_of_the_package() -> None:
-    """The public names are `load` and the version."""
-    assert object2vec.__all__ == ["__version__", "load"]
-    assert callable(object2vec.load)
+    """The public names are those of the Python API and the version."""
+    assert object2vec.__all__ == ["List", "Model", "Text", "Token", "__version__", "fit", "load"]
+    assert all(getattr(object2vec, name) for name in object2vec.__all__)
 
 
 def uses(tree: ast.AST) -> Iterator[str]:

@@ -13,7 +13,7 @@ from object2vec.schema.values import describe
 
 #: The values of each column: an array of Arrow, pandas, polars or numpy, or a list.
 Columns = Mapping[str, Any]
-WANTED: Final = (
+EXPECTED_TABLE: Final = (
     "wanted a DataFrame, an Arrow table, a duckdb relation, a mapping of columns, or a list of rows as dicts"
 )
 
@@ -63,10 +63,10 @@ def _unique(columns: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _columns_of_rows(data: Any) -> dict[str, Any]:
     if isinstance(data, str | bytes) or not isinstance(data, Iterable):
-        raise UserError(f"data is {describe(data)}, {WANTED}")
+        raise UserError(f"data is {describe(data)}, {EXPECTED_TABLE}")
     rows = list(data)
     for number, row in enumerate(rows):
         if not isinstance(row, Mapping):
-            raise UserError(f"data[{number}] is {describe(row)}, {WANTED}")
+            raise UserError(f"data[{number}] is {describe(row)}, {EXPECTED_TABLE}")
     names = dict.fromkeys(str(name) for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}
