@@ -299,7 +299,8 @@ def test_job_stopped_in_first_epoch_saves_current_weights(
         raise ValueError(constant)
 
     config = json.loads((tmp_path / "model" / "config.json").read_text(), parse_constant=refuse)
-    assert config["training"] == {"best_epoch": None, "watched": "cross_entropy", "best_loss": None, "epochs": 0}
+    wanted = {"best_epoch": None, "watched": "cross_entropy", "best_loss": None, "epochs": 0, "history": []}
+    assert config["training"] == wanted
     assert artifact.load(tmp_path / "model")
 
 

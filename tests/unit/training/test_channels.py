@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from object2vec.data.channels import CHANNELS
 from object2vec.errors import DataError
 from object2vec.hyperparameters import parse
 from object2vec.training.checks import Job, channel_warnings, check_channels
 from small import SMALL
 
-KNOWN = "train, validation, test, auxiliary, model"
+KNOWN = ", ".join(CHANNELS)
 REGRESSION = {"output_layer": "mean_squared_error"}
 
 
