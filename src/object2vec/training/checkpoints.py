@@ -12,7 +12,6 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -37,16 +36,6 @@ INTERVAL_SECONDS: Final = 300.0
 MAX_TIME_SHARE: Final = 0.05
 TENSORS: Final = ".safetensors"
 REST: Final = ".json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class State:
-    """The state of a trainer after a batch: tensors by name, and JSON `values`."""
-
-    epoch: int
-    batch: int
-    tensors: Mapping[str, Tensor]
-    values: Mapping[str, Any]
 
 
 class Checkpoints:
@@ -118,9 +107,12 @@ class Checkpoints:
         least = max(INTERVAL_SECONDS, self._took / MAX_TIME_SHARE)
         return self.group.is_main and time.monotonic() - self._last >= least
 
-    def save(self, state: State) -> None:
-        """Write a checkpoint on rank 0. If that fails, warn and continue training."""
-        name = f"checkpoint-{state.epoch:03}-{state.batch:09}"
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Write a checkpoint on rank 0. If that fails, warn and continue training.
+
+        A state has the `epoch`, the `batch`, `tensors` by name, and other values that JSON can hold.
+        """
+        name = f"checkpoint-{state['epoch']:03}-{state['batch']:09}"
         if not self.group.is_main or name in self._good:
             return
         started = time.monotonic()
@@ -137,19 +129,17 @@ class Checkpoints:
         self._last = time.monotonic()
         self._took = self._last - started
 
-    def _write(self, path: Path, state: State) -> None:
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
+    def _write(self, path: Path, state: Mapping[str, Any]) -> None:
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state["tensors"].items()}
 
         def describe(staged: Path) -> None:
             values = {
+                **state,
                 "format_version": FORMAT_VERSION,
                 "name": path.stem,
-                "epoch": state.epoch,
-                "batch": state.batch,
                 "facts": self.fingerprint,
                 "tensors": {name: [str(t.dtype).removeprefix("torch."), list(t.shape)] for name, t in tensors.items()},
                 "tensors_checksum": checksum(staged.with_suffix(TENSORS)),
-                **state.values,
             }
             staged.write_text(json.dumps({"checksum": _checksum(values), "values": values}, indent=1))
 
@@ -174,7 +164,6 @@ class Checkpoint:
         self.values = values
         self.group = group
         self.name = str(values["name"])
-        self.epoch, self.batch = int(values["epoch"]), int(values["batch"])
         self._tensors: Any = None
         if path:
             if checksum(path) != values["tensors_checksum"]:

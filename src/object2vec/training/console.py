@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TextIO, TypeVar
 from tqdm import tqdm
 
 if TYPE_CHECKING:
+    from object2vec.training.best_model import BestModel
     from object2vec.training.objective import Metrics
 
 Item = TypeVar("Item")
-
-logger = logging.getLogger("object2vec.training")
 
 BAR: Final = "{desc}: {percentage:3.0f}%|{bar}| {rate_fmt}, {remaining} left{postfix}"
 #: The metrics of the table, and the titles of their columns.
@@ -117,15 +116,10 @@ class ConsoleReport:
         """Say that early stopping ended training after an epoch."""
         self._print(f"Stopped early after epoch {epoch}: the loss no longer fell by early_stopping_tolerance")
 
-    def best(
-        self, epoch: int | None, loss: float, metrics: Mapping[str, Mapping[str, float]], *, repeat: bool = False
-    ) -> None:
+    def best(self, best: BestModel, *, repeat: bool = False) -> None:
         """Say which epoch's model is kept, and its metrics by channel."""
-        if epoch is None:
-            logger.warning("Stopped before the first epoch ended: the model has the weights of that moment")
-            return
-        texts = [f"{channel} {_describe(values)}" for channel, values in metrics.items()]
-        self._print(f"Best epoch {epoch}: {'; '.join(texts)}")
+        texts = [f"{channel} {_describe(values)}" for channel, values in best.metrics.items()]
+        self._print(f"Best epoch {best.epoch}: {'; '.join(texts)}")
 
     def tested(self, metrics: Metrics, size: int) -> None:
         """Print the metrics of the test channel."""

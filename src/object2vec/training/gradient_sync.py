@@ -47,13 +47,7 @@ class GradientSync:
         self.parameters = [p for p in network.parameters() if p.requires_grad and p not in tables]
 
     def agree(
-        self,
-        *,
-        pairs: int,
-        stop: bool,
-        checkpoint: bool = False,
-        loss: float = 0.0,
-        row_counts: Sequence[int] = (),
+        self, *, pairs: int, stop: bool, checkpoint: bool = False, loss: float = 0.0, row_counts: Sequence[int] = ()
     ) -> Agreement:
         """Return what the ranks agree on.
 

@@ -73,7 +73,10 @@ def _run(job: Job, clock: Clock, group: Group, stop: Stop, style: Style) -> None
             logger.info("Warming the optimizer up: an epoch in which no weight moves")
             trainer.warm_up(train, stop)
         best = trainer.fit(train, validation, stop)
-        report.best(best.epoch, best.loss, best.metrics, repeat=best.epoch != trainer.reported)
+        if best.epoch is not None:
+            report.best(best, repeat=best.epoch != trainer.reported)
+        elif group.is_main:
+            logger.warning("Stopped before the first epoch ended: the model has the weights of that moment")
         clock.lap("training.time")
         writer.write()
         clock.lap("model.serialize.time")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from object2vec.training.console import ConsoleHandler, ConsoleReport, Totals, write
 
 if TYPE_CHECKING:
+    from object2vec.training.best_model import BestModel
     from object2vec.training.objective import Metrics
 
 Item = TypeVar("Item")
@@ -128,21 +129,15 @@ class SageMakerReport:
         self.log.info("Early stop condition met. Stopping training.")
         self.log.info(f"#progress_metric: host={self.host}, completed 100 % epochs")
 
-    def best(
-        self, epoch: int | None, loss: float, metrics: Mapping[str, Mapping[str, float]], *, repeat: bool = False
-    ) -> None:
+    def best(self, best: BestModel, *, repeat: bool = False) -> None:
         """Print which epoch's model is kept; with `repeat`, also its metrics by channel.
 
         A tuning job uses the value that is printed last, so `repeat` is for a best epoch that was not printed last.
         """
-        if epoch is None:
-            self.log.warning("Stopped before the first epoch ended: the model has the weights of that moment")
-            return
-        self.log.info(f"Best model based on epoch {epoch}. Best loss: {loss:.3f}")
-        if repeat:
-            for channel, values in metrics.items():
-                self.log.info(f"Best epoch {epoch}: {TITLES[channel]} metrics: {_short(values)}")
-                self._quality(f"epoch={epoch}, {channel}", values)
+        self.log.info(f"Best model based on epoch {best.epoch}. Best loss: {best.loss:.3f}")
+        for channel, values in best.metrics.items() if repeat else ():
+            self.log.info(f"Best epoch {best.epoch}: {TITLES[channel]} metrics: {_short(values)}")
+            self._quality(f"epoch={best.epoch}, {channel}", values)
 
     def tested(self, metrics: Metrics, size: int) -> None:
         """Print the metrics of the test channel, which was scored in batches of `size`."""

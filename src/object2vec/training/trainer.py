@@ -19,15 +19,10 @@ from object2vec.errors import AlgorithmError, UserError
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 from object2vec.training.best_model import BestModel, is_finite
-from object2vec.training.checkpoints import Checkpoint, Checkpoints, State
+from object2vec.training.checkpoints import Checkpoint, Checkpoints
 from object2vec.training.console import Totals
 from object2vec.training.distributed import SINGLE_PROCESS, Group
-from object2vec.training.divergence import (
-    Evidence,
-    divergence_error,
-    largest_embeddings,
-    largest_labels,
-)
+from object2vec.training.divergence import Evidence, divergence_error, largest_embeddings, largest_labels
 from object2vec.training.early_stopping import EarlyStopping
 from object2vec.training.ema import WeightAverage
 from object2vec.training.evaluation import evaluate, largest_output
@@ -233,7 +228,7 @@ class Trainer:
         if self.checkpoints and (self.epoch or self.batch):
             self.checkpoints.save(self.state_dict())
 
-    def state_dict(self) -> State:
+    def state_dict(self) -> dict[str, Any]:
         """Return all that decides the rest of training, by reference; all ranks call this.
 
         Batches and random numbers depend on seed, epoch and batch alone, so they are not part of it.
@@ -247,7 +242,10 @@ class Trainer:
                 optimizers[-1][str(index)] = rest
                 names = entries.keys() - rest.keys()
                 tensors |= {f"optimizer.{number}.{index}.{name}": entries[name] for name in names}
-        values = {
+        return {
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "tensors": tensors,
             "seconds": self.seconds,
             "history": self.history,
             "metrics": self.group.all_gather(self.metrics.numbers),
@@ -259,7 +257,6 @@ class Trainer:
             **self.totals._asdict(),
             "latest": self.reported,
         }
-        return State(epoch=self.epoch, batch=self.batch, tensors=tensors, values=values)
 
     @property
     def _weights(self) -> dict[str, torch.Tensor]:
@@ -279,7 +276,7 @@ class Trainer:
         if values.get("kinds") != self._optimizer_kinds:
             what = f"the checkpoint {checkpoint.name} was written on another kind of device, or by another object2vec"
             raise UserError(f"{what}; wanted the same, or another folder for checkpoints")
-        if (checkpoint.epoch, checkpoint.batch) > (epochs, 0):
+        if (values["epoch"], values["batch"]) > (epochs, 0):
             past = f"the checkpoint {checkpoint.name} is past epoch {epochs - 1}"
             raise UserError(f"epochs is {epochs}, and {past}, wanted more epochs")
         self.best.load_state_dict(values, self.network)
@@ -295,7 +292,7 @@ class Trainer:
             optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
         self.early_stopping.load_state_dict(values)
         self.totals, self.reported = Totals(values["records"], values["batches"]), values["latest"]
-        self.epoch, self.batch, self.seconds = checkpoint.epoch, checkpoint.batch, values["seconds"]
+        self.epoch, self.batch, self.seconds = values["epoch"], values["batch"], values["seconds"]
         self.history = values.get("history", [])  # a checkpoint of an older version has none
         self.metrics = Metrics(self.objective, values["metrics"][self.group.rank])
 

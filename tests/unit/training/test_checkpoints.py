@@ -11,15 +11,15 @@ import torch
 
 from object2vec.atomic_files import STAGING_DIR
 from object2vec.errors import UserError
-from object2vec.training.checkpoints import Checkpoints, State
+from object2vec.training.checkpoints import Checkpoints
 from object2vec.training.distributed import SINGLE_PROCESS
 
 TENSORS = {"weights.a": torch.arange(6.0).view(2, 3), "optimizer.0.1.step": torch.tensor(7.0), "none": torch.ones(0, 2)}
 
 
-def state(epoch: int, batch: int = 0) -> State:
+def state(epoch: int, batch: int = 0) -> dict:
     tensors = {name: tensor + epoch for name, tensor in TENSORS.items()}
-    return State(epoch=epoch, batch=batch, tensors=tensors, values={"losses": [0.1, 1 / 3], "best_epoch": None})
+    return {"epoch": epoch, "batch": batch, "tensors": tensors, "losses": [0.1, 1 / 3], "best_epoch": None}
 
 
 def saved(folder: Path, *places: tuple[int, int], **facts: object) -> Checkpoints:
@@ -35,7 +35,7 @@ def test_what_is_found_is_what_was_saved(tmp_path: Path) -> None:
     saved(tmp_path / "new" / "folder", (1, 0), (0, 9), (1, 5))
     found = Checkpoints(tmp_path / "new" / "folder", SINGLE_PROCESS).find()
     assert found
-    assert (found.epoch, found.batch) == (1, 5)
+    assert (found.values["epoch"], found.values["batch"]) == (1, 5)
     assert found.values["losses"] == [0.1, 1 / 3]
     assert found.values["best_epoch"] is None
     assert set(found.names("")) == set(TENSORS)
@@ -115,7 +115,7 @@ def test_a_broken_one_is_left_out(
     caplog.clear()
     found = Checkpoints(tmp_path, SINGLE_PROCESS).find()
     assert found
-    assert found.epoch == 1
+    assert found.values["epoch"] == 1
     if path.exists() or suffix == ".safetensors":
         (message,) = caplog.messages
         assert message.startswith(f"{path.with_suffix('.json')} is no whole checkpoint (")
@@ -168,7 +168,7 @@ def test_within_an_epoch_it_takes_time(tmp_path: Path, monkeypatch: pytest.Monke
             now += 60
             return super().items()
 
-    made.save(State(epoch=1, batch=0, tensors=Slow(TENSORS), values={}))
+    made.save({"epoch": 1, "batch": 0, "tensors": Slow(TENSORS)})
     now += 1199
     assert not made.due
     now += 1

@@ -23,6 +23,7 @@ import pytest
 from tqdm import tqdm
 
 from object2vec import cli
+from object2vec.training.best_model import BestModel
 from object2vec.training.console import ConsoleReport, Totals
 from object2vec.training.objective import Metrics, Objective
 from object2vec.training.report import LineHandler, log_as, make_report
@@ -87,7 +88,8 @@ def test_table_of_regression_without_validation(report: ConsoleReport, capsys: p
 def test_end_of_a_job_has_the_best_epoch(report: ConsoleReport, capsys: pytest.CaptureFixture[str]) -> None:
     """The metrics of the best epoch, the test channel, the time and the directory of the model follow."""
     report.stopped_early(3)
-    report.best(1, 0.5, {"train": metrics_of(0.25).values(), "validation": metrics_of(0.5).values()})
+    metrics = {"train": metrics_of(0.25).values(), "validation": metrics_of(0.5).values()}
+    report.best(BestModel(epoch=1, loss=0.5, metrics=metrics))
     report.tested(metrics_of(0.75), 512)
     report.finished(NOW - 5, {})
     assert capsys.readouterr().out.splitlines() == [
@@ -99,17 +101,16 @@ def test_end_of_a_job_has_the_best_epoch(report: ConsoleReport, capsys: pytest.C
 
 
 def test_quiet_prints_only_warnings(capsys: pytest.CaptureFixture[str], package_logger: logging.Logger) -> None:
-    """A job that is stopped in its first epoch prints a warning and nothing else."""
+    """A job prints its warnings and nothing else."""
     log_as("quiet")
     report = make_report("quiet", host="algo-1", epochs=5, model_dir=Path("m"))
     assert isinstance(report, ConsoleReport)
     report_epoch(report, 0, 0.5, best=True)
     package_logger.info("not printed")
-    report.best(None, 0.5, {})
-    assert capsys.readouterr() == (
-        "",
-        "object2vec: warning: Stopped before the first epoch ended: the model has the weights of that moment\n",
-    )
+    package_logger.warning("printed")
+    report.best(BestModel(epoch=0, loss=0.5))
+    report.finished(NOW - 5, {})
+    assert capsys.readouterr() == ("", "object2vec: warning: printed\n")
 
 
 def test_a_resumed_job_says_where_it_goes_on(report: ConsoleReport, capsys: pytest.CaptureFixture[str]) -> None:

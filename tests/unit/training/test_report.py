@@ -15,6 +15,7 @@ import pytest
 
 from builtin import PATTERNS
 from object2vec.data.batches import Batches
+from object2vec.training.best_model import BestModel
 from object2vec.training.console import Totals
 from object2vec.training.objective import Metrics, Objective
 from object2vec.training.report import LineHandler, SageMakerReport, log_as
@@ -110,21 +111,13 @@ def document(line: str) -> dict:
 def test_early_stopping_and_the_best_epoch(report: SageMakerReport, caplog: pytest.LogCaptureFixture) -> None:
     """Stopping early prints the built-in's three lines, and the best epoch its one."""
     report.stopped_early(6)
-    report.best(3, 0.18128, {})
+    report.best(BestModel(epoch=3, loss=0.18128))
     assert messages(caplog) == [
         "Early stopping criterion met! Stopping training at epoch: 6",
         "Early stop condition met. Stopping training.",
         "#progress_metric: host=algo-1, completed 100 % epochs",
         "Best model based on epoch 3. Best loss: 0.181",
     ]
-
-
-def test_a_job_stopped_before_its_first_epoch_ended(report: SageMakerReport, caplog: pytest.LogCaptureFixture) -> None:
-    """Without an epoch there is no best one, and a warning says what the model is."""
-    report.best(None, float("inf"), {})
-    (record,) = caplog.records
-    assert record.levelno == logging.WARNING
-    assert record.getMessage().startswith("Stopped before the first epoch ended")
 
 
 def test_the_test_channel(report: SageMakerReport, caplog: pytest.LogCaptureFixture) -> None:
@@ -266,7 +259,7 @@ def test_the_kept_epoch_s_metrics_are_the_last_that_are_printed(caplog: pytest.L
     """They are labelled and printed again after those of another epoch: a tuning job reads the last of each."""
     report = SageMakerReport(host="algo-1", epochs=3)
     metrics = {"train": {"cross_entropy": 0.2, "accuracy": 0.9}, "validation": {"cross_entropy": 1.2}}
-    report.best(1, 1.2, metrics, repeat=True)
+    report.best(BestModel(epoch=1, loss=1.2, metrics=metrics), repeat=True)
     assert caplog.messages == [
         "Best model based on epoch 1. Best loss: 1.200",
         "Best epoch 1: Training metrics: cross_entropy: 0.200 accuracy: 0.900 ",
@@ -276,7 +269,7 @@ def test_the_kept_epoch_s_metrics_are_the_last_that_are_printed(caplog: pytest.L
         "#quality_metric: host=algo-1, epoch=1, validation cross_entropy <loss>=1.2",
     ]
     caplog.clear()
-    report.best(2, 1.4, {"train": {"cross_entropy": 0.4}})
+    report.best(BestModel(epoch=2, loss=1.4, metrics={"train": {"cross_entropy": 0.4}}))
     assert caplog.messages == ["Best model based on epoch 2. Best loss: 1.400"]
 
 

@@ -16,7 +16,7 @@ from object2vec.data.sequences import Pairs
 from object2vec.errors import AlgorithmError
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.training.best_model import BestModel
-from object2vec.training.checkpoints import Checkpoints, State
+from object2vec.training.checkpoints import Checkpoints
 from object2vec.training.distributed import SINGLE_PROCESS
 from object2vec.training.evaluation import evaluate, never, scoring_batches
 from object2vec.training.objective import Objective
@@ -324,8 +324,8 @@ def test_a_checkpoint_has_the_weights_after_its_batch(monkeypatch: pytest.Monkey
         def __init__(self, made: Trainer) -> None:
             self.made, self.weights = made, {}
 
-        def save(self, state: State) -> None:
-            self.weights[state.epoch, state.batch] = weights_of(self.made.network)
+        def save(self, state: dict) -> None:
+            self.weights[state["epoch"], state["batch"]] = weights_of(self.made.network)
 
     hyperparameters = configured(epochs=2, mini_batch_size=3, mlp_layers=0, token_embedding_storage_type="row_sparse")
     kept = []
