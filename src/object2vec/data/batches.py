@@ -135,10 +135,7 @@ class Batches:
         size = max(1, self.size // (1 + self.sampler.rate)) if self.sampler else self.size
         for start in range(self.first_batch * size, len(self.labels), self.stride * size):
             rows = np.arange(start, min(start + size, len(self.labels)))
-            if self.sampler:
-                yield self._batch(self._with_negatives(rows, np.random.default_rng((self.seed, SCORING_STREAM, start))))
-            else:
-                yield self._batch(Examples(self._side_rows(rows), self.labels[rows]))
+            yield self._batch(self._with_negatives(rows, np.random.default_rng((self.seed, SCORING_STREAM, start))))
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
         """Yield all pairs in a new order with negatives, for training. Skip the first `skip` batches."""

@@ -108,26 +108,21 @@ def _parse_in_order(
 
 
 def _chunks(file: Path) -> Generator[Chunk, None, None]:
-    line, rest = 1, [b""]
+    line = 1
     try:
         with open_file(file) as stream:
             while block := stream.read(CHUNK_BYTES):
-                end = block.rfind(b"\n") + 1
-                if not end:
-                    rest.append(block)
-                    if len(rest) * CHUNK_BYTES > MAX_LINE_BYTES:
+                if not block.endswith(b"\n"):
+                    last_line = stream.readline(MAX_LINE_BYTES)
+                    if len(last_line) == MAX_LINE_BYTES:
                         what = f"the line is longer than {MAX_LINE_BYTES >> 20} MiB"
-                        raise DataError.at(file, line, f"{what}, {EXPECTED_RECORD}")
-                    continue
-                chunk = Chunk(file, line, b"".join([*rest, block[:end]]))
-                yield chunk
-                rest = [block[end:]]
-                line += chunk.text.count(b"\n")
+                        raise DataError.at(file, line + block.count(b"\n"), f"{what}, {EXPECTED_RECORD}")
+                    block += last_line
+                yield Chunk(file, line, block)
+                line += block.count(b"\n")
     except READ_ERRORS as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{file}: cannot be read past line {line - 1} ({reason})") from error
-    if text := b"".join(rest):
-        yield Chunk(file, line, text)
 
 
 class _Columns:

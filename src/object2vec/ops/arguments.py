@@ -36,7 +36,7 @@ NUMPY_DTYPES: dict[str, tuple[np.dtype[Any], ...]] = {
 def call(name: str, *arguments: object) -> int:
     """Call a kernel, with checked tensors and arrays for its pointers."""
     given = [
-        value if parameter is None else pointer(value, parameter)
+        pointer(value, parameter) if parameter.dtype else value
         for value, parameter in zip(arguments, signatures()[name].parameters.values(), strict=True)
     ]
     result: int = functions()[name](*given)
@@ -124,7 +124,7 @@ def check_shapes(kernel: str, **given: tuple[Array, tuple[int, ...]]) -> None:
 
 def check_range(kernel: str, name: str, values: Array, high: int, low: int = 0) -> int | bytes | None:
     """Return the address of an argument; raise ValueError unless all its integers are from `low` to `high` - 1."""
-    parameter = signatures()[kernel].array(name)
+    parameter = signatures()[kernel].parameters[name]
     at = pointer(values, parameter)
     size = values.size if isinstance(values, np.ndarray) else values.numel()
     if size == 1 and low <= values.item() < high:  # a server checks one pair a request; the call would take longer
@@ -139,7 +139,7 @@ def check_range(kernel: str, name: str, values: Array, high: int, low: int = 0) 
 
 def check_offsets(kernel: str, name: str, offsets: Array, limit: int) -> int:
     """Raise ValueError unless offsets are (n + 1,) and ascend within 0 to `limit`; return n."""
-    parameter = signatures()[kernel].array(name)
+    parameter = signatures()[kernel].parameters[name]
     if offsets.ndim != 1 or not offsets.shape[0]:
         raise ValueError(f"{kernel}: {name} has shape {tuple(offsets.shape)}, wanted (n + 1,)")
     size: int = offsets.shape[0]  # `len` of a tensor takes longer

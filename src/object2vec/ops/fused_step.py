@@ -10,9 +10,8 @@ from torch import Tensor
 
 from object2vec.array_types import Float32, Int32, Int64
 from object2vec.ops import structs
-from object2vec.ops.arguments import addresses, check_shapes, pointer, usable
+from object2vec.ops.arguments import addresses, check_shapes, usable
 from object2vec.ops.arguments import call as _call
-from object2vec.ops.library import Parameter
 
 
 class ParameterState(structs.ParameterState):
@@ -34,21 +33,16 @@ class PairBatch(structs.PairBatch):
 
         Tokens are numbered by first appearance: pair 0 has number 0, and a new token the next number. `labels` is (P,).
         """
-        (left, right), (own, partner) = tokens, index
+        (own, partner), (left, right) = index, tokens
         self._owners = tokens, index, labels
         check_shapes("step_pairs", index0=(own, labels.shape), index1=(partner, labels.shape))
         super().__init__(
-            (pointer(left, _TOKENS), pointer(right, _TOKENS)),
-            (pointer(own, _INDEX), pointer(partner, _INDEX)),
+            addresses("step_pairs", tokens, "int32"),
+            addresses("step_pairs", index, "int64"),
             (len(left), len(right)),
-            pointer(labels, _LABELS),
+            *addresses("step_pairs", [labels]),
             len(labels),
         )
-
-
-_TOKENS, _INDEX, _LABELS = (
-    Parameter("step_pairs", *named) for named in (("tokens", "int32"), ("index", "int64"), ("labels", "float32"))
-)
 
 
 def is_supported(bias: Tensor) -> bool:

@@ -114,28 +114,21 @@ def _find_mismatch(handle: ctypes.CDLL, level: str) -> str:
 
 
 class Parameter(NamedTuple):
-    """An array that a kernel takes."""
+    """A parameter of a kernel: an array of a dtype; for anything else the dtype is empty."""
 
     kernel: str
     name: str
-    dtype: str
+    dtype: str = ""
     is_written: bool = False
     is_optional: bool = False
 
 
 class Signature(NamedTuple):
-    """A kernel's result and parameters, as ctypes has them; None for a parameter that is not an array."""
+    """A kernel's result and parameters; `types` are those of ctypes."""
 
     result: type[Any] | None
     types: list[type[Any]]
-    parameters: dict[str, Parameter | None]
-
-    def array(self, name: str) -> Parameter:
-        """Return an array among the parameters by name."""
-        found = self.parameters[name]
-        if found is None:
-            raise TypeError(f"{name} is not an array")
-        return found
+    parameters: dict[str, Parameter]
 
 
 SCALARS: dict[str, type[Any]] = {"int64_t": c_int64, "float": c_float, "uint64_t": c_uint64, "uint32_t": c_uint32}
@@ -155,9 +148,9 @@ def signatures() -> dict[str, Signature]:
         signature = Signature(SCALARS.get(result), [], {})
         for const, base, star, more_stars, optional, name in _PARAMETER.findall(text):
             is_array = star and not more_stars and base in DTYPES
-            array = Parameter(kernel, name, DTYPES[base], not const, bool(optional)) if is_array else None
+            array = (DTYPES[base], not const, bool(optional)) if is_array else ()
             signature.types.append(c_void_p if star else SCALARS[base])
-            signature.parameters[name] = array
+            signature.parameters[name] = Parameter(kernel, name, *array)
         found[kernel] = signature
     return found
 

@@ -218,11 +218,11 @@ def test_signatures_are_those_of_the_sources() -> None:
 def test_signatures_are_read_from_the_header() -> None:
     """An array has its dtype and marks; structs, arrays of addresses and numbers are no arrays."""
     signature = library.signatures()["draw_negatives"]
-    assert signature.array("sources") == ("draw_negatives", "sources", "int64", False, True)
-    assert signature.array("out") == ("draw_negatives", "out", "int64", True, False)
+    assert signature.parameters["sources"] == ("draw_negatives", "sources", "int64", False, True)
+    assert signature.parameters["out"] == ("draw_negatives", "out", "int64", True, False)
     assert signature.types[3:5] == [ctypes.c_int64, ctypes.c_uint64]
     signature = library.signatures()["hcnn_forward"]
-    arrays = [parameter.name for parameter in signature.parameters.values() if parameter]
+    arrays = [parameter.name for parameter in signature.parameters.values() if parameter.dtype]
     assert arrays == ["values", "offsets", "widths", "line", "next", "encodings"]
     assert signature.result is None
 
