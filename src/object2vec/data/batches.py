@@ -103,21 +103,13 @@ class Batches:
             self.sides = pairs.in0.take(first0), pairs.in1.take(first1)
             self._offsets = np.arange(max(size, 1 + negatives) + 1)
         self._run_rows = RUN_ROWS if pairs.nbytes > MIN_RUN_BYTES else 1
-        extra_known = None
-        if known is not None:
-            extra_known = find_known_positives((pairs.in0.take(first0), pairs.in1.take(first1)), known)
-        self.sampler = (
-            NegativeSampler(
-                self.inverse,
-                pairs.labels,
-                negatives,
-                uniform=uniform_negatives,
-                give_objects=self._single,
-                extra_known=extra_known,
-            )
-            if negatives
-            else None
-        )
+        self.sampler = None
+        if negatives:
+            more = None
+            if known is not None:
+                more = find_known_positives((pairs.in0.take(first0), pairs.in1.take(first1)), known)
+            options = {"uniform": uniform_negatives, "give_objects": self._single}
+            self.sampler = NegativeSampler(self.inverse, pairs.labels, negatives, extra_known=more, **options)
 
     @property
     def examples(self) -> int:
