@@ -76,7 +76,7 @@ class BiLSTM(nn.Module):
             left = run_lstm(cast(nn.LSTM, forward), hidden, steps)
             right = run_lstm(cast(nn.LSTM, backward), hidden.index_select(0, steps.mirror), steps)
             hidden = torch.cat([left, right.index_select(0, steps.mirror)], dim=1)
-        return segment_max(hidden.index_select(0, steps.row), tokens.lengths)
+        return segment_max(hidden, steps.row, tokens.offsets)
 
 
 Encoder = PooledEmbedding | HierarchicalCNN | BiLSTM

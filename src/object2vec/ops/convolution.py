@@ -39,7 +39,7 @@ def encode(table: Tensor, values: Tensor, offsets: Tensor, levels: Sequence[Leve
     hidden, maxima = gather_line(table, values, place, inside), []
     for weight, bias in levels:
         hidden = _Convolve.apply(hidden, weight, bias, inside)  # type: ignore[no-untyped-call]
-        maxima.append(segment_max(hidden[: len(hidden) - gap], offsets.diff() + gap))  # the gaps are 0, the least
+        maxima.append(segment_max(hidden, place, offsets))
     return torch.cat(maxima, dim=1)
 
 

@@ -271,11 +271,38 @@ def test_nan_in_any_token_propagates_to_the_encoding(
 
 
 @pytest.mark.parametrize("inference", [True, False], ids=["inference", "training"])
-def test_segment_maximum_propagates_nan(inference: bool) -> None:
+@pytest.mark.parametrize("with_kernels", [True, False], ids=["kernels", "torch"])
+def test_segment_maximum_propagates_nan(with_kernels: bool, inference: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the columns with a NaN are NaN, in any row of a segment, before and after larger numbers and infinity."""
     nan, inf = torch.nan, torch.inf
+    if not with_kernels:
+        monkeypatch.setattr(library, "available", lambda: False)
     x = torch.tensor([[1.0, nan, -inf, 2.0], [nan, 5.0, nan, 3.0], [inf, 9.0, inf, 1.0], [-1.0, -2.0, -3.0, -4.0]])
     with torch.inference_mode(inference):
-        found = segment_max(x, torch.tensor([3, 0, 1]))
+        found = segment_max(x, torch.tensor([0, 1, 2, 3]), torch.tensor([0, 3, 3, 4]))
     wanted = torch.tensor([[nan, nan, nan, 3.0], [0.0] * 4, [-1.0, -2.0, -3.0, -4.0]])
     torch.testing.assert_close(found, wanted, equal_nan=True)
+
+
+@pytest.mark.parametrize("with_kernels", [True, False], ids=["kernels", "torch"])
+def test_segment_maximum_has_its_gradient_in_one_row(with_kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row that has the maximum takes the gradient; a segment without rows, and a row in no segment, have none."""
+    if not with_kernels:
+        monkeypatch.setattr(library, "available", lambda: False)
+    x = torch.tensor([[1.0, 7.0], [9.0, 9.0], [3.0, 2.0], [4.0, 5.0]], requires_grad=True)
+    segment_max(x, torch.tensor([0, 2, 3]), torch.tensor([0, 2, 2, 3])).backward(
+        torch.tensor([[10.0, 20.0], [30.0, 40.0], [50.0, 60.0]])
+    )
+    assert x.grad is not None
+    assert x.grad.tolist() == [[0.0, 20.0], [0.0, 0.0], [10.0, 0.0], [50.0, 60.0]]
+
+
+@pytest.mark.parametrize("with_kernels", [True, False], ids=["kernels", "torch"])
+def test_equal_maxima_share_their_gradient(with_kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that share a maximum have its gradient in sum, whatever its sign."""
+    if not with_kernels:
+        monkeypatch.setattr(library, "available", lambda: False)
+    x = torch.ones(3, 2, requires_grad=True)
+    segment_max(x, torch.arange(3), torch.tensor([0, 3])).backward(torch.tensor([[-6.0, 6.0]]))
+    assert x.grad is not None
+    assert x.grad.sum(0).tolist() == [-6.0, 6.0]

@@ -198,6 +198,14 @@ KERNEL(void, hcnn_forward)(const Table *table, const int64_t *values, const int6
                            const int64_t *widths, int64_t widest, float *line, float *next, int64_t dim,
                            float *encodings);
 
+/* ---- segments.c ---- */
+
+/* Writes the maximum of each column of x (m, dim) over the rows of n segments to maxima (n, dim), and the row that has
+ * it to argmax (n, dim), the first of equal ones. Segment s has rows[starts[s]:starts[s + 1]]; without rows it has 0
+ * and -1. A column with a NaN has NaN. */
+KERNEL(void, segment_max)(const float *x, int64_t dim, const int64_t *rows, const int64_t *starts, int64_t n,
+                          float *maxima, int32_t *argmax);
+
 /* ---- dropout.c ---- */
 
 /* Writes x * scale to out (n), or 0 where a random number of (seed, index) is less than threshold = p * 2^32. */
