@@ -64,6 +64,24 @@ RECIPES: Final[Mapping[str, Recipe]] = {
             "ema_decay": "0.998",
         },
     ),
+    "cold-start": Recipe(
+        "the same, with items described by features: ranks items that training never saw",
+        {
+            **POOLED,
+            **_dims(128),
+            **ALL_EPOCHS,
+            "output_layer": "mean_squared_error",
+            "comparator_list": "hadamard, concat",
+            "mlp_layers": "0",
+            "learning_rate": "0.005",
+            "dropout": "0.4",
+            "negative_sampling_rate": "20",
+            "validation_negative_sampling": "auto",
+            "mini_batch_size": "8192",
+            "epochs": "6",
+            "ema_decay": "0.998",
+        },
+    ),
     "entailment": Recipe(
         "two texts and how they relate; needs one vocabulary for both sides",
         {

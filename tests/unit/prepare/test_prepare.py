@@ -208,6 +208,23 @@ def test_classes_and_several_labels(tmp_path: Path) -> None:
     assert hyperparameters["enc1_vocab_size"] == "2"
 
 
+@pytest.mark.parametrize(
+    ("argv", "recipe"),
+    [
+        (["--in1", "movie_id", "--positives"], "implicit"),
+        (["--in1", "movie_id", "genres:list(|)", "--positives"], "implicit"),
+        (["--in1", "genres:list(|)", "title:text", "--positives"], "cold-start"),
+        (["--in1", "movie_id", "--positives", "--tied"], "item2vec"),
+        (["--in1", "movie_id", "--label", "rating"], "ratings"),
+        (["--in1", "title:text", "--label", "rating:class"], "text-classification"),
+        (["--in1", "movie_id", "--label", "rating", "--recipe", "implicit"], "implicit"),
+    ],
+)
+def test_suggested_recipe(csv: Path, tmp_path: Path, argv: list[str], recipe: str) -> None:
+    assert prepare(csv, "--in0", "user_id", *argv, "--out", tmp_path / "d") == 0
+    assert json.loads((tmp_path / "d/hyperparameters.json").read_text())["recipe"] == recipe
+
+
 def test_labels_of_0_and_1_are_classes(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("a,b,y\n1,2,0\n1,3,1\n")
