@@ -52,11 +52,6 @@ class Examples:
     rows: tuple[Int64, Int64]
     labels: Float32
 
-    @classmethod
-    def empty(cls) -> Examples:
-        """Return examples without pairs."""
-        return cls((np.empty(0, np.int64), np.empty(0, np.int64)), np.empty(0, np.float32))
-
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -132,11 +127,12 @@ class Batches:
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
         """Yield all pairs in a new order with negatives, for training. Skip the first `skip` batches."""
         generator = np.random.default_rng((self.seed, number))
-        left, batches, done = Examples.empty(), count(), 0
+        batches, done = count(), 0
+        left: Examples | None = None
         for rows in self._blocks(generator):
             done += len(rows)
             examples = self._with_negatives(rows, generator, from_rows=self._run_rows > 1)
-            examples = left + examples if len(left) else examples
+            examples = left + examples if left else examples
             examples, parts = self._split_batches(examples)
             min_size = self.size if done < len(self.labels) else 1
             ready = [part for part in parts if len(part) >= min_size]
@@ -199,16 +195,14 @@ class Batches:
         return examples, [range(at, min(at + self.size, end)) for a, end in buckets for at in range(a, end, self.size)]
 
     def _batch(self, examples: Examples) -> Batch:
+        first, index = sequences_ops.unique_rows(examples.rows, None if self._single else self.inverse, self._luts)
+        left, right = (self._objects_at(side, rows) for side, rows in zip(self.sides, first, strict=True))
+        return Batch((left, right), index, examples.labels, self._single)
+
+    def _objects_at(self, side: Sequences, rows: Int64) -> Sequences:
         if self._single:
-            first, index = sequences_ops.unique_rows(examples.rows, None, self._luts)
-            left, right = (
-                Sequences(side.values[rows], self._offsets[: len(rows) + 1])
-                for side, rows in zip(self.sides, first, strict=True)
-            )
-            return Batch((left, right), index, examples.labels, single=True)
-        first, index = sequences_ops.unique_rows(examples.rows, self.inverse, self._luts)
-        objects = self.sides[0].take(first[0]), self.sides[1].take(first[1])
-        return Batch(objects, index, examples.labels)
+            return Sequences(side.values[rows], self._offsets[: len(rows) + 1])
+        return side.take(rows)
 
     @cached_property
     def _luts(self) -> tuple[Int32, Int32]:
