@@ -285,7 +285,7 @@ def test_forced_exit_in_first_epoch_writes_finite_weights(tmp_path: Path, monkey
         left[0] -= 1
         if not left[0]:
             with torch.no_grad():  # a step that has reached one of the tables
-                step._network.enc0.embedding.weight += 1
+                step.network.enc0.embedding.weight += 1
             assert stop.emergency_save
             stop.emergency_save()
 
@@ -302,7 +302,7 @@ def test_forced_exit_writes_no_model_with_nonfinite_weights(tmp_path: Path, monk
 
     def diverge_and_stop(step: AutogradStep, batch: Batch) -> None:
         update(step, batch)
-        step._network.enc1.embedding.weight.data[3, 1] = torch.nan
+        step.network.enc1.embedding.weight.data[3, 1] = torch.nan
         assert stop.emergency_save
         stop.emergency_save()
 

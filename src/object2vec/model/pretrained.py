@@ -122,9 +122,7 @@ class _Reader:
         if header is None:
             return False
         if int(header[2]) != self.dim:
-            raise DataError.at(
-                self.path, 1, f"a word2vec header for vectors of {int(header[2])} numbers, {self.wanted}"
-            )
+            self._fail(1, text, f"a word2vec header for vectors of {int(header[2])} numbers")
         self.header = int(header[1])
         return True
 

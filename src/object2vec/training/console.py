@@ -58,7 +58,7 @@ class ConsoleReport:
     model_dir: Path
     bar: bool = False
     quiet: bool = False
-    _measured: dict[str, Mapping[str, float]] = field(default_factory=dict)  # the metrics of the epoch, by channel
+    _measured: dict[str, Mapping[str, float]] = field(default_factory=dict)  # the columns of the epoch, by channel
     _seconds: float = 0.0
     _has_begun: bool = False
     _has_titles: bool = False
@@ -88,7 +88,7 @@ class ConsoleReport:
 
     def measured(self, epoch: int, channel: str, metrics: Mapping[str, float], seconds: float) -> None:
         """Note the metrics of an epoch, which was trained in so many seconds."""
-        self._measured[channel] = metrics
+        self._measured[channel] = {name: value for name, value in metrics.items() if name in COLUMNS}
         self._seconds = seconds
 
     def epoch(
@@ -97,7 +97,7 @@ class ConsoleReport:
         """Print the row of an epoch, marked if it is the `best` so far."""
         if not self._has_titles:
             self._print_titles()
-        cells = [f"{value:>#{WIDTH}.4g}" for shown in self._measured.values() for value in _column_values(shown)]
+        cells = [f"{value:>#{WIDTH}.4g}" for shown in self._measured.values() for value in shown.values()]
         rate = metrics.rows / max(self._seconds, 1e-9)
         mark = "  *" if best else ""
         self._print(f"{epoch:>5}{''.join(cells)}{time.time() - started:>10.1f}{rate:>12,.0f}{mark}")
@@ -106,9 +106,8 @@ class ConsoleReport:
         self._has_titles = True
         groups = titles = ""
         for channel, metrics in self._measured.items():
-            names = [COLUMNS[name] for name in metrics if name in COLUMNS]
-            groups += f"{channel:>{WIDTH * len(names)}}"
-            titles += "".join(f"{name:>{WIDTH}}" for name in names)
+            groups += f"{channel:>{WIDTH * len(metrics)}}"
+            titles += "".join(f"{COLUMNS[name]:>{WIDTH}}" for name in metrics)
         self._print(f"     {groups}")
         self._print(f"epoch{titles}{'seconds':>10}{'pairs/s':>12}  * best so far")
 
@@ -132,10 +131,6 @@ class ConsoleReport:
     def _print(self, text: str) -> None:
         if not self.quiet:
             write(text, sys.stdout)
-
-
-def _column_values(metrics: Mapping[str, float]) -> list[float]:
-    return [value for name, value in metrics.items() if name in COLUMNS]
 
 
 def _describe(metrics: Mapping[str, float]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
@@ -13,7 +13,7 @@ import torch
 
 from object2vec import resources
 from object2vec.errors import AlgorithmError
-from object2vec.hyperparameters import Hyperparameters
+from object2vec.hyperparameters import EncoderHyperparameters, Hyperparameters
 from object2vec.model.network import network_of_shapes
 
 #: State numbers that an optimizer keeps for each weight, without the gradient.
@@ -52,9 +52,9 @@ def check_memory(hyperparameters: Hyperparameters, device: torch.device) -> None
     if device.type == "cpu":
         kind, averaged = hyperparameters.optimizer, bool(hyperparameters.ema_decay)
         needed += others * (1 + STATE_NUMBERS_PER_WEIGHT[kind] + averaged)
-        needed += sum(_tables(hyperparameters, trained=True)) * (TABLE_NUMBERS_PER_WEIGHT[kind] + averaged)
-    limit = resources.memory_limit()
-    if needed > limit:
+        dense = [e for e in _with_tables(hyperparameters) if not (e.frozen or hyperparameters.row_sparse)]
+        needed += _table_bytes(dense) * (TABLE_NUMBERS_PER_WEIGHT[kind] + averaged)
+    if needed > resources.memory_limit():
         raise _lack_of_memory(f"training takes at least {_size(needed)}", hyperparameters)
 
 
@@ -66,10 +66,9 @@ def describe_memory_need(hyperparameters: Hyperparameters) -> str:
     """Return a sentence on the memory limit, the size of the weights, and the hyperparameters that would help."""
     tables, others = _weights(hyperparameters)
     limit = resources.memory_limit()
-    sides = range(1 if hyperparameters.tied_token_embedding_weight else 2)
-    encoders = [(f"enc{side}", hyperparameters.encoders[side]) for side in sides]
     product = " and ".join(
-        f"{n}_vocab_size={e.vocab_size} by {n}_token_embedding_dim={e.token_embedding_dim}" for n, e in encoders
+        f"enc{side}_vocab_size={e.vocab_size} by enc{side}_token_embedding_dim={e.token_embedding_dim}"
+        for side, e in enumerate(_with_tables(hyperparameters))
     )
     kept = STATE_NUMBERS_PER_WEIGHT[hyperparameters.optimizer]
     sizes = f"of {_size(limit)} the weights take {_size(tables + others)}, {_size(tables)} of it for tokens ({product})"
@@ -93,15 +92,16 @@ def _weights(hyperparameters: Hyperparameters) -> tuple[int, int]:
     """Return the bytes of the token embeddings, and of all other weights."""
     first, second = (replace(encoder, vocab_size=0) for encoder in hyperparameters.encoders)
     network = network_of_shapes(replace(hyperparameters, encoders=(first, second)))
-    return sum(_tables(hyperparameters)), sum(parameter.nbytes for parameter in network.parameters())
+    return _table_bytes(_with_tables(hyperparameters)), sum(parameter.nbytes for parameter in network.parameters())
 
 
-def _tables(hyperparameters: Hyperparameters, *, trained: bool = False) -> list[int]:
-    """Return the bytes of each table of token embeddings; with `trained`, of those that have dense state."""
-    encoders = hyperparameters.encoders[: 1 if hyperparameters.tied_token_embedding_weight else 2]
-    if trained:
-        encoders = tuple(e for e in encoders if not (e.frozen or hyperparameters.row_sparse))
-    return [4 * e.vocab_size * e.token_embedding_dim for e in encoders]
+def _with_tables(hyperparameters: Hyperparameters) -> Sequence[EncoderHyperparameters]:
+    """Return the encoders that have a table of token embeddings of their own."""
+    return hyperparameters.encoders[: 1 if hyperparameters.tied_token_embedding_weight else 2]
+
+
+def _table_bytes(encoders: Sequence[EncoderHyperparameters]) -> int:
+    return sum(4 * e.vocab_size * e.token_embedding_dim for e in encoders)
 
 
 def _size(size: float) -> str:

@@ -6,6 +6,7 @@ Shapes: P pairs, C scores a pair.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import torch
@@ -54,16 +55,14 @@ def backward(network: Network, objective: Objective, batch: Batch, share: float 
     return loss.detach(), output.detach(), labels
 
 
+@dataclass(eq=False)
 class AutogradStep:
     """A step by autograd and optimizers, for every network."""
 
-    def __init__(
-        self, network: Network, objective: Objective, optimizers: Sequence[Optimizer], tuner: ThreadTuner
-    ) -> None:
-        self._network = network
-        self._objective = objective
-        self._optimizers = optimizers
-        self._tuner = tuner
+    network: Network
+    objective: Objective
+    optimizers: Sequence[Optimizer]
+    tuner: ThreadTuner
 
     def __call__(self, batches: Sequence[Batch]) -> list[StepResult]:
         """Take a step for each batch, one after the other."""
@@ -76,19 +75,19 @@ class AutogradStep:
 
     def backward(self, batch: Batch, share: float = 1.0) -> tuple[Tensor, int]:
         """Set the gradients of `share` times the mean loss; return that, and how many pairs got their class."""
-        self._tuner.start()
-        loss, output, labels = backward(self._network, self._objective, batch, share)
-        correct = self._objective.correct(output, labels)
-        self._tuner.stop()
+        self.tuner.start()
+        loss, output, labels = backward(self.network, self.objective, batch, share)
+        correct = self.objective.correct(output, labels)
+        self.tuner.stop()
         return loss, correct
 
     def update(self, batch: Batch) -> None:
         """Let the optimizers step the weights."""
-        self._tuner.start()
-        for optimizer in self._optimizers:
+        self.tuner.start()
+        for optimizer in self.optimizers:
             optimizer.step()
-        self._tuner.stop()
-        self._tuner.finish_step(len(batch) + sum(len(side.values) for side in batch.objects))
+        self.tuner.stop()
+        self.tuner.finish_step(len(batch) + sum(len(side.values) for side in batch.objects))
 
     def batches_per_call(self, size: int) -> int:  # noqa: ARG002 -- as in FusedStep
         """Return how many batches of `size` pairs to pass at a time."""
@@ -96,7 +95,7 @@ class AutogradStep:
 
     def threads(self, pairs: int) -> int:  # noqa: ARG002 -- as in FusedStep
         """Return how many threads a step may use."""
-        return self._tuner.most
+        return self.tuner.most
 
 
 class FusedStep:

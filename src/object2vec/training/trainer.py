@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
 from typing import Any
@@ -138,7 +138,7 @@ class Trainer:
             steps = self._steps(number, train.epoch(number), stop)
             for batch, ((_, loss, _), _) in enumerate(steps):
                 if not math.isfinite(loss):  # its gradients make weights NaN also at a rate of 0
-                    raise self._diverged(f"The loss is {loss} in the warm-up epoch, batch {batch}", {"train": train})
+                    raise self._diverged(f"The loss is {loss} in the warm-up epoch, batch {batch}", train)
         for optimizer in self.optimizers:  # adagrad sums squares up over all steps
             for known in optimizer.state.values():
                 if "sum" in known:
@@ -153,7 +153,7 @@ class Trainer:
             self.epoch, steps, train.examples, self.metrics, done=self.batch, before=self.seconds
         ):
             if not math.isfinite(loss):
-                raise self._diverged(f"The loss is {loss} in epoch {self.epoch}, batch {self.batch}", {"train": train})
+                raise self._diverged(f"The loss is {loss} in epoch {self.epoch}, batch {self.batch}", train)
             self.metrics.add(loss, pairs, correct)
             self.batch += 1
             self.seconds = time.time() - started
@@ -177,7 +177,6 @@ class Trainer:
         """Evaluate the epoch, update the best model and early stopping; return False if a stop was requested."""
         started = time.time() - self.seconds
         metrics = self.metrics.of_all(self.group)
-        channels = {"train": train}
         measured = {"train": metrics.values()}
         self.report.measured(self.epoch, "train", measured["train"], self.seconds)
         self.reported = self.epoch
@@ -188,12 +187,12 @@ class Trainer:
                 return False
             measured["validation"] = validated.values()
             self.report.measured(self.epoch, "validation", measured["validation"], self.seconds)
-            loss, channels = validated.loss, {"validation": validation, **channels}
+            loss = validated.loss
         if not math.isfinite(loss):
             kind = "validation" if validation else "training"
-            raise self._diverged(f"The {kind} loss is {loss} in epoch {self.epoch}", channels, validation)
+            raise self._diverged(f"The {kind} loss is {loss} in epoch {self.epoch}", train, validation)
         if loss < self.best.loss:
-            self._check_weights({"train": train})
+            self._check_weights(train)
         self.best.update_if_better(self.epoch, loss, self.eval_network, measured)
         self.totals = Totals(self.totals.records + metrics.rows, self.totals.batches + metrics.batches)
         lines, best = self.early_stopping.judge(loss), self.best.epoch == self.epoch
@@ -205,23 +204,24 @@ class Trainer:
         self.metrics = Metrics(self.objective)
         return True
 
-    def _diverged(self, what: str, channels: Mapping[str, Batches], scored: Batches | None = None) -> AlgorithmError:
-        """Return the error for a loss that is not finite; all ranks call this."""
+    def _diverged(self, what: str, train: Batches, validation: Batches | None = None) -> AlgorithmError:
+        """Return the error for a loss that is not finite, with `validation` that of validation; all ranks call it."""
+        labels = {"validation": validation.labels} if validation else {}
         evidence = Evidence(
             hyperparameters=self.hyperparameters,
             trained=(self.epoch, self.batch) > (0, 0),
-            labels=largest_labels({name: batches.labels for name, batches in channels.items()}, self.group),
+            labels=largest_labels({**labels, "train": train.labels}, self.group),
             embeddings=self._first_embeddings,
-            prediction=largest_output(self.eval_network, scored) if scored else None,
+            prediction=largest_output(self.eval_network, validation) if validation else None,
         )
         return divergence_error(what, evidence)
 
-    def _check_weights(self, channels: Mapping[str, Batches]) -> None:
+    def _check_weights(self, train: Batches) -> None:
         """Check that weights are finite; the last steps of an epoch have not shown in a loss."""
         for name, weight in self.eval_network.trainable_weights.items():
             if not is_finite(weight):
                 what = f"{name} is no longer finite after epoch {self.epoch}, batch {self.batch - 1}"
-                raise self._diverged(what, channels)  # all ranks have these weights
+                raise self._diverged(what, train)  # all ranks have these weights
 
     def _save_checkpoint(self) -> None:
         """Write a checkpoint, if the job has checkpoints; all ranks call this."""
