@@ -62,7 +62,7 @@ def _encode_by_kernel(table: Tensor, values: Tensor, offsets: Tensor, levels: Se
     taps, widths = len(weights[0]), [table.shape[1], *map(len, biases)]
     for weight, (inputs, outputs) in zip(weights, pairwise(widths), strict=True):
         check_shapes(name, weights=(weight, (taps, outputs, inputs)))
-    lines = torch.empty(2, len(values) + count * (taps - 1), max(widths))
+    lines = [torch.empty(len(values) + count * (taps - 1), max(widths)) for _ in range(2)]  # each aligned
     encodings = torch.empty(count, sum(widths[1:]))
     given = addresses(name, weights), addresses(name, biases), np.array(widths, np.int64), max(widths), *lines
     sizes = count, taps, len(levels)

@@ -28,7 +28,8 @@ NOINLINE void relu_maximum(int64_t n, int64_t dim, float *restrict y, float *res
     for (int64_t j = 0; j < n; j++, y += dim)
         for (int64_t k = 0; k < dim; k++) {
             y[k] = y[k] < 0 ? 0 : y[k];
-            highest[k] = (y[k] > highest[k]) | (y[k] != y[k]) ? y[k] : highest[k]; /* a maximum of NaN stays */
+            const float larger = highest[k] >= y[k] ? highest[k] : y[k]; /* NaN if y is */
+            highest[k] = highest[k] == highest[k] ? larger : highest[k]; /* a maximum of NaN stays */
         }
 }
 
