@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from object2vec.data.files import HEAD_BYTES, READ_ERRORS, describe_encoding, iter_files, open_file
-from object2vec.errors import DataError, UserError, shortened
+from object2vec.errors import DataError, shortened
+from object2vec.extras import import_for_tables
 from object2vec.resources import cpus, memory_available, memory_limit
 from object2vec.schema.schema import require_column
 
@@ -44,7 +45,6 @@ BATCH_ROWS: Final = (2**11, 2**20)
 SAMPLE_ROWS: Final = 2_000
 MAX_HEADER_BYTES: Final = 2**20
 MAX_ERROR_CHARACTERS: Final = 400
-EXTRA: Final = "pip install 'object2vec[tables]'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,26 +117,12 @@ def open_query(query: str, limits: Limits) -> Source:
 
 def connect(limits: Limits) -> duckdb.DuckDBPyConnection:
     """Return a duckdb connection that uses half of the memory: duckdb exceeds its limit, and we need some."""
-    connection: duckdb.DuckDBPyConnection = import_extra("duckdb").connect()
+    connection: duckdb.DuckDBPyConnection = import_for_tables("duckdb").connect()
     connection.execute(f"set threads = {limits.threads}")
     connection.execute(f"set memory_limit = '{max(64, limits.memory // 2**21)}MiB'")
     connection.execute("set enable_progress_bar = false")
     connection.execute("set autoinstall_known_extensions = false")
     return connection
-
-
-def import_extra(module: str) -> Any:
-    """Import a module of the extra for tables.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    import importlib
-
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise UserError(f"tables need {module}, which is not installed: {EXTRA}") from error
 
 
 def _find(path: str) -> list[Path]:

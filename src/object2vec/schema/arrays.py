@@ -14,6 +14,7 @@ import numpy as np
 
 from object2vec.array_types import Int32, Int64
 from object2vec.errors import RawValueError
+from object2vec.extras import import_for_tables
 from object2vec.schema.columns import Column, List, Text
 from object2vec.schema.text import LOWER_BYTES, PIECE_BYTES, SEPARATOR_BYTES, piece_words
 from object2vec.schema.values import value_text
@@ -40,9 +41,7 @@ def column_codes(column: Column, values: Any) -> Codes:
     Raises:
         RawValueError: a value is not of the column's kind.
     """
-    import pyarrow as pa
-    import pyarrow.types as types
-
+    pa, types = import_for_tables("pyarrow"), import_for_tables("pyarrow.types")
     array = _arrow_array(values)
     if array is None or types.is_null(array.type):
         return _row_codes(column, values)

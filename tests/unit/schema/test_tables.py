@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import duckdb
 import numpy as np
-import pandas as pd
-import polars as pl
-import pyarrow as pa
 import pytest
 
 from object2vec.errors import RawValueError, UserError
@@ -19,6 +15,8 @@ from object2vec.schema.pairs import encode_objects, encode_pairs
 from object2vec.schema.schema import Schema, SideSchema
 from object2vec.schema.tables import to_columns
 from object2vec.schema.vocabulary import Vocabulary
+
+duckdb, pa, pd, pl = map(pytest.importorskip, ("duckdb", "pyarrow", "pandas", "polars"))
 
 ROWS = [
     {"user": 1, "film": "a", "genres": ["x", "y"], "stars": 4.0},

@@ -7,11 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from object2vec.cli import main
 from raw_models import film_schema, save_model
+
+pytest.importorskip("duckdb")
+pd = pytest.importorskip("pandas")
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +75,7 @@ def test_a_table_with_the_columns_of_one_side_gives_embeddings(
     ],
 )
 def test_a_table_without_the_columns_is_an_error(
-    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], table: pd.DataFrame, message: str
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], table: Any, message: str
 ) -> None:
     table.to_csv(tmp_path / "in.csv", index=False)
     arguments = ["predict", "--model", model, "--input", str(tmp_path / "in.csv"), "--output", str(tmp_path / "out")]
