@@ -88,6 +88,17 @@ def test_a_raw_model_is_evaluated_on_a_table(raw_model: object2vec.Model, tmp_pa
     assert raw_model.evaluate(tmp_path / "t.jsonl").metrics["model"] == found.metrics["model"]
 
 
+def test_texts_of_classes_are_evaluated_from_a_file(tmp_path: Path) -> None:
+    """The other side has no columns."""
+    table = pd.DataFrame({"title": ["good film", "bad film"] * 20, "kind": ["a", "b"] * 20})
+    model = object2vec.fit(table, in0="title:text", label="kind", split="none", epochs=1, log="quiet")
+    table.to_csv(tmp_path / "t.csv", index=False)
+    found = model.evaluate(tmp_path / "t.csv")
+    assert found.metrics == model.evaluate(table).metrics
+    assert found.class_names == ("a", "b")
+    assert model.score([("good film", None)]).shape == (1, 2)
+
+
 def test_validation_can_be_a_table_of_its_own() -> None:
     found = object2vec.fit(pd.DataFrame(RAW), validation=pl.DataFrame(RAW[:10]), **COLUMNS)
     assert found.history[0]["validation"]["mean_squared_error"] > 0

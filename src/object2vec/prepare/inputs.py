@@ -50,7 +50,7 @@ def _read_path(path: Path, hyperparameters: Hyperparameters, schema: Schema | No
     names = [column.name for side in schema.sides for column in side.columns]
     names += [schema.label.name] if schema.label else []
     batches = open_files([str(path)], Limits.of_machine()).batches(list(dict.fromkeys(names)))
-    parts = [encode_pairs(schema, batch) for batch in batches]
+    parts = [encode_pairs(schema, dict(zip(b.schema.names, b.columns, strict=True))) for b in batches]
     if not parts:
         raise DataError(f"{path}: no rows, wanted at least one")
     first, second = (Sequences.concatenate([part.sides[side] for part in parts]) for side in (0, 1))

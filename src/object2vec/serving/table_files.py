@@ -54,11 +54,12 @@ def read_table(name: str, schema: Schema | None) -> Iterator[Instances]:
 
 def _to_instances(rows: pa.RecordBatch, schema: Schema, present: Sequence[str], first: int) -> Instances:
     numbers, sides, warnings = np.arange(rows.num_rows), [], []
+    columns = dict(zip(rows.schema.names, rows.columns, strict=True))
     for side in SIDES:
         if side not in present:
             sides.append(Column(numbers[:0], Sequences.from_lists([])))
             continue
-        encoded = schema.encode_columns(side, rows)
+        encoded = schema.encode_columns(side, columns)
         sides.append(Column(numbers, to_sequences(encoded)))
         for column, unknown in encoded.unknown.items():
             warnings.append(InputWarning(kind="unknown", side=side, rows=numbers[unknown], column=column))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from object2vec.cli import main
-from raw_models import film_schema, save_model
+from raw_models import film_schema, save_model, text_schema
 
 pytest.importorskip("duckdb")
 pd = pytest.importorskip("pandas")
@@ -65,6 +65,14 @@ def test_a_table_with_the_columns_of_one_side_gives_embeddings(
     found = predict(model, tmp_path / "in.csv")
     assert list(found[0]) == ["user", "embeddings"]
     assert "warning: 1 sides have a raw value that was not in training" in capsys.readouterr().err
+
+
+def test_a_text_of_a_table_gets_the_scores_of_its_classes(tmp_path: Path) -> None:
+    """The side without columns needs none."""
+    model = str(save_model(tmp_path / "model", text_schema()))
+    (tmp_path / "in.csv").write_text("title\nGood\nbad film\n")
+    found = predict(model, tmp_path / "in.csv")
+    assert [list(row) for row in found] == [["title", "scores"], ["title", "scores", "unknown"]]
 
 
 @pytest.mark.parametrize(
