@@ -283,7 +283,7 @@ def test_unknown_channel_is_a_warning(
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
     monkeypatch.setattr("object2vec.sagemaker.training.log_as", lambda *_: None)
     training.main()
-    known = "train, validation, test, auxiliary, model"
+    known = "train, validation, test, auxiliary, schema, model"
     sentence = f"channel val: not known and not read, the nearest is validation; channels are {known}"
     assert caplog.messages.count(sentence) == 1
 
