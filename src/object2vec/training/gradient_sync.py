@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -62,7 +62,7 @@ class GradientSync:
         """Shorten this rank's gradients of tables; return how many ids and rows each of them has then."""
         counts = []
         for weight in self.tables:
-            grad = _row_grad(weight).compact(weight)
+            grad = cast(RowGradient, embedding.row_grad(weight)).compact(weight)  # each backward pass sets it
             embedding.set_row_grad(weight, grad)
             counts += [len(grad.ids), len(grad.grad)]
         return counts
@@ -80,7 +80,7 @@ class GradientSync:
 
     def _sum_rows(self, weight: Tensor, ids: list[int], rows: list[int]) -> RowGradient:
         """Return the sum of all ranks' gradients of a table; `ids` and `rows` are the lengths of each rank's."""
-        own = _row_grad(weight)
+        own = cast(RowGradient, embedding.row_grad(weight))
         grad = own.grad.new_empty(sum(rows), weight.shape[1])
         parts = torch.split(grad, rows)
         parts[self.group.rank].copy_(own.grad)
@@ -92,13 +92,6 @@ class GradientSync:
             for message, part, n, m in zip(messages, parts, ids, rows, strict=True)
         ]
         return RowGradient.sum_in_order(weight, of_ranks, grad)
-
-
-def _row_grad(weight: Tensor) -> RowGradient:
-    grad = embedding.row_grad(weight)
-    if grad is None:
-        raise RuntimeError("a table has no gradient: run the backward pass first")
-    return grad
 
 
 def _as_floats(integers: Tensor) -> Tensor:
