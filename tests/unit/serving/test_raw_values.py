@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
 
+from object2vec.data.records import SIDES
 from object2vec.errors import Object2VecError
 from object2vec.serving import codec
 from object2vec.serving.application import create_app
@@ -191,3 +194,25 @@ def test_any_json_is_decoded_or_refused_with_a_sentence(records: list[Any]) -> N
 @given(st.text() | cells.map(lambda rows: "\n".join(map(",".join, rows))))
 def test_any_csv_is_decoded_or_refused_with_a_sentence(text: str) -> None:
     is_refused(text.encode("utf-8", "surrogatepass"), Content(type="text/csv"))
+
+
+cell = st.sampled_from(["a", "b", "fun|war", "fun", ""]) | st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+
+
+@given(st.lists(st.tuples(cell, cell, cell), min_size=1, max_size=5))
+def test_json_csv_and_tables_agree_on_ids(rows: list[tuple[str, str, str]]) -> None:
+    """Any Unicode, quotes and separators, and missing values."""
+    pytest.importorskip("pyarrow")
+    schema = film_schema()
+    records = [{"in0": {"user": user}, "in1": {"film": film, "genres": genres}} for user, film, genres in rows]
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    columns = dict(zip(("user", "film", "genres"), map(list, zip(*rows, strict=True)), strict=True))
+    from_json = codec.decode_any(json.dumps({"instances": records}).encode(), Content(), schema=schema)
+    from_csv = codec.decode_any(text.getvalue().encode(), Content(type="text/csv"), schema=schema)
+    for number, side in enumerate(SIDES):
+        encoded = schema.encode_columns(side, columns)
+        for instances in (from_json, from_csv):
+            found = instances.columns[number].sequences
+            assert found.values.tolist() == encoded.ids.tolist()
+            assert found.offsets.tolist() == encoded.offsets.tolist()
