@@ -155,7 +155,7 @@ class Model:
         return evaluate(
             self.predictor.pair_scorer,
             read(held_out),
-            _concatenate([read(part) for part in known]),
+            Pairs.concatenate([read(part) for part in known]) if known else None,
             classes=None if self.hyperparameters.regression else self.hyperparameters.num_classes,
             ranking=RankingOptions(relevant=relevant, candidates=candidates, seed=seed),
             class_names=names if len(names) == self.hyperparameters.num_classes else (),
@@ -333,10 +333,3 @@ def _channels_of(data: Any, train: Any) -> tuple[Any, list[Any]]:
     if held_out is None:
         return data, known
     return held_out, known or [parts[name] for name in KNOWN if name in parts and parts[name] != held_out]
-
-
-def _concatenate(parts: Sequence[Pairs]) -> Pairs | None:
-    if len(parts) < 2:
-        return parts[0] if parts else None
-    first, second = (Sequences.concatenate([part.sides[side] for part in parts]) for side in (0, 1))
-    return Pairs(first, second, np.concatenate([part.labels for part in parts]))

@@ -133,6 +133,12 @@ class Pairs:
     in1: Sequences
     labels: Float32
 
+    @classmethod
+    def concatenate(cls, parts: Sequence[Pairs]) -> Pairs:
+        """Concatenate pairs; there is at least one part."""
+        first, second = (Sequences.concatenate([part.sides[side] for part in parts]) for side in (0, 1))
+        return cls(first, second, np.concatenate([part.labels for part in parts]))
+
     def __len__(self) -> int:
         return len(self.labels)
 

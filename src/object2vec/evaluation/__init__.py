@@ -1,1 +1,1 @@
-"""Judge a model: metrics of classification, regression and ranking, baselines, and a report."""
+"""Evaluate a model: metrics of classification, regression and ranking, baselines, and a report."""

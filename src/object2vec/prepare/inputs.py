@@ -13,7 +13,7 @@ import orjson
 from object2vec.data.files import iter_files, local_path, open_file
 from object2vec.data.jsonlines import read_channel
 from object2vec.data.records import SIDES
-from object2vec.data.sequences import Pairs, Sequences
+from object2vec.data.sequences import Pairs
 from object2vec.errors import DataError, UserError
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.prepare.source import Limits, open_files
@@ -53,8 +53,7 @@ def _read_path(path: Path, hyperparameters: Hyperparameters, schema: Schema | No
     parts = [encode_pairs(schema, dict(zip(b.schema.names, b.columns, strict=True))) for b in batches]
     if not parts:
         raise DataError(f"{path}: no rows, wanted at least one")
-    first, second = (Sequences.concatenate([part.sides[side] for part in parts]) for side in (0, 1))
-    return Pairs(first, second, np.concatenate([part.labels for part in parts]))
+    return Pairs.concatenate(parts)
 
 
 def _is_raw(path: Path) -> bool:
