@@ -225,31 +225,46 @@ def fit(
         UserError: an argument, the data or a hyperparameter cannot be used.
         AlgorithmError: training failed.
     """
-    settings: dict[str, Any] = {"model_dir": model_dir, "callbacks": callbacks, "log": log}
     given = {"seed": seed} | ({"recipe": recipe} if recipe else {}) | hyperparameters
-    others = {name: part for name, part in (("validation", validation), ("test", test)) if part is not None}
-    with tempfile.TemporaryDirectory(prefix="object2vec-") as name:
-        folder = Path(name)
-        if in0 is None:
-            channels = {name: _to_channel(name, part, folder) for name, part in {"train": data, **others}.items()}
-            return _train(channels, given, **settings)
-        columns, label_column = (parse_columns(in0), parse_columns(in1)), parse_label(label) if label else None
-        plan = Plan(
-            in0=columns[0],
-            in1=columns[1],
-            label=label_column,
-            tied=all(map(is_text, columns)) if tied is None else tied,
-            split=parse_split(split or ("none" if others else "random")),
-            seed=seed,
+    parts = {
+        name: part for name, part in (("train", data), ("validation", validation), ("test", test)) if part is not None
+    }
+    with tempfile.TemporaryDirectory(prefix="object2vec-") as folder:
+        plan = (
+            None
+            if in0 is None
+            else _plan(in0, in1, label, split or ("random" if len(parts) == 1 else "none"), tied, seed)
         )
-        limits = Limits.of_machine()
-        with closing(Dataset.read(_batches(data, plan, limits), plan, limits.threads)) as dataset:
-            write_dataset(dataset, folder, recipe=recipe)
-            channels, suggested = read_prepared(folder)
-            for name, part in others.items():
-                pairs = read_pairs(part, parse(suggested).hyperparameters, dataset.schema)
-                channels[name] = write_pairs(pairs, folder / PREPARED_FILES[name], dataset.schema)
-        return _train(channels, suggested | given, **settings)
+        channels, suggested = _write_channels(Path(folder), parts, plan, recipe)
+        return _train(channels, suggested | given, model_dir=model_dir, callbacks=callbacks, log=log)
+
+
+def _plan(in0: Columns, in1: Columns, label: str | None, split: str, tied: bool | None, seed: int) -> Plan:
+    first, second = parse_columns(in0), parse_columns(in1)
+    return Plan(
+        in0=first,
+        in1=second,
+        label=parse_label(label) if label else None,
+        tied=is_text(first) and is_text(second) if tied is None else tied,
+        split=parse_split(split),
+        seed=seed,
+    )
+
+
+def _write_channels(
+    folder: Path, parts: Mapping[str, Any], plan: Plan | None, recipe: str
+) -> tuple[dict[str, Path], dict[str, object]]:
+    """Return channels of the data, and hyperparameters that fit; without a plan, the data holds token ids."""
+    if plan is None:
+        return {name: _to_channel(name, part, folder) for name, part in parts.items()}, {}
+    limits = Limits.of_machine()
+    with closing(Dataset.read(_batches(parts["train"], plan, limits), plan, limits.threads)) as dataset:
+        write_dataset(dataset, folder, recipe=recipe)
+        channels, suggested = read_prepared(folder)
+        for name in parts.keys() - {"train"}:
+            pairs = read_pairs(parts[name], parse(suggested).hyperparameters, dataset.schema)
+            channels[name] = write_pairs(pairs, folder / PREPARED_FILES[name], dataset.schema)
+    return channels, suggested
 
 
 def _batches(data: Any, plan: Plan, limits: Limits) -> Iterable[Any]:

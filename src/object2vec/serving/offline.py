@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from object2vec.archive import extracted
-from object2vec.artifact import check_model, read_schema
+from object2vec.artifact import check_model, read_config, read_schema
 from object2vec.data.files import local_path, open_text
 from object2vec.data.media_types import JSON, JSON_LINES, canonical
 from object2vec.errors import UserError
@@ -61,15 +61,12 @@ def predict(
     with ExitStack() as stack:
         directory, output = stack.enter_context(extracted(model)), stack.enter_context(_writing(target))
         bad = stack.enter_context(_writing(skipped, "--skip-bad-lines")) if skipped else None
-        if is_table:
-            check_model(directory)
-            chunks: Iterator[bytes] = iter(())
-        else:
+        check_model(directory)
+        chunks: Iterator[bytes] = iter(())
+        if not is_table:
             chunks = _chunks(stack.enter_context(_reading(source)), whole=not content.type == kind == JSON_LINES)
-            head = next(chunks, b"")
-            if not bad:
-                _check_before_loading(directory, head, content, kind, mode)
-            chunks = chain([head], chunks)
+        if not is_table and not bad:
+            chunks = _check_before_loading(directory, chunks, content, kind, mode)
 
         from object2vec.serving.predictor import Predictor  # takes seconds to import
 
@@ -96,19 +93,21 @@ def _chunks(source: IO[bytes], *, whole: bool) -> Iterator[bytes]:
             yield b"".join(lines)
 
 
-def _check_before_loading(model: Path, head: bytes, content: Content, kind: str, mode: str) -> None:
-    """Check that the model is complete and accepts the first instance, before torch is imported.
+def _check_before_loading(
+    model: Path, chunks: Iterator[bytes], content: Content, kind: str, mode: str
+) -> Iterator[bytes]:
+    """Check that the model accepts the first instance, before torch is imported; return all chunks.
 
     Raises:
-        UserError: the model is incomplete, or the instance is not valid.
+        UserError: the instance is not valid.
     """
-    hyperparameters = check_model(model)
+    head = next(chunks, b"")
     instances = codec.decode_first(head, content, read_schema(model))
-    if instances is None:
-        return
-    if kind == NPY:
-        codec.check_one_array(instances, scored=mode != "embedding")
-    read_sides(instances, hyperparameters.encoders, content.max_seq_lens)
+    if instances is not None:
+        if kind == NPY:
+            codec.check_one_array(instances, scored=mode != "embedding")
+        read_sides(instances, read_config(model).encoders, content.max_seq_lens)
+    return chain([head], chunks)
 
 
 def _decode(chunks: Iterable[bytes], content: Content, schema: Schema | None) -> Iterator[Instances]:
