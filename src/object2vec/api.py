@@ -207,34 +207,28 @@ def fit(
     Args:
         data: a DataFrame of pandas or polars, an Arrow table, a duckdb relation, a mapping of columns, rows as dicts,
             or the path of a table.
-        in0: the columns of the first side: names, written as `genres:list(|)`, or `Token`, `List` and `Text`.
-        in1: the columns of the second side.
+        in0, in1: the columns of each side: names, written as `genres:list(|)`, or `Token`, `List` and `Text`.
         label: the column of the label; without one, all pairs are positives.
         recipe: defaults for a kind of data; by default the columns and the label decide.
         split: which rows are for validation and testing, as for `prepare`: `random` if neither is given.
         tied: one vocabulary for both sides; by default if both are one text.
-        validation: pairs that decide which epoch is best.
-        test: pairs that the best model is measured on.
+        validation, test: pairs that decide which epoch is best, and pairs that it is measured on.
         callbacks: called with the metrics of each epoch; one that returns a true value ends training.
         model_dir: folder for the model; by default it is temporary until `Model.save`.
         log: `bar`, `plain`, `quiet` or `sagemaker`.
         seed: seed of the split and of training.
-        hyperparameters: hyperparameters by their names.
+        hyperparameters: by their names.
 
     Raises:
         UserError: an argument, the data or a hyperparameter cannot be used.
         AlgorithmError: training failed.
     """
     given = {"seed": seed} | ({"recipe": recipe} if recipe else {}) | hyperparameters
-    parts = {
-        name: part for name, part in (("train", data), ("validation", validation), ("test", test)) if part is not None
-    }
+    named = {"train": data, "validation": validation, "test": test}
+    parts = {name: part for name, part in named.items() if part is not None}
+    split = split or ("random" if len(parts) == 1 else "none")
     with tempfile.TemporaryDirectory(prefix="object2vec-") as folder:
-        plan = (
-            None
-            if in0 is None
-            else _plan(in0, in1, label, split or ("random" if len(parts) == 1 else "none"), tied, seed)
-        )
+        plan = None if in0 is None else _plan(in0, in1, label, split, tied, seed)
         channels, suggested = _write_channels(Path(folder), parts, plan, recipe)
         return _train(channels, suggested | given, model_dir=model_dir, callbacks=callbacks, log=log)
 
