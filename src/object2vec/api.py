@@ -200,19 +200,19 @@ def fit(
 ) -> Model:
     """Train a model on a table, and return it.
 
-    The same data, hyperparameters and seed give the model that the commands `prepare` and `train` give. Ctrl-C ends
-    training and keeps the best epoch. Without `in0`, the columns in0, in1 and label hold token ids, or `data` is the
-    path of a channel.
+    The same data, hyperparameters and seed give the model of the commands `prepare` and `train`. Ctrl-C keeps the best
+    epoch. Without `in0`, the columns in0, in1 and label hold token ids, or `data` is the path of a channel.
 
     Args:
-        data: a DataFrame of pandas or polars, an Arrow table, a duckdb relation, a mapping of columns, rows as dicts,
-            or the path of a table.
-        in0, in1: the columns of each side: names, written as `genres:list(|)`, or `Token`, `List` and `Text`.
+        data: a DataFrame, Arrow table, duckdb relation, mapping of columns, rows as dicts, or the path of a table.
+        in0: the columns of the first side: names, written as `genres:list(|)`, or `Token`, `List` and `Text`.
+        in1: the columns of the second side.
         label: the column of the label; without one, all pairs are positives.
         recipe: defaults for a kind of data; by default the columns and the label decide.
         split: which rows are for validation and testing, as for `prepare`: `random` if neither is given.
         tied: one vocabulary for both sides; by default if both are one text.
-        validation, test: pairs that decide which epoch is best, and pairs that it is measured on.
+        validation: pairs that decide which epoch is best.
+        test: pairs that the best model is measured on.
         callbacks: called with the metrics of each epoch; one that returns a true value ends training.
         model_dir: folder for the model; by default it is temporary until `Model.save`.
         log: `bar`, `plain`, `quiet` or `sagemaker`.

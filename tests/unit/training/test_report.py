@@ -217,6 +217,8 @@ def test_a_log_of_any_encoding_takes_every_line(
     """What the log's encoding does not have is escaped, not a reason for a job to end."""
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stream)
+    for logger in (package_logger, logging.getLogger("object2vec.training"), logging.getLogger()):
+        monkeypatch.setattr(logger, "handlers", [])  # those of pytest send the surrogate to xdist, which cannot
     log_as("sagemaker")
     logging.getLogger("object2vec.training").info("東京 \udcff…")
     assert stream.buffer.getvalue().endswith(b"\\u6771\\u4eac \\udcff\\u2026\n")
