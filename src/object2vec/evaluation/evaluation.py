@@ -242,7 +242,16 @@ def _rankings(data: _Indexed, scores: PairScores, classes: int | None, options: 
     """Rank the objects of in1 for each object of in0 by the model, and by popularity with training pairs.
 
     Positives of training are not candidates; for regression, no pair of training is one.
+
+    Raises:
+        UserError: `relevant` is given for a model of more than two classes, which has no order of objects.
     """
+    if classes is not None and classes > 2:
+        if options.relevant is not None:
+            raise UserError(
+                f"relevant is {options.relevant:g} for {classes} classes, wanted a regression or two classes"
+            )
+        return {}
     threshold = 1.0 if options.relevant is None else options.relevant
     binary = classes == 2 or (classes is None and bool(np.isin(data.labels, (0, 1)).all()))
     relevant = data.labels >= threshold

@@ -127,3 +127,12 @@ def test_to_dict_is_json_without_nan() -> None:
     document = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert document["metrics"]["model"]["auc"] is None
     assert document["ranking"]["queries"] == 1
+
+
+def test_more_than_two_classes_are_not_ranked() -> None:
+    """Their scores have no order of objects; asking for it is an error."""
+    uniform = scorer_of(lambda *_: [1 / 3] * 3)
+    pairs = pairs_of([([1], [10], 0), ([1], [11], 2), ([2], [10], 1)])
+    assert evaluate(uniform, pairs, classes=3).rankings == {}
+    with pytest.raises(UserError, match="relevant is 2 for 3 classes, wanted a regression or two classes"):
+        evaluate(uniform, pairs, classes=3, ranking=RankingOptions(relevant=2))
