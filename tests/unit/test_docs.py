@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,37 @@ def test_named_files_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for name in re.findall(r"`((?:benchmarks|scripts|src|tests|container)/[\w./-]+)`", text):
         assert (ROOT / name).exists(), name
+
+
+def layout() -> list[str]:
+    """Return the paths in the layout of the architecture page, relative to the package, in their order."""
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    block = page.partition("\nsrc/object2vec/\n")[2].partition("\ncontainer/")[0]
+    paths, folder = [], ""
+    for line in block.splitlines():
+        names = re.match(r" +((?:\w+(?:\.py|/) ?)+)", line)
+        assert names, line
+        if not line.startswith("    "):
+            folder = names[1].strip() if names[1].strip().endswith("/") else ""
+            paths.append(names[1].strip())
+        else:
+            paths += [f"{folder}{name}" for name in names[1].split()]
+    return paths
+
+
+def test_layout_lists_every_module_once() -> None:
+    package = ROOT / "src/object2vec"
+    modules = [str(path.relative_to(package)) for path in package.rglob("*.py") if path.name != "__init__.py"]
+    assert sorted(path for path in layout() if path.endswith(".py")) == sorted(modules)
+    assert all((package / path).is_dir() for path in layout() if path.endswith("/"))
+
+
+def test_layout_is_in_the_order_of_the_import_layers() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    heights = {name.strip(): -number for number, layer in enumerate(layers) for name in layer.split("|")}
+    names = [re.sub(r"\.py$|/$", "", path) for path in layout() if "/" not in path.rstrip("/")]
+    assert {f"object2vec.{name}" for name in names} == set(heights)
+    assert names == sorted(names, key=lambda name: heights[f"object2vec.{name}"])
