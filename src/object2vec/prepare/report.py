@@ -148,7 +148,7 @@ def to_text(report: Mapping[str, Any]) -> str:
     for side, count in report["truncated"].items():
         if count:
             lines.append(f"truncated: {count:,} objects of {side}; --max-tokens sets the limit")
-    lines.append(f"duplicates: {report['duplicates']:.1%} of pairs are there before")
+    lines.append(f"duplicates: {report['duplicates']:.1%} of pairs repeat an earlier pair")
     for name, share in report["also in train"].items():
         lines.append(f"leakage: {share:.1%} of the pairs of {name} are in train too")
     return "\n".join(lines) + "\n"

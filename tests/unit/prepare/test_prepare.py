@@ -258,6 +258,7 @@ def test_report(csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert report["duplicates"] >= 0.5
     assert report["also in train"]["test"] > 0.5
     assert "skipped: 1 rows without a value for label" in printed
+    assert f"duplicates: {report['duplicates']:.1%} of pairs repeat an earlier pair" in printed
     assert f"next: object2vec train --data {tmp_path / 'd'} --out model" in printed
 
 
