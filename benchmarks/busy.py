@@ -82,7 +82,7 @@ def parse_arguments() -> argparse.Namespace:
 
 @contextmanager
 def busy_processes(count: int) -> Iterator[None]:
-    """Keep so many other processes busy."""
+    """Keep a number of other processes busy."""
     others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
         time.sleep(0.2 if others else 0)  # until they run

@@ -8,7 +8,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
-#: Runs for about so many seconds and returns the measurement.
+#: Runs for about the given seconds and returns the measurement.
 Turn = Callable[[float], Any]
 
 

@@ -58,7 +58,7 @@ def measure(workload: Workload, arguments: argparse.Namespace) -> None:
 
 
 def rate(workload: Workload, arguments: argparse.Namespace, ranks: int, together: bool) -> float:
-    """Return the examples per second of so many ranks."""
+    """Return the examples per second of a number of ranks."""
     port = free_port() if ranks > 1 and together else 0
     command = [
         sys.executable,

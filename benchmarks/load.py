@@ -1,6 +1,6 @@
 """Send requests in closed loop: each of the clients sends its next request when it has read the last reply.
 
-With a rate, send them in open loop: a request is due at its time, whatever happened to those before. If all clients are
+With a rate, send them in open loop: a request is due at its time, even if earlier ones are late. If all clients are
 waiting it is sent late, and its latency is counted from the time when it was due.
 
 This is a process of its own, so that it only shares the CPU with the server. Usage:

@@ -36,7 +36,7 @@ from object2vec.training.report import SageMakerReport
 from object2vec.training.step import forward_batch
 from object2vec.training.trainer import Trainer, training_batches
 
-#: Trains for about so many seconds and returns the number of examples.
+#: Trains for about the given seconds and returns the number of examples.
 Train = Callable[[float], int]
 
 

@@ -17,7 +17,7 @@ FILMS: tuple[Column, ...] = (Token("film"), List("genres", "|"))
 
 def schema_of(*sides: tuple[tuple[Column, ...], list[dict[str, int]]], label: Label | None = None) -> Schema:
     """Return a schema of columns and the counts of their values."""
-    first, second = (SideSchema(columns, Vocabulary.from_counts(columns, counts)) for columns, counts in sides)
+    first, second = (SideSchema(columns, Vocabulary.empty(columns).extended(counts)) for columns, counts in sides)
     return Schema((first, second), label)
 
 

@@ -93,7 +93,7 @@ def pending(server: Server) -> float:
 
 
 def becomes(server: Server, count: int) -> bool:
-    """Return whether so many requests become pending; the server starts a request some time after it was sent."""
+    """Return whether `count` requests become pending; the server starts a request some time after it was sent."""
     until = time.monotonic() + 60
     while time.monotonic() < until:
         with suppress(OSError, http.client.HTTPException):  # the worker was killed

@@ -77,7 +77,7 @@ def gradients_of(network: Network) -> dict[str, torch.Tensor | None]:
 
 
 class StopAfter(Stop):
-    """A stop request after so many batches."""
+    """A stop request after a number of batches."""
 
     def __init__(self, batches: int) -> None:
         super().__init__()

@@ -251,7 +251,7 @@ def _add_predict(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument("--content-type", metavar="TYPE", help=text)
     text = f"type of the output: {types}, or application/x-npy (default: as the input)"
     parser.add_argument("--accept", metavar="TYPE", help=text)
-    text = "write lines that cannot be answered to FILE, and go on"
+    text = "write lines that cannot be answered to FILE, and continue"
     parser.add_argument("--skip-bad-lines", type=partial(_word, output=True), metavar="FILE", help=text)
     parser.set_defaults(verb=_predict)
 

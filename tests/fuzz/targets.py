@@ -42,7 +42,7 @@ WORDS = {"a": 0, "the": 1, "New York": 2, "é": 3, ". .": 4}
 
 COLUMNS = (Token("id"), Token("user", buckets=9), List("genres", "|"), Text("title"))
 VALUES = [{"1": 2, "é": 1}, {}, {"Drama": 3, "War": 1}, {"the": 2, "été": 1}]
-SIDE = SideSchema(COLUMNS, Vocabulary.from_counts(COLUMNS, VALUES))
+SIDE = SideSchema(COLUMNS, Vocabulary.empty(COLUMNS).extended(VALUES))
 FILMS = Schema((SIDE, SIDE))
 
 Rows = list[tuple[list[int], list[int], float]]

@@ -65,7 +65,7 @@ def fail_in_epoch(epoch: int, error: BaseException, monkeypatch: pytest.MonkeyPa
 
 
 def whole_model(folder: Path, epochs: int) -> dict[str, np.ndarray]:
-    """Return the weights of a job that ends after so many epochs, with the last one best."""
+    """Return the weights of a job of `epochs` epochs, the last of which is the best."""
     made = Job(
         configuration=parse(VALUES | {"epochs": epochs}), channels=job(folder).channels, model_dir=folder / "whole"
     )

@@ -1,4 +1,4 @@
-"""Under load: what a server takes of memory, and that it goes on as it began. SOAK is for how many seconds (20)."""
+"""Memory and answers of a server stay the same under load for SOAK seconds (20)."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def test_what_cannot_be_loaded(server: Server, root: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["..", "lock", "%2e%2e", "é", "a b", "'\"<>&;", "%", "x" * 500])
 def test_names_are_only_names(server: Server, root: Path, name: str) -> None:
-    """Whatever a model is called, it is that model and no file."""
+    """A model of any name is loaded as a model, and never read as a file."""
     quoted = "".join(f"%{byte:02x}" for byte in name.encode())
     assert server.ask("POST", "/models", {"model_name": name, "url": url(root, 0)})[0] == 200
     assert server.ask("GET", f"/models/{quoted}")[1]["modelName"] == name

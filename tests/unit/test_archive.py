@@ -162,7 +162,7 @@ def test_an_archive_is_extracted_wherever_its_model_is(tmp_path: Path, top: str,
 
 
 def test_a_temporary_folder_is_removed_after_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is wrong with the archive, nothing of it is left."""
+    """No fault of an archive leaves files behind."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
     file = holding(tmp_path / "model.tar.gz", member("config.json", size=3))

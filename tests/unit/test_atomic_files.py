@@ -35,7 +35,7 @@ def test_files_that_cannot_be_filled_leave_those_from_before(tmp_path: Path) -> 
 
 
 def test_what_a_killed_process_left_aside_goes(tmp_path: Path) -> None:
-    """Under whatever name."""
+    """The name of the file makes no difference."""
     (tmp_path / STAGING_DIR).mkdir()
     (tmp_path / STAGING_DIR / ".tmpA1b2C3").write_text("half")
     write_atomically(tmp_path, {"a": Path.touch})
@@ -44,7 +44,7 @@ def test_what_a_killed_process_left_aside_goes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, BLOCK_BYTES, BLOCK_BYTES + 1])
 def test_a_checksum_is_that_of_all_bytes(tmp_path: Path, size: int) -> None:
-    """However many blocks a file has."""
+    """Files of one block and of several are compared."""
     content = bytes(n % 251 for n in range(1000)) * (size // 1000 + 1)
     (tmp_path / "a").write_bytes(content[:size])
     assert checksum(tmp_path / "a") == f"{zlib.crc32(content[:size]):08x}"

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 #: Draws for one negative, if they hit known positives, before it is given up.
 MAX_DRAWS = 64
-#: Up to so many pairs of objects, each pair has its own bit (32 MB).
+#: Up to this number of pairs of objects, each pair has its own bit (32 MB).
 MAX_PAIR_BITS = 2**28
 
 

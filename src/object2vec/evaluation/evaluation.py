@@ -39,7 +39,7 @@ class RankingOptions:
     """How to rank `in1` for each `in0`.
 
     A pair is relevant from the label `relevant` on; None is 1, and no ranking for ratings and several classes.
-    With `candidates`, so many are drawn for each query; None ranks all.
+    `candidates` is how many are drawn for each query; None ranks all.
     """
 
     relevant: float | None = None

@@ -9,7 +9,7 @@ from typing import Final
 
 WIDTH, HEIGHT, MARGIN = 420, 280, 44
 COLORS: Final = ("#1f6fb2", "#d9822b", "#5a9e4b", "#8a5ea8")
-#: Confusion matrices show at most so many classes.
+#: The most classes that a confusion matrix shows.
 MAX_CLASSES: Final = 25
 Points = Sequence[tuple[float, float]]
 

@@ -1,6 +1,6 @@
 """The three encoders: from token sequences to one vector each, `(tokens) -> (N, D)`.
 
-The vector of a sequence depends on its own tokens alone, whatever else is in the batch. There is no padding.
+The vector of a sequence depends on its own tokens alone, not on the rest of the batch. There is no padding.
 
 Shapes: N sequences, E dimensions of an embedding, D dimensions of an encoding.
 """

@@ -121,7 +121,7 @@ class Network(nn.Module):
     def forward(self, tokens: tuple[Tokens, Tokens], index: tuple[Tensor, Tensor]) -> Tensor:
         """Return the output (P, C) of P pairs: pair p is object `index[0][p]` of in0 with object `index[1][p]` of in1.
 
-        However many pairs an object is in, it is encoded once.
+        An object that is in several pairs is encoded once.
         """
         u, v = (self.encode(side, tokens[side]) for side in (0, 1))
         if head := self._head.linear_head:

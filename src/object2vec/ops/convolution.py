@@ -30,7 +30,7 @@ def encode(table: Tensor, values: Tensor, offsets: Tensor, levels: Sequence[Leve
     """
     if torch.is_inference_mode_enabled() and readable(table):
         return _encode_by_kernel(table, values, offsets, levels)
-    # All sequences are in one line, with so many zeros between them that no filter sees two sequences.
+    # All sequences are in one line. The zeros between them keep each filter within one sequence.
     gap = levels[0][0].shape[2] // 2
     count = len(offsets) - 1
     sequence = torch.arange(count, device=offsets.device).repeat_interleave(offsets.diff(), output_size=len(values))

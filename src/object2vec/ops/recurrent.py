@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from object2vec.ops.arguments import call, check_offsets, check_shapes, usable
 
-#: Up to so many sequences, `lstm_layer` is faster than torch's products.
+#: Up to this number of sequences, `lstm_layer` is faster than torch's products.
 FEW_ROWS = 16
 
 

@@ -27,11 +27,11 @@ from object2vec.ops.arguments import call as _call
 from object2vec.ops.codes import ACTIVATIONS, COMPARATORS
 from object2vec.ops.library import functions
 
-#: Parts in which `score_pairs_backward` sums the gradient of the weight, whatever the number of threads.
+#: Parts in which `score_pairs_backward` sums the gradient of the weight, for any number of threads.
 BACKWARD_PARTS = 16
 
 
-#: Pairs of tokens for which weights are read once: what is computed of so many fits a core's own cache.
+#: Pairs of tokens for which weights are read once. Their intermediate results fit a core's own cache.
 TOGETHER = 16
 
 

@@ -1,4 +1,4 @@
-"""Pairs for a model from whatever a person has: a channel, a table, a file of one, or rows."""
+"""Read pairs for a model from any source: a channel, a table, a file of one, or rows."""
 
 from __future__ import annotations
 

@@ -48,10 +48,6 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def unknown_columns(self, index: int) -> list[str]:
-        """Return the columns in which an object has an unknown value."""
-        return [name for name, rows in self.unknown.items() if rows[index]]
-
 
 @dataclass(frozen=True)
 class SideSchema:

@@ -27,7 +27,6 @@ from object2vec.array_types import Int32, Int64
 from object2vec.errors import ArtifactError
 from object2vec.schema.columns import MAX_VOCABULARY, Column, Text
 
-PADDING_ID: Final = 0
 UNKNOWN_ID: Final = 1
 #: The id of the first column's unknown values.
 FIRST_COLUMN_ID: Final = 2
@@ -46,11 +45,6 @@ class Vocabulary:
     values: Sequence[str]
     column_of: Int32
     counts: Int64
-
-    @classmethod
-    def from_counts(cls, columns: Sequence[Column], counts: Sequence[Mapping[str, int]]) -> Vocabulary:
-        """Return a vocabulary of values and their frequencies, which are given for each column."""
-        return cls.empty(columns).extended(counts)
 
     @classmethod
     def empty(cls, columns: Sequence[Column]) -> Vocabulary:

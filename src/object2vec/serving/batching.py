@@ -19,7 +19,7 @@ from object2vec.serving.forward import MAX_BATCH_ROWS
 from object2vec.serving.instances import Answers
 from object2vec.serving.query import Query, answer_batch
 
-#: How long a pass waits for more requests: a share of the seconds of the last pass, and at most so many seconds.
+#: How long a pass waits for more requests: a share of the seconds of the last pass, and its upper limit in seconds.
 WAIT_SHARE: Final = 0.25
 MAX_WAIT_SECONDS: Final = 0.01
 #: Seconds between two looks at the queue.

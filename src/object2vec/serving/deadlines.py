@@ -106,7 +106,7 @@ DEADLINES: Final = Deadlines()
 
 
 def set_idle_timeout(connection: socket.socket | None, seconds: int = IDLE_SECONDS) -> None:
-    """Let reads and writes fail after so many seconds in which nothing could be read or written."""
+    """Let reads and writes fail after this number of seconds without progress."""
     if connection is not None:
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             connection.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", seconds, 0))  # a timeval

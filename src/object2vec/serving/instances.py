@@ -217,7 +217,7 @@ class Answers:
         return found[0][0], found[0][1].values
 
     def rounded(self, digits: int) -> Answers:
-        """Return the answers with each number rounded to so many decimal places."""
+        """Return the answers with each number rounded to `digits` decimal places."""
         scores, left, right = (
             Vectors(vectors.rows, vectors.values.round(digits)) for vectors in (self.scores, *self.embeddings)
         )

@@ -231,7 +231,7 @@ def _read(environ: Environ, length: int) -> bytes:
         body: bytes = environ["wsgi.input"].read(length)
     except BlockingIOError:
         raise RequestTimeoutError(f"no byte of the body came for {IDLE_SECONDS} s") from None
-    except Exception as error:  # whatever the server in front finds wrong with it
+    except Exception as error:  # any fault that gunicorn finds in it
         raise RequestError(f"the body cannot be read: {str(error) or type(error).__name__}") from error
     return body
 

@@ -29,7 +29,7 @@ class MemoryBudget:
         self._lock = Lock()
 
     def reserve(self, length: int = 0, times: int = COLUMN_BYTES) -> Reservation:
-        """Reserve so many times the length of a body, until the reservation is released.
+        """Reserve a multiple of the length of a body, until the reservation is released.
 
         Raises:
             OverloadedError: other requests have reserved the memory.
@@ -37,7 +37,7 @@ class MemoryBudget:
         return Reservation(self).add(length, times)
 
     def take(self, size: int) -> bool:
-        """Take bytes, or give them back if `size` is negative. Return False if so many are not left."""
+        """Take bytes, or give them back if `size` is negative. Return False if too few are left."""
         with self._lock:
             if size > self._left:
                 return False

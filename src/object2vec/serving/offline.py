@@ -6,8 +6,9 @@ import gzip
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from object2vec.serving.instances import Instances
     from object2vec.serving.predictor import Predictor
 
-#: JSON Lines input is read in chunks of so many lines.
+#: Lines of JSON Lines input that are read at a time.
 CHUNK_LINES: Final = 8192
 
 
@@ -75,12 +76,12 @@ def predict(
         if is_table:
             parts = read_table(source, schema)
         elif bad:
-            parts = _good_lines(predictor, chunks, content, bad, warned)
+            skip = partial(_write, bad, f"--skip-bad-lines {skipped}")
+            parts = _good_lines(predictor, chunks, content, skip, warned)
         else:
             parts = _decode(chunks, content, schema)
         for reply in _replies(predictor, parts, content, kind, warned):
-            with os_errors_as_user_errors(f"--output {target}"):
-                output.write(reply)
+            _write(output, f"--output {target}", reply)
     return warned
 
 
@@ -118,9 +119,13 @@ def _decode(chunks: Iterable[bytes], content: Content, schema: Schema | None) ->
 
 
 def _good_lines(
-    predictor: Predictor, chunks: Iterable[bytes], content: Content, bad: IO[bytes], warned: Counter[str]
+    predictor: Predictor,
+    chunks: Iterable[bytes],
+    content: Content,
+    skip: Callable[[bytes], None],
+    warned: Counter[str],
 ) -> Iterator[Instances]:
-    """Yield the instances of JSON Lines; write lines that cannot be answered to `bad`, and count them."""
+    """Yield the instances of JSON Lines; call `skip` with each line that cannot be answered, and count these lines."""
 
     def decode(lines: bytes) -> Instances:
         instances = codec.decode(lines, content, schema=predictor.schema)
@@ -137,7 +142,7 @@ def _good_lines(
                     decode(line)
                     good.append(line)
                 except UserError:
-                    bad.write(line)
+                    skip(line)
                     warned["bad_lines"] += 1
             yield decode(b"".join(good))
 
@@ -197,6 +202,11 @@ def _writing(name: str, option: str = "--output") -> Iterator[IO[bytes]]:
             file.close()
         if not special:
             written.unlink(missing_ok=True)
+
+
+def _write(file: IO[bytes], argument: str, data: bytes) -> None:
+    with os_errors_as_user_errors(argument):
+        file.write(data)
 
 
 @contextmanager

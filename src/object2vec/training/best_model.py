@@ -1,4 +1,4 @@
-"""The best epoch's weights and metrics, kept while training goes on."""
+"""The best epoch's weights and metrics, kept while training continues."""
 
 from __future__ import annotations
 

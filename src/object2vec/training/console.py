@@ -87,7 +87,7 @@ class ConsoleReport:
                     bar.set_postfix_str(f"loss {metrics.loss:#.4g}", refresh=False)
 
     def measured(self, epoch: int, channel: str, metrics: Mapping[str, float], seconds: float) -> None:
-        """Note the metrics of an epoch, which was trained in so many seconds."""
+        """Keep the metrics of an epoch, and the seconds that it took."""
         self._measured[channel] = {name: value for name, value in metrics.items() if name in COLUMNS}
         self._seconds = seconds
 

@@ -20,7 +20,7 @@ from object2vec.training.distributed import Group
 
 #: Labels, embeddings and predictions above this are named as a cause: those of a model that trains well are far below.
 LARGE_VALUE: Final = 1e3
-#: Labels above this overflow float32 when they are squared, whatever the model predicts.
+#: Labels above this overflow float32 when they are squared, for any prediction.
 MAX_SQUARABLE: Final = float(np.sqrt(np.finfo(np.float32).max))
 
 
@@ -44,7 +44,7 @@ class Cause(NamedTuple):
 
     fact: str
     advice: str
-    sure: bool  # whether it makes training diverge, whatever the learning rate
+    sure: bool  # whether it makes training diverge at any learning rate
 
 
 def divergence_error(what: str, evidence: Evidence) -> AlgorithmError:

@@ -53,7 +53,7 @@ class Stop:
 def stop_on_interrupt(stop: Stop) -> Iterator[None]:
     """Request `stop` at the first Ctrl-C inside the context. A second one raises KeyboardInterrupt.
 
-    The process goes on afterwards, unlike with `handle_termination_signals`. Only the main thread gets Ctrl-C.
+    The process continues afterwards, unlike with `handle_termination_signals`. Only the main thread gets Ctrl-C.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

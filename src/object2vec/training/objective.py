@@ -52,7 +52,7 @@ class Metrics:
         self.rows, self.batches, self._correct = int(rows), int(batches), int(correct)
 
     def add(self, loss: float, rows: int, correct: int) -> None:
-        """Add a batch of so many rows: its mean loss, and how many got their class."""
+        """Add a batch: its rows, its mean loss, and how many rows got their class."""
         self.rows += rows
         self.batches += rows > 0
         self._loss += loss * rows

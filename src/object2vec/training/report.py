@@ -90,7 +90,7 @@ class SageMakerReport:
         self.log.info(f"\tTraining metrics: {_short(metrics.values())}")
 
     def measured(self, epoch: int, channel: str, metrics: Mapping[str, float], seconds: float) -> None:
-        """Print the metrics of an epoch, which was trained in so many seconds, on the train or validation channel."""
+        """Print the metrics of an epoch on the train or validation channel, and the seconds that it took."""
         if channel == "train":
             self.log.info(STARS)
             self.log.info(f"Completed Epoch: {epoch}, time taken: {timedelta(seconds=seconds)}")

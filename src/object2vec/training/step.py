@@ -140,7 +140,7 @@ class FusedStep:
         return max(1, min(MAX_BATCHES, MAX_PAIRS // size))
 
     def threads(self, pairs: int) -> int:
-        """Return how many threads a step of so many pairs is worth."""
+        """Return how many threads make a step of this number of pairs faster."""
         return min(self._max_threads, max(1, pairs * self._shape[-1] // PRODUCTS_PER_THREAD))
 
 

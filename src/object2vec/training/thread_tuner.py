@@ -54,7 +54,7 @@ class ThreadTuner:
         self._seconds += self._clock() - self._started
 
     def finish_step(self, work: int) -> None:
-        """Count a step with so many units of work, and choose the number of threads for the next one."""
+        """Count a step with its units of work, and choose the number of threads for the next one."""
         if self.most == 1:
             return
         self._work += work
@@ -87,7 +87,7 @@ class ThreadTuner:
         self._next_trial = now + max(INTERVAL_SECONDS, INTERVAL_TRIALS * (now - self._trial_started))
 
     def _use(self, threads: int) -> None:
-        """Use so many threads from now on, and measure anew."""
+        """Use this number of threads from now on, and measure again."""
         self.threads = threads
         self._set_threads(threads)
         self._seconds, self._work = 0.0, 0

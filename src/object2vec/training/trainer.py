@@ -304,7 +304,7 @@ class Trainer:
     def _steps(
         self, epoch: int, batches: Iterator[Batch], stop: Callable[[], bool], done: int = 0
     ) -> Iterator[tuple[StepResult, bool]]:
-        """Take a step for each batch of an epoch of which so many are `done`, until `stop()` is true on any rank.
+        """Take a step for each batch of an epoch after the first `done` ones, until `stop()` is true on any rank.
 
         Yields each result, and whether to write a checkpoint after it.
         """

@@ -41,7 +41,7 @@ def test_files_are_sorted_without_markers(tmp_path: Path) -> None:
 
 
 def test_single_file_and_missing_path(tmp_path: Path) -> None:
-    """A file gives itself, whatever its name; a missing path gives no files."""
+    """A file of any name gives itself; a missing path gives no files."""
     file = tmp_path / "_one"
     file.write_text("x")
     assert list(iter_files(file)) == [file]

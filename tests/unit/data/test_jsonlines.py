@@ -459,7 +459,7 @@ def test_whole_floats_are_ids(tmp_path: Path, ids: str, more: str) -> None:
 
 
 def test_truncated_gzip_is_rejected(tmp_path: Path) -> None:
-    """However many complete lines it has."""
+    """A truncated gzip file is an error also if it has many complete lines."""
     random.seed(1)
     lines = [json.dumps({"in0": random.choices(range(9), k=6), "in1": [1], "label": 1}) for _ in range(5000)]
     packed = gzip.compress("\n".join(lines).encode())

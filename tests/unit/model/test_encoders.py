@@ -195,7 +195,7 @@ def test_row_sparse_storage_has_the_gradients_of_dense(network: str, tied: bool)
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 16, 17])
 @pytest.mark.parametrize("dim", [4, 40, 101])
 def test_bilstm_without_gradients_is_that_with_them(count: int, dim: int) -> None:
-    """A few sequences go through a layer by another way, whatever their number and the width; more do not."""
+    """A few sequences use the kernel of a layer, for any number of them up to the limit and any width; more do not."""
     draw = np.random.default_rng(count)
     sequences = [draw.integers(0, 9, draw.integers(1, 7)).tolist() for _ in range(count)]
     encoder = network_of(configured(network="bilstm", enc_dim=dim, enc0_layers=2)).enc0
@@ -299,7 +299,7 @@ def test_segment_maximum_has_its_gradient_in_one_row(with_kernels: bool, monkeyp
 
 @pytest.mark.parametrize("with_kernels", [True, False], ids=["kernels", "torch"])
 def test_equal_maxima_share_their_gradient(with_kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows that share a maximum have its gradient in sum, whatever its sign."""
+    """The gradients of rows that share a maximum add up to its gradient, also if that is negative."""
     if not with_kernels:
         monkeypatch.setattr(library, "available", lambda: False)
     x = torch.ones(3, 2, requires_grad=True)

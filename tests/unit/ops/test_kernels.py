@@ -65,7 +65,7 @@ def test_dropout_drops_share_p_and_keeps_mean() -> None:
 
 
 def test_dropout_depends_on_seed_alone() -> None:
-    """One seed drops the same units each time, whatever they hold; other seeds, near or far, drop others."""
+    """One seed drops the same units each time, for any values; other seeds, near or far, drop others."""
     ones = torch.ones(4096)
     first = dropout_ops.dropout_of_seed(ones, 0.5, 1)
     assert torch.equal(first, dropout_ops.dropout_of_seed(ones * 3, 0.5, 1) / 3)

@@ -34,7 +34,7 @@ COLUMNS = (Token("movie_id"), List("genres", "|"), Text("title"))
 def side_schema(columns: tuple[Column, ...], objects: list[dict[str, Any]]) -> SideSchema:
     """Count the tokens of objects one by one."""
     counts = [Counter(text for o in objects for text in column.texts(o.get(column.name))) for column in columns]
-    return SideSchema(columns, Vocabulary.from_counts(columns, counts))
+    return SideSchema(columns, Vocabulary.empty(columns).extended(counts))
 
 
 @pytest.fixture
@@ -57,7 +57,10 @@ def test_ids_are_in_the_documented_order(schema: Schema) -> None:
 def test_unknown_values_get_the_id_of_their_column(schema: Schema) -> None:
     encoded = schema.encode("in1", [{"movie_id": 9, "genres": ["Drama", "X"]}, {"movie_id": 31}])
     assert encoded.ids.tolist() == [2, 6, 3, 5]
-    assert [encoded.unknown_columns(i) for i in range(2)] == [["movie_id", "genres"], []]
+    assert {name: rows.tolist() for name, rows in encoded.unknown.items()} == {
+        "movie_id": [True, False],
+        "genres": [True, False],
+    }
     assert schema.decode("in1", encoded) == [{"movie_id": None, "genres": ["Drama", None]}, {"movie_id": "31"}]
 
 
@@ -107,14 +110,14 @@ def test_hashed_values_have_two_ids_and_need_no_vocabulary() -> None:
 
 
 def test_extended_vocabulary_keeps_ids() -> None:
-    first = Vocabulary.from_counts((Token("a"),), [{"x": 3, "y": 1}])
+    first = Vocabulary.empty((Token("a"),)).extended([{"x": 3, "y": 1}])
     second = first.extended([{"y": 9, "z": 2, "w": 2}])
     assert second.lookup(0, ["x", "y", "w", "z"]) == [3, 4, 5, 6]
 
 
 def test_rare_words_are_unknown() -> None:
     columns = (Token("a", min_count=2), Text("b", min_count=2, max_vocabulary=1))
-    vocabulary = Vocabulary.from_counts(columns, [{"x": 2, "y": 1}, {"p": 3, "q": 4, "r": 1}])
+    vocabulary = Vocabulary.empty(columns).extended([{"x": 2, "y": 1}, {"p": 3, "q": 4, "r": 1}])
     assert vocabulary.lookup(0, ["x", "y"]) == [5, 2]
     assert vocabulary.lookup(1, ["p", "q", "r"]) == [3, 4, 3]
 
@@ -122,7 +125,7 @@ def test_rare_words_are_unknown() -> None:
 def test_a_vocabulary_fits_the_hyperparameters(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the most frequent values have an id if there are too many."""
     monkeypatch.setattr("object2vec.schema.vocabulary.MAX_VOCABULARY", 5)
-    vocabulary = Vocabulary.from_counts((Token("a"),), [{"x": 1, "y": 2, "z": 3}])
+    vocabulary = Vocabulary.empty((Token("a"),)).extended([{"x": 1, "y": 2, "z": 3}])
     assert (vocabulary.size, list(vocabulary.values)) == (5, ["z", "y"])
 
 
@@ -206,7 +209,7 @@ def test_columns_give_the_same_ids_as_objects(objects: list[dict[str, Any]]) -> 
     ids=lambda array: str(getattr(array, "type", "numpy")),
 )
 def test_types_of_columns(schema: Schema, array: Any) -> None:
-    side = SideSchema((Token("movie_id"),), Vocabulary.from_counts((Token("movie_id"),), [{"31": 2, "1": 1}]))
+    side = SideSchema((Token("movie_id"),), Vocabulary.empty((Token("movie_id"),)).extended([{"31": 2, "1": 1}]))
     encoded = Schema((side, side)).encode_columns("in1", {"movie_id": array})
     assert encoded.offsets.tolist() == [0, 1, 1, 2]
     assert encoded.ids.tolist() == [4, 3]

@@ -41,7 +41,7 @@ def schema(label: Label | None = None) -> Schema:
         ((Token("user"),), [{"1": 2, "2": 1}]),
         ((Token("film"), List("genres")), [{"a": 1, "b": 1}, {"x": 1, "y": 2}]),
     )
-    first, second = (SideSchema(columns, Vocabulary.from_counts(columns, counts)) for columns, counts in sides)
+    first, second = (SideSchema(columns, Vocabulary.empty(columns).extended(counts)) for columns, counts in sides)
     return Schema((first, second), label)
 
 
@@ -98,4 +98,4 @@ def test_a_missing_column_is_named_with_the_nearest() -> None:
 def test_objects_are_token_ids_or_raw_values() -> None:
     lists, encoded = encode_objects(schema(), "in0", [[7, 8], "1", {"user": 5}, 2, np.array([4])])
     assert lists == [[7, 8], [3], [2], [4], [4]]
-    assert encoded.unknown_columns(1) == ["user"]
+    assert {name: rows[1] for name, rows in encoded.unknown.items()} == {"user": True}

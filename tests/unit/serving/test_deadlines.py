@@ -65,7 +65,7 @@ def environ_of(server: socket.socket) -> dict[str, Any]:
     ],
 )
 def test_body_that_does_not_come(ends: tuple[socket.socket, socket.socket], sent: bytes) -> None:
-    """The thread that waits for it goes on when the time is over, and the reply can still be sent."""
+    """The thread that waits for it continues when the time is over, and the reply can still be sent."""
     client, server = ends
     client.sendall(sent)
     environ = environ_of(server)
@@ -90,7 +90,7 @@ def test_refused_body_that_does_not_come(ends: tuple[socket.socket, socket.socke
 
 
 def test_silence_in_a_body(ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that stops in the middle of a body is told so long before the deadline."""
+    """A client that sends nothing more in the middle of a body gets an error long before the deadline."""
     client, server = ends
     client.sendall(LENGTH % 1000 + b"x")
     server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 1000))
@@ -106,7 +106,7 @@ def idle_timeout(connection: socket.socket) -> int:
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("length", [10, READ_BYTES, 3 * READ_BYTES + 1])
 def test_body_in_time(ends: tuple[socket.socket, socket.socket], length: int, chunked: bool) -> None:
-    """It is read to its end, in whatever pieces, and its connection is not watched any more."""
+    """A body in pieces of any size is read to its end, and its connection is no longer watched."""
     client, server = ends
     client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**20)
     body = bytes(n % 251 for n in range(length))
@@ -154,7 +154,7 @@ def test_without_a_connection_there_is_no_deadline() -> None:
 def test_headers_that_do_not_come(
     ends: tuple[socket.socket, socket.socket], sent: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The worker's thread goes on, and the connection ends."""
+    """The worker's thread continues, and the connection ends."""
     client, server = ends
     client.sendall(sent)
     monkeypatch.setattr(worker, "DEADLINES", Deadlines(check_seconds=0.01, clock=Clock(61)))

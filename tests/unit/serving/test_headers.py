@@ -175,7 +175,7 @@ def test_options(attributes: str, wanted: RequestOptions) -> None:
     ],
 )
 def test_other_names_belong_to_the_client(attributes: str) -> None:
-    """Names without our prefix have no effect, whatever their values are."""
+    """Names without our prefix have no effect, for any value."""
     assert to_options(attributes) == RequestOptions()
 
 

@@ -106,3 +106,15 @@ def test_bad_lines_are_skipped_and_written_to_a_file(
     assert found == predict(model, source)
     assert main(["predict", "--model", model, "--input", str(tmp_path / "in.csv"), "--skip-bad-lines", "x"]) == 2
     assert "wanted JSON Lines as input and output" in capsys.readouterr().err
+
+
+def test_a_full_disk_under_the_bad_lines_is_an_error(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error names the option, also if the lines are too many for the buffer of the file."""
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text("not JSON\n" * 20_000)
+    paths = ["--input", str(source), "--output", str(target), "--skip-bad-lines", "/dev/full"]
+    assert main(["predict", "--model", model, *paths]) == 2
+    assert "error: --skip-bad-lines /dev/full: No space left on device" in capsys.readouterr().err
+    assert not target.exists()

@@ -1,4 +1,4 @@
-"""The description of the endpoints is what the server does, whatever it is sent."""
+"""The server answers as its description of the endpoints says."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def lines(log: io.BytesIO) -> list[dict[str, Any]]:
 
 
 def test_a_request_is_a_line(client: FlaskClient, log: io.BytesIO) -> None:
-    """JSON with what one looks for, whatever the request was answered."""
+    """Each request has a line of JSON, for any status."""
     reply = client.post("/invocations", data=PAIR, headers={ECHOED[0]: "abc"})
     client.post("/invocations", data="{")
     client.get("/nothing%0a{}").close()
@@ -224,7 +224,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def ask(writes: list[bytes], clock: Clock) -> Callable[..., Telemetry]:
-    """Observe requests, each with so many seconds of silence after it; `writes` has the writes to the log."""
+    """Observe requests, each followed by its seconds of silence; `writes` has the writes to the log."""
 
     def asked(count: int, path: str = "/invocations", pause: float = 0.0) -> Telemetry:
         log = io.BytesIO()
@@ -263,7 +263,7 @@ def test_numbers_are_asked_for_with_those_that_wait(ask: Callable[..., Telemetry
 
 
 def test_a_write_is_one_that_a_pipe_keeps_whole(ask: Callable[..., Telemetry], writes: list[bytes]) -> None:
-    """Whole lines of 4,096 bytes at the most, whatever paths clients make up; a line alone may be longer."""
+    """Blocks of whole lines have at most 4,096 bytes, for any path; a single line may be longer."""
     ask(17, "/" + 800 * "x")
     ask(2, "/" + 5000 * "x").metrics()
     assert [len(part.splitlines()) for part in writes] == [1, 4, 4, 4, 4, 1, 1]

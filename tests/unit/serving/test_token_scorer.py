@@ -21,7 +21,7 @@ PAIRS = [([n % 8 + 1], [n // 8 + 1]) for n in range(2 * TOGETHER + 3)]
 @pytest.mark.parametrize("layers", [0, 2])
 @pytest.mark.parametrize("comparators", ["hadamard, concat, abs_diff", "concat", "abs_diff,hadamard"])
 def test_the_scores_are_torch_s(output: str, activation: str, layers: int, comparators: str) -> None:
-    """Of every head, whether one pair is asked for or many, and in whatever company."""
+    """Scores of every head are the same for one pair and among other pairs."""
     hyperparameters = configured(
         output_layer=output, mlp_activation=activation, mlp_layers=layers, comparator_list=comparators
     )

@@ -127,7 +127,7 @@ def test_an_objective_that_the_job_has(objective: str | None, changes: dict[str,
     ("objective", "nearest"), [("validation:acuracy", "validation:accuracy"), ("val_accuracy", "validation:accuracy")]
 )
 def test_an_unknown_objective_is_warned_about(objective: str, nearest: str) -> None:
-    """A metric may be defined by the user's own expression: the job goes on with a warning."""
+    """A metric may be defined by the user's own expression: the job continues with a warning."""
     made = job(["train", "validation"], _tuning_objective_metric=objective)
     check(made)
     sentence = f"_tuning_objective_metric is {objective}: no such metric, the nearest is {nearest}"

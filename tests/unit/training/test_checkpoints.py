@@ -66,7 +66,7 @@ def test_no_more_than_two_are_kept(tmp_path: Path) -> None:
     assert stems == {"notes", "checkpoint-001-000000000", "checkpoint-002-000000000"}
 
 
-def test_the_one_gone_on_from_counts_as_one_of_two(tmp_path: Path) -> None:
+def test_the_resumed_checkpoint_counts_as_one_of_the_two_kept(tmp_path: Path) -> None:
     """So that there is one to go back to after the first that is saved."""
     saved(tmp_path, (1, 0), (2, 0))
     made = Checkpoints(tmp_path, SINGLE_PROCESS)
@@ -108,7 +108,7 @@ def empty(path: Path) -> None:
 def test_a_broken_one_is_left_out(
     tmp_path: Path, spoil: Callable[[Path], object], suffix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever is wrong with either file: a warning names it, and the one before it is found."""
+    """If either file is damaged, a warning names it, and the checkpoint before it is found."""
     saved(tmp_path, (1, 0), (2, 0))
     path = tmp_path / f"checkpoint-002-000000000{suffix}"
     spoil(path)

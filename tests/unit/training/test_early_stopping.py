@@ -77,7 +77,7 @@ def test_the_window_slides() -> None:
 def test_training_stops_after_more_bad_epochs_than_patience(
     losses: list[float], patience: int, tolerance: float
 ) -> None:
-    """Whatever the losses, training stops at the first epoch that ends a run of `patience` + 1 bad ones."""
+    """For any losses, training stops at the first epoch that ends a run of `patience` + 1 bad ones."""
     early_stopping, lines = judged(losses, patience=patience, tolerance=tolerance)
     run = 0
     for epoch in range(len(early_stopping.losses)):

@@ -1,4 +1,4 @@
-"""A model to go on from: what is in it goes on, and nothing else of an archive is unpacked."""
+"""Training starts from a given model, and only its files are extracted from an archive."""
 
 from __future__ import annotations
 
