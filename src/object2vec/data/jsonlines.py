@@ -7,9 +7,8 @@ that is not a pair is an error, which names the file, the line, what was got and
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -18,6 +17,7 @@ import numpy as np
 
 from object2vec.data.disk_arrays import AppendOnlyArray
 from object2vec.data.files import READ_ERRORS, iter_files, local_path, open_file
+from object2vec.data.prefetch import map_in_order
 from object2vec.data.records import EXPECTED_RECORD, SIDES, Chunk, RecordReader
 from object2vec.data.sequences import Pairs, Sequences
 from object2vec.errors import DataError
@@ -52,7 +52,7 @@ def read_channel(name: str, path: Path, hyperparameters: Hyperparameters, *, emp
         reader = RecordReader(hyperparameters)
         for file in files:
             before = len(columns.labels)
-            for parts in _parse_in_order(pool, reader, _chunks(file), threads):
+            for parts in map_in_order(pool, reader.read, _chunks(file), threads):
                 columns.append(parts)
             if len(columns.labels) == before:
                 without_records.append(file)
@@ -92,19 +92,6 @@ def _files_of_channel(name: str, path: Path) -> list[Path]:
 
 def _no_records(name: str, path: Path, count: int) -> DataError:
     return DataError(f"channel {name}: not able to find any data/records in {count} file(s) under {path}")
-
-
-def _parse_in_order(
-    pool: ThreadPoolExecutor, reader: RecordReader, chunks: Iterator[Chunk], threads: int
-) -> Iterator[list[Lines]]:
-    """Yield the records of each chunk, in order; parse at most as many chunks at a time as there are threads."""
-    pending: deque[Future[list[Lines]]] = deque()
-    for chunk in chunks:
-        pending.append(pool.submit(reader.read, chunk))
-        if len(pending) > threads:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
 
 
 def _chunks(file: Path) -> Generator[Chunk, None, None]:

@@ -1,9 +1,10 @@
-"""Prepare batches in another thread while the trainer uses earlier ones."""
+"""Compute items in other threads, in order; prepare batches while the trainer uses earlier ones."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from typing import Final, TypeVar
@@ -12,9 +13,23 @@ from object2vec.data.batches import Batch, Batches
 from object2vec.ops import library
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 #: Items per handover between threads. It grows from one, so that the first items arrive soon.
 MAX_CHUNK_ITEMS: Final = 16
+
+
+def map_in_order(
+    pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], threads: int
+) -> Iterator[Result]:
+    """Yield the function's result for each item, in order. At most `threads` more are computed at a time."""
+    pending: deque[Future[Result]] = deque()
+    for item in items:
+        pending.append(pool.submit(function, item))
+        if len(pending) > threads:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
 
 
 def prefetch_items(items: Iterator[Item]) -> Iterator[Item]:

@@ -89,19 +89,18 @@ def prepare(arguments: argparse.Namespace) -> None:
 
 def _new_plan(arguments: argparse.Namespace) -> Plan:
     """Return the plan for columns and a label that are given."""
-    from object2vec.schema.columns import Text, parse_column
+    from object2vec.schema.columns import is_text, parse_column
     from object2vec.schema.label import parse_label
 
     if not arguments.in0 or not (arguments.label or arguments.positives):
         raise UserError("prepare needs --in0, and --label or --positives; or --extend with a model that has them")
     in0, in1 = (tuple(map(parse_column, columns)) for columns in (arguments.in0, arguments.in1))
-    texts = [len(side) == 1 and isinstance(side[0], Text) for side in (in0, in1)]
     return _plan(
         arguments,
         in0=in0,
         in1=in1,
         label=parse_label(arguments.label) if arguments.label else None,
-        tied=all(texts) if arguments.tied is None else arguments.tied,
+        tied=is_text(in0) and is_text(in1) if arguments.tied is None else arguments.tied,
     )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from object2vec.array_types import Float32, Int32
 from object2vec.data.channels import PAIR_CHANNELS
+from object2vec.data.prefetch import map_in_order
 from object2vec.data.records import SIDES
-from object2vec.data.sequences import Pairs, Sequences
+from object2vec.data.sequences import Sequences
 from object2vec.errors import DataError, UserError
 from object2vec.prepare.rows import Chunk, Rows, RowStore, fraction, mix, positions, row_keys
 from object2vec.prepare.splits import TRAIN, Split, Splits, Splitter, measures
@@ -30,7 +31,6 @@ logger = logging.getLogger(__name__)
 
 #: Different labels of a column whose kind is not given.
 MAX_LABELS: Final = 100_000
-_Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
@@ -222,14 +222,6 @@ class Dataset:
             ids[chosen] = FIRST_COLUMN_ID + vocabulary.column_of[ids[chosen] - vocabulary.first_id]
         return Sequences(ids, sequences.offsets)
 
-    def pairs(self) -> dict[str, Pairs]:
-        """Return the pairs of each split that has any, in memory."""
-        parts: dict[str, list[Rows]] = {name: [] for name in PAIR_CHANNELS}
-        for by_split in self.map_chunks(lambda rows, _, splits: rows_by_split(rows, splits)):
-            for name, rows in by_split.items():
-                parts[name].append(rows)
-        return {name: _concatenated(found) for name, found in parts.items() if found}
-
 
 @dataclass(frozen=True, slots=True)
 class _Parsed:
@@ -243,21 +235,3 @@ def rows_by_split(rows: Rows, splits: Splits) -> dict[str, Rows]:
     """Return the rows of each split that has any."""
     found = {name: np.flatnonzero(splits == number) for number, name in enumerate(PAIR_CHANNELS)}
     return {name: rows.take(index) for name, index in found.items() if len(index)}
-
-
-def _concatenated(parts: Sequence[Rows]) -> Pairs:
-    first, second = (Sequences.concatenate([rows.sides[side] for rows in parts]) for side in (0, 1))
-    return Pairs(first, second, np.concatenate([rows.labels for rows in parts]))
-
-
-def map_in_order(
-    pool: ThreadPoolExecutor, function: Callable[[_Item], _Result], items: Iterable[_Item], threads: int
-) -> Iterator[_Result]:
-    """Yield the function's result for each item, in order. At most `threads` more are computed at a time."""
-    pending: deque[Future[_Result]] = deque()
-    for item in items:
-        pending.append(pool.submit(function, item))
-        if len(pending) > threads:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()

@@ -16,13 +16,11 @@ from object2vec.data.records import SIDES
 from object2vec.data.sequences import Pairs
 from object2vec.errors import DataError, UserError
 from object2vec.hyperparameters import Hyperparameters
-from object2vec.prepare.source import Limits, open_files
+from object2vec.prepare.source import Limits, is_table_file, open_files
 from object2vec.schema.pairs import encode_pairs
 from object2vec.schema.schema import Schema
 from object2vec.schema.tables import to_columns
 
-#: Suffixes of files that are tables and not JSON Lines.
-TABLE_SUFFIXES: Final = (".csv", ".tsv", ".parquet")
 LABEL: Final = "label"
 
 
@@ -63,7 +61,7 @@ def _is_raw(path: Path) -> bool:
     file = next(iter_files(path), None)
     if file is None:
         raise DataError(f"{path}: no files in this folder")
-    if any(suffix.lower() in TABLE_SUFFIXES for suffix in file.suffixes[-2:]):
+    if is_table_file(file):
         return True
     with open_file(file) as stream:
         line = next((line for line in stream if line.strip()), b"")

@@ -35,6 +35,8 @@ READERS: Final = {
     ".json": "read_json({}{})",
     ".parquet": "read_parquet({}{})",
 }
+#: Suffixes of files that are tables in any case; those of JSON may hold pairs of token ids.
+TABLE_SUFFIXES: Final = (".csv", ".tsv", ".parquet")
 #: What can be between values. The one that occurs most often in the first line is.
 DELIMITERS: Final = ",;\t|"
 COMPRESSED: Final = (".gz", ".zst")
@@ -104,6 +106,11 @@ def open_files(paths: Sequence[str], limits: Limits) -> Source:
     options = _delimiter(files[0]) if reader == _CSV else ""
     table = reader.format("[" + ", ".join(_literal(str(file)) for file in files) + "]", options)
     return Source(connect(limits), table, str(paths[0]), ordered=True)
+
+
+def is_table_file(file: Path) -> bool:
+    """Return whether the suffix of a file, which may be compressed, is one of a table."""
+    return any(suffix.lower() in TABLE_SUFFIXES for suffix in file.suffixes[-2:])
 
 
 def open_query(query: str, limits: Limits) -> Source:

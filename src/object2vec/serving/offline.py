@@ -18,10 +18,11 @@ from object2vec.artifact import check_model, read_config, read_schema
 from object2vec.data.files import local_path, open_text
 from object2vec.data.media_types import JSON, JSON_LINES, canonical
 from object2vec.errors import UserError
+from object2vec.prepare.source import is_table_file
 from object2vec.serving import codec
 from object2vec.serving.headers import NPY, to_content, to_reply_type, unsupported
 from object2vec.serving.instances import count_warnings, read_sides
-from object2vec.serving.table_files import is_table_file, read_table
+from object2vec.serving.table_files import read_table
 
 if TYPE_CHECKING:
     from object2vec.schema.schema import Schema
@@ -51,7 +52,7 @@ def predict(
     Raises:
         UserError: a type is not supported, or the model, the input or the output cannot be used.
     """
-    is_table = content_type is None and is_table_file(source)
+    is_table = content_type is None and is_table_file(Path(source))
     content = to_content(content_type or JSON_LINES)
     if not content.type:
         raise unsupported(content.name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -19,14 +18,8 @@ from object2vec.serving.instances import Column, InputWarning, Instances
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SUFFIXES: Final = (".csv", ".tsv", ".parquet")
 #: Rows that become instances at a time.
 CHUNK_ROWS: Final = 8192
-
-
-def is_table_file(name: str) -> bool:
-    """Return whether the suffix of a file, which may be compressed, is one of a table."""
-    return any(suffix.lower() in SUFFIXES for suffix in Path(name).suffixes[-2:])
 
 
 def read_table(name: str, schema: Schema | None) -> Iterator[Instances]:
