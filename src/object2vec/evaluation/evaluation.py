@@ -18,6 +18,7 @@ from object2vec.data.sequences import Pairs, Sequences
 from object2vec.errors import UserError
 from object2vec.evaluation import baselines
 from object2vec.evaluation.metrics import (
+    MIN_PROBABILITY,
     Calibration,
     calibration,
     classification_metrics,
@@ -155,7 +156,7 @@ def evaluate(
         metrics = {name: classification_metrics(values, labels) for name, values in systems.items()}
         confusion = confusion_matrix(predicted.argmax(axis=1), labels, classes)
         found_calibration = calibration(predicted, labels)
-        errors = -np.log(np.clip(predicted[np.arange(len(labels)), labels], 1e-15, 1))
+        errors = -np.log(np.clip(predicted[np.arange(len(labels)), labels], MIN_PROBABILITY, 1))
     return Evaluation(
         pairs=len(test),
         regression=classes is None,

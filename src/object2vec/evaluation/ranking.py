@@ -31,8 +31,8 @@ MAX_DRAWS: Final = 16
 class RankingTask:
     """Pairs to find among `candidates` objects, and pairs seen in training, which are removed from the candidates.
 
-    `relevant` and `seen` are (query, candidate) index arrays. With `sampled`, so many candidates are drawn at
-    random for each query, in addition to its relevant ones.
+    `relevant` and `seen` are (query, candidate) index arrays. `sampled` is how many candidates are drawn at random
+    for each query, in addition to its relevant ones; None ranks all.
     """
 
     relevant: tuple[Int64, Int64]

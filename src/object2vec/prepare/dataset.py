@@ -21,7 +21,7 @@ from object2vec.errors import DataError, UserError
 from object2vec.prepare.rows import Chunk, Rows, RowStore, fraction, mix, positions, row_keys
 from object2vec.prepare.splits import TRAIN, Split, Splits, Splitter, measures
 from object2vec.schema.arrays import Codes, column_codes, concatenate_rows
-from object2vec.schema.columns import Column, List, Token
+from object2vec.schema.columns import Column, Token
 from object2vec.schema.label import Label
 from object2vec.schema.numbering import TokenNumbering
 from object2vec.schema.schema import Schema, SideSchema, check_columns, require_column
@@ -126,8 +126,7 @@ class Dataset:
         label = self.plan.label
         labels = Codes(np.ones(count, np.int64), np.zeros(count, np.int32), ["1"])
         if label:
-            spec = Token(label.name) if label.separator is None else List(label.name, label.separator)
-            labels = column_codes(spec, require_column(batch, label.name))
+            labels = column_codes(label.column, require_column(batch, label.name))
         return _Parsed(keys, columns, labels, measures(self.plan.split, batch, keys, self.plan.seed))
 
     def _append(self, parsed: _Parsed) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, get_args
 
 from object2vec.errors import RawValueError, UserError, shortened
+from object2vec.schema.columns import Column, List, Token
 from object2vec.schema.values import describe, value_text
 
 LabelKind = Literal["class", "number"]
@@ -31,6 +32,11 @@ class Label:
     kind: LabelKind | None = None
     classes: tuple[str, ...] = ()
     separator: str | None = None
+
+    @property
+    def column(self) -> Column:
+        """Return the column that holds the labels: one, or a list of them."""
+        return Token(self.name) if self.separator is None else List(self.name, self.separator)
 
     def learned(self, texts: Iterable[str]) -> Label:
         """Return the label with its kind and classes, which are learned from the values that occur.

@@ -12,7 +12,6 @@ from object2vec.data.records import SIDES, Side
 from object2vec.data.sequences import Pairs, Sequences
 from object2vec.errors import RawValueError
 from object2vec.schema.arrays import column_codes
-from object2vec.schema.columns import List, Token
 from object2vec.schema.label import Label
 from object2vec.schema.schema import Encoded, Schema, require_column
 
@@ -39,8 +38,7 @@ def to_sequences(encoded: Encoded) -> Sequences:
 
 def _encode_labels(label: Label, columns: Mapping[str, Any]) -> tuple[Int64, Float32]:
     """Return the row and the number of each label."""
-    spec = Token(label.name) if label.separator is None else List(label.name, label.separator)
-    found = column_codes(spec, require_column(columns, label.name))
+    found = column_codes(label.column, require_column(columns, label.name))
     if not found.lengths.all():
         raise RawValueError(f"{label.name}[{int((found.lengths == 0).argmax())}] is missing, wanted a label")
     numbers = np.array([label.code(text) for text in found.texts], np.float32)
