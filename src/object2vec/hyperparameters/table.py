@@ -111,13 +111,7 @@ TRAINING: Final = (
     Row("epochs", Integer(1, 100), "30", "Maximum number of passes over the training data.", Integer(4, 20)),
     Row("bucket_width", Integer(0, 100), "0", HELP["bucket_width"]),
     Row("early_stopping_tolerance", Real(1e-6, 0.1), "0.01", HELP["early_stopping_tolerance"], Real(1e-3, 0.1)),
-    Row(
-        "early_stopping_patience",
-        Integer(1, 5),
-        "3",
-        HELP["early_stopping_patience"],
-        Integer(1, 5),
-    ),
+    Row("early_stopping_patience", Integer(1, 5), "3", HELP["early_stopping_patience"], Integer(1, 5)),
 )
 PLATFORM: Final = (
     Row("_num_gpus", AutoInteger(0, 16), "auto", "Number of GPUs per host. `auto`, or more than available, uses all."),

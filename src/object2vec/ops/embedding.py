@@ -13,15 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from object2vec.ops.arguments import (
-    MAX_DIM,
-    check_offsets,
-    check_range,
-    check_shapes,
-    readable,
-    table_struct,
-    usable,
-)
+from object2vec.ops.arguments import MAX_DIM, check_offsets, check_range, check_shapes, readable, table_struct, usable
 from object2vec.ops.arguments import call as _call
 from object2vec.ops.structs import OPTIMIZER_KINDS
 

@@ -14,15 +14,7 @@ from torch import Tensor, nn
 
 from object2vec.array_types import Float32, Int32
 from object2vec.ops import structs
-from object2vec.ops.arguments import (
-    address,
-    addresses,
-    check_range,
-    check_shapes,
-    readable,
-    table_struct,
-    usable,
-)
+from object2vec.ops.arguments import address, addresses, check_range, check_shapes, readable, table_struct, usable
 from object2vec.ops.arguments import call as _call
 from object2vec.ops.codes import ACTIVATIONS, COMPARATORS
 from object2vec.ops.library import functions
