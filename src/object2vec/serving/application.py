@@ -20,7 +20,7 @@ from object2vec.serving.headers import ATTRIBUTES
 from object2vec.serving.invocations import Invocations, read_body
 from object2vec.serving.memory_budget import MemoryBudget
 from object2vec.serving.model_registry import ModelRegistry
-from object2vec.serving.page import to_html
+from object2vec.serving.page import security_policy, to_html
 from object2vec.serving.predictor import Predictor
 from object2vec.serving.responses import UNEXPECTED_ERROR, Reply, error_reply, error_response, json_reply
 from object2vec.serving.tcp_cork import cork_replies
@@ -185,4 +185,5 @@ def _sentence(error: HTTPException) -> str:
 
 
 def _page(model: Predictor) -> Response:
-    return Response(to_html(model.hyperparameters, model.schema), mimetype="text/html")
+    page = to_html(model.hyperparameters, model.schema)
+    return Response(page, mimetype="text/html", headers={"Content-Security-Policy": security_policy()})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from base64 import b64encode
 from html import unescape
 from pathlib import Path
 
@@ -34,8 +36,8 @@ def test_the_page_names_columns_classes_and_hyperparameters(tmp_path: Path) -> N
     client = create_app(Predictor.load(save_model(tmp_path, text_schema()))).test_client()
     page = client.get("/").text
     assert "title:text; or token ids below 5" in page
-    assert "<td>classes</td><td>no, yes</td>" in page
-    assert "<td>output_layer</td>" in page
+    assert '<th scope="row">classes</th><td>no, yes</td>' in page
+    assert ">output_layer<" in page
     assert not re.search(r'(src|href)="(https?:)?//', page)
 
 
@@ -45,6 +47,16 @@ def test_values_are_escaped(tmp_path: Path) -> None:
     page = create_app(Predictor.load(save_model(tmp_path, schema))).test_client().get("/").text
     assert "<b>" not in page
     assert page.count("<script>") == 1
+    assert 'value="&lt;/textarea&gt;&lt;script&gt;"' in page
+
+
+def test_only_its_own_style_and_script_may_run(tmp_path: Path) -> None:
+    page = create_app(Predictor.load(save_model(tmp_path, film_schema()))).test_client().get("/")
+    policy = page.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; ")
+    for name in ("style", "script"):
+        [text] = re.findall(f"<{name}>(.*?)</{name}>", page.text, re.DOTALL)
+        assert f"{name}-src 'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" in policy
 
 
 def test_the_description_of_the_endpoint_is_served(tmp_path: Path) -> None:
