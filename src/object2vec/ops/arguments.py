@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from object2vec.ops import library, structs
-from object2vec.ops.library import DTYPES, Parameter, functions, signatures
+from object2vec.ops import library
+from object2vec.ops.library import DTYPES, Parameter, functions, signatures, structs
 
 if TYPE_CHECKING:  # importing torch takes seconds
     import torch
@@ -160,13 +160,13 @@ def readable(table: Tensor) -> bool:
     return table.is_cpu and table.dtype in (_torch_dtype("float32"), _torch_dtype("float16")) and library.available()
 
 
-def table_struct(table: Tensor) -> structs.Table:
+def table_struct(table: Tensor) -> ctypes.Structure:
     """Return a table (V, E) of float32 or float16 as a struct."""
     is_half = table.dtype is _torch_dtype("float16")
     rows = pointer(table, _TABLES[is_half])
     if table.ndim != 2 or table.shape[1] > MAX_DIM:
         raise ValueError(f"table has shape {tuple(table.shape)}, wanted (V, E) with E up to {MAX_DIM}")
-    return structs.Table(rows, table.shape[1], is_half)
+    return structs()["Table"](rows, table.shape[1], is_half)
 
 
 #: A table of float32, and one of float16.

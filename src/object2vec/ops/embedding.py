@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from object2vec.ops.arguments import MAX_DIM, check_offsets, check_range, check_shapes, readable, table_struct, usable
 from object2vec.ops.arguments import call as _call
-from object2vec.ops.structs import OPTIMIZER_KINDS
+from object2vec.ops.codes import OPTIMIZERS
 
 
 class RowGradient(NamedTuple):
@@ -182,7 +182,7 @@ def _float_rows(weight: Tensor, values: Tensor) -> Tensor:
 
 def has_row_kernels(weight: Tensor, kind: str) -> bool:
     """Return whether `step_rows` is faster than a dense step of torch, also if every row is to be stepped."""
-    return kind in OPTIMIZER_KINDS and usable(weight)
+    return kind in OPTIMIZERS and usable(weight)
 
 
 class OptimizerStep(NamedTuple):
@@ -311,7 +311,7 @@ def _step_groups(
     if not 0 < dim <= MAX_DIM:
         raise ValueError(f"update_rows: a row has {dim} numbers, wanted 1 to {MAX_DIM}")
     given = table, first, second, dim, size, lut, rows, rows.shape[0], starts, origins, scale, gradient
-    _call("update_rows", OPTIMIZER_KINDS[step.kind], *given, *step[1:])
+    _call("update_rows", OPTIMIZERS.index(step.kind), *given, *step[1:])
 
 
 def add_rows(table: Tensor, groups: Groups, scale: Tensor, gradient: Tensor) -> None:

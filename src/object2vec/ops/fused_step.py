@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from ctypes import byref
 
@@ -9,40 +10,28 @@ import torch
 from torch import Tensor
 
 from object2vec.array_types import Float32, Int32, Int64
-from object2vec.ops import structs
 from object2vec.ops.arguments import addresses, check_shapes, usable
 from object2vec.ops.arguments import call as _call
+from object2vec.ops.codes import OPTIMIZERS
+from object2vec.ops.library import structs
 
 
-class ParameterState(structs.ParameterState):
-    """A weight and its optimizer state: `ParameterState` of csrc/api.h."""
-
-    def __init__(self, weight: Tensor, state: Sequence[Tensor], steps: int) -> None:
-        """Refer to a weight, the state of its optimizer (shaped alike), and the number of steps before."""
-        check_shapes("step_pairs", **{f"state{i}": (part, tuple(weight.shape)) for i, part in enumerate(state)})
-        at, first, second = [*addresses("step_pairs", (weight, *state)), None, None][:3]
-        super().__init__(at, first, second, steps)
-        self.shape = tuple(weight.shape)
+def parameter_state(weight: Tensor, state: Sequence[Tensor], steps: int) -> ctypes.Structure:
+    """Refer to a weight, the state of its optimizer (shaped alike), and the number of steps before."""
+    check_shapes("step_pairs", **{f"state{i}": (part, tuple(weight.shape)) for i, part in enumerate(state)})
+    at, first, second = [*addresses("step_pairs", (weight, *state)), None, None][:3]
+    return structs()["ParameterState"](at, first, second, steps)
 
 
-class PairBatch(structs.PairBatch):
-    """A batch of P pairs, and the results of a step: `PairBatch` of csrc/api.h."""
+def pair_batch(tokens: Sequence[Int32], index: Sequence[Int64], labels: Float32) -> ctypes.Structure:
+    """Refer to the unique `tokens` of each side, none of them 0; pair p has token `index[side][p]`.
 
-    def __init__(self, tokens: Sequence[Int32], index: Sequence[Int64], labels: Float32) -> None:
-        """Refer to the unique `tokens` of each side, none of them 0; pair p has token `index[side][p]`.
-
-        Tokens are numbered by first appearance: pair 0 has number 0, and a new token the next number. `labels` is (P,).
-        """
-        (own, partner), (left, right) = index, tokens
-        self._owners = tokens, index, labels
-        check_shapes("step_pairs", index0=(own, labels.shape), index1=(partner, labels.shape))
-        super().__init__(
-            addresses("step_pairs", tokens, "int32"),
-            addresses("step_pairs", index, "int64"),
-            (len(left), len(right)),
-            *addresses("step_pairs", [labels]),
-            len(labels),
-        )
+    Tokens are numbered by first appearance: pair 0 has number 0, and a new token the next number. `labels` is (P,).
+    """
+    (own, partner), (left, right) = index, tokens
+    check_shapes("step_pairs", index0=(own, labels.shape), index1=(partner, labels.shape))
+    at = addresses("step_pairs", tokens, "int32"), addresses("step_pairs", index, "int64")
+    return structs()["PairBatch"](*at, (len(left), len(right)), *addresses("step_pairs", [labels]), len(labels))
 
 
 def is_supported(bias: Tensor) -> bool:
@@ -52,10 +41,10 @@ def is_supported(bias: Tensor) -> bool:
 
 def step_pairs(
     kind: str,
-    states: Sequence[ParameterState],
+    states: Sequence[ctypes.Structure],
     shape: tuple[int, int, int],
     at: Tensor,
-    batches: Sequence[PairBatch],
+    batches: Sequence[ctypes.Structure],
     *,
     learning_rate: float,
     weight_decay: float,
@@ -70,15 +59,8 @@ def step_pairs(
     _, width, dim = shape
     tokens, pairs = max(batch.n[0] + batch.n[1] for batch in batches), max(batch.pairs for batch in batches)
     scratch = torch.empty(pairs), torch.empty(threads, width + 1), torch.empty(tokens, dim)
-    config = structs.StepConfig(
-        structs.OPTIMIZER_KINDS[kind],
-        learning_rate,
-        weight_decay,
-        *shape,
-        at.data_ptr(),
-        threads,
-        *map(torch.Tensor.data_ptr, scratch),
-    )
-    given = (PairBatch * len(batches))(*batches)
-    _call("step_pairs", byref(config), (ParameterState * 4)(*states), given, len(batches))
+    settings = OPTIMIZERS.index(kind), learning_rate, weight_decay
+    config = structs()["StepConfig"](*settings, *shape, at.data_ptr(), threads, *addresses("step_pairs", scratch))
+    given = (structs()["PairBatch"] * len(batches))(*batches)
+    _call("step_pairs", byref(config), (structs()["ParameterState"] * 4)(*states), given, len(batches))
     return [(batch.loss, batch.correct) for batch in given]

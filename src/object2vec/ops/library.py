@@ -10,13 +10,12 @@ import re
 import shlex
 import sys
 from collections.abc import Callable
-from ctypes import c_float, c_int64, c_uint32, c_uint64, c_void_p
+from ctypes import c_double, c_float, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from object2vec.ops import structs
 from object2vec.ops.build import FOLDER, LIBRARY, source_id
 
 PREFIX = "o2v_"
@@ -105,8 +104,8 @@ def _find_mismatch(handle: ctypes.CDLL, level: str) -> str:
     for name in signatures():
         if not hasattr(handle, prefix + name):
             return f"{LIBRARY} has no {prefix}{name}"
-    for struct in structs.ALL:
-        name, wanted = f"{PREFIX}sizeof_{struct.__name__}", ctypes.sizeof(struct)
+    for struct, fields in structs().items():
+        name, wanted = f"{PREFIX}sizeof_{struct}", ctypes.sizeof(fields)
         size = c_int64.in_dll(handle, name).value
         if size != wanted:
             return f"{LIBRARY} says {size} for {name}, wanted {wanted}"
@@ -131,20 +130,44 @@ class Signature(NamedTuple):
     parameters: dict[str, Parameter]
 
 
-SCALARS: dict[str, type[Any]] = {"int64_t": c_int64, "float": c_float, "uint64_t": c_uint64, "uint32_t": c_uint32}
+SCALARS: dict[str, type[Any]] = {
+    **{"int32_t": c_int32, "int64_t": c_int64, "uint32_t": c_uint32, "uint64_t": c_uint64},
+    **{"float": c_float, "double": c_double},
+}
 DTYPES = {
     **{"float": "float32", "double": "float64", "int32_t": "int32", "uint8_t": "uint8"},
     **dict.fromkeys(("int64_t", "Slot"), "int64"),
 }
 _PROTOTYPE = re.compile(r"^KERNEL\((\w+), (\w+)\)\(([^)]*)\);", re.MULTILINE)
+_STRUCT = re.compile(r"^typedef struct {(.*?)} (\w+);", re.MULTILINE | re.DOTALL)
+_DECLARATION = re.compile(r"(?:const )?(\w+) ([^;]+);")
+_FIELD = re.compile(r"(\*?)(?:const \*|NULLABLE )?(\w+)(?:\[(\d+)\])?(?:, |$)")
 _PARAMETER = re.compile(r"(const )?(\w+) (\*?)((?:const \*)?)(NULLABLE )?(\w+)")
+
+
+def _header() -> str:
+    return (FOLDER / "api.h").read_text(encoding="utf-8")
+
+
+@cache
+def structs() -> dict[str, type[ctypes.Structure]]:
+    """Read the structs of `csrc/api.h`."""
+    found: dict[str, type[ctypes.Structure]] = {}
+    for body, struct in _STRUCT.findall(_header()):
+        fields: list[tuple[str, type[Any]]] = []
+        for base, declarators in _DECLARATION.findall(body):
+            for star, name, count in _FIELD.findall(declarators):
+                kind = c_void_p if star else SCALARS.get(base) or found[base]
+                fields.append((name, kind * int(count) if count else kind))
+        found[struct] = type(struct, (ctypes.Structure,), {"_fields_": fields})
+    return found
 
 
 @cache
 def signatures() -> dict[str, Signature]:
     """Read the signature of each kernel from `csrc/api.h`."""
     found = {}
-    for result, kernel, text in _PROTOTYPE.findall((FOLDER / "api.h").read_text(encoding="utf-8")):
+    for result, kernel, text in _PROTOTYPE.findall(_header()):
         signature = Signature(SCALARS.get(result), [], {})
         for const, base, star, more_stars, optional, name in _PARAMETER.findall(text):
             is_array = star and not more_stars and base in DTYPES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from ctypes import byref, c_int64
+from ctypes import byref
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from object2vec.array_types import Float32, Int32
-from object2vec.ops import structs
 from object2vec.ops.arguments import address, addresses, check_range, check_shapes, readable, table_struct, usable
 from object2vec.ops.arguments import call as _call
 from object2vec.ops.codes import ACTIVATIONS, COMPARATORS
-from object2vec.ops.library import functions
+from object2vec.ops.library import functions, structs
 
 #: Parts in which `score_pairs_backward` sums the gradient of the weight, for any number of threads.
 BACKWARD_PARTS = 16
@@ -115,67 +114,13 @@ def score_pairs_backward(
     return grads[0], grads[1], d_weight.sum(0)
 
 
-class Head(structs.ScoringHead):
+class TokenHead(NamedTuple):
     """What `score_tokens` needs of a network: `ScoringHead` of csrc/api.h."""
 
-    def __init__(
-        self,
-        tables: Sequence[Tensor],
-        comparators: Sequence[str],
-        layers: Sequence[tuple[Tensor, Tensor]],
-        activation: str,
-        *,
-        softmax: bool,
-        room: int,
-    ) -> None:
-        """Make the head of two tables (V, D) and layers, the output last: weights (from, to), biases (to,); float32.
-
-        Tables may be float16. What it computes of rows alone takes `room` bytes at most.
-        """
-        weights, biases = zip(*layers, strict=True)
-        dim, outputs = tables[0].shape[1], len(biases[0])
-        widths = np.array([len(weights[0]), *map(len, biases)], np.int64)
-        codes = np.array([COMPARATORS.index(name) for name in comparators], np.int64)
-        places = [np.array(list(addresses("Head", parts)), np.uint64) for parts in (weights, biases)]
-        for i, shape in enumerate(pairwise(widths.tolist())):
-            check_shapes("Head", **{f"weights{i}": (weights[i], shape)})
-        joined = dim * comparators.index("concat") if "concat" in comparators else -1
-        slots = _shares(max(2, room // (4 * outputs)), len(tables[0]), len(tables[1]))
-        whose = [np.zeros(count, np.int32) for count in slots]
-        parts = [np.zeros((count, outputs), np.float32) for count in slots]  # no memory until one is used
-        hidden = np.empty((2, TOGETHER, widths.max()), np.float32)
-        super().__init__(
-            (structs.Table * 2)(*map(table_struct, tables)),
-            *(codes.ctypes.data, len(codes)),
-            *(part.ctypes.data for part in (*places, widths)),
-            *(len(layers), ACTIVATIONS.index(activation), joined, (c_int64 * 2)(*slots)),
-            *(
-                addresses("Head", whose, "int32"),
-                addresses("Head", parts),
-                int(softmax),
-                TOGETHER,
-                addresses("Head", hidden),
-            ),
-        )
-        self.scores = int(widths[-1])
-        self.sizes = len(tables[0]), len(tables[1])
-        self._kept = (tables, layers, widths, codes, places, whose, parts, hidden)
-
-
-def _shares(size: int, left: int, right: int) -> tuple[int, int]:
-    """Return shares of `size` for two wanted sizes: half each, and what the other leaves over."""
-    first = min(left, max(size // 2, size - right))
-    return first, min(right, size - first)
-
-
-def score_tokens(head: Head, tokens: tuple[Int32, Int32]) -> Float32:
-    """Return the outputs (P, C) of pairs of tokens other than 0, (P,) each."""
-    left, right = tokens
-    check_shapes("score_tokens", tokens1=(right, left.shape))
-    at = [check_range("score_tokens", f"tokens{i}", ids, head.sizes[i]) for i, ids in enumerate(tokens)]
-    out = np.empty((len(left), head.scores), np.float32)
-    functions(ctypes.PyDLL)["score_tokens"](byref(head), *at, len(left), address(out))
-    return out
+    struct: ctypes.Structure
+    scores: int  # of a pair
+    sizes: tuple[int, int]  # of the tables
+    owners: tuple[object, ...]  # of the memory that the struct refers to
 
 
 def token_head(
@@ -186,13 +131,48 @@ def token_head(
     *,
     softmax: bool,
     max_bytes: int,
-) -> Head | None:
+) -> TokenHead | None:
     """Return the head for `score_tokens`; None if no kernel can read the tables, or it needs more than `max_bytes`.
 
-    `layers` are as `torch.nn.Linear` has them, the output's last: weight (to, from) and bias (to,).
+    The two tables are (V, D), float32 or float16. `layers` are as `torch.nn.Linear` has them, the output's last: weight
+    (to, from) and bias (to,). The part of `max_bytes` that weights leave is a cache of what depends on one token.
     """
-    room = max_bytes - 4 * sum(weight.numel() for weight, _ in layers)
+    name, room = "token_head", max_bytes - 4 * sum(weight.numel() for weight, _ in layers)
     if room < 0 or not readable(tables[0]):
         return None
-    transposed = [(weight.t().contiguous(), bias) for weight, bias in layers]  # as the kernel reads them
-    return Head(tables, comparators, transposed, activation, softmax=softmax, room=room)
+    weights, biases = [weight.t().contiguous() for weight, _ in layers], [bias for _, bias in layers]
+    sizes, outputs = (len(tables[0]), len(tables[1])), len(biases[0])
+    widths = np.array([len(weights[0]), *map(len, biases)], np.int64)
+    for i, shape in enumerate(pairwise(widths.tolist())):
+        check_shapes(name, **{f"weights{i}": (weights[i], shape)})
+    codes = np.array([COMPARATORS.index(comparator) for comparator in comparators], np.int64)
+    joined = tables[0].shape[1] * comparators.index("concat") if "concat" in comparators else -1
+    slots = _shares(max(2, room // (4 * outputs)), *sizes)
+    tokens = [np.zeros(count, np.int32) for count in slots]
+    parts = [np.zeros((count, outputs), np.float32) for count in slots]  # no memory until one is used
+    scratch = np.empty((2, TOGETHER, widths.max()), np.float32)
+    places = addresses(name, weights), addresses(name, biases)
+    struct = structs()["ScoringHead"](
+        tuple(map(table_struct, tables)),
+        *(codes.ctypes.data, len(codes), *map(ctypes.addressof, places), widths.ctypes.data),
+        *(len(layers), ACTIVATIONS.index(activation), joined, slots),
+        *(addresses(name, tokens, "int32"), addresses(name, parts), softmax, TOGETHER, addresses(name, scratch)),
+    )
+    owners = tables, weights, biases, widths, codes, places, tokens, parts, scratch
+    return TokenHead(struct, int(widths[-1]), sizes, owners)
+
+
+def _shares(size: int, left: int, right: int) -> tuple[int, int]:
+    """Return shares of `size` for two wanted sizes: half each, and what the other leaves over."""
+    first = min(left, max(size // 2, size - right))
+    return first, min(right, size - first)
+
+
+def score_tokens(head: TokenHead, tokens: tuple[Int32, Int32]) -> Float32:
+    """Return the outputs (P, C) of pairs of tokens other than 0, (P,) each."""
+    left, right = tokens
+    check_shapes("score_tokens", tokens1=(right, left.shape))
+    at = [check_range("score_tokens", f"tokens{i}", ids, head.sizes[i]) for i, ids in enumerate(tokens)]
+    out = np.empty((len(left), head.scores), np.float32)
+    functions(ctypes.PyDLL)["score_tokens"](byref(head.struct), *at, len(left), address(out))
+    return out

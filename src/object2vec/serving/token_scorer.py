@@ -30,7 +30,7 @@ MAX_MULTIPLY_ADDS: Final = 2**26
 class TokenPairScorer:
     """Scores pairs of tokens by the tables and the head of a network, `max_pairs` pairs in one call."""
 
-    def __init__(self, head: scoring_ops.Head, max_pairs: int) -> None:
+    def __init__(self, head: scoring_ops.TokenHead, max_pairs: int) -> None:
         self._head = head
         self.max_pairs = max_pairs
 

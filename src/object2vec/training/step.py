@@ -121,9 +121,9 @@ class FusedStep:
             return self._fallback(batches)
         self._tuner.start()
         optimizer, steps = self._optimizer, len(batches)
-        states = [fused_step.ParameterState(weight, *optimizer.begin(weight, steps)) for weight in self._weights]
+        states = [fused_step.parameter_state(weight, *optimizer.begin(weight, steps)) for weight in self._weights]
         given = [
-            fused_step.PairBatch([side.values for side in batch.objects], batch.index, batch.labels)
+            fused_step.pair_batch([side.values for side in batch.objects], batch.index, batch.labels)
             for batch in batches
         ]
         (rate, decay), threads = optimizer.settings, self.threads(max(map(len, batches)))

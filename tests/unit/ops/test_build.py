@@ -25,7 +25,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(build_kernels, "LIBRARY", folder / "kernels.so")
     monkeypatch.setattr(build_kernels, "LEVELS", {"baseline": ()})
     monkeypatch.setattr(library, "signatures", dict)
-    monkeypatch.setattr(library.structs, "ALL", ())
+    monkeypatch.setattr(library, "structs", dict)
     return folder
 
 

@@ -186,8 +186,9 @@ def test_tanh_equals_numpy() -> None:
     """Over all of its range, where it is 1, and of what is no number: a head that gives tanh(u) for the tokens of u."""
     x = torch.cat([torch.linspace(-12, 12, 10_001), torch.tensor([1e-30, -1e-6, 1e30, math.inf, -math.inf, math.nan])])
     tables = [x[:, None].contiguous(), torch.zeros(1, 1)]
-    layers = [(torch.tensor([[1.0], [0.0]]), torch.zeros(1)), (torch.ones(1, 1), torch.zeros(1))]
-    head = scoring_ops.Head(tables, ["concat"], layers, "tanh", softmax=False, room=0)
+    layers = [(torch.tensor([[1.0, 0.0]]), torch.zeros(1)), (torch.ones(1, 1), torch.zeros(1))]
+    head = scoring_ops.token_head(tables, ["concat"], layers, "tanh", softmax=False, max_bytes=12)
+    assert head is not None
     tokens = np.arange(len(x), dtype=np.int32)
     found = scoring_ops.score_tokens(head, (tokens, np.zeros_like(tokens)))[1:, 0]
     np.testing.assert_allclose(found, np.tanh(x[1:].numpy()), atol=3e-7)
@@ -225,6 +226,18 @@ def test_signatures_are_read_from_the_header() -> None:
     arrays = [parameter.name for parameter in signature.parameters.values() if parameter.dtype]
     assert arrays == ["values", "offsets", "widths", "line", "next", "encodings"]
     assert signature.result is None
+
+
+def test_structs_are_read_from_the_header() -> None:
+    """Fields keep their order; a declaration may have several, and a field may be an array."""
+    structs = library.structs()
+    assert [name for name, _ in structs["Table"]._fields_] == ["rows", "dim", "is_half"]
+    fields = dict(structs["ScoringHead"]._fields_)
+    assert fields["tables"] is structs["Table"] * 2
+    assert fields["cache_rows"] is ctypes.c_int64 * 2
+    assert (fields["biases"], fields["layers"]) == (ctypes.c_void_p, ctypes.c_int64)
+    assert dict(structs["ParameterState"]._fields_)["state2"] is ctypes.c_void_p
+    assert dict(structs["StepConfig"]._fields_)["weight_decay"] is ctypes.c_float
 
 
 TABLE, IDS, OFFSETS = torch.randn(8, 4), torch.tensor([1, 2, 7]), torch.tensor([0, 2, 3])
@@ -342,8 +355,10 @@ def test_read_only_output_is_an_error() -> None:
 
 def test_tokens_that_a_head_does_not_know_are_refused() -> None:
     """`score_tokens` keeps the interpreter's lock and its own buffers, and checks ids of both sides."""
-    layers = [(torch.ones(4, 1), torch.zeros(1))]
-    head = scoring_ops.Head([TABLE, TABLE[:2].contiguous()], ["hadamard"], layers, "tanh", softmax=False, room=0)
+    layers = [(torch.ones(1, 4), torch.zeros(1))]
+    tables = [TABLE, TABLE[:2].contiguous()]
+    head = scoring_ops.token_head(tables, ["hadamard"], layers, "tanh", softmax=False, max_bytes=16)
+    assert head is not None
     one, two = np.array([1], np.int32), np.array([2], np.int32)
     assert scoring_ops.score_tokens(head, (two, one)).shape == (1, 1)
     with pytest.raises(ValueError, match=re.escape("tokens1[0] is 2")):

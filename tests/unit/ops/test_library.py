@@ -12,7 +12,7 @@ import pytest
 
 from object2vec import cli
 from object2vec.ops import build as build_kernels
-from object2vec.ops import library, structs
+from object2vec.ops import library
 from object2vec.serving.telemetry import Telemetry
 from object2vec.training import job
 
@@ -69,7 +69,7 @@ def test_struct_of_another_size_counts_as_missing(monkeypatch: pytest.MonkeyPatc
         _fields_ = [("kind", ctypes.c_int64)]
 
     assert library.load().handle is not None
-    monkeypatch.setattr(structs, "ALL", (StepConfig,))
+    monkeypatch.setattr(library, "structs", lambda: {"StepConfig": StepConfig})
     found = library.load.__wrapped__()
     assert found.handle is None
     assert "sizeof_StepConfig, wanted 8" in found.reason

@@ -61,7 +61,7 @@ def test_what_is_kept_of_a_token_changes_no_score(
     predictor = Predictor(network, hyperparameters, directory=Path("nowhere"))
     token_scorer = predictor._token_scorer
     assert token_scorer is not None
-    assert tuple(token_scorer._head.cache_rows) == slots
+    assert tuple(token_scorer._head.struct.cache_rows) == slots
     predictor._token_scorer = None
     torchs = predictor.score(PAIRS)
     predictor._token_scorer = token_scorer

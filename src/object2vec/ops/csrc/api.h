@@ -1,5 +1,5 @@
-/* Every struct and function that the library exports. Python reads the signatures from this file when it loads the
- * library; ops/structs.py declares the structs again, and their sizes are compared at load.
+/* Every struct and function that the library exports. Python reads structs and signatures from this file when it loads
+ * the library, and compares the sizes of structs.
  *
  * All functions are plain C over flat, contiguous arrays. They allocate nothing and keep no state. Python checks
  * dtypes, layouts, shapes and the ranges of integers before each call; C cannot. Shapes are in parentheses. An array is
@@ -213,10 +213,10 @@ KERNEL(void, dropout)(const float *x, float *out, int64_t n, uint64_t seed, uint
 
 /* ---- objects.c: unique sequences, and negative pairs ---- */
 
-/* A bucket of a hash table of objects. Sequences that differ mostly have different tags, so that their tokens, which
- * may be on disk, are not compared. */
+/* A bucket of a hash table of objects; `object` is -1 if it is empty. Sequences that differ mostly have different tags,
+ * so that their tokens, which may be on disk, are not compared. */
 typedef struct {
-    int32_t object; /* -1 if empty */
+    int32_t object;
     uint32_t tag;
 } Slot;
 
