@@ -30,10 +30,13 @@ def network() -> Iterator[str]:
 
 @pytest.fixture
 def trees(tmp_path: Path) -> tuple[OptMl, OptMl]:
-    """Create the trees of both hosts: the same channels, and each host's own name."""
+    """Create the trees of both hosts: the same channels, and each host's own name.
+
+    The second host names an interface that does not exist, as SageMaker's local mode does.
+    """
     made = OptMl(tmp_path / "algo-1"), OptMl(tmp_path / "algo-2")
-    for number, tree in enumerate(made, start=1):
-        resources = {"current_host": f"algo-{number}", "hosts": ["algo-1", "algo-2"], "network_interface_name": "eth0"}
+    for tree, host, interface in zip(made, ("algo-1", "algo-2"), ("eth0", "ethwe"), strict=True):
+        resources = {"current_host": host, "hosts": ["algo-1", "algo-2"], "network_interface_name": interface}
         tree.config("resourceconfig", resources)
     return made
 

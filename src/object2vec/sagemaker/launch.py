@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import multiprocessing
 import os
 import socket
-import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Final, Literal
 
 import torch
@@ -26,9 +23,6 @@ PORT: Final = 7777
 LIMIT: Final = timedelta(minutes=15)
 #: Seconds in which the other processes of a host must end after the first one.
 EXIT_GRACE_SECONDS: Final = 10.0
-INTERFACES: Final = Path("/sys/class/net")
-#: Linux's request for the address of an interface (`man 7 netdevice`).
-SIOCGIFADDR: Final = 0x8915
 
 
 def choose_devices(num_gpus: int | Literal["auto"]) -> list[str]:
@@ -81,10 +75,10 @@ def join_group(
         yield Group(device=device)
         return
     address = resolve(environment.hosts[0], LIMIT)
-    interface = find_interface(environment.interface, environment.host)
-    if interface:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
-        os.environ.setdefault("NCCL_SOCKET_IFNAME", interface)
+    # SageMaker's local mode names an interface that does not exist. gloo and nccl then find one by themselves.
+    if environment.interface in (name for _, name in socket.if_nameindex()):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", environment.interface)
+        os.environ.setdefault("NCCL_SOCKET_IFNAME", environment.interface)
     os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")  # a limit that has passed raises, instead of aborting
     place = RankConfig(
         names=names,
@@ -115,25 +109,3 @@ def resolve(name: str, limit: timedelta) -> str:
                 raise AlgorithmError(f"{what} ({error.strerror})") from error
         time.sleep(pause)
         pause = min(2 * pause, 5)
-
-
-def find_interface(named: str, host: str) -> str | None:
-    """Return the named network interface, or else the one that has this host's address, or else the first one.
-
-    SageMaker's local mode names an interface that does not exist.
-    """
-    if named and (INTERFACES / named).exists():
-        return named
-    names = [name for _, name in socket.if_nameindex() if name != "lo"]
-    with suppress(OSError):
-        address = socket.gethostbyname(host)
-        names.sort(key=lambda name: _address_of(name) != address)
-    return names[0] if names else None
-
-
-def _address_of(interface: str) -> str | None:
-    """Return the IPv4 address of an interface."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking, suppress(OSError):
-        answer = fcntl.ioctl(asking, SIOCGIFADDR, struct.pack("256s", interface.encode()[:15]))
-        return socket.inet_ntoa(answer[20:24])
-    return None
