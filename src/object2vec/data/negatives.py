@@ -15,8 +15,6 @@ from object2vec.ops import sampling as sampling_ops
 
 logger = logging.getLogger(__name__)
 
-#: Draws for one negative, if they hit known positives, before it is given up.
-MAX_DRAWS = 64
 #: Up to this number of pairs of objects, each pair has its own bit (32 MB).
 MAX_PAIR_BITS = 2**28
 
@@ -46,7 +44,6 @@ class NegativeSampler:
         self.rate = rate
         self.give_objects = give_objects
         self.positive = labels >= 1
-        self._objects = objects
         self._all = _unique_rows(objects[1]) if uniform else None  # the rows to draw from; None means all
         self._warned = False
         self._known = _known_positives(objects, self.positive, extra_known or (objects[0][:0], objects[1][:0]))
@@ -58,11 +55,10 @@ class NegativeSampler:
         """
         sources = self._all
         if from_rows:
-            sources = rows if sources is None else rows[_unique_rows(self._objects[1][rows])]
+            sources = rows if sources is None else rows[_unique_rows(self._known.objects[1][rows])]
         seed = int(generator.integers(2**63))
-        given = rows, self.positive, sources, self._objects, self._known
         drawn, found = sampling_ops.draw_negatives(
-            *given, rate=self.rate, seed=seed, rounds=MAX_DRAWS, give_objects=self.give_objects
+            rows, sources, self._known, rate=self.rate, seed=seed, give_objects=self.give_objects
         )
         wanted = int(np.count_nonzero(self.positive[rows])) * self.rate
         if found < wanted and not self._warned:
@@ -80,7 +76,7 @@ def _unique_rows(objects: Int32) -> Int64:
 
 def _known_positives(
     objects: tuple[Int32, Int32], positive: npt.NDArray[np.bool_], more: tuple[Int32, Int32]
-) -> sampling_ops.Partners:
+) -> sampling_ops.Positives:
     """Return the known positive pairs: those of positive rows, and `more`."""
     count0, count1 = (int(side.max(initial=-1)) + 1 for side in objects)
     key: Int64 = empty(int(np.count_nonzero(positive)) + len(more[0]), np.int64)
@@ -99,7 +95,7 @@ def _known_positives(
     starts: Int64 = empty(count0 + 1, np.int64)
     for part in _slices(len(starts)):
         starts[part] = np.searchsorted(key, np.arange(part.start, part.stop) * count1)
-    return sampling_ops.Partners(starts, partners, bits, each)
+    return sampling_ops.Positives(objects, positive, starts, partners, bits, each)
 
 
 def _slices(length: int, size: int = 2**20) -> Iterator[slice]:
