@@ -49,7 +49,7 @@ class RowGradient(NamedTuple):
         """Return the gradient of the whole table, (V, E)."""
         dense = torch.zeros_like(weight)
         if usable(weight):
-            add_rows(dense, group_by_id(self.ids, self.source, _lut(weight)), self.scale, self.grad.contiguous())
+            add_rows(dense, group_by_id(self.ids, self.source, _lut(weight)), self)
         else:
             dense.index_add_(0, self.ids, self._by_id())
         return dense
@@ -61,11 +61,11 @@ class RowGradient(NamedTuple):
         """
         if usable(weight):
             groups = group_by_id(self.ids, self.source, _lut(weight))
-            ids, grad = groups.rows, self.grad.contiguous()
-            if len(grad) <= len(ids):
-                return self._replace(grad=grad)
+            ids = groups.rows
+            if len(self.grad) <= len(ids):
+                return self
             summed = weight.new_zeros(len(ids), weight.shape[1])
-            add_rows(summed, groups._replace(rows=torch.arange(len(ids))), self.scale, grad)
+            add_rows(summed, groups._replace(rows=torch.arange(len(ids))), self)
         else:
             ids, place = torch.unique(self.ids, return_inverse=True)
             summed = weight.new_zeros(len(ids), weight.shape[1]).index_add_(0, place, self._by_id())
@@ -207,7 +207,7 @@ def step_rows(
         return
     lut = _lut(weight)
     groups = group_by_id(grad.ids, grad.source, lut)
-    _step_groups(step, weight, state, groups, grad.scale, grad.grad.contiguous(), lut if all_rows else None)
+    _step_groups(step, weight, state, groups, grad, lut if all_rows else None)
 
 
 def _step_rows_torch(step: OptimizerStep, weight: Tensor, state: Sequence[Tensor], grad: RowGradient) -> None:
@@ -286,38 +286,29 @@ def group_by_id(values: Tensor, origin: Tensor, lut: Tensor) -> Groups:
 
 
 def _step_groups(
-    step: OptimizerStep,
-    table: Tensor,
-    state: Sequence[Tensor],
-    groups: Groups,
-    scale: Tensor,
-    gradient: Tensor,
-    lut: Tensor | None = None,
+    step: OptimizerStep, table: Tensor, state: Sequence[Tensor], groups: Groups, grad: RowGradient, lut: Tensor | None
 ) -> None:
     """Step the rows of `table` (V, E) that `groups` names, in place.
 
-    `groups` come from `group_by_id`, which has checked the ids.
-    The gradient of a row is the sum of scale[o] * gradient[o] over its origins o. `scale` (m,) and `gradient` (m, E)
-    are float32. `state` holds the optimizer's tables, shaped like `table`. With the scratch of `group_by_id` as `lut`,
-    all other rows are stepped with a gradient of zeros.
+    `groups` come from `group_by_id`, which has checked the ids; their origins are sources of `grad`. The gradient of a
+    row is the sum over its origins. `state` holds the optimizer's tables, shaped like `table`. With the scratch of
+    `group_by_id` as `lut`, all other rows are stepped with a gradient of zeros.
     """
     first, second = [*state, table, table][:2]  # unused pointers
-    rows, starts, origins = groups
+    (rows, starts, origins), scale, values = groups, grad.scale, grad.grad.contiguous()
     (size, dim), sources = table.shape, scale.shape[0]
-    check_shapes(
-        "update_rows", first=(first, table.shape), second=(second, table.shape), grad=(gradient, (sources, dim))
-    )
+    check_shapes("update_rows", first=(first, table.shape), second=(second, table.shape), grad=(values, (sources, dim)))
     check_range("update_rows", "origins", origins, sources)
     if not 0 < dim <= MAX_DIM:
         raise ValueError(f"update_rows: a row has {dim} numbers, wanted 1 to {MAX_DIM}")
-    given = table, first, second, dim, size, lut, rows, rows.shape[0], starts, origins, scale, gradient
+    given = table, first, second, dim, size, lut, rows, rows.shape[0], starts, origins, scale, values
     _call("update_rows", OPTIMIZERS.index(step.kind), *given, *step[1:])
 
 
-def add_rows(table: Tensor, groups: Groups, scale: Tensor, gradient: Tensor) -> None:
+def add_rows(table: Tensor, groups: Groups, grad: RowGradient) -> None:
     """Add the summed gradient of each row that `groups` names to that row of `table`."""
     rows, starts, origins = groups
     check_shapes("update_rows", starts=(starts, (len(rows) + 1,)))
     check_range("update_rows", "rows", rows, len(table))
     check_offsets("update_rows", "starts", starts, len(origins))
-    _step_groups(OptimizerStep("sgd", -1.0), table, (), groups, scale, gradient)
+    _step_groups(OptimizerStep("sgd", -1.0), table, (), groups, grad, None)

@@ -58,11 +58,9 @@ def score_pairs(u: Tensor, v: Tensor, left: Tensor, right: Tensor, head: LinearH
 
 class _ScorePairs(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, u: Tensor, v: Tensor, left: Tensor, right: Tensor, weight: Tensor, bias: Tensor, columns: Tensor
-    ) -> Tensor:
-        ctx.save_for_backward(u, v, left, right, weight, bias, columns)
-        return _score_pairs(u, v, left, right, LinearHead(weight, bias, columns))
+    def forward(ctx: Any, u: Tensor, v: Tensor, left: Tensor, right: Tensor, *head: Tensor) -> Tensor:
+        ctx.save_for_backward(u, v, left, right, *head)
+        return _score_pairs(u, v, left, right, LinearHead(*head))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:

@@ -244,7 +244,7 @@ TABLE, IDS, OFFSETS = torch.randn(8, 4), torch.tensor([1, 2, 7]), torch.tensor([
 LEFT, RIGHT = torch.tensor([0, 1]), torch.tensor([1, 1])
 LAYER = scoring_ops.LinearHead(torch.randn(2, 4), torch.zeros(2), torch.tensor([0, -1, -1, -1]))
 GROUPS = embedding_ops.Groups(torch.tensor([1, 2]), torch.tensor([0, 1, 2]), torch.tensor([0, 1]))
-SCALE, GRADIENT = torch.ones(2), torch.randn(2, 4)
+SCALE, BY_ROWS = torch.ones(2), embedding_ops.RowGradient.from_rows(LEFT, torch.randn(2, 4))
 LUT = torch.full((8,), -1, dtype=torch.int32)
 STEP = torch.randn(2, 16), torch.randn(1, 4), torch.randn(2, 4), torch.randn(2, 4)
 TOKENS, STARTS = np.array([1, 2, 3], np.int32), np.array([0, 2, 3])
@@ -264,7 +264,7 @@ TOKENS, STARTS = np.array([1, 2, 3], np.int32), np.array([0, 2, 3])
             "mean_pool: values is a list, wanted an array or tensor of int64",
         ),
         (lambda: embedding_ops.group_by_id(IDS, IDS, LUT.long()), "group_by_id: lut is int64, wanted int32"),
-        (lambda: embedding_ops.add_rows(TABLE, GROUPS, SCALE.double(), GRADIENT), "scale is float64"),
+        (lambda: embedding_ops.add_rows(TABLE, GROUPS, BY_ROWS._replace(scale=SCALE.double())), "scale is float64"),
         (lambda: dropout_ops.dropout_of_seed(TABLE.half(), 0.5, 1), "dropout: x is float16"),
         (
             lambda: recurrent_ops.lstm_step("lstm_forward", STEP[0].double(), STEP[1], cell=STEP[2], hidden=STEP[3]),
@@ -311,12 +311,15 @@ def test_wrong_dtype_is_an_error(call: Callable[[], object], message: str) -> No
         (lambda: embedding_ops.group_by_id(torch.tensor([8]), LEFT[:1], LUT), "group_by_id: values[0] is 8"),
         (lambda: embedding_ops.group_by_id(IDS, LEFT, LUT), "origin has shape (2,), wanted (3,)"),
         (
-            lambda: embedding_ops.add_rows(TABLE, GROUPS._replace(rows=torch.tensor([1, 8])), SCALE, GRADIENT),
+            lambda: embedding_ops.add_rows(TABLE, GROUPS._replace(rows=torch.tensor([1, 8])), BY_ROWS),
             "rows[1] is 8",
         ),
-        (lambda: embedding_ops.add_rows(TABLE, GROUPS, SCALE, torch.randn(2, 3)), "grad has shape (2, 3)"),
         (
-            lambda: embedding_ops.add_rows(TABLE.t(), GROUPS, SCALE, torch.randn(2, 8)),
+            lambda: embedding_ops.add_rows(TABLE, GROUPS, BY_ROWS._replace(grad=torch.randn(2, 3))),
+            "grad has shape (2, 3)",
+        ),
+        (
+            lambda: embedding_ops.add_rows(TABLE.t(), GROUPS, BY_ROWS._replace(grad=torch.randn(2, 8))),
             "table has shape (4, 8) and strides",
         ),
         (lambda: dropout_ops.dropout_of_seed(TABLE, 1.5, 1), "p is 1.5, wanted a number from 0 to 1"),
