@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final
 
-from object2vec.data.files import GZIP_MAGIC, HEAD_BYTES, READ_ERRORS, TAR, GzipStream, recognize
+from object2vec.data.files import HEAD_BYTES, READ_ERRORS, TAR, decompressed, recognize
 from object2vec.errors import ArtifactError, shortened
 from object2vec.hyperparameters import MODEL_FILES, SCHEMA_FILES
 
@@ -48,19 +48,16 @@ def find_model(path: Path) -> Path:
         raise ArtifactError(f"{path}: No such file or directory, {EXPECTED_MODEL}")
     if _is_model(path):
         return path
-    folders: list[Path] = []
-    archives: list[Path] = []
-    for level in _levels(path):
-        folders += level
-        files = [file for folder in level for file in _entries(folder) if file.is_file()]
+    levels = list(_levels(path))
+    for level, files in levels:
         found = [folder for folder in level if _is_model(folder)]
         found += [file for file in files if file.name == MODEL_ARCHIVE]
         if found:
             return _only(path, found)
-        if not archives:
-            archives = [file for file in files if _is_archive(file)]
-    if archives:
-        return _only(path, archives)
+    for _, files in levels:
+        if archives := [file for file in files if _is_archive(file)]:
+            return _only(path, archives)
+    folders = [folder for level, _ in levels for folder in level]
     for folder in folders:  # an incomplete model: loading it says what is missing
         if any((folder / name).is_file() for name in MODEL_FILES):
             return folder
@@ -109,11 +106,8 @@ def extract(archive: Path, directory: Path, max_bytes: int | None = None) -> Pat
                 if not (member.isfile() or member.isdir()) or member.issparse() or {"/", ".."} & set(name.parts):
                     raise ArtifactError(f"{archive}: {member.name!r} is no file of a model, wanted {CONFIG}, {WEIGHTS}")
                 names += [str(name)] if member.isfile() and len(names) < MAX_ENTRIES else []
-                if (
-                    name.name not in (*MODEL_FILES, *SCHEMA_FILES)
-                    or len(name.parts) > MAX_DEPTH + 1
-                    or not member.isfile()
-                ):
+                is_read = member.isfile() and name.name in (*MODEL_FILES, *SCHEMA_FILES)
+                if not is_read or len(name.parts) > MAX_DEPTH + 1:
                     continue
                 if member.size > max_bytes + EXTRA_BYTES:
                     raise too_large
@@ -148,16 +142,14 @@ def _is_archive(file: Path) -> bool:
     return True
 
 
-def _levels(path: Path) -> Iterator[list[Path]]:
-    """Yield the folder, then its subfolders, then their subfolders."""
+def _levels(path: Path) -> Iterator[tuple[list[Path], list[Path]]]:
+    """Yield the folder and its files, then its subfolders and their files, then those of their subfolders."""
     level, left = [path], MAX_ENTRIES
     for _ in range(MAX_DEPTH + 1):
-        yield level
         entries = [entry for folder in level for entry in _entries(folder)][:left]
         left -= len(entries)
+        yield level, [entry for entry in entries if entry.is_file()]
         level = [entry for entry in entries if entry.is_dir()]
-        if not level:
-            return
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -185,13 +177,10 @@ def _listed(names: Sequence[str], max_count: int = 5) -> str:
 def _open(archive: Path) -> BinaryIO:
     """Open a tar, and decompress it if its first bytes are those of gzip."""
     stream = archive.open("rb")
-    head = stream.peek(HEAD_BYTES)
-    if head.startswith(GZIP_MAGIC):
-        return cast(BinaryIO, GzipStream(stream))
-    if (found := recognize(head)) and found[0] != TAR:
+    if (found := recognize(stream.peek(HEAD_BYTES))) and found[0] != TAR:
         stream.close()
         raise ArtifactError(f"{archive}: {found[0]}, wanted a .tar.gz or a .tar")
-    return stream
+    return decompressed(stream)
 
 
 def _members(stream: BinaryIO, max_bytes: int, too_large: ArtifactError) -> Any:

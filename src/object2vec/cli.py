@@ -252,23 +252,16 @@ def _add_predict(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     text = f"type of the output: {types}, or application/x-npy (default: as the input)"
     parser.add_argument("--accept", metavar="TYPE", help=text)
     text = "write lines that cannot be answered to FILE, and continue"
-    parser.add_argument("--skip-bad-lines", type=partial(_word, output=True), metavar="FILE", help=text)
-    parser.set_defaults(verb=_predict)
+    parser.add_argument("--skip-bad-lines", type=partial(_word, output=True), dest="skipped", metavar="FILE", help=text)
+    parser.set_defaults(verb=_predict, mode="classification")
 
 
 def _predict(arguments: argparse.Namespace) -> None:
     set_thread_defaults()
     from object2vec.serving.offline import predict
 
-    warned = predict(
-        arguments.model,
-        str(arguments.input),
-        str(arguments.output),
-        content_type=arguments.content_type,
-        accept=arguments.accept,
-        mode=arguments.mode or "classification",
-        skipped=arguments.skip_bad_lines,
-    )
+    settings = {name: getattr(arguments, name) for name in ("content_type", "accept", "mode", "skipped")}
+    warned = predict(arguments.model, str(arguments.input), str(arguments.output), **settings)
     for kind, text in INPUT_WARNINGS.items():
         if count := warned[kind]:
             sys.stderr.write(f"object2vec: warning: {count} {text}\n")

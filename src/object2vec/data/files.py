@@ -129,8 +129,7 @@ def open_text(stream: io.BufferedReader, name: str) -> BinaryIO:
     """
     text = stream
     try:
-        if stream.peek(HEAD_BYTES).startswith(GZIP_MAGIC):
-            text = cast(io.BufferedReader, GzipStream(stream))
+        text = decompressed(stream)
         head = text.peek(HEAD_BYTES)[:HEAD_BYTES]
         if unsupported := describe_format(head) or describe_encoding(head):
             raise DataError(f"{name}: {unsupported}")
@@ -142,7 +141,13 @@ def open_text(stream: io.BufferedReader, name: str) -> BinaryIO:
     return text
 
 
-class GzipStream(gzip.GzipFile):
+def decompressed(stream: io.BufferedReader) -> io.BufferedReader:
+    """Return the stream, decompressed if its first bytes are those of gzip."""
+    is_gzip = stream.peek(HEAD_BYTES).startswith(GZIP_MAGIC)
+    return cast(io.BufferedReader, _GzipStream(stream)) if is_gzip else stream
+
+
+class _GzipStream(gzip.GzipFile):
     """The decompressed bytes of a stream; closing it closes the stream."""
 
     def __init__(self, stream: io.BufferedReader) -> None:
@@ -254,8 +259,7 @@ def _parse_float(text: str) -> float:
 def _read_limited(path: Path) -> bytes:
     """Read and decompress a file, but not much more than the largest accepted object."""
     with path.open("rb") as stream:
-        text = cast(BinaryIO, GzipStream(stream)) if stream.peek(HEAD_BYTES).startswith(GZIP_MAGIC) else stream
-        content = bytearray()
+        text, content = decompressed(stream), bytearray()
         while len(content) <= MAX_OBJECT_BYTES and (block := text.read(2**20)):
             content += block
         return bytes(content)
