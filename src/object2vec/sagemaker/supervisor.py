@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final, Never
 
 #: Linux's request to get a signal when the parent has ended (`man 2 prctl`).
@@ -20,47 +19,29 @@ def run_supervised(work: Callable[[], None], failed: Callable[[int], None]) -> N
 
     If the child fails, `failed` is called first with its status, or with the negative number of the signal that killed
     it. After a signal this process exits with 128 plus its number, as a shell does. If this process is killed, the
-    kernel kills the child. Between the end of their work and their exit, both ignore signals.
+    kernel kills the child. Between the end of the work and its exit, this process ignores signals.
     """
-    sys.stdout.flush()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # until either side knows what to do with it
-    parent, child = os.getpid(), os.fork()
-    if not child:
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        _end(_status_of(work))
-
-    def hand_on(number: int, _: object) -> None:
-        with suppress(ProcessLookupError):  # it has just ended
-            os.kill(child, number)
-
-    signal.signal(signal.SIGTERM, hand_on)
+    child = multiprocessing.get_context("fork").Process(target=_run, args=(work, os.getpid()))
+    child.start()
+    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # there is nobody to hand it to
+    child.join()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # there is no child to forward it to
+    code = child.exitcode or 0
     if code:
         failed(code)
-    _end(code if code >= 0 else 128 - code)
-
-
-def _status_of(work: Callable[[], None]) -> int:
-    """Run `work` and return the exit status that Python would have."""
-    try:
-        work()
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    except BaseException:
-        traceback.print_exc()
-        return 1
-    return 0
-
-
-def _end(status: int) -> Never:
     try:
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
-        os._exit(status)
+        os._exit(code if code >= 0 else 128 - code)
+
+
+def _run(work: Callable[[], None], parent: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was killed before the request
+        sys.exit(1)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    work()
