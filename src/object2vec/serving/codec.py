@@ -42,8 +42,8 @@ MAX_EXACT_FLOAT: Final = 2.0**53
 HEAD_BYTES: Final = 2**16
 #: Control characters that tools leave at the end of a text.
 TRAILING_CHARACTERS: Final = {b"\0": "a NUL character (0x00)", b"\x1a": "a Ctrl-Z character (0x1A)"}
-DOCUMENT_START: Final = re.compile(rb'\{\s*"instances"\s*:')
-LINE_START: Final = re.compile(rb'\{\s*"(in0|in1|label)"\s*:')
+#: How most documents and most lines begin.
+BODY_START: Final = re.compile(rb'\{\s*"(instances|in0|in1|label)"\s*:')
 #: A document up to this size is read as a whole before it is known that its model can be loaded.
 MAX_EARLY_BYTES: Final = 2**20
 # What the built-in says to a body without `instances`; clients look for it.
@@ -68,12 +68,12 @@ def _format(head: bytes) -> str:
     """Return the format of a body that begins with `head`; empty for what is neither."""
     if head[:1] not in (b"{", b"["):
         return ""
-    if DOCUMENT_START.match(head):
-        return JSON
+    if start := BODY_START.match(head):
+        return JSON if start[1] == b"instances" else JSON_LINES
     try:
         record = orjson.loads(head.partition(b"\n")[0])
     except orjson.JSONDecodeError:
-        return JSON_LINES if LINE_START.match(head) else JSON
+        return JSON
     return JSON_LINES if isinstance(record, dict) and not record.keys().isdisjoint(SIDES) else JSON
 
 
@@ -177,9 +177,14 @@ def _encode_json(
     start = 0
     for part in answers:
         if part.count:
-            of_rows = _by_row(warnings, start, start + part.count)
-            own = {row: raw[start + row] for row in range(part.count) if start + row in raw} if raw else {}
-            yield before + (_join_with(own, of_rows, between, part) if own or of_rows else _join(between, part))
+            added = _by_row(warnings, start, start + part.count)
+            if raw or added:
+                answers_with = (
+                    {**raw.get(start + row, {}), **answer, **added.get(row, {})} for row, answer in enumerate(part)
+                )
+                yield before + between.join(map(_dump, answers_with))
+            else:
+                yield before + _join(between, part)
             before = between
         start += part.count
     if end:
@@ -228,18 +233,6 @@ def _join(between: bytes, answers: Answers) -> bytes:
     key, vectors = uniform  # written all together: [[1,2],[3,4]] without its outer brackets, and keys put in
     start, end = b'{"%s":' % key.encode(), b"}"
     return start + _dump(vectors)[1:-1].replace(b"],[", b"]" + end + between + start + b"[") + end
-
-
-def _join_with(
-    raw: Mapping[int, Mapping[str, Any]],
-    of_rows: Mapping[int, Mapping[str, list[Any]]],
-    between: bytes,
-    answers: Answers,
-) -> bytes:
-    """Return the answers as `_join` does, each after its raw values and before its warnings."""
-    return between.join(
-        _dump({**raw.get(row, {}), **answer, **of_rows.get(row, {})}) for row, answer in enumerate(answers)
-    )
 
 
 def _dump(value: object) -> bytes:
