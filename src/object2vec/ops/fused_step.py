@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from object2vec.array_types import Float32, Int32, Int64
-from object2vec.ops.arguments import addresses, check_shapes, usable
-from object2vec.ops.arguments import call as _call
+from object2vec.ops.arguments import addresses, call, check_shapes, usable
 from object2vec.ops.codes import OPTIMIZERS
 from object2vec.ops.library import structs
 
@@ -62,5 +61,5 @@ def step_pairs(
     settings = OPTIMIZERS.index(kind), learning_rate, weight_decay
     config = structs()["StepConfig"](*settings, *shape, at.data_ptr(), threads, *addresses("step_pairs", scratch))
     given = (structs()["PairBatch"] * len(batches))(*batches)
-    _call("step_pairs", byref(config), (structs()["ParameterState"] * 4)(*states), given, len(batches))
+    call("step_pairs", byref(config), (structs()["ParameterState"] * 4)(*states), given, len(batches))
     return [(batch.loss, batch.correct) for batch in given]

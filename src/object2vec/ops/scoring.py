@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from object2vec.array_types import Float32, Int32
-from object2vec.ops.arguments import address, addresses, check_range, check_shapes, readable, table_struct, usable
-from object2vec.ops.arguments import call as _call
+from object2vec.ops.arguments import address, addresses, call, check_range, check_shapes, readable, table_struct, usable
 from object2vec.ops.codes import ACTIVATIONS, COMPARATORS
 from object2vec.ops.library import functions, structs
 
@@ -88,7 +87,7 @@ def _score_pairs(u: Tensor, v: Tensor, left: Tensor, right: Tensor, head: Linear
     check_range("score_pairs", "left", left, objects)
     check_range("score_pairs", "right", right, partners)
     out = u.new_empty(pairs, classes)
-    _call("score_pairs", u, v, left, right, pairs, weight, classes, dim, width, columns, bias, out)
+    call("score_pairs", u, v, left, right, pairs, weight, classes, dim, width, columns, bias, out)
     return out
 
 
@@ -107,7 +106,7 @@ def score_pairs_backward(
     for is_left, own, others, index, partner in ((1, u, v, left, right), (0, v, u, right, left)):
         starts, d_own = left.new_empty(own.shape[0] + 1), torch.zeros_like(own)
         given = own, own.shape[0], others, index, partner, pairs, grad
-        _call("score_pairs_backward", is_left, *given, *layer, parts, sums, starts, places, d_own, d_weight)
+        call("score_pairs_backward", is_left, *given, *layer, parts, sums, starts, places, d_own, d_weight)
         grads.append(d_own)
     return grads[0], grads[1], d_weight.sum(0)
 

@@ -60,16 +60,14 @@ class ConsoleReport:
     quiet: bool = False
     _measured: dict[str, Mapping[str, float]] = field(default_factory=dict)  # the columns of the epoch, by channel
     _seconds: float = 0.0
-    _has_begun: bool = False
     _has_titles: bool = False
 
     def batches_of(
         self, epoch: int, batches: Iterable[Item], examples: int, metrics: Metrics, *, done: int = 0, before: float = 0
     ) -> Iterator[Item]:
         """Yield the batches and move the bar; see `SageMakerReport.batches_of`."""
-        if not self._has_begun and (epoch or done):
+        if not self._has_titles and (epoch or done):  # no epoch has ended in this job
             self._print(f"Resuming at epoch {epoch}, batch {done}")
-        self._has_begun = True
         with tqdm(
             desc=f"epoch {epoch}/{self.epochs - 1}",
             total=examples,

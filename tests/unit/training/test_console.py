@@ -114,9 +114,12 @@ def test_quiet_prints_only_warnings(capsys: pytest.CaptureFixture[str], package_
 
 
 def test_a_resumed_job_says_where_it_goes_on(report: ConsoleReport, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first epoch says so, later ones do not."""
     list(report.batches_of(2, [1], 1, metrics_of(0.5), done=7))
-    list(report.batches_of(3, [1], 1, metrics_of(0.5)))
     assert capsys.readouterr().out == "Resuming at epoch 2, batch 7\n"
+    report_epoch(report, 2, 0.5, best=True)
+    list(report.batches_of(3, [1], 1, metrics_of(0.5)))
+    assert "Resuming" not in capsys.readouterr().out
 
 
 def test_ranks_that_do_not_lead_print_nothing(capsys: pytest.CaptureFixture[str]) -> None:
