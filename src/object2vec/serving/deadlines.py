@@ -10,6 +10,7 @@ import struct
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from threading import Lock, Thread
 from typing import Final
 
@@ -24,54 +25,39 @@ DRAIN_IDLE_SECONDS: Final = 1
 CHECK_SECONDS: Final = 1.0
 
 
+@dataclass(slots=True, eq=False)
 class Transfer:
     """A message that is being received. `received` are its bytes so far, `expired` whether its time was over."""
 
-    __slots__ = ("_connection", "_deadlines", "expired", "received", "started")
-
-    def __init__(self, connection: socket.socket | None, deadlines: Deadlines) -> None:
-        self.received = 0
-        self.expired = False
-        self.started = deadlines.clock()
-        self._connection = connection
-        self._deadlines = deadlines
+    deadlines: Deadlines
+    started: float
+    received: int = 0
+    expired: bool = False
 
     def __enter__(self) -> Transfer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._deadlines.discard(self)
-
-    def stop_reading(self) -> None:
-        """Make the thread that waits for bytes see the end of the stream; a reply can still be sent."""
-        self.expired = True
-        if self._connection is not None:
-            with suppress(OSError):  # the client has closed it
-                self._connection.shutdown(socket.SHUT_RD)
+        self.deadlines.discard(self)
 
 
+@dataclass(slots=True, kw_only=True)
 class Deadlines:
     """Watches the transfers of a process, in one thread that runs while there are any."""
 
-    def __init__(
-        self,
-        grace_seconds: float = GRACE_SECONDS,
-        check_seconds: float = CHECK_SECONDS,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.grace_seconds = grace_seconds
-        self.clock = clock
-        self._check_seconds = check_seconds
-        self._transfers: set[Transfer] = set()
-        self._lock = Lock()
-        self._thread: Thread | None = None
+    grace_seconds: float = GRACE_SECONDS
+    check_seconds: float = CHECK_SECONDS
+    clock: Callable[[], float] = time.monotonic
+    _connections: dict[Transfer, socket.socket] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
+    _thread: Thread | None = None
 
     def watch(self, connection: socket.socket | None) -> Transfer:
         """Start the deadline of a message, up to the end of the context; without a connection, it has none."""
-        transfer = Transfer(connection, self)
+        transfer = Transfer(self, self.clock())
         if connection is not None:
             with self._lock:
-                self._transfers.add(transfer)
+                self._connections[transfer] = connection
                 if self._thread is None:
                     self._thread = Thread(target=self._run, name="deadlines", daemon=True)
                     self._thread.start()
@@ -80,23 +66,28 @@ class Deadlines:
     def discard(self, transfer: Transfer) -> None:
         """Stop watching a transfer; a second call does nothing."""
         with self._lock:
-            self._transfers.discard(transfer)
+            self._connections.pop(transfer, None)
 
     def stop_overdue(self) -> None:
-        """Stop reading from each client that is slower than its deadline allows."""
+        """Stop reading from each client that is slower than its deadline allows; a reply can still be sent.
+
+        The thread that waits for bytes sees the end of the stream.
+        """
         now = self.clock()
         with self._lock:  # so that no connection is stopped after its transfer has ended
-            for transfer in list(self._transfers):
+            for transfer, connection in list(self._connections.items()):
                 if now - transfer.started > self.grace_seconds + transfer.received / MIN_BYTES_PER_SECOND:
-                    self._transfers.discard(transfer)
-                    transfer.stop_reading()
+                    del self._connections[transfer]
+                    transfer.expired = True
+                    with suppress(OSError):  # the client has closed it
+                        connection.shutdown(socket.SHUT_RD)
 
     def _run(self) -> None:
         while True:
-            time.sleep(self._check_seconds)
+            time.sleep(self.check_seconds)
             self.stop_overdue()
             with self._lock:
-                if not self._transfers:
+                if not self._connections:
                     self._thread = None
                     return
 

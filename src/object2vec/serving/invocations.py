@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from codecs import BOM_UTF8
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -206,8 +207,7 @@ def _read_length(
         body = _read(environ, length)
     else:
         buffer = BytesIO()
-        while transfer.received < length and (part := _read(environ, min(READ_BYTES, length - transfer.received))):
-            transfer.received += buffer.write(part)
+        buffer.writelines(_read_parts(environ, length, transfer))
         body = buffer.getvalue()
     if len(body) < length:
         raise RequestError(f"the body ended after {len(body)} of the {length} bytes that its Content-Length says")
@@ -216,14 +216,19 @@ def _read_length(
 
 def _read_chunks(environ: Environ, max_bytes: int, reserve: Callable[[int], object], transfer: Transfer) -> bytes:
     # A proxy may cut a chunked body off at its limit without an error, so the limit is enforced here.
-    parts: list[bytes] = []
-    while part := _read(environ, READ_BYTES):
-        transfer.received += len(part)
+    buffer = BytesIO()
+    for part in _read_parts(environ, sys.maxsize, transfer):
         if transfer.received > max_bytes:
             raise _too_long(max_bytes)
         reserve(len(part))
-        parts.append(part)
-    return b"".join(parts)
+        buffer.write(part)
+    return buffer.getvalue()
+
+
+def _read_parts(environ: Environ, length: int, transfer: Transfer) -> Iterator[bytes]:
+    while transfer.received < length and (part := _read(environ, min(READ_BYTES, length - transfer.received))):
+        transfer.received += len(part)
+        yield part
 
 
 def _read(environ: Environ, length: int) -> bytes:
@@ -241,8 +246,7 @@ def _drain(environ: Environ, transfer: Transfer) -> None:
     connection = environ.get("gunicorn.socket")
     set_idle_timeout(connection, DRAIN_IDLE_SECONDS)
     with suppress(RequestError):
-        while transfer.received < MAX_DRAINED_BYTES and (part := _read(environ, READ_BYTES)):
-            transfer.received += len(part)
+        deque(_read_parts(environ, MAX_DRAINED_BYTES, transfer), maxlen=0)
     set_idle_timeout(connection)
 
 
