@@ -76,25 +76,7 @@ class Machine:
 
     @classmethod
     def detect(cls) -> Machine:
-        gpu = any(Path("/dev").glob("nvidia[0-9]*"))
-        return cls(cpus=cpus(), memory=memory_available(), gpu=gpu)
-
-    def workers(self, weights: int) -> int:
-        """Return the number of workers for the CPUs and the memory. Workers share `weights` bytes."""
-        # One model on a GPU: its memory is what is scarce, and it works on one request at a time.
-        return 1 if self.gpu else max(1, min(self.cpus, (self.memory - SERVER_BYTES - weights) // WORKER_BYTES))
-
-    def body_bytes(self, workers: int, weights: int) -> int:
-        """Return the bytes that each worker may use for requests in progress."""
-        return max(WORKER_BYTES, (self.memory - SERVER_BYTES - weights) // workers)
-
-    def body_bytes_with_models(self, workers: int) -> int:
-        """Return the same for a multi-model endpoint: a quarter of the memory is for bodies."""
-        return max(WORKER_BYTES, self.body_bytes(workers, 0) // 4)
-
-    def models_bytes(self, workers: int) -> int:
-        """Return the bytes that the models of a multi-model endpoint may use."""
-        return max(0, self.memory - SERVER_BYTES - workers * self.body_bytes_with_models(workers))
+        return cls(cpus=cpus(), memory=memory_available(), gpu=any(Path("/dev").glob("nvidia[0-9]*")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,8 +103,8 @@ class Settings:
 class Resources:
     """The resources of a server.
 
-    Each worker may use `body_bytes` for requests in progress. `models_bytes` is for the models of a multi-model
-    endpoint, and None for a single model.
+    Each worker may use `body_bytes` for requests in progress, an equal part of the memory without server and weights.
+    In a multi-model endpoint it is a quarter of that, and the models may use `models_bytes`, else None.
     """
 
     workers: int
@@ -134,15 +116,18 @@ class Resources:
 def allocate(settings: Settings) -> Resources:
     """Divide the machine between the workers, for the model and the options that were finally chosen."""
     machine = settings.machine
-    weights = 0 if settings.multi_model else weights_bytes(settings.model)
-    workers = settings.workers or machine.workers(weights)
+    memory = machine.memory - SERVER_BYTES - (0 if settings.multi_model else weights_bytes(settings.model))
+    # One model on a GPU: its memory is what is scarce, and it works on one request at a time.
+    workers = settings.workers or (1 if machine.gpu else max(1, min(machine.cpus, memory // WORKER_BYTES)))
+    body_bytes, models_bytes = max(WORKER_BYTES, memory // workers), None
+    if settings.multi_model:
+        body_bytes = max(WORKER_BYTES, body_bytes // 4)
+        models_bytes = max(0, memory - workers * body_bytes)
     return Resources(
         workers=workers,
         threads=max(1, machine.cpus // workers),  # so that workers do not compete for the CPUs
-        body_bytes=machine.body_bytes_with_models(workers)
-        if settings.multi_model
-        else machine.body_bytes(workers, weights),
-        models_bytes=machine.models_bytes(workers) if settings.multi_model else None,
+        body_bytes=body_bytes,
+        models_bytes=models_bytes,
     )
 
 
@@ -157,9 +142,8 @@ def start(settings: Settings) -> NoReturn:
     Raises:
         ArtifactError: there is no model. Whether it can be loaded shows later.
     """
-    if not settings.multi_model:
-        settings = replace(settings, model=find_model(settings.model))
-    settings = replace(settings, model=settings.model.absolute())
+    model = settings.model if settings.multi_model else find_model(settings.model)
+    settings = replace(settings, model=model.absolute())
     scratch = Path(tempfile.mkdtemp(prefix="object2vec-"))
     try:
         for name in SCRATCH_FOLDERS:

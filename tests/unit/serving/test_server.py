@@ -122,7 +122,8 @@ def test_payload(environment: dict[str, str], wanted: int | None) -> None:
 @pytest.mark.parametrize(("memory", "bodies"), [(8300, 2000), (1100, 200), (500, 100), (100, 100)])
 def test_memory_for_bodies(memory: int, bodies: int) -> None:
     """What is left beside the server is the workers', in equal parts; there has to be some in any case."""
-    assert Machine(cpus=4, memory=memory * MB, gpu=False).body_bytes(4, 0) == bodies * MB
+    machine = Machine(cpus=4, memory=memory * MB, gpu=False)
+    assert allocate(settings(machine, SAGEMAKER_MODEL_SERVER_WORKERS="4")).body_bytes == bodies * MB
 
 
 @pytest.mark.parametrize("memory", [1400 * MB, 2**32, 2**36])
@@ -175,12 +176,24 @@ def test_variables_that_mean_nothing(name: str, value: str, sentence: str) -> No
 # The machine.
 
 
-def test_little_memory_makes_few_workers() -> None:
-    """As many as fit beside the weights, one at least; and models of a multi-model endpoint get what is left."""
+@pytest.mark.parametrize(("weights", "workers"), [(0, 3), (50, 3), (WORKER_BYTES, 2), (10 * WORKER_BYTES, 1)])
+def test_little_memory_makes_few_workers(tmp_path: Path, weights: int, workers: int) -> None:
+    """As many as fit beside the weights, one at least."""
     machine = Machine(cpus=8, memory=SERVER_BYTES + 3 * WORKER_BYTES + 50, gpu=False)
-    assert [machine.workers(weights) for weights in (0, 50, WORKER_BYTES, 10 * WORKER_BYTES)] == [3, 3, 2, 1]
-    assert Machine(cpus=2, memory=2**40, gpu=False).workers(0) == 2
-    assert [machine.models_bytes(workers) for workers in (1, 3, 4)] == [2 * WORKER_BYTES + 50, 50, 0]
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.truncate(weights)
+    assert allocate(replace(settings(machine), model=tmp_path)).workers == workers
+
+
+def test_much_memory_makes_a_worker_for_each_cpu() -> None:
+    assert allocate(settings(Machine(cpus=2, memory=2**40, gpu=False))).workers == 2
+
+
+@pytest.mark.parametrize(("workers", "room"), [("1", 2 * WORKER_BYTES + 50), ("3", 50), ("4", 0)])
+def test_models_get_what_is_left(workers: str, room: int) -> None:
+    machine = Machine(cpus=8, memory=SERVER_BYTES + 3 * WORKER_BYTES + 50, gpu=False)
+    given = settings(machine, SAGEMAKER_MULTI_MODEL="true", SAGEMAKER_MODEL_SERVER_WORKERS=workers)
+    assert allocate(given).models_bytes == room
 
 
 def test_multi_model(tmp_path: Path) -> None:
@@ -188,7 +201,7 @@ def test_multi_model(tmp_path: Path) -> None:
     for text in ("true", "True"):
         given = settings(SAGEMAKER_MULTI_MODEL=text)
         assert given.multi_model
-        assert call_of(given)["models_bytes"] == FOUR.models_bytes(4)
+        assert call_of(given)["models_bytes"] == (FOUR.memory - SERVER_BYTES) * 3 // 4
     assert not settings(SAGEMAKER_MULTI_MODEL="false").multi_model
 
 
@@ -291,7 +304,7 @@ def test_arguments() -> None:
         "mode": "classification",
         "device": "cpu",
         "max_payload": 25 * 2**20,
-        "body_bytes": FOUR.body_bytes(4, 0),
+        "body_bytes": (FOUR.memory - SERVER_BYTES) // 4,
         "concurrency": 4,
         "accept": None,
     }
