@@ -38,7 +38,7 @@ UNLOADING: Final = "unloading-"
 
 
 class _LoadedModel(NamedTuple):
-    identity: tuple[int, int]
+    inode: int  # of the registered file; no other file can have it while this one is open
     predictor: Predictor
 
 
@@ -146,21 +146,22 @@ class ModelRegistry:
     def _current(self, key: str, file: Path) -> Predictor | None:
         """Return the model of a file if this worker has it in memory."""
         loaded = self._loaded.get(key)
-        return loaded.predictor if loaded and loaded.identity == _identity(file.stat()) else None
+        return loaded.predictor if loaded and loaded.inode == file.stat().st_ino else None
 
     def _open(self, key: str, file: Path) -> Predictor:
         """Load the model of a file, under a shared lock on the file for as long as its weights are in memory."""
         descriptor = os.open(file, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
-            if not os.fstat(descriptor).st_nlink or file.stat().st_ino != os.fstat(descriptor).st_ino:
+            inode = os.fstat(descriptor).st_ino
+            if file.stat().st_ino != inode:  # unloaded meanwhile
                 raise FileNotFoundError(file)
             predictor = self.open(Path(orjson.loads(file.read_bytes())["path"]))
         except BaseException:
             os.close(descriptor)
             raise
         weakref.finalize(predictor.network, os.close, descriptor)
-        self._loaded[key] = _LoadedModel(_identity(os.fstat(descriptor)), predictor)
+        self._loaded[key] = _LoadedModel(inode, predictor)
         if self._watcher is None:
             self._watcher = Thread(target=_watch, args=(weakref.ref(self),), daemon=True)
             self._watcher.start()
@@ -169,13 +170,10 @@ class ModelRegistry:
     def drop_unregistered(self) -> None:
         """Drop models that are no longer registered. Memory is freed when the last request to a model ends."""
         for key in list(self._loaded):
-            try:
-                identity = _identity((self.directory / key).stat())
-            except FileNotFoundError:
-                identity = None
-            loaded = self._loaded.get(key)
-            if loaded is not None and loaded.identity != identity:
-                self._loaded.pop(key, None)
+            with suppress(FileNotFoundError):
+                if self._current(key, self.directory / key):
+                    continue
+            self._loaded.pop(key, None)
 
     def _entries(self, *, unloading: bool = False) -> list[dict[str, Any]]:
         """Return the registered models in the order of their keys; with `unloading` also those being unloaded."""
@@ -212,12 +210,9 @@ class ModelRegistry:
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
         """Within, no other thread or worker changes the register."""
-        descriptor = os.open(self.directory / "lock", os.O_CREAT | os.O_RDWR, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with (self.directory / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
             yield
-        finally:
-            os.close(descriptor)
 
 
 def _watch(models: weakref.ref[ModelRegistry]) -> None:
@@ -236,22 +231,14 @@ def _watch(models: weakref.ref[ModelRegistry]) -> None:
 
 def _remove_if_unused(file: Path) -> bool:
     """Remove the file of a model that is being unloaded, if no worker has the model in memory."""
-    try:
-        descriptor = os.open(file, os.O_RDONLY)
-    except FileNotFoundError:
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(descriptor)
-    file.unlink(missing_ok=True)
+    with suppress(FileNotFoundError):  # another worker has removed it
+        with file.open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+        file.unlink()
     return True
-
-
-def _identity(stat: os.stat_result) -> tuple[int, int]:
-    return stat.st_ino, stat.st_mtime_ns
 
 
 def _public_fields(entry: dict[str, Any]) -> dict[str, str]:
