@@ -7,6 +7,8 @@ than computing its answer, and each write to the log lets other threads run firs
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock, Timer
@@ -17,6 +19,7 @@ import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from werkzeug.wsgi import ClosingIterator
 
 from object2vec.ops import library
 from object2vec.serving.responses import WholeBody
@@ -79,9 +82,7 @@ class Telemetry:
     def metrics(self) -> bytes:
         """Return all metrics in the text format of Prometheus."""
         self._flush()
-        if self._shared is None:
-            return generate_latest(self._registry)
-        return generate_latest(_Workers(self._shared))
+        return generate_latest(_Workers(self._shared) if self._shared else self._registry)
 
     def wrap(self, app: Wsgi) -> Wsgi:
         """Return the application, which records each request."""
@@ -109,7 +110,7 @@ class Telemetry:
             if isinstance(body, WholeBody):
                 done(body.length)
                 return body
-            return _CountedBody(body, done)
+            return _count(body, done)
 
         return wsgi
 
@@ -154,15 +155,15 @@ class Telemetry:
                 self._log.write(block)
 
 
+@dataclass(frozen=True, slots=True)
 class _Workers:
     """Collects the metrics of all workers, which write files in one folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    folder: Path
 
     def collect(self) -> Iterable[Metric]:
         """Return the sums over the workers. The file of a worker that has just started may still be empty."""
-        files = [str(file) for file in self._folder.glob("*.db") if _size(file)]
+        files = [str(file) for file in self.folder.glob("*.db") if _size(file)]
         metrics: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
         return metrics
 
@@ -174,27 +175,20 @@ def _size(file: Path) -> int:
         return 0
 
 
-class _CountedBody:
-    """A body that counts its bytes. WSGI closes it after it is sent, or when the client is gone."""
+def _count(body: Iterable[bytes], done: Callable[[int], None]) -> Iterable[bytes]:
+    """Return a body that reports its bytes. WSGI closes it after it is sent, or when the client is gone."""
+    sent = 0
 
-    def __init__(self, body: Iterable[bytes], done: Callable[[int], None]) -> None:
-        self._body = body
-        self._done = done
-        self._sent = 0
-
-    def __iter__(self) -> Iterator[bytes]:
-        for part in self._body:
-            self._sent += len(part)
+    def parts() -> Iterator[bytes]:
+        nonlocal sent
+        for part in body:
+            sent += len(part)
             yield part
 
-    def close(self) -> None:
-        try:
-            close = getattr(self._body, "close", None)
-            if close is not None:
-                close()
-        finally:
-            done, self._done = self._done, lambda _: None  # it may be closed again
-            done(self._sent)
+    stack = ExitStack()  # it may be closed again
+    stack.callback(lambda: done(sent))
+    stack.callback(getattr(body, "close", lambda: None))
+    return ClosingIterator(parts(), stack.close)
 
 
 def _route(path: str) -> str:
