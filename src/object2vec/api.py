@@ -165,7 +165,6 @@ class Model:
         """Copy the model to a directory. Existing files are replaced when all are complete."""
         target = local_path(directory, output=True)
         artifact.check_writable(target)
-        target.mkdir(parents=True, exist_ok=True)
         with extracted(self.predictor.directory) as found:
             files = [path for path in sorted(found.iterdir()) if path.is_file()]
             write_atomically(target, {path.name: partial(shutil.copyfile, path) for path in files})

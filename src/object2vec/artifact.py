@@ -75,7 +75,6 @@ def save(
         CONFIG: lambda path: path.write_text(json.dumps(config, indent=2) + "\n"),
     }
     try:
-        directory.mkdir(parents=True, exist_ok=True)
         write_atomically(directory, fills)
         for name in set(SCHEMA_FILES) - set(fills):  # those of an older model
             (directory / name).unlink(missing_ok=True)
@@ -90,12 +89,8 @@ def check_writable(directory: Path) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    new = not directory.exists()
     try:
-        directory.mkdir(parents=True, exist_ok=True)
         write_atomically(directory, {})
-        if new:
-            directory.rmdir()
     except OSError as error:
         raise UserError(f"{directory}: {error.strerror}, wanted a folder that a model can be written to") from error
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,7 @@ BLOCK_BYTES: Final = 2**20
 
 
 def write_atomically(directory: Path, fills: Mapping[str, Callable[[Path], object]]) -> None:
-    """Write files of a directory: `fills` maps their names to functions that write to a path.
+    """Write files of a directory, which need not exist: `fills` maps their names to functions that write to a path.
 
     When all are complete on the disk, each is renamed into place, in the given order.
     """
@@ -30,9 +30,10 @@ def staged(directory: Path, names: Iterable[str]) -> Iterator[Path]:
     """Yield a folder to write files and folders of these names in, which replace those of the directory at the end.
 
     Each is renamed into place, in the given order, when all are complete on the disk. Those that are not written are
-    removed from the directory. After an error, the directory is as before.
+    removed from the directory. After an error, the directory is as before; a new one is removed.
     """
-    staging = directory / STAGING_DIR
+    staging, new = directory / STAGING_DIR, not directory.exists()
+    directory.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir()
     try:
@@ -50,6 +51,9 @@ def staged(directory: Path, names: Iterable[str]) -> Iterator[Path]:
             _sync(directory)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        if new:
+            with suppress(OSError):  # it has files
+                directory.rmdir()
 
 
 def _sync(path: Path) -> None:

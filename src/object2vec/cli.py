@@ -30,10 +30,9 @@ from object2vec.sagemaker.specification import IMAGE, algorithm, metrics, ranges
 from object2vec.serving.headers import MODES
 from object2vec.storage import S3Address, localized, parse_address
 from object2vec.threads import set_thread_defaults
-from object2vec.training.graceful_shutdown import Stop, handle_termination_signals
+from object2vec.training.graceful_shutdown import INTERRUPTED_STATUS, Stop, handle_termination_signals
 
-#: Exit statuses of a shell: 128 + the signal's number.
-INTERRUPTED_STATUS: Final = 128 + signal.SIGINT
+#: The exit status of a shell: 128 + the signal's number.
 BROKEN_PIPE_STATUS: Final = 128 + signal.SIGPIPE
 #: The limit of Linux, see limits.h.
 MAX_PATH_CHARACTERS: Final = 4096
@@ -44,16 +43,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         with localized(vars(arguments)) as values:
-            arguments.verb(argparse.Namespace(**values))
+            interrupted = arguments.verb(argparse.Namespace(**values))
+        if not interrupted:
+            return 0
     except Object2VecError as error:
         for sentence in str(error).splitlines():
             sys.stderr.write(f"object2vec: error: {sentence}\n")
         return error.exit_code
-    except KeyboardInterrupt:
-        return INTERRUPTED_STATUS
     except BrokenPipeError:  # the reader of the output has ended, as `head` does
         return BROKEN_PIPE_STATUS
-    return 0
+    except KeyboardInterrupt:
+        pass
+    sys.stderr.write("object2vec: interrupted\n")
+    return INTERRUPTED_STATUS
 
 
 class _Version(argparse.Action):
@@ -135,7 +137,8 @@ def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser.set_defaults(verb=_train)
 
 
-def _train(arguments: argparse.Namespace) -> None:
+def _train(arguments: argparse.Namespace) -> bool:
+    """Run the verb; return whether Ctrl-C ended training."""
     stop = Stop()
     with handle_termination_signals(stop, signal.SIGTERM, signal.SIGINT):
         set_thread_defaults(repeatable=True)
@@ -161,6 +164,7 @@ def _train(arguments: argparse.Namespace) -> None:
         style = arguments.log or _log_style()
         log_as(style)
         run(job, stop=stop, style=style)
+    return stop.interrupted
 
 
 def _log_style() -> Literal["bar", "sagemaker"]:

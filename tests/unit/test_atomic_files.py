@@ -34,6 +34,17 @@ def test_files_that_cannot_be_filled_leave_those_from_before(tmp_path: Path) -> 
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "before"}
 
 
+def test_a_new_directory_is_removed_after_an_error(tmp_path: Path) -> None:
+    def fail(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "new", {"a": fail})
+    assert list(tmp_path.iterdir()) == []
+    write_atomically(tmp_path / "x" / "new", {"a": Path.touch})
+    assert [path.name for path in (tmp_path / "x" / "new").iterdir()] == ["a"]
+
+
 def test_what_a_killed_process_left_aside_goes(tmp_path: Path) -> None:
     """The name of the file makes no difference."""
     (tmp_path / STAGING_DIR).mkdir()

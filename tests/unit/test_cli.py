@@ -269,15 +269,16 @@ class Interrupting(logging.Handler):
             self.number = None
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_signal_ends_training_with_a_model(
     train_file: Path,
     tmp_path: Path,
     number: int,
+    status: int,
     package_logger: logging.Logger,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The batch is finished, the model saved, and the status 0; earlier handlers are restored."""
+    """The batch is finished and the model saved; earlier handlers are restored."""
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     handler = Interrupting(number)
     package_logger.addHandler(handler)
@@ -289,9 +290,11 @@ def test_signal_ends_training_with_a_model(
         "mini_batch_size=1",
     ]
     argv = ["train", "--train", str(train_file), "--hyperparameters", *hyperparameters, "--out", str(tmp_path / "m")]
-    assert main(argv) == 0
+    assert main(argv) == status
     assert handler.number is None
-    assert "Completed Epoch: 99" not in capsys.readouterr().out
+    output = capsys.readouterr()
+    assert "Completed Epoch: 99" not in output.out
+    assert output.err.endswith("object2vec: interrupted\n") is (number == signal.SIGINT)
     assert object2vec.load(tmp_path / "m")
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
@@ -299,6 +302,7 @@ def test_signal_ends_training_with_a_model(
 def test_second_interrupt_ends_at_once() -> None:
     """The first Ctrl-C requests a stop, the second one forces it."""
     stop = Stop()
+    stop.training = True
     with handle_termination_signals(stop, signal.SIGTERM, signal.SIGINT):
         assert not stop()
         signal.raise_signal(signal.SIGINT)
@@ -308,7 +312,22 @@ def test_second_interrupt_ends_at_once() -> None:
             signal.raise_signal(signal.SIGINT)
 
 
-def test_interrupt_without_a_model_has_status_130(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt_before_training_writes_nothing(
+    train_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("object2vec.training.job.read_channels", interrupt)
+    argv = ["train", "--train", str(train_file), "--hyperparameters", *SMALL, "--out", str(tmp_path / "m")]
+    assert main([*argv, "--log", "quiet"]) == 130
+    assert capsys.readouterr().err == "object2vec: interrupted\n"
+    assert not (tmp_path / "m").exists()
+
+
+def test_interrupt_without_a_model_has_status_130(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """There is no traceback."""
 
     class Interrupted(io.BytesIO):
@@ -317,6 +336,7 @@ def test_interrupt_without_a_model_has_status_130(model: Path, monkeypatch: pyte
 
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(Interrupted())))
     assert main(["predict", "--model", str(model)]) == 130
+    assert capsys.readouterr().err == "object2vec: interrupted\n"
 
 
 # serve: that it starts is an integration test.

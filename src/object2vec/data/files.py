@@ -71,7 +71,6 @@ def write_output(path: Path, text: str) -> None:
         UserError: it cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path.parent, {path.name: lambda staged: staged.write_text(text, "utf-8")})
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}, wanted a file that can be written") from error

@@ -35,7 +35,6 @@ def write_dataset(
         AlgorithmError: the disk is full.
     """
     try:
-        directory.mkdir(parents=True, exist_ok=True)
         with staged(directory, PREPARED_FILES.values()) as folder:
             statistics = _write_channels(dataset, folder)
             dataset.schema.save(folder / PREPARED_FILES["schema"])

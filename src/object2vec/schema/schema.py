@@ -171,7 +171,6 @@ class Schema:
 
     def save(self, directory: Path) -> None:
         """Write `schema.json` and the vocabulary files into a folder, which is made if it is missing."""
-        directory.mkdir(parents=True, exist_ok=True)
         write_atomically(directory, self.fills())
 
     def fills(self) -> dict[str, Callable[[Path], object]]:

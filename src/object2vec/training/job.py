@@ -72,6 +72,7 @@ def _run(job: Job, clock: Clock, group: Group, stop: Stop, style: Style) -> None
         if trainer.epochs_before and not (checkpoints and checkpoints.found):
             logger.info("Warming the optimizer up: an epoch in which no weight moves")
             trainer.warm_up(train, stop)
+        stop.training = True
         best = trainer.fit(train, validation, stop)
         if best.epoch is not None:
             report.best(best, repeat=best.epoch != trainer.reported)

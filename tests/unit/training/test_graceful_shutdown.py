@@ -48,15 +48,22 @@ def deep(path: Path, *, before: str = "", more: str = "") -> Iterator[subprocess
             process.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_stop_does_not_wait_for_a_long_step(tmp_path: Path, number: int) -> None:
-    """After the grace period the model is written, with status 0; a second SIGTERM changes nothing."""
-    with deep(tmp_path / "model") as process:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_stop_does_not_wait_for_a_long_step(tmp_path: Path, number: int, status: int) -> None:
+    """After the grace period the model is written; a second SIGTERM changes nothing."""
+    with deep(tmp_path / "model", before="stop.training = True") as process:
         process.send_signal(number)
         time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(60) == status
     assert (tmp_path / "model").read_text() == "model"
+
+
+def test_interrupt_in_a_long_call_before_training_writes_no_model(tmp_path: Path) -> None:
+    with deep(tmp_path / "model") as process:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) in (130, -signal.SIGINT)  # it may arrive just before the call
+    assert not (tmp_path / "model").exists()
 
 
 def test_failed_emergency_save_has_a_nonzero_status(tmp_path: Path) -> None:
