@@ -5,7 +5,7 @@ A column becomes the number of tokens of each row, the code of each token, and t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +15,7 @@ import numpy as np
 from object2vec.array_types import Int32, Int64
 from object2vec.errors import RawValueError
 from object2vec.extras import import_for_tables
-from object2vec.schema.columns import Column, List, Text
+from object2vec.schema.columns import Column, List, Text, Token
 from object2vec.schema.text import LOWER_BYTES, PIECE_BYTES, SEPARATOR_BYTES, piece_words
 from object2vec.schema.values import value_text
 
@@ -77,14 +77,49 @@ def _arrow_array(values: Any) -> pa.Array | None:
 
 
 def _row_codes(column: Column, values: Iterable[Any]) -> Codes:
-    """Return the tokens of values that are converted one by one."""
-    numbers: dict[str, int] = {}
-    lengths, codes = [], []
-    for row, value in enumerate(values):
-        texts = texts_of(column, value, f"{column.name}[{row}]")
-        lengths.append(len(texts))
-        codes += [numbers.setdefault(text, len(numbers)) for text in texts]
-    return Codes(np.array(lengths, np.int64), np.array(codes, np.int32), list(numbers))
+    """Return the tokens of Python values."""
+    lengths, texts = row_texts(column, list(values), lambda row: f"{column.name}[{row}]")
+    numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    return Codes(lengths, np.fromiter(map(numbers.__getitem__, texts), np.int32, len(texts)), list(numbers))
+
+
+def row_texts(column: Column, values: Sequence[Any], name: Callable[[int], str]) -> tuple[Int64, Sequence[str]]:
+    """Return the number of texts of each Python value, and all texts. `name` names a value in an error message.
+
+    Raises:
+        RawValueError: a value is not of the column's kind.
+    """
+    try:
+        found = _uniform_texts(column, values)
+        if found is None:
+            lists = list(map(column.texts, values))
+            found = _lengths(lists), list(chain.from_iterable(lists))
+        return found
+    except ValueError:
+        for row, value in enumerate(values):
+            texts_of(column, value, name(row))
+        raise
+
+
+def _uniform_texts(column: Column, values: Sequence[Any]) -> tuple[Int64, Sequence[str]] | None:
+    """Return what `row_texts` does if all values are strings or integers, or lists of them; None for others."""
+    if isinstance(column, Token):
+        lengths = np.ones(len(values), np.int64)
+    elif isinstance(column, List) and set(map(type, values)) == {list}:
+        lengths, values = _lengths(values), list(chain.from_iterable(values))
+    else:
+        return None
+    kinds = set(map(type, values))
+    if kinds == {int}:
+        return lengths, list(map(str, values))
+    if kinds != {str} or "" in values:
+        return None
+    "".join(values).encode()  # ValueError if one is not Unicode
+    return lengths, values
+
+
+def _lengths(lists: Sequence[Sequence[Any]]) -> Int64:
+    return np.fromiter(map(len, lists), np.int64, len(lists))
 
 
 def texts_of(column: Column, value: Any, where: str) -> Sequence[str]:
@@ -185,7 +220,7 @@ def _split_pieces(pieces: Codes) -> Codes:
 
 def expand(codes: Int32, parts: Sequence[Sequence[int]]) -> tuple[Int64, Int32]:
     """Replace each code by the codes in its part. Return the length of each, and all of them."""
-    lengths = np.fromiter(map(len, parts), np.int64, len(parts))
+    lengths = _lengths(parts)
     flat = np.fromiter(chain.from_iterable(parts), np.int32, int(lengths.sum()))
     starts = np.cumsum(lengths) - lengths
     found = lengths[codes]

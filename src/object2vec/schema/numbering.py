@@ -29,7 +29,7 @@ class TokenNumbering:
     def number(self, column: int, found: Codes) -> tuple[Int64, Int32]:
         """Return the number of tokens of each row, and the numbers of all tokens."""
         if self.vocabulary.columns[column].buckets:
-            ids = self.vocabulary.lookup_array(column, found.texts)
+            ids = self.vocabulary.lookup(column, found.texts)
             return 2 * found.lengths, ids[found.codes].ravel()
         numbers = np.fromiter(map(self._numbers[column].__getitem__, found.texts), np.int32, len(found.texts))
         return found.lengths, numbers[found.codes]
@@ -47,5 +47,5 @@ class TokenNumbering:
         ids = np.arange(len(self), dtype=np.int32)
         for column, numbers in enumerate(self._numbers):
             if numbers:
-                ids[list(numbers.values())] = vocabulary.lookup(column, numbers)
+                ids[list(numbers.values())] = vocabulary.lookup(column, list(numbers))[:, 0]
         return vocabulary, ids

@@ -54,6 +54,6 @@ def encode_objects(schema: Schema, side: Side, objects: Iterable[Any]) -> tuple[
     lists = [list(value) if isinstance(value, list | tuple | np.ndarray) else value for value in objects]
     raw = [number for number, value in enumerate(lists) if not isinstance(value, list)]
     encoded = schema.encode(side, [lists[number] for number in raw])
-    for number, start, stop in zip(raw, encoded.offsets, encoded.offsets[1:], strict=False):
-        lists[number] = encoded.ids[start:stop].tolist()
+    for number, ids in zip(raw, encoded.to_lists(), strict=True):
+        lists[number] = ids
     return lists, encoded

@@ -8,8 +8,11 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,10 +23,9 @@ from object2vec.array_types import Int32, Int64
 from object2vec.atomic_files import write_atomically
 from object2vec.data.files import read_object
 from object2vec.data.records import SIDES, Side
-from object2vec.data.sequences import Sequences
 from object2vec.errors import ArtifactError, RawValueError, UserError, shortened
 from object2vec.hyperparameters import SCHEMA_FILES
-from object2vec.schema.arrays import column_codes, concatenate_rows, texts_of
+from object2vec.schema.arrays import column_codes, concatenate_rows, row_texts
 from object2vec.schema.columns import Column, List, Text, parse_column, written_column
 from object2vec.schema.label import Label, label_from_json, label_to_json
 from object2vec.schema.values import describe
@@ -48,6 +50,11 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    def to_lists(self) -> list[list[int]]:
+        """Return the token ids of each object."""
+        ids, offsets = self.ids.tolist(), self.offsets.tolist()
+        return [ids[start:stop] for start, stop in pairwise(offsets)]
+
 
 @dataclass(frozen=True)
 class SideSchema:
@@ -60,29 +67,57 @@ class SideSchema:
     vocabulary: Vocabulary
 
     @cached_property
-    def numbers(self) -> dict[str, int]:
-        """Return the number of each column."""
-        return {column.name: number for number, column in enumerate(self.columns)}
+    def names(self) -> list[str]:
+        """Return the name of each column."""
+        return [column.name for column in self.columns]
 
-    def fields(self, value: Any, where: str) -> Mapping[str, Any]:
-        """Return an object as a mapping from columns to raw values; `where` begins an error message.
+    def values_of(self, objects: Sequence[Any], name: Callable[[int], str]) -> list[Sequence[Any]]:
+        """Return the raw values of objects by column: mappings from columns to values, or values of the only column.
 
         Raises:
-            RawValueError: the object has other columns, or is no mapping and the side has several columns.
+            RawValueError: an object has other columns, or is no mapping and the side has several columns.
         """
+        kinds = set(map(type, objects))
+        if len(self.columns) == 1 and kinds <= {str, int}:
+            return [objects]
+        if kinds == {dict} and sum(map(len, objects)) == len(objects) * len(self.columns):
+            with suppress(KeyError):
+                return [list(map(itemgetter(column), objects)) for column in self.names]
+        mappings = [self._mapping(value, name, row) for row, value in enumerate(objects)]
+        return [[mapping.get(column) for mapping in mappings] for column in self.names]
+
+    def _mapping(self, value: Any, name: Callable[[int], str], row: int) -> Mapping[str, Any]:
         if not isinstance(value, Mapping):
             if len(self.columns) == 1:
-                return {self.columns[0].name: value}
+                return {self.names[0]: value}
             if value is None:
                 return {}
-            names = ", ".join(self.numbers) or "none"
-            raise RawValueError(f"{where} is {describe(value)}, wanted an object with these columns: {names}")
-        for name in value:
-            if name not in self.numbers:
-                near = difflib.get_close_matches(str(name), self.numbers, n=1, cutoff=0.0)
+            names = ", ".join(self.names) or "none"
+            raise RawValueError(f"{name(row)} is {describe(value)}, wanted an object with these columns: {names}")
+        for column in value:
+            if column not in self.names:
+                near = difflib.get_close_matches(str(column), self.names, n=1, cutoff=0.0)
                 known = f"the nearest is {near[0]}" if near else "this side has no columns"
-                raise RawValueError(f"{where} has the column {shortened(repr(name))}, {known}")
+                raise RawValueError(f"{name(row)} has the column {shortened(repr(column))}, {known}")
         return value
+
+    def encoded(self, parts: Sequence[tuple[Int64, Int32]], count: int) -> Encoded:
+        """Return `count` objects whose columns have `parts`: the tokens of each object, and the ids of all tokens.
+
+        The ids are (tokens, 1), or (tokens, 2) of a hashed column.
+        """
+        if not parts:
+            return Encoded(np.arange(count + 1), np.full(count, UNKNOWN_ID, np.int32))
+        unknown = {}
+        for index, (column, (lengths, ids)) in enumerate(zip(self.columns, parts, strict=True)):
+            is_unknown = ids[:, 0] == self.vocabulary.unknown_id(index)
+            if np.count_nonzero(is_unknown):
+                rows = np.repeat(np.arange(count), lengths)[is_unknown]
+                unknown[column.name] = np.bincount(rows, minlength=count) > 0
+        lengths, tokens = concatenate_rows([(lengths * ids.shape[1], ids.ravel()) for lengths, ids in parts])
+        offsets = np.zeros(count + 1, np.int64)
+        lengths.cumsum(out=offsets[1:])
+        return Encoded(offsets, tokens, unknown)
 
 
 @dataclass(frozen=True)
@@ -96,44 +131,31 @@ class Schema:
     def __getitem__(self, side: Side) -> SideSchema:
         return self.sides[SIDES.index(side)]
 
-    def encode(self, side: Side, objects: Iterable[Any]) -> Encoded:
+    def encode(self, side: Side, objects: Iterable[Any], name: Callable[[int], str] | None = None) -> Encoded:
         """Return the token ids of objects: mappings from columns to values, or values of the only column.
+
+        `name` names an object in an error message.
 
         Raises:
             RawValueError: a value is not of its column's kind; names the object, the column and the value.
         """
-        lists, unknown = self.encode_lists(side, objects, lambda number: f"{side}[{number}]")
-        sequences = Sequences.from_lists(lists)
-        rows = {name: np.bincount(found, minlength=len(lists)) > 0 for name, found in unknown.items()}
-        return Encoded(sequences.offsets, sequences.values, rows)
+        objects = list(objects)
+        name = name or (lambda row: f"{side}[{row}]")
+        return self.encode_values(side, self[side].values_of(objects, name), len(objects), name)
 
-    def encode_lists(
-        self, side: Side, objects: Iterable[Any], name: Callable[[int], str]
-    ) -> tuple[list[list[int]], dict[str, list[int]]]:
-        """Return the token ids of each object, and the objects with unknown values by column; fast for a few objects.
-
-        `name` returns the name of an object for an error message.
+    def encode_values(
+        self, side: Side, values: Sequence[Sequence[Any]], count: int, name: Callable[[int], str]
+    ) -> Encoded:
+        """Return the token ids of `count` objects from the Python values of each column.
 
         Raises:
             RawValueError: see `encode`.
         """
-        own = self[side]
-        columns = [(column, f".{column.name}", own.vocabulary.unknown_id(n)) for n, column in enumerate(own.columns)]
-        lists: list[list[int]] = []
-        unknown: dict[str, list[int]] = {}
-        for number, value in enumerate(objects):
-            ids = [] if columns else [UNKNOWN_ID]
-            try:
-                fields = own.fields(value, "")
-                for index, (column, column_name, unknown_id) in enumerate(columns):
-                    found = own.vocabulary.lookup(index, texts_of(column, fields.get(column.name), column_name))
-                    if unknown_id in found:
-                        unknown.setdefault(column.name, []).append(number)
-                    ids += found
-            except RawValueError as error:
-                raise RawValueError(f"{name(number)}{error}") from error
-            lists.append(ids)
-        return lists, unknown
+        own, parts = self[side], []
+        for index, (column, own_values) in enumerate(zip(own.columns, values, strict=True)):
+            lengths, texts = row_texts(column, own_values, partial(_value_name, name, column))
+            parts.append((lengths, own.vocabulary.lookup(index, texts)))
+        return own.encoded(parts, count)
 
     def encode_columns(self, side: Side, columns: Mapping[str, Any]) -> Encoded:
         """Return the token ids of objects that are given as columns: Arrow, pandas, polars or numpy arrays, or lists.
@@ -143,21 +165,11 @@ class Schema:
         Raises:
             RawValueError: a column is missing, or a value is not of its column's kind.
         """
-        own = self[side]
-        parts, unknown = [], {}
+        own, parts = self[side], []
         for index, column in enumerate(own.columns):
             found = column_codes(column, require_column(columns, column.name))
-            ids = own.vocabulary.lookup_array(index, found.texts)
-            is_unknown = (ids[:, 0] == own.vocabulary.unknown_id(index))[found.codes]
-            if is_unknown.any():
-                rows = np.repeat(np.arange(len(found.lengths)), found.lengths)[is_unknown]
-                unknown[column.name] = np.bincount(rows, minlength=len(found.lengths)) > 0
-            parts.append((found.lengths * ids.shape[1], ids[found.codes].ravel()))
-        if not parts:
-            count = len(next(iter(columns.values()), ()))
-            parts.append((np.ones(count, np.int64), np.full(count, UNKNOWN_ID, np.int32)))
-        lengths, tokens = concatenate_rows(parts)
-        return Encoded(np.append(0, np.cumsum(lengths)), tokens, unknown)
+            parts.append((found.lengths, own.vocabulary.lookup(index, found.texts)[found.codes]))
+        return own.encoded(parts, len(parts[0][0]) if parts else len(next(iter(columns.values()), ())))
 
     def decode(self, side: Side, ids: Encoded | Iterable[Iterable[int]]) -> list[dict[str, Any]]:
         """Return the raw values of objects as text: a value, a list or a text per column that has tokens.
@@ -166,7 +178,7 @@ class Schema:
         """
         own = self[side]
         if isinstance(ids, Encoded):
-            ids = np.split(ids.ids, ids.offsets[1:-1]) if len(ids) else []
+            ids = ids.to_lists()
         return [_decode(own, tokens) for tokens in ids]
 
     def save(self, directory: Path) -> None:
@@ -209,6 +221,10 @@ class Schema:
         first = Vocabulary.read(directory / vocabulary_file("in0"), columns[0])
         second = first if tied else Vocabulary.read(directory / vocabulary_file("in1"), columns[1])
         return cls((SideSchema(columns[0], first), SideSchema(columns[1], second)), label, tied)
+
+
+def _value_name(name: Callable[[int], str], column: Column, row: int) -> str:
+    return f"{name(row)}.{column.name}"
 
 
 def vocabulary_file(side: Side) -> str:

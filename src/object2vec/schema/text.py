@@ -22,6 +22,8 @@ SEPARATOR_BYTES: Final = bytes(byte for byte in range(256) if not PIECE_BYTES[by
 
 def split_words(text: str) -> list[str]:
     """Return the words of a text in lower case."""
+    if text.isascii():
+        return _PIECES.findall(text.lower())
     words: list[str] = []
     for piece in _PIECES.findall(text.translate(_LOWER_ASCII)):
         words.extend(piece_words(piece))

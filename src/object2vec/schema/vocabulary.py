@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import repeat
 from pathlib import Path
 from typing import Final
 
@@ -91,19 +92,14 @@ class Vocabulary:
         """Return the id of unknown values of a column."""
         return FIRST_COLUMN_ID + column
 
-    def lookup(self, column: int, values: Iterable[str]) -> list[int]:
-        """Return the ids of values of a column: one per value, or two if the column is hashed."""
+    def lookup(self, column: int, values: Sequence[str]) -> Int32:
+        """Return the ids of values of a column: (values, 1), or (values, 2) if the column is hashed."""
         if self.columns[column].buckets:
             first, buckets = self._buckets(column)
-            return [first + part % buckets for value in values for part in _hash(value)]
-        known, unknown = self.ids[column], self.unknown_id(column)
-        return [known.get(value, unknown) for value in values]
-
-    def lookup_array(self, column: int, values: Sequence[str]) -> Int32:
-        """Return the ids of values of a column: (values, 1), or (values, 2) if the column is hashed."""
-        return np.array(self.lookup(column, values), np.int32).reshape(
-            len(values), 2 if self.columns[column].buckets else 1
-        )
+            hashed = [first + part % buckets for value in values for part in _hash(value)]
+            return np.array(hashed, np.int32).reshape(len(values), 2)
+        found = map(self.ids[column].get, values, repeat(self.unknown_id(column)))
+        return np.fromiter(found, np.int32, len(values))[:, None]
 
     def _buckets(self, column: int) -> tuple[int, int]:
         """Return the first id and the number of buckets of a column."""
@@ -177,6 +173,7 @@ def _escaped(text: str) -> str:
     return re.sub(r"[\\\t\n\r]", lambda m: _ESCAPES[m[0]], text)
 
 
+@lru_cache(maxsize=2**16)
 def _hash(value: str) -> tuple[int, int]:
     """Return two hashes of a value, the same on all machines."""
     digest = int.from_bytes(hashlib.blake2b(value.encode(), digest_size=16).digest(), "little")

@@ -32,10 +32,10 @@ def encode_raw(
         if not values:
             continue
         rows = list(values)
-        lists, unknown = schema.encode_lists(side, values.values(), _namer(rows, side, name))
-        ids.update(zip(rows, lists, strict=True))
-        for column, found_in in unknown.items():
-            places = np.array([rows[number] for number in found_in], np.int64)
+        encoded = schema.encode(side, values.values(), _namer(rows, side, name))
+        ids.update(zip(rows, encoded.to_lists(), strict=True))
+        for column, unknown in encoded.unknown.items():
+            places = np.array(rows, np.int64)[unknown]
             warnings.append(InputWarning(kind="unknown", side=side, rows=places, column=column))
     for number, other in ((0, 1), (1, 0)):
         if not schema.sides[number].columns:
