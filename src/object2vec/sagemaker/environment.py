@@ -69,12 +69,11 @@ class TrainingEnvironment:
         hyperparameters, inputs, resources = (read_config(directories, name, warnings) for name in CONFIG_FILES)
         _check_inputs(directories.config / INPUTS, inputs)
         pipes = frozenset(name for name, channel in inputs.items() if channel.get("TrainingInputMode") == "Pipe")
-        content_types = {name: channel.get("ContentType") for name, channel in inputs.items()}
         sharding = {name: channel.get("S3DistributionType") for name, channel in inputs.items()}
         return cls(
             hyperparameters=hyperparameters,
             channels={name: directories.data / (f"{name}_0" if name in pipes else name) for name in inputs},
-            content_types={name: str(content_type) for name, content_type in content_types.items() if content_type},
+            content_types={name: str(kind) for name, channel in inputs.items() if (kind := channel.get("ContentType"))},
             pipes=pipes,
             sharded=frozenset(name for name in inputs if sharding[name] == "ShardedByS3Key"),
             host=_host(directories.config / RESOURCES, resources),

@@ -36,7 +36,7 @@ def read_settings(environment: Mapping[str, str], machine: Machine | None = None
     return Settings(
         model=Directories.from_environment(given).model,
         multi_model=_flag(given, "SAGEMAKER_MULTI_MODEL"),
-        mode=to_mode(given.get("INFERENCE_PREFERRED_MODE", "classification"), "INFERENCE_PREFERRED_MODE", UserError),
+        mode=to_mode(given.get("INFERENCE_PREFERRED_MODE", "classification"), "INFERENCE_PREFERRED_MODE"),
         port=_integer(given, "SAGEMAKER_BIND_TO_PORT", 8080, most=65_535),
         workers=_integer(given, workers, 1) if workers in given else None,
         timeout=_integer(given, "SAGEMAKER_MODEL_SERVER_TIMEOUT", LOAD_SECONDS),

@@ -111,16 +111,16 @@ def to_reply_type(accept: str | None, default: str) -> str:
     return best
 
 
-def to_mode(text: str, source: str, error: type[UserError] = RequestError) -> Mode:
-    """Return the mode that `text` names. Errors say that it was in `source`.
+def to_mode(text: str, source: str) -> Mode:
+    """Return the mode that `text` names. The error says that it was in `source`.
 
     Raises:
-        UserError: there is no such mode; of the class `error`.
+        UserError: there is no such mode.
     """
     for mode in MODES:
         if text == mode:
             return mode
-    raise error(f"{source} is {shortened(text)!r}, wanted one of {', '.join(MODES)}")
+    raise UserError(f"{source} is {shortened(text)!r}, wanted one of {', '.join(MODES)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

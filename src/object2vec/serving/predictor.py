@@ -8,9 +8,8 @@ Shapes: N objects or instances, P pairs, D numbers an embedding, C scores a pair
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache, partial
 from operator import index
 from pathlib import Path
 from threading import Lock
@@ -55,17 +54,6 @@ def _use_one_thread() -> None:
     library.use_one_thread()
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute without OpenMP's other threads, so that the process can be forked afterwards, as the server's is."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 class Predictor:
     """A model in memory. In embedding mode without its head, until a request asks for scores.
 
@@ -87,11 +75,15 @@ class Predictor:
         self.network = network.eval()
         self.directory = directory.absolute()
         self._lock = Lock()
-        with _one_thread():
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # OpenMP then starts no threads, and the process can be forked, as the server's is
+        try:
             for module in network.modules():
                 if isinstance(module, nn.Conv1d):
                     module.weight.data = in_tap_order(module.weight.data)
             self._token_scorer = TokenPairScorer.from_network(self.network, hyperparameters.mlp_activation)
+        finally:
+            torch.set_num_threads(threads)
 
     @classmethod
     def load(
@@ -108,7 +100,7 @@ class Predictor:
         if not isinstance(directory, str | os.PathLike) or not str(directory):
             raise UserError(f"directory is {_short_repr(directory)}, wanted the path of a model")
         path = local_path(directory)
-        to_mode(mode, "mode", UserError)
+        to_mode(mode, "mode")
         try:
             device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         except (RuntimeError, TypeError):
@@ -119,7 +111,8 @@ class Predictor:
         return cls(network, hyperparameters, directory=path, mode=mode, schema=schema)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.directory, self.mode, "cpu" if self.network.device.type == "cpu" else None)
+        device = "cpu" if self.network.device.type == "cpu" else None
+        return partial(Predictor.load, self.directory, mode=self.mode, device=device), ()
 
     def encode(self, tokens: Iterable[Sequence[int]], side: Side) -> Float32:
         """Return the embeddings (N, D) of N objects of a side.
@@ -143,7 +136,7 @@ class Predictor:
         columns = (given, Column.from_lists([])) if side == "in0" else (Column.from_lists([]), given)
         instances = Instances(columns=columns, label="tokens[{}]", numbers=range(len(given.rows)))
         parts = [answers.embeddings[SIDES.index(side)].values for answers in self.prepare(instances).answers()]
-        return np.concatenate([self._none(self.hyperparameters.encoding_dim(SIDES.index(side))), *parts])
+        return np.concatenate([_no_vectors(self.hyperparameters.encoding_dim(SIDES.index(side))), *parts])
 
     def score(self, pairs: Iterable[tuple[Sequence[int], Sequence[int]]]) -> Float32:
         """Return the scores (P, C) of P pairs: a probability for each class in their order, or one number.
@@ -161,7 +154,7 @@ class Predictor:
         instances = Instances(columns=columns, label="pairs[{}]", numbers=range(len(given)))
         query = self.prepare(instances, mode="classification")
         parts = [answers.scores.values for answers in query.answers()]
-        return np.concatenate([self._none(self.hyperparameters.scores), *parts])
+        return np.concatenate([_no_vectors(self.hyperparameters.scores), *parts])
 
     def _score_ids(self, pairs: npt.NDArray[np.integer[Any]]) -> Float32:
         for side, encoder in enumerate(self.hyperparameters.encoders):
@@ -182,10 +175,6 @@ class Predictor:
         lengths = [encoder.max_seq_len for encoder in self.hyperparameters.encoders]
         left, right = (side.truncate(length) for side, length in zip(objects, lengths, strict=True))
         return PairScorer(self.network, (left, right))
-
-    @staticmethod
-    def _none(width: int) -> Float32:
-        return np.empty((0, width), np.float32)
 
     def prepare(
         self, instances: Instances, *, mode: Mode | None = None, max_seq_lens: tuple[int, int] | None = None
@@ -219,11 +208,6 @@ class Predictor:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def _reopen(directory: Path, mode: Mode, device: str | None) -> Predictor:
-    """Open the model of a pickled predictor again."""
-    return Predictor.load(directory, mode=mode, device=device)
-
-
 def _iterable(values: Any, name: str, wanted: str = "a list of them") -> Iterable[Any]:
     """Return what there is one of for each object or pair, if it is a list, an array or another iterable."""
     iterable = hasattr(values, "__iter__") and getattr(values, "ndim", None) != 0
@@ -247,6 +231,10 @@ def _ids(sequence: Any, name: str) -> list[int]:
         except TypeError:
             raise RequestError(f"{name}[{len(ids)}] is {_short_repr(token)}, wanted an integer token id") from None
     return ids
+
+
+def _no_vectors(width: int) -> Float32:
+    return np.empty((0, width), np.float32)
 
 
 def _short_repr(value: object) -> str:
