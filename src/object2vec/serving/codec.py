@@ -196,12 +196,10 @@ def _by_row(warnings: Sequence[InputWarning], start: int, stop: int) -> Mapping[
     of_rows: dict[int, dict[str, list[Any]]] = {}
     for warning in warnings:
         first, last = np.searchsorted(warning.rows, (start, stop))
+        unknown = warning.kind == "unknown"
+        value = warning.column if unknown else {"side": warning.side, "kind": warning.kind}
         for row in (warning.rows[first:last] - start).tolist():
-            found = of_rows.setdefault(row, {})
-            if warning.kind == "unknown":
-                found.setdefault("unknown", []).append(warning.column)
-            else:
-                found.setdefault("warnings", []).append({"side": warning.side, "kind": warning.kind})
+            of_rows.setdefault(row, {}).setdefault("unknown" if unknown else "warnings", []).append(value)
     return of_rows
 
 

@@ -231,14 +231,13 @@ class Answers:
 
     def __iter__(self) -> Iterator[Prediction]:
         """Each answer, in the order of the instances."""
-        found: list[Prediction] = [{} for _ in range(self.count)]
-        for row, vector in zip(self.scores.rows.tolist(), self.scores.values, strict=True):
-            found[row]["scores"] = vector
-        sides: list[dict[str, Float32]] = [{} for _ in range(self.count)]
-        for side, vectors in zip(SIDES, self.embeddings, strict=True):
-            for row, vector in zip(vectors.rows.tolist(), vectors.values, strict=True):
-                sides[row][side] = vector
-        for answer, vectors_of in zip(found, sides, strict=True):
-            if vectors_of:
-                answer["embeddings"] = vectors_of if len(vectors_of) > 1 else next(iter(vectors_of.values()))
-        return iter(found)
+        scores, left, right = (
+            dict(zip(vectors.rows.tolist(), vectors.values, strict=True)) for vectors in (self.scores, *self.embeddings)
+        )
+        for row in range(self.count):
+            if row in scores:
+                yield {"scores": scores[row]}
+            elif row in left and row in right:
+                yield {"embeddings": {"in0": left[row], "in1": right[row]}}
+            else:
+                yield {"embeddings": left[row] if row in left else right[row]}

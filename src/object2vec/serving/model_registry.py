@@ -84,8 +84,6 @@ class ModelRegistry:
                 staged.rename(file)
             finally:
                 staged.unlink(missing_ok=True)
-                if not file.exists():
-                    self._loaded.pop(key, None)
 
     def unload(self, name: str) -> None:
         """Forget a model; when this returns, no worker has it in memory.
@@ -135,13 +133,13 @@ class ModelRegistry:
         """
         key = self._key(name)
         file = self.directory / key
-        with suppress(FileNotFoundError):
+        try:
             if found := self._current(key, file):
                 return found
             with self._loading:  # of many requests one loads it
                 return self._current(key, file) or self._open(key, file)
-        self._loaded.pop(key, None)
-        raise _not_found(name)
+        except FileNotFoundError:
+            raise _not_found(name) from None
 
     def _current(self, key: str, file: Path) -> Predictor | None:
         """Return the model of a file if this worker has it in memory."""

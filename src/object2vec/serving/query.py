@@ -63,8 +63,7 @@ class Query:
 def answer_batch(queries: Sequence[Query]) -> list[Answers]:
     """Return the answer to each query, from one forward pass for all; every query must batch with the first."""
     if len(queries) == 1:
-        (query,) = queries
-        return [query.forward()]
+        return [queries[0].forward()]
     counts = [query.count for query in queries]
     left, right = (Column.concatenate([query.columns[side] for query in queries], counts) for side in (0, 1))
     return replace(queries[0], columns=(left, right), count=sum(counts)).forward().split(counts)

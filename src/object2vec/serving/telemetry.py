@@ -75,7 +75,6 @@ class Telemetry:
         found = library.load()
         kernels = Gauge(*KERNELS, multiprocess_mode="max", registry=registry)
         kernels.labels(found.build).set(found.handle is not None)
-        self._pending_count = 0
         self._unwritten: list[_Request] = []
         self._due, self._timed, self._lock = 0.0, False, Lock()
 
@@ -91,7 +90,7 @@ class Telemetry:
             started = perf_counter()
             status = "500"
             counted = 0 if environ["PATH_INFO"] == "/metrics" else 1
-            self._begin(counted)
+            self._pending.inc(counted)  # at once: it may hang
 
             def start(line: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
                 nonlocal status
@@ -100,12 +99,13 @@ class Telemetry:
                 return start_response(line, headers, exc_info) if exc_info else start_response(line, headers)
 
             def done(sent: int) -> None:
-                self._record((datetime.now(UTC), environ, status, perf_counter() - started, sent), counted)
+                self._pending.dec(counted)
+                self._record((datetime.now(UTC), environ, status, perf_counter() - started, sent))
 
             try:
                 body = app(environ, start)
             except BaseException:  # the server ends the connection
-                self._begin(-counted)
+                self._pending.dec(counted)
                 raise
             if isinstance(body, WholeBody):
                 done(body.length)
@@ -114,17 +114,10 @@ class Telemetry:
 
         return wsgi
 
-    def _begin(self, count: int) -> None:
-        """Count pending requests, in the metrics at once: they may hang."""
-        with self._lock:
-            self._pending_count += count
-            self._pending.set(self._pending_count)
-
-    def _record(self, request: _Request, counted: int) -> None:
+    def _record(self, request: _Request) -> None:
         """Write a request at once if it comes alone, else together with others."""
         now = perf_counter()
         with self._lock:
-            self._pending_count -= counted
             self._unwritten.append(request)
             alone, self._due = now >= self._due, now + MAX_DELAY_SECONDS
             late = not alone and len(self._unwritten) < MAX_PENDING
@@ -142,7 +135,6 @@ class Telemetry:
         """Write the requests that wait."""
         with self._lock:
             unwritten, self._unwritten = self._unwritten, []
-            self._pending.set(self._pending_count)
         lines = [_line(*request) for request in unwritten]
         for line in lines:
             self._seconds.labels(_route(line["path"]), line["status"]).observe(line["seconds"])
