@@ -256,7 +256,7 @@ def _write_channels(
         channels, suggested = read_prepared(folder)
         for name in parts.keys() - {"train"}:
             pairs = read_pairs(parts[name], parse(suggested).hyperparameters, dataset.schema)
-            channels[name] = write_pairs(pairs, folder / PREPARED_FILES[name], dataset.schema)
+            channels[name] = write_pairs(pairs, folder / PREPARED_FILES[name])
     return channels, suggested
 
 

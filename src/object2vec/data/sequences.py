@@ -34,6 +34,13 @@ class Sequences:
         return cls(np.fromiter(chain.from_iterable(lists), np.int32, int(offsets[-1])), offsets)
 
     @classmethod
+    def from_lengths(cls, values: Int32, lengths: Int64) -> Sequences:
+        """Create sequences from all values and the length of each sequence, (N,)."""
+        offsets = np.zeros(len(lengths) + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        return cls(values, offsets)
+
+    @classmethod
     def from_ids(cls, ids: npt.NDArray[np.integer[Any]]) -> Sequences:
         """Create sequences of one token each from ids (N,)."""
         return cls(ids.astype(np.int32), np.arange(len(ids) + 1))
@@ -95,10 +102,7 @@ class Sequences:
 
     def take(self, index: Int32 | Int64) -> Sequences:
         """Return the sequences at `index`, in its order and with repetitions."""
-        lengths = self.offsets[index + 1] - self.offsets[index]
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        source = np.repeat(self.offsets[index] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return Sequences(self.values[source], offsets)
+        return Sequences(*sequences_ops.take_sequences(self.values, self.offsets, index.astype(np.int64)))
 
     def within_max_len(self, max_len: int) -> npt.NDArray[np.bool_]:
         """Return which values are among the first `max_len` of their sequence, (tokens,)."""

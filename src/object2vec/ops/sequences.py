@@ -14,6 +14,8 @@ from object2vec.ops.arguments import call, check_offsets, check_range, check_sha
 
 Sides32 = tuple[Int32, Int32]
 Sides64 = tuple[Int64, Int64]
+#: Fewer tokens are taken faster without the kernel.
+MIN_TAKEN = 2**10
 
 
 def unique_sequences(values: Int32, offsets: Int64, inverse: Int32, first_index: Int32) -> int:
@@ -57,6 +59,20 @@ def _as_keys(tokens: Int32) -> npt.NDArray[np.generic]:
     if length == 1:
         return tokens[:, 0]
     return np.ascontiguousarray(tokens).view(np.dtype((np.void, 4 * length)))[:, 0]
+
+
+def take_sequences(values: Int32, offsets: Int64, index: Int64) -> tuple[Int32, Int64]:
+    """Return the values and offsets of the sequences at `index` (M,)."""
+    starts, stops = offsets[index], offsets[index + 1]
+    taken = np.append(0, np.cumsum(stops - starts))
+    if taken[-1] < MIN_TAKEN or not library.available():
+        return values[np.repeat(starts - taken[:-1], stops - starts) + np.arange(taken[-1])], taken
+    check_offsets("take_sequences", "taken", taken, int(taken[-1]))
+    for name, bounds in (("starts", starts), ("stops", stops)):
+        check_range("take_sequences", name, bounds, len(values) + 1)
+    found = np.empty(int(taken[-1]), np.int32)
+    call("take_sequences", values, starts, stops, taken, len(starts), found)
+    return found, taken
 
 
 def unique_rows(rows: Sides64, objects: Sides32 | None, luts: Sides32) -> tuple[Sides64, Sides64]:

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from object2vec.array_types import Float32, Int32
+from object2vec.array_types import Float32, Int32, Int64
 from object2vec.data.channels import PAIR_CHANNELS
 from object2vec.data.prefetch import map_in_order
 from object2vec.data.records import SIDES
 from object2vec.data.sequences import Sequences
 from object2vec.errors import DataError, UserError
-from object2vec.prepare.rows import Chunk, Rows, RowStore, fraction, mix, positions, row_keys
+from object2vec.prepare.rows import Chunk, Rows, RowStore, mix, positions, row_keys
 from object2vec.prepare.splits import TRAIN, Split, Splits, Splitter, measures
-from object2vec.schema.arrays import Codes, column_codes, concatenate_rows
+from object2vec.schema.arrays import column_codes, concatenate_rows
 from object2vec.schema.columns import Column, Token
 from object2vec.schema.label import Label
 from object2vec.schema.numbering import TokenNumbering
 from object2vec.schema.schema import Schema, SideSchema, check_columns, require_column
 from object2vec.schema.vocabulary import FIRST_COLUMN_ID, UNKNOWN_ID, Vocabulary
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 logger = logging.getLogger(__name__)
 
@@ -119,48 +123,67 @@ class Dataset:
             self._rows += len(next(iter(batch.values()))) if isinstance(batch, Mapping) else batch.num_rows
 
     def _parse(self, numbered: tuple[int, Any]) -> _Parsed:
+        """Return the rows of a batch that have a label and a value on both sides."""
         first_row, batch = numbered
-        columns = [[column_codes(c, require_column(batch, c.name)) for c in side] for side in self.plan.sides]
         count = len(next(iter(batch.values()))) if isinstance(batch, Mapping) else batch.num_rows
+        sides = [self._parse_side(columns, batch, count) for columns in self.plan.sides]
         keys = row_keys(self.plan.seed, first_row, count)
         label = self.plan.label
-        labels = Codes(np.ones(count, np.int64), np.zeros(count, np.int32), ["1"])
-        if label:
-            labels = column_codes(label.column, require_column(batch, label.name))
-        return _Parsed(keys, columns, labels, measures(self.plan.split, batch, keys, self.plan.seed))
+        given = require_column(batch, label.name) if label else np.ones(count, np.int32)
+        labels = column_codes(label.column if label else Token("label"), given)
+        counts = Counter(label=int(np.count_nonzero(labels.lengths == 0)))
+        for name, (side, _) in zip(SIDES, sides, strict=True):
+            counts[name] = int(np.count_nonzero(side.lengths == 0))
+            counts[f"{name} truncated"] = int(np.count_nonzero(side.lengths > self.plan.max_tokens))
+        index = np.repeat(np.arange(count), labels.lengths)
+        kept = (sides[0][0].lengths[index] > 0) & (sides[1][0].lengths[index] > 0)
+        rows = Rows(
+            keys=keys,
+            labels=np.zeros(count, np.float32),
+            measures=measures(self.plan.split, batch, keys, self.plan.seed),
+            sides=(sides[0][0].truncate(self.plan.max_tokens), sides[1][0].truncate(self.plan.max_tokens)),
+        )
+        texts = sides[0][1], sides[1][1]
+        return _Parsed(rows.take(index[kept]), texts, labels.codes[kept], labels.texts.to_pylist(), counts)
+
+    def _parse_side(self, columns: Sequence[Column], batch: Any, rows: int) -> tuple[Sequences, list[Any]]:
+        """Return the texts of each column, and the tokens of each row as indices of all of them, from 1."""
+        texts = []
+        parts: list[tuple[Int64, Int32]] = []
+        first = 1
+        for column in columns:
+            found = column_codes(column, require_column(batch, column.name))
+            width = 2 if column.buckets else 1
+            codes = np.add.outer(width * found.codes + first, range(width)).astype(np.int32)
+            parts.append((width * found.lengths, codes.ravel()))
+            texts.append(found.texts)
+            first += width * len(found.texts)
+        return concatenate_rows(parts or [(np.ones(rows, np.int64), np.zeros(rows, np.int32))]), texts
 
     def _append(self, parsed: _Parsed) -> None:
-        """Store the rows of a batch that have a label and a value on both sides."""
-        sides = [self._number_side(side, columns, len(parsed.keys)) for side, columns in enumerate(parsed.columns)]
-        self.counts["label"] += int(np.count_nonzero(parsed.labels.lengths == 0))
-        for name, side in zip(SIDES, sides, strict=True):
-            self.counts[name] += int(np.count_nonzero(side.lengths == 0))
-        index = np.repeat(np.arange(len(parsed.keys)), parsed.labels.lengths)
-        kept = (sides[0].lengths[index] > 0) & (sides[1].lengths[index] > 0)
-        index, labels = index[kept], self._number_labels(parsed.labels)[kept]
-        whole = np.array_equal(index, np.arange(len(parsed.keys)))
-        first, second = sides if whole else [side.take(index) for side in sides]
-        rows = Rows(keys=parsed.keys[index], labels=labels, measures=parsed.measures[index], sides=(first, second))
+        """Assign numbers to the tokens of a batch, and store it."""
+        self.counts += parsed.counts
+        first, second = (self._number_side(side, parsed) for side in (0, 1))
+        labels = self._number_labels(parsed.label_texts)[parsed.label_codes]
+        rows = replace(parsed.rows, labels=labels, sides=(first, second))
         self.splitter.observe(rows)
         self.store.append(rows)
 
-    def _number_side(self, side: int, columns: Sequence[Codes], rows: int) -> Sequences:
-        numbering = self._numberings[side]
-        parts = [numbering.number(index, found) for index, found in enumerate(columns)]
-        lengths, values = concatenate_rows(parts or [(np.ones(rows, np.int64), np.full(rows, UNKNOWN_ID, np.int32))])
-        sequences = Sequences(values, np.append(0, np.cumsum(lengths)))
-        self.counts[f"{SIDES[side]} truncated"] += int(np.count_nonzero(lengths > self.plan.max_tokens))
-        return sequences.truncate(self.plan.max_tokens)
+    def _number_side(self, side: int, parsed: _Parsed) -> Sequences:
+        numbers = [self._numberings[side].number(index, texts) for index, texts in enumerate(parsed.texts[side])]
+        sequences = parsed.rows.sides[side]
+        # 0 is the token of a side without columns.
+        return Sequences(np.concatenate([[UNKNOWN_ID], *numbers]).astype(np.int32)[sequences.values], sequences.offsets)
 
-    def _number_labels(self, found: Codes) -> Float32:
+    def _number_labels(self, texts: Sequence[str]) -> Float32:
         """Return the numbers of labels, or the labels themselves if they are known to be numbers."""
         label = self.plan.label
         if label and label.kind == "number":
-            return np.array([label.code(text) for text in found.texts], np.float32)[found.codes]
-        numbers = [self._labels.setdefault(text, len(self._labels)) for text in found.texts]
+            return np.array([label.code(text) for text in texts], np.float32)
+        numbers = [self._labels.setdefault(text, len(self._labels)) for text in texts]
         if label and len(self._labels) > MAX_LABELS:
             raise UserError(f"{label.name} has more than {MAX_LABELS} different values; are they {label.name}:number?")
-        return np.array(numbers, np.float32)[found.codes]
+        return np.array(numbers, np.float32)
 
     def _finish(self) -> None:
         """Learn the label and the vocabularies from the rows for training."""
@@ -178,7 +201,7 @@ class Dataset:
             is_train = self.splitter.assign(found) == TRAIN
             rows += int(np.count_nonzero(is_train))
             for side, sequences in enumerate(found.sides):
-                tokens = np.bincount(sequences.values[np.repeat(is_train, sequences.lengths)])
+                tokens = np.bincount(sequences.take(np.flatnonzero(is_train)).values)
                 counts[side][: len(tokens)] += tokens
         if not rows:
             skipped = ", ".join(f"{count} without {name}" for name, count in self.counts.items() if count) or "none"
@@ -214,20 +237,24 @@ class Dataset:
         sequences, vocabulary = rows.sides[side], self.schema.sides[side].vocabulary
         ids = self._ids[side][sequences.values]
         if self.plan.unknown_rate:
-            places = mix(2 * positions(sequences) + np.uint64(side))
-            chances = fraction(mix(np.repeat(rows.keys, sequences.lengths) ^ places))
-            chosen = (chances < self.plan.unknown_rate) & np.repeat(is_train, sequences.lengths)
-            chosen &= ids >= vocabulary.first_id
+            places = mix(2 * np.arange(self.plan.max_tokens, dtype=np.uint64) + np.uint64(side))
+            chances = np.repeat(rows.keys, sequences.lengths)
+            chances ^= places[positions(sequences)]
+            chosen = mix(chances) >> np.uint64(11) < np.uint64(math.ceil(self.plan.unknown_rate * 2**53))
+            chosen &= np.repeat(is_train, sequences.lengths) & (ids >= vocabulary.first_id)
             ids[chosen] = FIRST_COLUMN_ID + vocabulary.column_of[ids[chosen] - vocabulary.first_id]
         return Sequences(ids, sequences.offsets)
 
 
 @dataclass(frozen=True, slots=True)
 class _Parsed:
-    keys: Any
-    columns: Sequence[Sequence[Codes]]
-    labels: Codes
-    measures: Any
+    """Rows of a batch without numbers: tokens index the `texts` of the columns of a side, labels have their codes."""
+
+    rows: Rows
+    texts: tuple[Sequence[pa.LargeStringArray], Sequence[pa.LargeStringArray]]
+    label_codes: Int32
+    label_texts: Sequence[str]
+    counts: Counter[str]
 
 
 def rows_by_split(rows: Rows, splits: Splits) -> dict[str, Rows]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from object2vec.array_types import Int64
 from object2vec.data.channels import PAIR_CHANNELS
@@ -95,13 +96,14 @@ class Statistics:
         if not self._contents:
             return 0.0, {}
         pairs, rows, splits = map(np.concatenate, zip(*self._contents, strict=True))
-        trained = np.unique(pairs[splits == TRAIN])
+        by_split = [np.sort(pairs[splits == number]) for number in range(len(PAIR_CHANNELS))]
         shares = {
-            name: float(np.isin(pairs[splits == number], trained).mean())
+            name: float(_is_in(by_split[number], by_split[TRAIN]).mean())
             for number, name in enumerate(PAIR_CHANNELS)
-            if number != TRAIN and (splits == number).any()
+            if number != TRAIN and len(by_split[number])
         }
-        return 1 - len(np.unique(rows)) / max(1, len(rows)), shares
+        rows = np.sort(rows)  # np.unique takes a hundred times as long
+        return float(np.count_nonzero(rows[1:] == rows[:-1])) / max(1, len(rows)), shares
 
     def to_json(self, dataset: Dataset) -> dict[str, Any]:
         """Return the report as JSON values."""
@@ -161,10 +163,13 @@ def _count_unknown(side: Sequences, last_unknown: int) -> int:
 
 def _content(side: Sequences) -> UInt64:
     """Return a hash of each sequence, which depends on the order of its tokens."""
-    tokens = mix(side.values.astype(np.uint64))
-    if side.single:
-        return tokens
-    return np.add.reduceat(mix(tokens ^ positions(side)), side.offsets[:-1])
+    tokens = (positions(side) << 32 | side.values).view(np.uint64)
+    return np.add.reduceat(mix(tokens), side.offsets[:-1])
+
+
+def _is_in(values: UInt64, known: UInt64) -> npt.NDArray[np.bool_]:
+    """Return which values are among the known ones, which are sorted."""
+    return np.searchsorted(known, values, "right") > np.searchsorted(known, values, "left")
 
 
 def _added(first: Int64, second: Int64) -> Int64:

@@ -58,9 +58,12 @@ def row_keys(seed: int, first: int, count: int) -> UInt64:
 def mix(values: UInt64) -> UInt64:
     """Return a hash of 64-bit numbers; different numbers have different hashes (splitmix64)."""
     mixed = values + np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+    mixed ^= mixed >> np.uint64(30)
+    mixed *= np.uint64(0xBF58476D1CE4E5B9)
+    mixed ^= mixed >> np.uint64(27)
+    mixed *= np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    return mixed
 
 
 def fraction(keys: UInt64) -> Float64:
@@ -68,10 +71,10 @@ def fraction(keys: UInt64) -> Float64:
     return (keys >> np.uint64(11)).astype(np.float64) / 2**53
 
 
-def positions(sequences: Sequences) -> UInt64:
+def positions(sequences: Sequences) -> Int64:
     """Return the position of each token in its sequence, (tokens,)."""
     starts = np.repeat(sequences.offsets[:-1], sequences.lengths)
-    return (np.arange(len(starts)) - starts).astype(np.uint64)
+    return np.subtract(np.arange(len(starts)), starts, out=starts)
 
 
 class RowStore:
@@ -147,7 +150,7 @@ class Chunk:
         for side in (0, 1):
             lengths = self._gather(f"lengths{side}", rows)
             ids: Int32 = self._gather(f"values{side}", values[side])
-            sides.append(Sequences(ids, np.append(0, np.cumsum(lengths, dtype=np.int64))))
+            sides.append(Sequences.from_lengths(ids, lengths))
         keys, labels, measures = (self._gather(name, rows) for name in ("keys", "labels", "measures"))
         return Rows(keys=keys, labels=labels, measures=measures, sides=(sides[0], sides[1]))
 

@@ -79,7 +79,7 @@ def measures(split: Split, table: Any, keys: UInt64, seed: int) -> Float64:
 def _group_hashes(name: str, column: pa.Array, count: int, seed: int) -> Float64:
     """Return a hash of each group. Rows without a group are in one together."""
     found = column_codes(Token(name), column)
-    digests = [hashlib.blake2b(f"{seed} {text}".encode(), digest_size=8).digest() for text in found.texts]
+    digests = [hashlib.blake2b(f"{seed} {text}".encode(), digest_size=8).digest() for text in found.texts.to_pylist()]
     hashes = np.zeros(count, np.uint64)
     hashes[found.lengths > 0] = np.array([int.from_bytes(digest, "little") for digest in digests], np.uint64)[
         found.codes

@@ -20,7 +20,6 @@ from object2vec.prepare.report import Statistics
 from object2vec.prepare.rows import Rows
 from object2vec.prepare.splits import Splits
 from object2vec.prepare.suggest import suggest_hyperparameters
-from object2vec.schema.schema import Schema
 
 
 def write_dataset(
@@ -54,10 +53,9 @@ def write_dataset(
 def _write_channels(dataset: Dataset, folder: Path) -> Statistics:
     """Write a file for each split that has rows, and return statistics."""
     statistics = Statistics(dataset)
-    sizes = dataset.schema.sides[0].vocabulary.size, dataset.schema.sides[1].vocabulary.size
 
     def process(rows: Rows, numbers: Rows, splits: Splits) -> tuple[Any, dict[str, memoryview]]:
-        lines = {name: to_json_lines(own, sizes) for name, own in rows_by_split(rows, splits).items()}
+        lines = {name: to_json_lines(own) for name, own in rows_by_split(rows, splits).items()}
         return statistics.of_part(rows, numbers, splits), lines
 
     with ExitStack() as stack:
@@ -71,11 +69,10 @@ def _write_channels(dataset: Dataset, folder: Path) -> Statistics:
     return statistics
 
 
-def write_pairs(pairs: Pairs, path: Path, schema: Schema) -> Path:
-    """Write pairs of a schema's token ids as a channel, and return its path."""
+def write_pairs(pairs: Pairs, path: Path) -> Path:
+    """Write pairs of token ids as a channel, and return its path."""
     rows = Rows(
         keys=np.zeros(len(pairs), np.uint64), labels=pairs.labels, measures=np.zeros(len(pairs)), sides=pairs.sides
     )
-    first, second = (side.vocabulary.size for side in schema.sides)
-    path.write_bytes(to_json_lines(rows, (first, second)))
+    path.write_bytes(to_json_lines(rows))
     return path

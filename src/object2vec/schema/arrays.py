@@ -11,12 +11,15 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from object2vec.array_types import Int32, Int64
+from object2vec.data.sequences import Sequences
 from object2vec.errors import RawValueError
 from object2vec.extras import import_for_tables
+from object2vec.ops.text import TextTable, split_pieces
 from object2vec.schema.columns import Column, List, Text, Token
-from object2vec.schema.text import LOWER_BYTES, PIECE_BYTES, SEPARATOR_BYTES, piece_words
+from object2vec.schema.text import piece_words
 from object2vec.schema.values import value_text
 
 if TYPE_CHECKING:
@@ -32,7 +35,7 @@ class Codes:
 
     lengths: Int64
     codes: Int32
-    texts: Sequence[str]
+    texts: pa.LargeStringArray
 
 
 def column_codes(column: Column, values: Any) -> Codes:
@@ -46,7 +49,7 @@ def column_codes(column: Column, values: Any) -> Codes:
     if array is None or types.is_null(array.type):
         return _row_codes(column, values)
     if isinstance(column, Text) and array.type in (pa.string(), pa.large_string()):
-        return _text_codes(array)
+        return _text_codes(column, array)
     is_list = types.is_list(array.type) or types.is_large_list(array.type) or types.is_fixed_size_list(array.type)
     if isinstance(column, List) and is_list and not types.is_nested(array.type.value_type):
         return _list_codes(array)
@@ -80,7 +83,13 @@ def _row_codes(column: Column, values: Iterable[Any]) -> Codes:
     """Return the tokens of Python values."""
     lengths, texts = row_texts(column, list(values), lambda row: f"{column.name}[{row}]")
     numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
-    return Codes(lengths, np.fromiter(map(numbers.__getitem__, texts), np.int32, len(texts)), list(numbers))
+    codes = np.fromiter(map(numbers.__getitem__, texts), np.int32, len(texts))
+    return Codes(lengths, codes, _large_strings(numbers))
+
+
+def _large_strings(texts: Iterable[str | None]) -> pa.LargeStringArray:
+    pa = import_for_tables("pyarrow")
+    return pa.array(list(texts), pa.large_string())
 
 
 def row_texts(column: Column, values: Sequence[Any], name: Callable[[int], str]) -> tuple[Int64, Sequence[str]]:
@@ -140,18 +149,18 @@ def _token_codes(array: pa.Array) -> Codes:
     import pyarrow.compute as pc
 
     encoded = array.dictionary_encode()
-    values = encoded.dictionary.to_pylist()
     if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
-        texts = [value or None for value in values] if "" in values else values
+        texts = encoded.dictionary.cast(pa.large_string())
+        texts = pc.if_else(pc.equal(texts, ""), None, texts)
     else:
-        texts = [value_text(value) for value in values]
+        texts = _large_strings(value_text(value) for value in encoded.dictionary.to_pylist())
     indices = encoded.indices
-    if None in texts:  # NaN or an empty string
-        kept = np.array([text is not None for text in texts])
+    if texts.null_count:  # NaN or an empty string
+        kept = texts.is_valid().to_numpy(zero_copy_only=False)
         numbers = pa.array(np.cumsum(kept) - 1, pa.int32(), mask=~kept)
         indices = numbers.take(indices)
     lengths = pc.is_valid(indices).to_numpy(zero_copy_only=False).astype(np.int64)
-    return Codes(lengths, indices.drop_null().to_numpy(), [text for text in texts if text is not None])
+    return Codes(lengths, indices.drop_null().to_numpy(), texts.drop_null())
 
 
 def _list_codes(array: pa.Array) -> Codes:
@@ -168,75 +177,59 @@ def _split_codes(column: List, rows: Codes) -> Codes:
     """Split each text at the separator of its column."""
     numbers: dict[str, int] = {}
     parts = [
-        [numbers.setdefault(part, len(numbers)) for part in texts_of(column, text, column.name)] for text in rows.texts
+        [numbers.setdefault(part, len(numbers)) for part in texts_of(column, text, column.name)]
+        for text in rows.texts.to_pylist()
     ]
-    lengths, codes = expand(rows.codes, parts)
-    counts = np.zeros(len(rows.lengths), np.int64)
-    counts[rows.lengths > 0] = lengths
-    return Codes(counts, codes, list(numbers))
+    return Codes(*_expand(rows.lengths, rows.codes, Sequences.from_lists(parts)), _large_strings(numbers))
 
 
-def _text_codes(array: pa.Array) -> Codes:
+def _text_codes(column: Text, array: pa.Array) -> Codes:
     """Return the words of texts, see `schema.text`."""
+    found = split_pieces(*text_buffers(array.fill_null("")))
+    return _split_special(*found) if found else _row_codes(column, array.to_pylist())
+
+
+def text_buffers(array: pa.Array) -> tuple[npt.NDArray[np.uint8], Int64]:
+    """Return the text of an array of strings without nulls, and its offsets."""
     import pyarrow as pa
 
-    array = array.cast(pa.large_string()).fill_null("")
-    _, offsets_buffer, data_buffer = array.buffers()
-    offsets = np.frombuffer(offsets_buffer, np.int64)[array.offset : array.offset + len(array) + 1]
-    start = int(offsets[0])
-    offsets = offsets - offsets[0]
-    text = data_buffer.slice(start, offsets[-1]).to_pybytes() if data_buffer else b""
-    in_piece = np.frombuffer(text.translate(PIECE_BYTES), np.bool_)
-    is_start = in_piece.copy()
-    is_start[1:] &= ~in_piece[:-1]
-    row_starts = offsets[:-1][offsets[:-1] < len(text)]
-    is_start[row_starts] = in_piece[row_starts]
-    lengths = np.diff(np.searchsorted(np.flatnonzero(is_start), offsets))
-    pieces = text.translate(LOWER_BYTES, SEPARATOR_BYTES)
-    starts = np.append(np.flatnonzero(is_start[in_piece]), len(pieces))
-    words = pa.LargeStringArray.from_buffers(len(starts) - 1, pa.py_buffer(starts), pa.py_buffer(pieces))
-    encoded = words.dictionary_encode()
-    return _split_pieces(Codes(lengths, encoded.indices.to_numpy(), encoded.dictionary.to_pylist()))
+    _, offsets, data = array.cast(pa.large_string()).buffers()
+    ends = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
+    return np.frombuffer(data or b" ", np.uint8), ends
 
 
-def _split_pieces(pieces: Codes) -> Codes:
+def _split_special(lengths: Int64, numbers: Int32, pieces: TextTable) -> Codes:
     """Replace pieces that have characters other than ASCII by their words."""
-    texts = list(pieces.texts)
-    special = [code for code, text in enumerate(texts) if not text.isascii()]
-    words = [piece_words(texts[code]) for code in special]
-    if all(len(found) == 1 for found in words):
-        for code, found in zip(special, words, strict=True):
-            texts[code] = found[0]
-        return Codes(pieces.lengths, pieces.codes, texts)
-    parts: list[Sequence[int]] = [(code,) for code in range(len(texts))]
-    for code, found in zip(special, words, strict=True):
-        parts[code] = range(len(texts), len(texts) + len(found))
-        texts += found
-    counts, codes = expand(pieces.codes, parts)
-    ends = np.cumsum(pieces.lengths)
-    totals = np.append(0, np.cumsum(counts))
-    return Codes(totals[ends] - totals[ends - pieces.lengths], codes, texts)
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    text, offsets = pieces.buffers()
+    texts = pa.LargeStringArray.from_buffers(len(pieces), pa.py_buffer(offsets), pa.py_buffer(text))
+    is_special = ~pc.string_is_ascii(texts).to_numpy(zero_copy_only=False)
+    words = [piece_words(piece) for piece in texts.filter(is_special).to_pylist()]
+    counts = np.ones(len(texts), np.int64)
+    counts[is_special] = [len(found) for found in words]
+    codes = np.repeat(np.arange(len(texts), dtype=np.int32), counts)
+    new = _large_strings(chain.from_iterable(words))
+    codes[np.repeat(is_special, counts)] = np.arange(len(texts), len(texts) + len(new))
+    if (counts == 1).all():
+        numbers = codes[numbers]
+    else:
+        lengths, numbers = _expand(lengths, numbers, Sequences.from_lengths(codes, counts))
+    return Codes(lengths, numbers, pa.concat_arrays([texts, new]))
 
 
-def expand(codes: Int32, parts: Sequence[Sequence[int]]) -> tuple[Int64, Int32]:
-    """Replace each code by the codes in its part. Return the length of each, and all of them."""
-    lengths = _lengths(parts)
-    flat = np.fromiter(chain.from_iterable(parts), np.int32, int(lengths.sum()))
-    starts = np.cumsum(lengths) - lengths
-    found = lengths[codes]
-    shift = np.repeat(starts[codes] - (np.cumsum(found) - found), found)
-    return found, flat[shift + np.arange(len(shift))]
+def _expand(lengths: Int64, codes: Int32, parts: Sequences) -> tuple[Int64, Int32]:
+    """Replace each code of N rows by the codes in its part. Return the length of each row, and all codes."""
+    found = parts.take(codes)
+    return np.diff(found.offsets[np.append(0, np.cumsum(lengths))]), found.values
 
 
-def concatenate_rows(parts: Sequence[tuple[Int64, Int32]]) -> tuple[Int64, Int32]:
+def concatenate_rows(parts: Sequence[tuple[Int64, Int32]]) -> Sequences:
     """Concatenate the tokens of each row; each part has the lengths of all rows, and their tokens."""
+    sequences = [Sequences.from_lengths(codes, lengths) for lengths, codes in parts]
     if len(parts) == 1:
-        return parts[0]
-    totals: Int64 = np.sum([lengths for lengths, _ in parts], axis=0, dtype=np.int64)
-    starts: Int64 = np.cumsum(totals) - totals
-    out: Int32 = np.empty(int(totals.sum()), np.int32)
-    for lengths, codes in parts:
-        own = np.cumsum(lengths) - lengths
-        out[np.repeat(starts - own, lengths) + np.arange(len(codes))] = codes
-        starts = starts + lengths
-    return totals, out
+        return sequences[0]
+    order = np.arange(len(parts) * len(sequences[0])).reshape(len(parts), -1).T.ravel()
+    found = Sequences.concatenate(sequences).take(order)
+    return Sequences(found.values, found.offsets[:: len(parts)].copy())

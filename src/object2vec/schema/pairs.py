@@ -41,7 +41,7 @@ def _encode_labels(label: Label, columns: Mapping[str, Any]) -> tuple[Int64, Flo
     found = column_codes(label.column, require_column(columns, label.name))
     if not found.lengths.all():
         raise RawValueError(f"{label.name}[{int((found.lengths == 0).argmax())}] is missing, wanted a label")
-    numbers = np.array([label.code(text) for text in found.texts], np.float32)
+    numbers = np.array([label.code(text) for text in found.texts.to_pylist()], np.float32)
     return np.repeat(np.arange(len(found.lengths)), found.lengths), numbers[found.codes]
 
 

@@ -114,10 +114,8 @@ class SideSchema:
             if np.count_nonzero(is_unknown):
                 rows = np.repeat(np.arange(count), lengths)[is_unknown]
                 unknown[column.name] = np.bincount(rows, minlength=count) > 0
-        lengths, tokens = concatenate_rows([(lengths * ids.shape[1], ids.ravel()) for lengths, ids in parts])
-        offsets = np.zeros(count + 1, np.int64)
-        lengths.cumsum(out=offsets[1:])
-        return Encoded(offsets, tokens, unknown)
+        tokens = concatenate_rows([(lengths * ids.shape[1], ids.ravel()) for lengths, ids in parts])
+        return Encoded(tokens.offsets, tokens.values, unknown)
 
 
 @dataclass(frozen=True)
@@ -168,7 +166,7 @@ class Schema:
         own, parts = self[side], []
         for index, column in enumerate(own.columns):
             found = column_codes(column, require_column(columns, column.name))
-            parts.append((found.lengths, own.vocabulary.lookup(index, found.texts)[found.codes]))
+            parts.append((found.lengths, own.vocabulary.lookup(index, found.texts.to_pylist())[found.codes]))
         return own.encoded(parts, len(parts[0][0]) if parts else len(next(iter(columns.values()), ())))
 
     def decode(self, side: Side, ids: Encoded | Iterable[Iterable[int]]) -> list[dict[str, Any]]:

@@ -14,11 +14,6 @@ from typing import Final
 _PIECES: Final = re.compile(r"[a-z0-9_\x80-\U0010ffff]+")
 _LOWER_ASCII: Final = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 
-#: For each byte of UTF-8 text: 1 in a piece, otherwise 0; its lower case; and the bytes that are in no piece.
-PIECE_BYTES: Final = bytes(byte >= 0x80 or chr(byte).isalnum() or byte == ord("_") for byte in range(256))
-LOWER_BYTES: Final = bytes(_LOWER_ASCII.get(byte, byte) for byte in range(256))
-SEPARATOR_BYTES: Final = bytes(byte for byte in range(256) if not PIECE_BYTES[byte])
-
 
 def split_words(text: str) -> list[str]:
     """Return the words of a text in lower case."""

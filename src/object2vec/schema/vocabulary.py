@@ -31,8 +31,8 @@ from object2vec.schema.columns import MAX_VOCABULARY, Column, Text
 UNKNOWN_ID: Final = 1
 #: The id of the first column's unknown values.
 FIRST_COLUMN_ID: Final = 2
-_ESCAPES: Final = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
-_UNESCAPES: Final = {escaped: char for char, escaped in _ESCAPES.items()}
+_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+_UNESCAPES: Final = {escaped: chr(char) for char, escaped in _ESCAPES.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,21 +54,21 @@ class Vocabulary:
 
     def extended(self, counts: Sequence[Mapping[str, int]]) -> Vocabulary:
         """Return a vocabulary with the new ones of these values appended; known values keep their ids."""
-        new: list[tuple[str, int, int]] = []
+        new: list[tuple[int, str, int]] = []
         for column, (spec, found) in enumerate(zip(self.columns, counts, strict=True)):
             if not spec.buckets:
                 frequent = [
-                    (value, column, count)
+                    (-count, value, column)
                     for value, count in found.items()
                     if count >= spec.min_count and value not in self.ids[column]
                 ]
-                new += _most_frequent(frequent)[: spec.max_vocabulary if isinstance(spec, Text) else None]
-        new = _most_frequent(new)[: max(0, MAX_VOCABULARY - self.size)]
+                new += sorted(frequent)[: spec.max_vocabulary] if isinstance(spec, Text) else frequent
+        new = sorted(new)[: max(0, MAX_VOCABULARY - self.size)]
         return Vocabulary(
             columns=self.columns,
-            values=[*self.values, *(value for value, _, _ in new)],
-            column_of=np.concatenate([self.column_of, np.array([column for _, column, _ in new], np.int32)]),
-            counts=np.concatenate([self.counts, np.array([count for _, _, count in new], np.int64)]),
+            values=[*self.values, *(value for _, value, _ in new)],
+            column_of=np.concatenate([self.column_of, np.array([column for _, _, column in new], np.int32)]),
+            counts=np.concatenate([self.counts, np.array([-count for count, _, _ in new], np.int64)]),
         )
 
     @cached_property
@@ -164,13 +164,8 @@ class Vocabulary:
 _WANTED: Final = "wanted column=value, a tab and a count"
 
 
-def _most_frequent(tokens: list[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
-    """Sort (value, column, count) by frequency, then by value and column."""
-    return sorted(sorted(tokens), key=lambda token: -token[2])
-
-
 def _escaped(text: str) -> str:
-    return re.sub(r"[\\\t\n\r]", lambda m: _ESCAPES[m[0]], text)
+    return text.translate(_ESCAPES)
 
 
 @lru_cache(maxsize=2**16)

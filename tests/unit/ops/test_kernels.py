@@ -24,6 +24,7 @@ from object2vec.ops import library
 from object2vec.ops import recurrent as recurrent_ops
 from object2vec.ops import scoring as scoring_ops
 from object2vec.ops import sequences as sequences_ops
+from object2vec.ops.text import TextTable, write_lines
 from small import configured, gradients_of, network_of, tokens_of
 
 OBJECTS = [[3], [1, 2, 3, 4, 5, 6], [], [0], [8, 0, 8], [2, 5, 0, 0], [7, 7, 7, 7], [1]]
@@ -93,6 +94,18 @@ def test_distinct_finds_the_different_sequences(given_lists: list[list[int]]) ->
     seen = list(dict.fromkeys(map(tuple, given_lists)))
     assert [tuple(given_lists[i]) for i in first[:found]] == seen
     assert [seen[object_] for object_ in which] == list(map(tuple, given_lists))
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+def test_sequences_are_taken_in_any_order(kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With repetitions and empty sequences."""
+    monkeypatch.setattr(library, "available", lambda: kernels)
+    lists = [list(range(n % 37)) for n in range(300)]
+    index = [n * 7 % 300 for n in range(400)]
+    taken = Sequences.from_lists(lists).take(np.array(index))
+    wanted = Sequences.from_lists([lists[n] for n in index])
+    assert taken.values.tolist() == wanted.values.tolist()
+    assert taken.offsets.tolist() == wanted.offsets.tolist()
 
 
 def test_distinct_finds_more_objects_than_it_has_room_for_at_first() -> None:
@@ -340,6 +353,10 @@ def test_wrong_dtype_is_an_error(call: Callable[[], object], message: str) -> No
         (lambda: scoring_ops.score_pairs_backward(TABLE, TABLE, LEFT, RIGHT, LAYER, SCALE), "grad has shape (2,)"),
         (lambda: sequences_ops.unique_sequences(TOKENS, np.array([0, 4]), TOKENS[:1], TOKENS[1:2]), "offsets[1] is 4"),
         (lambda: sequences_ops.unique_rows((STARTS, STARTS), (TOKENS, TOKENS), (TOKENS, TOKENS)), "rows0[2] is 3"),
+        (lambda: Sequences(TOKENS, np.array([0, 2000])).take(np.zeros(1, np.int64)), "stops[0] is 2000"),
+        (lambda: write_lines((TOKENS, TOKENS), (STARTS, STARTS), TOKENS[:1], ["1"]), "offsets0 has shape (3,)"),
+        (lambda: write_lines((TOKENS, TOKENS), (STARTS, STARTS), TOKENS[:2], ["1"]), "label_codes[0] is 1"),
+        (lambda: TextTable().number(np.zeros(2, np.uint8), STARTS), "offsets[2] is 3"),
     ],
 )
 def test_wrong_layout_shape_or_range_is_an_error(call: Callable[[], object], message: str) -> None:

@@ -226,6 +226,10 @@ typedef struct {
 KERNEL(int64_t, unique_sequences)(const int32_t *values, const int64_t *offsets, int64_t from, int64_t n, Slot *slots,
                                   int64_t mask, int32_t *inverse, int32_t *first_index, int64_t *found);
 
+/* Copies values[starts[i]:stops[i]] to out[taken[i]:taken[i + 1]], for each i less than n. taken is (n + 1). */
+KERNEL(void, take_sequences)(const int32_t *values, const int64_t *starts, const int64_t *stops, const int64_t *taken,
+                             int64_t n, int32_t *out);
+
 /* Numbers the unique objects of n rows of both sides, in order of first occurrence. The object of row rows0[j] is
  * objects0[rows0[j]], or rows0[j] if objects0 is NULL; the same for side 1. Writes the first row of each unique object
  * to first_index (2, n), the number of each row's object to inverse (2, n), and the number of unique ones to found (2).
@@ -273,5 +277,25 @@ KERNEL(int64_t, read_lines)(const uint8_t *bytes, int64_t size, const int64_t *m
  * int32 each. Returns the number of instances, or -1 if the request is not plain. */
 KERNEL(int64_t, read_instances)(const uint8_t *bytes, int64_t size, int64_t document, int64_t *columns,
                                 int64_t max_rows, int64_t max_tokens);
+
+/* ---- text.c: text to numbered words, and pairs to text ---- */
+
+/* Numbers the pieces of n texts, text[offsets[i]:offsets[i + 1]]. If is_split, pieces are runs of letters, digits,
+ * underscores and bytes from 0x80 on, in lower case; otherwise each text that is not empty is a piece. Writes the number
+ * of pieces of each text to lengths (n), and the number of each piece to codes.
+ *
+ * slots (mask + 1, a power of two) is the hash table of the unique pieces; an empty one is -1. Piece p has
+ * pieces[starts[p]:starts[p + 1]], and `found` of them were there before. Returns how many there are now, or -1 if the
+ * table is too small. Room: codes (bytes / 2 + n + 1), pieces (starts[found] + bytes + 8), starts (mask / 2 + 2). */
+KERNEL(int64_t, number_pieces)(const uint8_t *text, const int64_t *offsets, int64_t n, int64_t is_split, Slot *slots,
+                               int64_t mask, int64_t found, int64_t *lengths, int32_t *codes, uint8_t *pieces,
+                               int64_t *starts);
+
+/* Writes a line {"in0":[1,2],"in1":[3],"label":1} for each of n pairs. Pair i has the label text
+ * labels[label_offsets[label_codes[i]]:label_offsets[label_codes[i] + 1]]. Returns the number of bytes. Room: 29 bytes
+ * a pair, 11 a token, and the labels. */
+KERNEL(int64_t, write_lines)(const int32_t *values0, const int64_t *offsets0, const int32_t *values1,
+                             const int64_t *offsets1, int64_t n, const int32_t *label_codes, const uint8_t *labels,
+                             const int64_t *label_offsets, uint8_t *out);
 
 #endif

@@ -55,6 +55,14 @@ KERNEL(int64_t, unique_sequences)(const int32_t *values, const int64_t *offsets,
     return n;
 }
 
+KERNEL(void, take_sequences)(const int32_t *values, const int64_t *starts, const int64_t *stops, const int64_t *taken,
+                             int64_t n, int32_t *out)
+{
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = starts[i], to = taken[i]; j < stops[i]; j++)
+            out[to++] = values[j];
+}
+
 /* Does what unique_rows does for one side; returns the number of unique objects. Without a branch: whether an object is
  * new is hard to predict. */
 static int64_t unique_side(const int64_t *rows, int64_t n, const int32_t *objects, int32_t *lut, int64_t *first_index,
