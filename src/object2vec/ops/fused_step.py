@@ -12,7 +12,11 @@ from torch import Tensor
 from object2vec.array_types import Float32, Int32, Int64
 from object2vec.ops.arguments import addresses, call, check_shapes, usable
 from object2vec.ops.codes import OPTIMIZERS
+from object2vec.ops.embedding import OptimizerStep
 from object2vec.ops.library import structs
+from object2vec.ops.scoring import LinearHead
+
+Structs = Sequence[ctypes.Structure]
 
 
 def parameter_state(weight: Tensor, state: Sequence[Tensor], steps: int) -> ctypes.Structure:
@@ -33,33 +37,26 @@ def pair_batch(tokens: Sequence[Int32], index: Sequence[Int64], labels: Float32)
     return structs()["PairBatch"](*at, (len(left), len(right)), *addresses("step_pairs", [labels]), len(labels))
 
 
-def is_supported(bias: Tensor) -> bool:
-    """Return whether the kernel can step networks whose output layer has this bias (C,)."""
-    return len(bias) <= 2 and usable(bias)
+def is_supported(head: LinearHead) -> bool:
+    """Return whether the kernel can step networks with this output layer."""
+    return len(head.bias) <= 2 and usable(head.bias)
 
 
 def step_pairs(
-    kind: str,
-    states: Sequence[ctypes.Structure],
-    shape: tuple[int, int, int],
-    at: Tensor,
-    batches: Sequence[ctypes.Structure],
-    *,
-    learning_rate: float,
-    weight_decay: float,
-    threads: int,
+    step: OptimizerStep, states: Structs, head: LinearHead, batches: Structs, *, dim: int, threads: int
 ) -> list[tuple[float, int]]:
-    """Take a step of sgd, adagrad or adam for each batch of pairs; return its mean loss and number of correct pairs.
+    """Take a step for each batch of pairs; return its mean loss and number of correct pairs.
 
-    A step updates the rows of two tables that the batch has, and an output layer as in `LinearHead`. `states` are of
-    the tables, the layer's weight and its bias. One score is to be the label; of two, the label is the class, 0 or 1.
-    `shape` is that of the layer's weight, then the length of a row.
+    A step updates the rows, (dim,) each, of two tables that the batch has, and an output layer. `states` are of the
+    tables, the layer's weight and its bias; they count their steps. One score is to be the label; of two, the label is
+    the class, 0 or 1.
     """
-    _, width, dim = shape
+    classes, width = head.weight.shape
     tokens, pairs = max(batch.n[0] + batch.n[1] for batch in batches), max(batch.pairs for batch in batches)
     scratch = torch.empty(pairs), torch.empty(threads, width + 1), torch.empty(tokens, dim)
-    settings = OPTIMIZERS.index(kind), learning_rate, weight_decay
-    config = structs()["StepConfig"](*settings, *shape, at.data_ptr(), threads, *addresses("step_pairs", scratch))
+    settings = OPTIMIZERS.index(step.kind), step.learning_rate, step.weight_decay
+    layer = classes, width, dim, head.columns.data_ptr()
+    config = structs()["StepConfig"](*settings, *layer, threads, *addresses("step_pairs", scratch))
     given = (structs()["PairBatch"] * len(batches))(*batches)
     call("step_pairs", byref(config), (structs()["ParameterState"] * 4)(*states), given, len(batches))
     return [(batch.loss, batch.correct) for batch in given]

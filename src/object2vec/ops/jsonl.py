@@ -37,11 +37,9 @@ def read_lines(text: bytes, max_len: tuple[int, int]) -> Lines:
     rows = size // len('{"in0":[],"in1":[],"label":1}') + 1
     lengths = np.empty(rows, np.int64), np.empty(rows, np.int64)
     labels, truncated, stop = np.empty(rows, np.float64), np.zeros(2, np.int64), np.zeros(2, np.int64)
-    found = 0
-    if library.available():
-        columns = addresses("read_lines", values, "int32"), addresses("read_lines", lengths, "int64")
-        limits = np.array(max_len, np.int64)
-        found = call("read_lines", text, size, limits, *columns, labels, truncated, stop[:1], stop[1:])
+    columns = addresses("read_lines", values, "int32"), addresses("read_lines", lengths, "int64")
+    given = text, size, np.array(max_len, np.int64), *columns, labels, truncated, stop[:1], stop[1:]
+    found = call("read_lines", *given) if library.available() else 0
     kept = tuple(column[:found] for column in lengths)
     tokens = tuple(column[: int(length.sum())] for column, length in zip(values, kept, strict=True))
     return Lines((tokens[0], tokens[1]), (kept[0], kept[1]), labels[:found], truncated, int(stop[0]), int(stop[1]))

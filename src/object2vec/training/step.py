@@ -17,6 +17,7 @@ from object2vec.data.batches import Batch
 from object2vec.model.network import Network
 from object2vec.model.tokens import Tokens
 from object2vec.ops import fused_step
+from object2vec.ops.embedding import OptimizerStep
 from object2vec.ops.scoring import LinearHead
 from object2vec.training.objective import Objective
 from object2vec.training.optimizers import RowOptimizer
@@ -105,15 +106,14 @@ class FusedStep:
     elsewhere. So the kernel reads rows in place, and updates them as soon as the gradients of a batch are known.
     """
 
-    def __init__(self, optimizer: RowOptimizer, columns: Tensor, fallback: AutogradStep, tuner: ThreadTuner) -> None:
+    def __init__(self, optimizer: RowOptimizer, head: LinearHead, fallback: AutogradStep, tuner: ThreadTuner) -> None:
         self._optimizer = optimizer
-        self._columns = columns
+        self._head = head
+        self._dim = optimizer.tables[0].dim
         self._fallback = fallback
         self._tuner = tuner
         self._max_threads = torch.get_num_threads()  # results depend on this number, and on no later one
         self._weights = [*(table.weight for table in optimizer.tables), *optimizer.layer]
-        classes, width = optimizer.layer[0].shape
-        self._shape = classes, width, optimizer.tables[0].dim
 
     def __call__(self, batches: Sequence[Batch]) -> list[StepResult]:
         """Take a step for each batch, one after the other; by autograd if an object is not a single token."""
@@ -126,11 +126,8 @@ class FusedStep:
             fused_step.pair_batch([side.values for side in batch.objects], batch.index, batch.labels)
             for batch in batches
         ]
-        (rate, decay), threads = optimizer.settings, self.threads(max(map(len, batches)))
-        layer = self._shape, self._columns
-        found = fused_step.step_pairs(
-            optimizer.kind, states, *layer, given, learning_rate=rate, weight_decay=decay, threads=threads
-        )
+        step, threads = OptimizerStep(optimizer.kind, *optimizer.settings), self.threads(max(map(len, batches)))
+        found = fused_step.step_pairs(step, states, self._head, given, dim=self._dim, threads=threads)
         self._tuner.stop()
         self._tuner.finish_step(sum(map(len, batches)))
         return [StepResult(len(batch), *result) for batch, result in zip(batches, found, strict=True)]
@@ -141,7 +138,7 @@ class FusedStep:
 
     def threads(self, pairs: int) -> int:
         """Return how many threads make a step of this number of pairs faster."""
-        return min(self._max_threads, max(1, pairs * self._shape[-1] // PRODUCTS_PER_THREAD))
+        return min(self._max_threads, max(1, pairs * self._dim // PRODUCTS_PER_THREAD))
 
 
 Step = AutogradStep | FusedStep
@@ -155,8 +152,8 @@ def make_step(
     One `RowOptimizer` must step all of it, and leave rows without a gradient as they are.
     """
     match optimizers, network.train().linear_head:
-        case [RowOptimizer(tables=[_, _]) as optimizer], LinearHead(bias=bias, columns=columns) if (
-            optimizer.layer and fused_step.is_supported(bias) and all(map(optimizer.keeps_other_rows, optimizer.tables))
+        case [RowOptimizer(tables=[_, _]) as optimizer], LinearHead() as head if (
+            optimizer.layer and fused_step.is_supported(head) and all(map(optimizer.keeps_other_rows, optimizer.tables))
         ):
-            return FusedStep(optimizer, columns, autograd_step, tuner)
+            return FusedStep(optimizer, head, autograd_step, tuner)
     return autograd_step
