@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import runpy
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from object2vec.hyperparameters.table import to_markdown
+from object2vec.hyperparameters import TABLE
 
 ROOT = Path(__file__).parents[2]
+to_markdown = runpy.run_path(str(ROOT / "scripts/tables"))["to_markdown"]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -18,6 +20,13 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 def test_hyperparameter_tables_equal_those_of_the_code(ours: bool) -> None:
     page = (ROOT / "docs/hyperparameters.md").read_text(encoding="utf-8")
     assert f"\n{to_markdown(ours=ours)}\n" in page
+
+
+def test_markdown_tables_contain_each_row_once() -> None:
+    """The two tables contain each row once, and all lines have equally many cells."""
+    lines = to_markdown(ours=False).splitlines()[2:] + to_markdown(ours=True).splitlines()[2:]
+    assert sorted(line.split("`")[1] for line in lines) == sorted(TABLE)
+    assert {line.count("|") for line in lines} == {6}
 
 
 def test_readme_has_at_most_200_lines() -> None:

@@ -135,13 +135,3 @@ OURS: Final = (
 )
 BUILT_IN: Final = (*ENCODERS, *NETWORK, *TRAINING, *PLATFORM)
 TABLE: Final[Mapping[str, Row]] = {row.name: row for row in (*BUILT_IN, *OURS)}
-
-
-def to_markdown(*, ours: bool) -> str:
-    """Return a Markdown table of the built-in's hyperparameters, or of ours."""
-    lines = ["| name | valid | default | tuning range | |", "|---|---|---|---|---|"]
-    for row in OURS if ours else BUILT_IN:
-        default = {None: "", "": "none", REQUIRED: "**required**"}.get(row.default, f"`{row.default}`")
-        tunable = row.tunable.wanted if row.tunable else ""
-        lines.append(f"| `{row.name}` | {row.kind.wanted} | {default} | {tunable} | {row.help} |")
-    return "\n".join(lines)
