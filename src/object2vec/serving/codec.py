@@ -177,7 +177,7 @@ def _encode_json(
     start = 0
     for part in answers:
         if part.count:
-            added = _by_row(warnings, start, start + part.count)
+            added = _by_row(warnings, start, start + part.count) if warnings else {}
             if raw or added:
                 answers_with = (
                     {**raw.get(start + row, {}), **answer, **added.get(row, {})} for row, answer in enumerate(part)

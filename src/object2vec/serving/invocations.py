@@ -203,13 +203,15 @@ def _read_length(
     if length > max_bytes:
         raise _too_long(max_bytes)
     reserve(length)
-    buffer = BytesIO()
-    buffer.writelines(_read_parts(environ, length, transfer))
-    if transfer.received < length:
-        raise RequestError(
-            f"the body ended after {transfer.received} of the {length} bytes that its Content-Length says"
-        )
-    return buffer.getvalue()
+    if length <= READ_BYTES:
+        body = _read(environ, length)
+    else:
+        buffer = BytesIO()
+        buffer.writelines(_read_parts(environ, length, transfer))
+        body = buffer.getvalue()
+    if len(body) < length:
+        raise RequestError(f"the body ended after {len(body)} of the {length} bytes that its Content-Length says")
+    return body
 
 
 def _read_chunks(environ: Environ, max_bytes: int, reserve: Callable[[int], object], transfer: Transfer) -> bytes:

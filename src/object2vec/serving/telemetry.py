@@ -7,7 +7,6 @@ than computing its answer, and each write to the log lets other threads run firs
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +18,6 @@ import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
-from werkzeug.wsgi import ClosingIterator
 
 from object2vec.ops import library
 from object2vec.serving.responses import WholeBody
@@ -89,7 +87,7 @@ class Telemetry:
         def wsgi(environ: Environ, start_response: Any) -> Iterable[bytes]:
             started = perf_counter()
             status = "500"
-            counted = 0 if environ["PATH_INFO"] == "/metrics" else 1
+            counted = environ["PATH_INFO"] != "/metrics"
             self._pending.inc(counted)  # at once: it may hang
 
             def start(line: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
@@ -99,7 +97,6 @@ class Telemetry:
                 return start_response(line, headers, exc_info) if exc_info else start_response(line, headers)
 
             def done(sent: int) -> None:
-                self._pending.dec(counted)
                 self._record((datetime.now(UTC), environ, status, perf_counter() - started, sent))
 
             try:
@@ -110,7 +107,7 @@ class Telemetry:
             if isinstance(body, WholeBody):
                 done(body.length)
                 return body
-            return _count(body, done)
+            return _CountedBody(body, done)
 
         return wsgi
 
@@ -136,6 +133,7 @@ class Telemetry:
         with self._lock:
             unwritten, self._unwritten = self._unwritten, []
         lines = [_line(*request) for request in unwritten]
+        self._pending.dec(sum(line["path"] != "/metrics" for line in lines))
         for line in lines:
             self._seconds.labels(_route(line["path"]), line["status"]).observe(line["seconds"])
             if "instances" in line:
@@ -167,20 +165,25 @@ def _size(file: Path) -> int:
         return 0
 
 
-def _count(body: Iterable[bytes], done: Callable[[int], None]) -> Iterable[bytes]:
-    """Return a body that reports its bytes. WSGI closes it after it is sent, or when the client is gone."""
-    sent = 0
+@dataclass(slots=True)
+class _CountedBody:
+    """A body that counts its bytes. WSGI closes it after it is sent, or when the client is gone."""
 
-    def parts() -> Iterator[bytes]:
-        nonlocal sent
-        for part in body:
-            sent += len(part)
+    body: Iterable[bytes]
+    done: Callable[[int], None]
+    sent: int = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for part in self.body:
+            self.sent += len(part)
             yield part
 
-    stack = ExitStack()  # it may be closed again
-    stack.callback(lambda: done(sent))
-    stack.callback(getattr(body, "close", lambda: None))
-    return ClosingIterator(parts(), stack.close)
+    def close(self) -> None:
+        try:
+            getattr(self.body, "close", lambda: None)()
+        finally:
+            done, self.done = self.done, lambda _: None  # it may be closed again
+            done(self.sent)
 
 
 def _route(path: str) -> str:
