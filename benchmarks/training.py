@@ -30,9 +30,9 @@ from object2vec.data.batches import Batch, Batches
 from object2vec.data.sequences import Pairs
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
+from object2vec.training.console import ConsoleReport
 from object2vec.training.distributed import SINGLE_PROCESS, Group
 from object2vec.training.objective import Metrics
-from object2vec.training.report import SageMakerReport
 from object2vec.training.step import forward_batch
 from object2vec.training.trainer import Trainer, training_batches
 
@@ -201,7 +201,7 @@ class Ours:
         self.network = Network(hyperparameters)
         self.batches = training_batches(pairs, hyperparameters, group.shard())
         self.trainer = Trainer(
-            self.network, hyperparameters, SageMakerReport(host="benchmark", epochs=1, silent=True), group
+            self.network, hyperparameters, ConsoleReport(epochs=1, model_dir=Path(), quiet=True), group
         )
         self.epochs = count()
 

@@ -32,10 +32,11 @@ from object2vec.sagemaker import training
 from object2vec.sagemaker.environment import Directories, TrainingEnvironment
 from object2vec.serving.predictor import Predictor
 from object2vec.training import checkpoints
+from object2vec.training.console import ConsoleReport
 from object2vec.training.distributed import SINGLE_PROCESS, Group, RankConfig, connect_ranks
 from object2vec.training.evaluation import scoring_batches
 from object2vec.training.job import Job, run
-from object2vec.training.report import SageMakerReport, log_as
+from object2vec.training.report import log_as
 from object2vec.training.trainer import Trainer, training_batches
 from servers import free_port
 from small import SMALL, configured, network_of, pairs_of, weights_of, write_pairs
@@ -100,7 +101,7 @@ def trained(
     hyperparameters = settings(name, size=train.size)
     network = network_of(hyperparameters, seed=seed)
     group.broadcast_weights(network)
-    trainer = Trainer(network, hyperparameters, SageMakerReport(host="algo-1", epochs=2, silent=True), group)
+    trainer = Trainer(network, hyperparameters, ConsoleReport(epochs=2, model_dir=Path(), quiet=True), group)
     trainer.fit(train, validation, lambda: False)  # type: ignore[arg-type]
     return weights_of(network) | {"losses": np.array(trainer.early_stopping.losses)}
 
@@ -176,7 +177,7 @@ def count_stop_checks(group: Group) -> int:
 
     hyperparameters = settings("pooled", size=4)
     trainer = Trainer(
-        network_of(hyperparameters), hyperparameters, SageMakerReport(host="a", epochs=2, silent=True), group
+        network_of(hyperparameters), hyperparameters, ConsoleReport(epochs=2, model_dir=Path(), quiet=True), group
     )
     trainer.fit(training_batches(shard(0, "all"), hyperparameters, group.shard()), None, stop)
     return asked

@@ -11,6 +11,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
@@ -32,8 +33,6 @@ BATCHES_A_LINE: Final = 100
 TITLES: Final = {"train": "Training", "validation": "Validation"}
 STARS: Final = "*" * 14
 PREFIXED: Final = logging.Formatter("[%(asctime)s %(levelname)s %(thread)d] %(message)s", "%m/%d/%Y %H:%M:%S")
-#: For the ranks of a job whose lines another one prints.
-SILENCE: Final = logging.Logger("silence", logging.CRITICAL + 1)
 
 
 class LineHandler(logging.Handler):
@@ -55,18 +54,18 @@ def log_as(style: Style) -> None:
 
 def make_report(style: Style, *, host: str, epochs: int, model_dir: Path, silent: bool = False) -> Report:
     """Return the report of a job in a style; a `silent` one is for ranks that print nothing."""
-    if style == "sagemaker" or silent:
-        return SageMakerReport(host=host, epochs=epochs, silent=silent)
-    return ConsoleReport(epochs=epochs, model_dir=model_dir, bar=style == "bar", quiet=style == "quiet")
+    if style == "sagemaker" and not silent:
+        return SageMakerReport(host=host, epochs=epochs)
+    quiet = silent or style == "quiet"
+    return ConsoleReport(epochs=epochs, model_dir=model_dir, bar=style == "bar" and not silent, quiet=quiet)
 
 
+@dataclass(kw_only=True)
 class SageMakerReport:
-    """Prints the built-in's lines of one job; with `silent`, nothing."""
+    """Prints the built-in's lines of one job."""
 
-    def __init__(self, *, host: str, epochs: int, silent: bool = False) -> None:
-        self.host = host
-        self.epochs = epochs
-        self.log = SILENCE if silent else logger
+    host: str
+    epochs: int
 
     def batches_of(
         self, epoch: int, batches: Iterable[Item], examples: int, metrics: Metrics, *, done: int = 0, before: float = 0
@@ -83,18 +82,18 @@ class SageMakerReport:
 
     def _progress(self, epoch: int, batches: int, metrics: Metrics, seconds: float) -> None:
         rate = metrics.rows / seconds
-        self.log.info(
+        logger.info(
             f"Epoch: {epoch}, batches: {batches}, num_examples: {metrics.rows}, {rate:.1f} samples/sec, "
             f"epoch time so far: {timedelta(seconds=seconds)}"
         )
-        self.log.info(f"\tTraining metrics: {_short(metrics.values())}")
+        logger.info(f"\tTraining metrics: {_short(metrics.values())}")
 
     def measured(self, epoch: int, channel: str, metrics: Mapping[str, float], seconds: float) -> None:
         """Print the metrics of an epoch on the train or validation channel, and the seconds that it took."""
         if channel == "train":
-            self.log.info(STARS)
-            self.log.info(f"Completed Epoch: {epoch}, time taken: {timedelta(seconds=seconds)}")
-        self.log.info(f"Epoch {epoch} {f'{TITLES[channel]} metrics:':<19} {_short(metrics)}")
+            logger.info(STARS)
+            logger.info(f"Completed Epoch: {epoch}, time taken: {timedelta(seconds=seconds)}")
+        logger.info(f"Epoch {epoch} {f'{TITLES[channel]} metrics:':<19} {_short(metrics)}")
         self._quality(f"epoch={epoch}, {channel}", metrics)
 
     def epoch(
@@ -104,13 +103,13 @@ class SageMakerReport:
         ended = time.time()
         lines_from = time.perf_counter()
         for line in lines:
-            self.log.info(line)
-        self.log.info(STARS)
+            logger.info(line)
+        logger.info(STARS)
         early_stop_milliseconds = 1000 * (time.perf_counter() - lines_from)
         update = 1000 * (ended - started)
         times = {"epochs": self.epochs, "early_stop.time": early_stop_milliseconds, "update.time": update}
         self._metrics(started, ended, times)
-        self.log.info(f"#progress_metric: host={self.host}, completed {100 * (epoch + 1) / self.epochs} % of epochs")
+        logger.info(f"#progress_metric: host={self.host}, completed {100 * (epoch + 1) / self.epochs} % of epochs")
         seen = {
             "Total Records Seen": totals.records,
             "Total Batches Seen": totals.batches,
@@ -122,35 +121,33 @@ class SageMakerReport:
         }
         self._metrics(started, ended, seen, epoch=epoch, Meta="training_data_iter")
         throughput = metrics.rows / (ended - started)
-        self.log.info(f"#throughput_metric: host={self.host}, train throughput={throughput} records/second")
+        logger.info(f"#throughput_metric: host={self.host}, train throughput={throughput} records/second")
 
     def stopped_early(self, epoch: int) -> None:
-        self.log.info(f"Early stopping criterion met! Stopping training at epoch: {epoch}")
-        self.log.info("Early stop condition met. Stopping training.")
-        self.log.info(f"#progress_metric: host={self.host}, completed 100 % epochs")
+        logger.info(f"Early stopping criterion met! Stopping training at epoch: {epoch}")
+        logger.info("Early stop condition met. Stopping training.")
+        logger.info(f"#progress_metric: host={self.host}, completed 100 % epochs")
 
     def best(self, best: BestModel, *, repeat: bool = False) -> None:
         """Print which epoch's model is kept; with `repeat`, also its metrics by channel.
 
         A tuning job uses the value that is printed last, so `repeat` is for a best epoch that was not printed last.
         """
-        self.log.info(f"Best model based on epoch {best.epoch}. Best loss: {best.loss:.3f}")
+        logger.info(f"Best model based on epoch {best.epoch}. Best loss: {best.loss:.3f}")
         for channel, values in best.metrics.items() if repeat else ():
-            self.log.info(f"Best epoch {best.epoch}: {TITLES[channel]} metrics: {_short(values)}")
+            logger.info(f"Best epoch {best.epoch}: {TITLES[channel]} metrics: {_short(values)}")
             self._quality(f"epoch={best.epoch}, {channel}", values)
 
     def tested(self, metrics: Metrics, size: int) -> None:
         """Print the metrics of the test channel, which was scored in batches of `size`."""
         values = metrics.values()
-        self.log.info(
-            f"Finished scoring on {metrics.rows} examples from {metrics.batches} batches, each of size {size}."
-        )
-        self.log.info(f"Test Metrics:{_short(values)}")
-        self.log.info(f"Test Metric names:{list(values)}")
-        self.log.info(f"Test Metric values:{list(values.values())}")
-        self.log.info(f"Test Metric names and values:{list(values.items())}")
+        logger.info(f"Finished scoring on {metrics.rows} examples from {metrics.batches} batches, each of size {size}.")
+        logger.info(f"Test Metrics:{_short(values)}")
+        logger.info(f"Test Metric names:{list(values)}")
+        logger.info(f"Test Metric values:{list(values.values())}")
+        logger.info(f"Test Metric names and values:{list(values.items())}")
         for item in values.items():
-            self.log.info(f"#test_score ({self.host}) : {item}")
+            logger.info(f"#test_score ({self.host}) : {item}")
         self._quality("test", values)
 
     def finished(self, started: float, milliseconds: Mapping[str, float]) -> None:
@@ -161,7 +158,7 @@ class SageMakerReport:
         for name, value in metrics.items():
             if name != "perplexity":
                 kind = "score" if name == "accuracy" else "loss"
-                self.log.info(f"#quality_metric: host={self.host}, {what} {name} <{kind}>={value}")
+                logger.info(f"#quality_metric: host={self.host}, {what} {name} <{kind}>={value}")
 
     def _metrics(self, started: float, ended: float, values: Mapping[str, float], **dimensions: Any) -> None:
         document = {
@@ -172,7 +169,7 @@ class SageMakerReport:
                 name: {"sum": float(value), "count": 1, "min": value, "max": value} for name, value in values.items()
             },
         }
-        self.log.info(f"#metrics {json.dumps(document)}\n")
+        logger.info(f"#metrics {json.dumps(document)}\n")
 
 
 def _short(metrics: Mapping[str, float]) -> str:

@@ -26,7 +26,7 @@ from object2vec import cli
 from object2vec.training.best_model import BestModel
 from object2vec.training.console import ConsoleReport, Totals
 from object2vec.training.objective import Metrics, Objective
-from object2vec.training.report import LineHandler, log_as, make_report
+from object2vec.training.report import LineHandler, Style, log_as, make_report
 
 SMALL = ["enc0_network=pooled_embedding", "enc0_max_seq_len=4", "enc0_vocab_size=9", "enc0_token_embedding_dim=4"]
 
@@ -122,8 +122,13 @@ def test_a_resumed_job_says_where_it_goes_on(report: ConsoleReport, capsys: pyte
     assert "Resuming" not in capsys.readouterr().out
 
 
-def test_ranks_that_do_not_lead_print_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    report = make_report("plain", host="algo-2", epochs=1, model_dir=Path("m"), silent=True)
+@pytest.mark.parametrize("style", ["sagemaker", "bar", "plain", "quiet"])
+@pytest.mark.usefixtures("package_logger")
+def test_ranks_that_do_not_lead_print_nothing(style: Style, capsys: pytest.CaptureFixture[str]) -> None:
+    """In every style, neither a line, nor a table, nor a bar is printed."""
+    log_as(style)
+    report = make_report(style, host="algo-2", epochs=1, model_dir=Path("m"), silent=True)
+    assert list(report.batches_of(0, range(100), 100, metrics_of(0.5))) == list(range(100))
     report.measured(0, "train", metrics_of(0.5).values(), 1.0)
     report.epoch(0, metrics_of(0.5), Totals(), time.time(), [])
     assert capsys.readouterr() == ("", "")

@@ -16,10 +16,10 @@ import torch
 
 from object2vec.data.batches import Batch
 from object2vec.errors import AlgorithmError
+from object2vec.training.console import ConsoleReport
 from object2vec.training.distributed import SINGLE_PROCESS, Group, RankConfig, connect_ranks
 from object2vec.training.gradient_sync import NO_PAIRS, GradientSync
 from object2vec.training.objective import Metrics, Objective
-from object2vec.training.report import SageMakerReport
 from object2vec.training.step import backward
 from object2vec.training.trainer import Trainer, training_batches
 from ranks import (
@@ -174,7 +174,7 @@ def test_group_of_one_process_changes_nothing() -> None:
     assert torch.equal(torch.get_rng_state(), state)
     hyperparameters = settings("pooled", size=8)
     own = list(training_batches(shard(0, "all"), hyperparameters).epoch(0))
-    report = SageMakerReport(host="algo-1", epochs=1, silent=True)
+    report = ConsoleReport(epochs=1, model_dir=Path(), quiet=True)
     made = Trainer(network_of(hyperparameters), hyperparameters, report)
     assert len(list(made._steps(0, iter(own), lambda: False))) == len(own) == 8
     assert not list(made._steps(0, iter(own), lambda: True))
