@@ -60,7 +60,7 @@ def spawn_ranks(work: Callable[[Sequence[str], int], None], devices: Sequence[st
 
 @contextmanager
 def join_group(
-    environment: TrainingEnvironment, devices: Sequence[str], number: int = 0, check: Callable[[], None] = lambda: None
+    environment: TrainingEnvironment, devices: Sequence[str], number: int, check: Callable[[], None] = lambda: None
 ) -> Iterator[Group]:
     """Connect the processes of all hosts as one group inside the context; this one computes on `devices[number]`.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -89,9 +89,15 @@ def _run() -> None:
 
 
 def run_on(devices: Sequence[str], environment: TrainingEnvironment, configuration: Parsed) -> None:
-    """Run the job in a process for each of this host's devices."""
+    """Run the job in a process for each of this host's devices.
+
+    Raises:
+        UserError: the configuration or the data cannot be used.
+        AlgorithmError: training failed, here or in another process of the job.
+    """
     from object2vec.sagemaker import launch
     from object2vec.training.checks import Job
+    from object2vec.training.job import run
 
     with pipes.open_channels(environment, readers=len(devices)) as channels:
         job = Job(
@@ -103,36 +109,21 @@ def run_on(devices: Sequence[str], environment: TrainingEnvironment, configurati
             host=environment.host,
             checkpoint_dir=environment.checkpoints,
         )
-        with launch.spawn_ranks(partial(run_spawned_rank, environment, job), devices) as check:
-            run_rank(environment, job, devices, check=check)
+        with (
+            launch.spawn_ranks(partial(run_spawned_rank, environment, job), devices) as check,
+            launch.join_group(environment, devices, 0, check) as group,
+        ):
+            run(job, group=group, stop=_stop)
 
 
 def run_spawned_rank(environment: TrainingEnvironment, job: Job, devices: Sequence[str], number: int) -> None:
-    """Run an additional rank of this host; it logs warnings and errors only."""
-    log_as("sagemaker")
-    logging.getLogger("object2vec").setLevel(logging.WARNING)
-    run_rank(environment, job, devices, number)
-
-
-def run_rank(
-    environment: TrainingEnvironment,
-    job: Job,
-    devices: Sequence[str],
-    number: int = 0,
-    check: Callable[[], None] = lambda: None,
-) -> None:
-    """Run the rank of this host that computes on `devices[number]`.
-
-    `check` is called while this process waits for the others.
-
-    Raises:
-        UserError: the configuration or the data cannot be used.
-        AlgorithmError: training failed, here or in another process of the job.
-    """
+    """Run an additional rank of this host, on `devices[number]`; it logs warnings and errors only."""
     from object2vec.sagemaker import launch
     from object2vec.training.job import run
 
-    with launch.join_group(environment, devices, number, check) as group:
+    log_as("sagemaker")
+    logging.getLogger("object2vec").setLevel(logging.WARNING)
+    with launch.join_group(environment, devices, number) as group:
         run(job, group=group, stop=_stop)
 
 

@@ -51,9 +51,10 @@ READ_BYTES: Final = 2**17
 #: How much of a body that is too long is read and discarded.
 MAX_DRAINED_BYTES: Final = 2**30
 
-
 #: Functions that end a request.
 Cleanup = list[Callable[[], object]]
+#: A function that is called with a number of bytes before they are read into memory.
+Reserve = Callable[[int], object]
 
 
 class Invocations:
@@ -161,12 +162,9 @@ def _run(cleanup: Cleanup) -> None:
 
 
 def read_body(
-    environ: Environ,
-    max_bytes: int,
-    reserve: Callable[[int], object] = lambda _: None,
-    deadlines: Deadlines = DEADLINES,
+    environ: Environ, max_bytes: int, reserve: Reserve = lambda _: None, deadlines: Deadlines = DEADLINES
 ) -> bytes:
-    """Return the request's body. `reserve` is called with a number of bytes before they are read into memory.
+    """Return the request's body.
 
     Raises:
         PayloadTooLargeError: it is longer than `max_bytes` bytes.
@@ -197,9 +195,7 @@ def read_body(
             ) from None
 
 
-def _read_length(
-    environ: Environ, length: int, max_bytes: int, reserve: Callable[[int], object], transfer: Transfer
-) -> bytes:
+def _read_length(environ: Environ, length: int, max_bytes: int, reserve: Reserve, transfer: Transfer) -> bytes:
     if length > max_bytes:
         raise _too_long(max_bytes)
     reserve(length)
@@ -214,7 +210,7 @@ def _read_length(
     return body
 
 
-def _read_chunks(environ: Environ, max_bytes: int, reserve: Callable[[int], object], transfer: Transfer) -> bytes:
+def _read_chunks(environ: Environ, max_bytes: int, reserve: Reserve, transfer: Transfer) -> bytes:
     # A proxy may cut a chunked body off at its limit without an error, so the limit is enforced here.
     buffer = BytesIO()
     for part in _read_parts(environ, sys.maxsize, transfer):
