@@ -111,19 +111,19 @@ static int64_t occurrences(const uint8_t *bytes, size_t size, uint8_t of)
 static void call_for_request(const uint8_t *bytes, size_t size, int64_t document)
 {
     const int64_t most = occurrences(bytes, size, '{') + 2, tokens = occurrences(bytes, size, ',') + 2 * most;
-    int64_t *places = malloc((size_t)(4 + 5 * most + tokens) * 8), *columns = places + 4;
-    uint8_t *text = memcpy(malloc(size), bytes, size);
-    int64_t found = o2v_read_instances(text, (int64_t)size, document, places, most, tokens);
+    int64_t *places = malloc((size_t)(6 + 5 * most + tokens) * 8), *columns = places + 6;
+    uint8_t *text = memcpy(malloc(size), bytes, size), *raw = draw(2) ? malloc(2 * size) : NULL;
+    int64_t found = o2v_read_instances(text, (int64_t)size, document, places, most, tokens, raw);
     for (int side = 0; found >= 0 && side < 2; side++) {
         const int64_t sequences = places[side], *offsets = columns + side * most, *rows = offsets + 2 * most;
         if (sequences > found || found >= most || offsets[0] || offsets[sequences] > tokens ||
-            offsets[sequences] != places[2 + side])
+            offsets[sequences] != places[2 + side] || places[4 + side] > (int64_t)size)
             abort();
         for (int64_t r = 0; r < sequences; r++)
             if (offsets[r] > offsets[r + 1] || rows[r] >= found)
                 abort();
     }
-    free(places), free(text);
+    free(places), free(text), free(raw);
 }
 
 int main(int argc, char **argv)

@@ -81,7 +81,7 @@ def requests(data: bytes) -> None:
     value_or_none(lambda: codec.decode(data, content))
     value_or_none(lambda: to_options(data[:200].decode("latin-1")))
     for content in (Content(), Content(type=JSON_LINES)):
-        plain = value_or_none(lambda content=content: codec.decode_token_ids(data, content))
+        plain = value_or_none(lambda content=content: codec.decode_plain(data, content))
         other = value_or_none(lambda content=content: codec.decode_any(data, content))
         if plain is None:
             continue
@@ -128,7 +128,14 @@ def schema(data: bytes) -> None:
 
 
 def raw_values(data: bytes) -> None:
-    """Check raw values: objects have the same ids together and alone, and known values are decoded."""
+    """Check raw values: objects have the same ids together, alone and in a request, and known values are decoded."""
+    for content, body in ((Content(), b'{"instances": [{"in0": %b}]}'), (Content(type=JSON_LINES), b'{"in0": %b}')):
+        request = body % data
+        plain = value_or_none(lambda c=content, r=request: codec.decode_plain(r, c, 1, FILMS))
+        other = value_or_none(lambda c=content, r=request: codec.decode_any(r, c, 1, FILMS))
+        if plain is not None:
+            expect(other is not None, "the kernel takes what the plain form refuses")
+            expect(asked(plain) == asked(other), "the kernel and the plain form read other instances")
     try:
         objects = json.loads(data)
     except (ValueError, RecursionError):

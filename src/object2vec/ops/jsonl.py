@@ -46,36 +46,44 @@ def read_lines(text: bytes, max_len: tuple[int, int]) -> Lines:
 
 
 class RequestColumns(NamedTuple):
-    """The columns of a request, for each side: tokens, offsets of its sequences, and the instance of each sequence."""
+    """The columns of a request, for each side: tokens, offsets of its sequences, and the instance of each sequence.
+
+    `raw` has the JSON of a side's values that are no lists, a line for each. Each is an empty sequence.
+    """
 
     values: tuple[Int32, Int32]
     offsets: tuple[Int64, Int64]
     rows: tuple[Int64, Int64]
     numbers: Int64  # the line of each instance, from 1, if the request is lines
+    raw: tuple[bytes, bytes]
 
 
-def read_instances(text: bytes, *, document: bool) -> RequestColumns | None:
+def read_instances(text: bytes, *, document: bool, raw: bool = False) -> RequestColumns | None:
     """Read a plain request: lines of instances, or a document `{"instances": [...]}`. Return None for another one.
 
-    A plain instance is `{"in0": [1, 2], "in1": [3]}`: one side at least, perhaps a label, spaces anywhere. Without
-    kernels no request is read.
+    A plain instance is `{"in0": [1, 2], "in1": [3]}`: one side at least, perhaps a label, spaces anywhere. With `raw`,
+    a side may be any value on one line; the caller must check that it is JSON. Without kernels no request is read.
     """
     if not library.available():
         return None
     # An instance begins with a brace and has two lists at most; every token in a list but the first follows a comma.
     max_rows = text.count(b"{") + 2
     max_tokens = text.count(b",") + 2 * max_rows
-    columns = np.empty(4 + 5 * max_rows + max_tokens, np.int64)
+    size = 6 + 5 * max_rows + max_tokens
+    columns = np.empty(size + (len(text) // 4 + 1 if raw else 0), np.int64)
+    start = address(columns)
+    raw_start = start + size * columns.itemsize
     read = library.functions(ctypes.PyDLL if len(text) < SHORT_TEXT_BYTES else ctypes.CDLL)["read_instances"]
-    found = read(text, len(text), document, address(columns), max_rows, max_tokens)
+    found = read(text, len(text), document, start, max_rows, max_tokens, raw_start if raw else None)
     if found < 0:
         return None
-    left, right, left_tokens, right_tokens = columns[:4].tolist()
-    a, b, c, d, numbers, end = range(4, 5 + 5 * max_rows, max_rows)
+    left, right, left_tokens, right_tokens, left_bytes, right_bytes = columns[:6].tolist()
+    a, b, c, d, numbers, end = range(6, 7 + 5 * max_rows, max_rows)
     values = columns[end:].view(np.int32)
     return RequestColumns(
         (values[:left_tokens], values[max_tokens : max_tokens + right_tokens]),
         (columns[a : a + left + 1], columns[b : b + right + 1]),
         (columns[c : c + left], columns[d : d + right]),
         columns[numbers : numbers + found],
+        (ctypes.string_at(raw_start, left_bytes), ctypes.string_at(raw_start + len(text), right_bytes)),
     )

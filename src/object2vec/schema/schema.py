@@ -23,6 +23,7 @@ from object2vec.array_types import Int32, Int64
 from object2vec.atomic_files import write_atomically
 from object2vec.data.files import read_object
 from object2vec.data.records import SIDES, Side
+from object2vec.data.sequences import Sequences
 from object2vec.errors import ArtifactError, RawValueError, UserError, shortened
 from object2vec.hyperparameters import SCHEMA_FILES
 from object2vec.schema.arrays import column_codes, concatenate_rows, row_texts
@@ -108,14 +109,23 @@ class SideSchema:
         """
         if not parts:
             return Encoded(np.arange(count + 1), np.full(count, UNKNOWN_ID, np.int32))
+        return self.marked(concatenate_rows([(lengths * ids.shape[1], ids.ravel()) for lengths, ids in parts]))
+
+    def marked(self, objects: Sequences) -> Encoded:
+        """Return objects from their token ids, with the unknown ones."""
+        ids, offsets = objects.values, objects.offsets
         unknown = {}
-        for index, (column, (lengths, ids)) in enumerate(zip(self.columns, parts, strict=True)):
-            is_unknown = ids[:, 0] == self.vocabulary.unknown_id(index)
+        for index, name in enumerate(self.names):
+            is_unknown = ids == self.vocabulary.unknown_id(index)
             if np.count_nonzero(is_unknown):
-                rows = np.repeat(np.arange(count), lengths)[is_unknown]
-                unknown[column.name] = np.bincount(rows, minlength=count) > 0
-        tokens = concatenate_rows([(lengths * ids.shape[1], ids.ravel()) for lengths, ids in parts])
-        return Encoded(tokens.offsets, tokens.values, unknown)
+                unknown[name] = np.zeros(len(offsets) - 1, np.bool_)
+                unknown[name][np.searchsorted(offsets, np.flatnonzero(is_unknown), side="right") - 1] = True
+        return Encoded(offsets, ids, unknown)
+
+    @cached_property
+    def ids_by_json(self) -> dict[bytes, int | list[int]]:
+        """Return the token ids of objects in JSON that a server has seen: a number if there is one."""
+        return {}
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -29,10 +30,11 @@ from object2vec.data.records import SIDES, Side
 from object2vec.data.sequences import Sequences
 from object2vec.errors import NotAcceptableError, RequestError
 from object2vec.ops import jsonl as jsonl_ops
+from object2vec.ops.jsonl import RequestColumns
 from object2vec.schema.schema import Schema
 from object2vec.serving.headers import NPY, Content, unsupported
 from object2vec.serving.instances import Answers, Column, InputWarning, Instances
-from object2vec.serving.raw_values import decode_csv, encode_raw
+from object2vec.serving.raw_values import decode_csv, encode_raw, encode_request
 
 #: What a body of answers begins with, has between them, and ends with.
 FRAMING: Final = {JSON: (b'{"predictions":[', b",", b"]}"), JSON_LINES: (b"", b"\n", b"")}
@@ -46,6 +48,8 @@ TRAILING_CHARACTERS: Final = {b"\0": "a NUL character (0x00)", b"\x1a": "a Ctrl-
 BODY_START: Final = re.compile(rb'\{\s*"(instances|in0|in1|label)"\s*:')
 #: A document up to this size is read as a whole before it is known that its model can be loaded.
 MAX_EARLY_BYTES: Final = 2**20
+#: A side that is no list.
+RAW_VALUE: Final = re.compile(rb'"in[01]"\s*:\s*[^\s\[]')
 # What the built-in says to a body without `instances`; clients look for it.
 BUILTIN_ERROR: Final = "unable to evaluate payload provided"
 
@@ -84,22 +88,46 @@ def decode(body: bytes, content: Content, first: int = 1, schema: Schema | None 
         RequestError: the body, or an instance in it, is not what its type says.
     """
     body = body.removeprefix(BOM_UTF8)
-    plain = decode_token_ids(body, content, first)
+    plain = decode_plain(body, content, first, schema)
     return decode_any(body, content, first, schema) if plain is None else plain
 
 
-def decode_token_ids(body: bytes, content: Content, first: int = 1) -> Instances | None:
-    """Read a body in the form that nearly all have, without an object made of each token; None if it is another."""
+def is_raw(body: bytes) -> bool:
+    """Return whether a body seems to have raw values, from its first 256 bytes."""
+    return RAW_VALUE.search(body, 0, 256) is not None
+
+
+def decode_plain(body: bytes, content: Content, first: int = 1, schema: Schema | None = None) -> Instances | None:
+    """Read a body in the form that nearly all have, without an object made of each token; None if it is another.
+
+    Raw values make another form, unless there is a schema.
+    """
     if content.charset != "utf-8" or content.type == CSV:
         return None
     document = content.type == JSON
-    found = jsonl_ops.read_instances(body, document=document)
+    found = jsonl_ops.read_instances(body, document=document, raw=schema is not None)
     if found is None:
         return None
-    left, right = map(Column, found.rows, map(Sequences, found.values, found.offsets))
-    if document:
-        return Instances(columns=(left, right), label="instances[{}]", numbers=range(len(found.numbers)))
-    return Instances(columns=(left, right), label="line {}", numbers=found.numbers + (first - 1))
+    numbers = range(len(found.numbers)) if document else found.numbers + (first - 1)
+    label = "instances[{}]" if document else "line {}"
+    if schema is None or not any(found.raw):
+        left, right = map(Column, found.rows, map(Sequences, found.values, found.offsets))
+        return Instances(columns=(left, right), label=label, numbers=numbers)
+    encoded = encode_request(schema, found)
+    if encoded is None:
+        return None
+    columns, warnings = encoded
+    raw = partial(_raw_records, body, content, found)
+    return Instances(columns=columns, label=label, numbers=numbers, warnings=warnings, raw=raw)
+
+
+def _raw_records(body: bytes, content: Content, found: RequestColumns) -> dict[int, dict[str, Any]]:
+    """Return the records of instances with raw values."""
+    if content.type == JSON:
+        records = orjson.loads(body)["instances"]
+    else:
+        records = [orjson.loads(line) for line in body.split(b"\n") if line.strip()]
+    return {row: records[row] for rows, raw in zip(found.rows, found.raw, strict=True) if raw for row in rows.tolist()}
 
 
 def decode_any(body: bytes, content: Content, first: int = 1, schema: Schema | None = None) -> Instances:
@@ -111,7 +139,7 @@ def decode_any(body: bytes, content: Content, first: int = 1, schema: Schema | N
     if content.type == CSV:
         if schema is None:
             raise unsupported(content.name)
-        return _to_instances(*decode_csv(body, schema, first), "line {}", schema)
+        return decode_csv(body, schema, first)
     numbers, records = [], []
     for number, line in enumerate(body.split(b"\n"), start=first):
         if line.strip():
@@ -178,13 +206,8 @@ def _encode_json(
     for part in answers:
         if part.count:
             added = _by_row(warnings, start, start + part.count) if warnings else {}
-            if raw or added:
-                answers_with = (
-                    {**raw.get(start + row, {}), **answer, **added.get(row, {})} for row, answer in enumerate(part)
-                )
-                yield before + between.join(map(_dump, answers_with))
-            else:
-                yield before + _join(between, part)
+            own = {row: raw.get(start + row, {}) for row in range(part.count)} if raw else {}
+            yield before + _join(between, part, own, added)
             before = between
         start += part.count
     if end:
@@ -223,14 +246,27 @@ def _array_header(shape: tuple[int, int]) -> bytes:
     return file.getvalue()
 
 
-def _join(between: bytes, answers: Answers) -> bytes:
-    """Return the answers as JSON objects, with `between` between them."""
+def _join(
+    between: bytes, answers: Answers, raw: Mapping[int, Mapping[str, Any]], added: Mapping[int, Mapping[str, Any]]
+) -> bytes:
+    """Return the answers as JSON objects, each after its raw values and before what is added to it."""
     uniform = answers.uniform
     if uniform is None:
-        return between.join(map(_dump, answers))
-    key, vectors = uniform  # written all together: [[1,2],[3,4]] without its outer brackets, and keys put in
-    start, end = b'{"%s":' % key.encode(), b"}"
-    return start + _dump(vectors)[1:-1].replace(b"],[", b"]" + end + between + start + b"[") + end
+        records = ({**raw.get(row, {}), **answer, **added.get(row, {})} for row, answer in enumerate(answers))
+        return between.join(map(_dump, records))
+    key, vectors = uniform
+    start, end = b'{"%s":[' % key.encode(), b"]}"
+    text = _dump(vectors)[2:-2]  # written all together: [[1,2],[3,4]] without its outer brackets
+    if not raw and not added:
+        return start + text.replace(b"],[", end + between + start) + end
+    rows = text.split(b"],[")
+    if raw:
+        vector_texts = (orjson.Fragment(b"[%b]" % row) for row in rows)
+        records = ({**raw[row], key: vector, **added.get(row, {})} for row, vector in enumerate(vector_texts))
+        return between.join(map(_dump, records))
+    for row, lists in added.items():
+        rows[row] += b"]," + _dump(lists)[1:-2]  # `end` closes the last list
+    return start + (end + between + start).join(rows) + end
 
 
 def _dump(value: object) -> bytes:
@@ -292,7 +328,7 @@ def _to_instances(records: list[Any], numbers: Sequence[int], label: str, schema
                 column[row] = ids if column[row] is None else column[row]
     left, right = map(Column.from_lists, sides)
     objects = {row: records[row] for row in (*raw[0], *raw[1])}
-    return Instances(columns=(left, right), label=label, numbers=numbers, warnings=warnings, raw=objects)
+    return Instances(columns=(left, right), label=label, numbers=numbers, warnings=warnings, raw=lambda: objects)
 
 
 def _to_ids(tokens: Any) -> list[int] | None:

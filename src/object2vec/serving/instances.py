@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, chain
 from typing import Any, Final, Literal
@@ -18,6 +18,8 @@ from object2vec.hyperparameters import EncoderHyperparameters
 
 #: Tokens to keep of in0 and of in1.
 Lengths = tuple[int, int]
+#: Returns the records or the rows of instances with raw values, by the number of the instance.
+RawRecords = Callable[[], Mapping[int, Mapping[str, Any]]]
 #: {"scores": (C,)}, {"embeddings": (D,)}, or for a pair in embedding mode {"embeddings": {"in0": (D,), "in1": (D,)}}.
 Prediction = dict[str, Float32 | dict[str, Float32]]
 
@@ -77,7 +79,7 @@ def _fits(token: int) -> bool:
 class Instances:
     """N instances as a column a side.
 
-    Instance i is what the author of the request calls `label` with `numbers[i]` in its braces. `raw` has the
+    Instance i is what the author of the request calls `label` with `numbers[i]` in its braces. `raw` returns the
     records or the rows of those with raw values.
     """
 
@@ -85,7 +87,7 @@ class Instances:
     label: str
     numbers: Sequence[int] | Int64
     warnings: tuple[InputWarning, ...] = ()
-    raw: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    raw: RawRecords = dict
 
     def __len__(self) -> int:
         return len(self.numbers)

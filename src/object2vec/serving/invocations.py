@@ -142,7 +142,7 @@ class Invocations:
         return Reply(body=spooled, type=name)
 
     def _decode(self, body: bytes, content: Content, schema: Schema | None) -> Instances:
-        instances = codec.decode_token_ids(body, content)
+        instances = None if schema and codec.is_raw(body) else codec.decode_plain(body, content)
         if instances is not None:
             return instances
         max_bytes = self._memory.size // (COLUMN_BYTES + OBJECT_BYTES)
@@ -152,7 +152,7 @@ class Invocations:
                 " more than in0 and in1, lists of integers, in UTF-8"
             )
         with self._memory.reserve(len(body), OBJECT_BYTES):
-            return codec.decode_any(body, content, schema=schema)
+            return replace(codec.decode(body, content, schema=schema), raw=dict)  # without the objects
 
 
 def _run(cleanup: Cleanup) -> None:

@@ -157,7 +157,7 @@ def _replies(
             codec.check_one_array(instances, scored=predictor.mode != "embedding")
         query = predictor.prepare(instances, max_seq_lens=content.max_seq_lens)
         warned.update(count_warnings(query.warnings))
-        yield from codec.encode(query.answers(), kind, query.count, instances.warnings, instances.raw)
+        yield from codec.encode(query.answers(), kind, query.count, instances.warnings, instances.raw())
         if kind == JSON or (kind == JSON_LINES and query.count):
             yield b"\n"
 

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from object2vec.data.records import SIDES
-from object2vec.data.sequences import Sequences
 from object2vec.errors import UserError
 from object2vec.prepare.source import Limits, open_files
-from object2vec.schema.pairs import to_sequences
 from object2vec.schema.schema import Schema
-from object2vec.serving.instances import Column, InputWarning, Instances
+from object2vec.serving.instances import Instances
+from object2vec.serving.raw_values import to_instances
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,7 +30,7 @@ def read_table(name: str, schema: Schema | None) -> Iterator[Instances]:
     if schema is None:
         raise UserError(f"{name}: a table needs a model with a schema, wanted JSON Lines with token ids")
     source = open_files([name], Limits.of_machine())
-    columns = {side: [column.name for column in schema[side].columns] for side in SIDES}
+    columns = {side: schema[side].names for side in SIDES}
     present = [side for side in SIDES if not columns[side] or set(columns[side]) & set(source.columns)]
     names = list(dict.fromkeys(name for side in present for name in columns[side]))
     if not names:
@@ -46,20 +45,7 @@ def read_table(name: str, schema: Schema | None) -> Iterator[Instances]:
 
 
 def _to_instances(rows: pa.RecordBatch, schema: Schema, present: Sequence[str], first: int) -> Instances:
-    numbers, sides, warnings = np.arange(rows.num_rows), [], []
     columns = dict(zip(rows.schema.names, rows.columns, strict=True))
-    for side in SIDES:
-        if side not in present:
-            sides.append(Column(numbers[:0], Sequences.from_lists([])))
-            continue
-        encoded = schema.encode_columns(side, columns)
-        sides.append(Column(numbers, to_sequences(encoded)))
-        for column, unknown in encoded.unknown.items():
-            warnings.append(InputWarning(kind="unknown", side=side, rows=numbers[unknown], column=column))
-    return Instances(
-        columns=(sides[0], sides[1]),
-        label="row {}",
-        numbers=numbers + first,
-        warnings=tuple(warnings),
-        raw=dict(enumerate(rows.to_pylist())),
-    )
+    encoded = [schema.encode_columns(side, columns) if side in present else None for side in SIDES]
+    numbers = np.arange(first, first + rows.num_rows)
+    return to_instances(encoded, "row {}", numbers, lambda: dict(enumerate(rows.to_pylist())))

@@ -299,7 +299,7 @@ def test_kernel_and_orjson_read_the_same_instances(records: list[dict[str, Any]]
     document = json.dumps({"instances": records}, indent=indent).encode()
     lines = b"\r\n \n".join(json.dumps(record).encode() for record in records)
     for content, body in ((Content(), document), (LINES, lines)):
-        plain, other = codec.decode_token_ids(body, content, 1), codec.decode_any(body, content, 1)
+        plain, other = codec.decode_plain(body, content, 1), codec.decode_any(body, content, 1)
         assert plain is not None
         assert sides(plain) == sides(other)
         assert [plain.name(row) for row in range(len(plain))] == [other.name(row) for row in range(len(other))]
@@ -311,7 +311,7 @@ def test_kernel_accepts_only_json(text: str, document: bool) -> None:
     """orjson reads everything that the kernel accepts, with the same result."""
     content = Content() if document else LINES
     for body in (text, '{"instances": [{"in0": [1' + text, '{"in0": [1' + text):
-        plain = codec.decode_token_ids(body.encode(), content, 1)
+        plain = codec.decode_plain(body.encode(), content, 1)
         if plain is not None:
             assert sides(plain) == sides(codec.decode_any(body.encode(), content, 1))
 

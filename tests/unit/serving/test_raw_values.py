@@ -15,12 +15,15 @@ from hypothesis import strategies as st
 
 from object2vec.data.records import SIDES
 from object2vec.errors import Object2VecError
-from object2vec.serving import codec
+from object2vec.ops import library
+from object2vec.serving import codec, raw_values
 from object2vec.serving.application import create_app
 from object2vec.serving.headers import Content
+from object2vec.serving.instances import Instances
 from object2vec.serving.predictor import Predictor
 from raw_models import film_schema, save_model, text_schema
 
+LINES = Content(type="application/jsonlines")
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 
 
@@ -194,6 +197,61 @@ def test_any_json_is_decoded_or_refused_with_a_sentence(records: list[Any]) -> N
 @given(st.text() | cells.map(lambda rows: "\n".join(map(",".join, rows))))
 def test_any_csv_is_decoded_or_refused_with_a_sentence(text: str) -> None:
     is_refused(text.encode("utf-8", "surrogatepass"), Content(type="text/csv"))
+
+
+def asked(instances: Instances) -> list[object]:
+    """Return all that a request holds, as Python objects."""
+    sides = [
+        (column.rows.tolist(), column.sequences.values.tolist(), column.sequences.offsets.tolist())
+        for column in instances.columns
+    ]
+    warnings = [(warning.side, warning.column, warning.rows.tolist()) for warning in instances.warnings]
+    return [sides, warnings, instances.raw(), [instances.name(row) for row in range(len(instances))]]
+
+
+users = st.integers(0, 9) | st.sampled_from(["1", "3", "x,}", '\\"', "é\n", ""]) | st.none() | st.floats(0, 9)
+genres = st.lists(st.sampled_from(["fun", "war", "a]", "{"]), max_size=3) | st.sampled_from(["fun|war", "fun"])
+objects = (
+    st.fixed_dictionaries({}, optional={"user": users}),
+    st.fixed_dictionaries({}, optional={"film": users, "genres": genres}) | st.lists(st.integers(0, 9), max_size=2),
+)
+records = st.fixed_dictionaries({"in0": objects[0]}, optional={"in1": objects[1], "label": st.just(1)})
+
+
+@pytest.mark.skipif(not library.available(), reason="there is one way to read a body without kernels")
+@given(st.lists(records, min_size=1, max_size=4))
+def test_kernel_and_orjson_read_the_same_raw_values(records: list[dict[str, Any]]) -> None:
+    """The kernel cuts a body into raw values, which are looked up as they are written if they occurred before."""
+    schema = film_schema()
+    document = json.dumps({"instances": records}).encode()
+    for content, body in ((Content(), document), (LINES, b"\n\n".join(json.dumps(each).encode() for each in records))):
+        wanted = asked(codec.decode_any(body, content, 3, schema))
+        plain = [codec.decode_plain(body, content, 3, schema) for _ in range(2)]
+        mixed = {type(record["in1"]) for record in records if "in1" in record} == {dict, list}
+        assert [found and asked(found) for found in plain] == [None if mixed else wanted] * 2
+
+
+@pytest.mark.skipif(not library.available(), reason="there is one way to read a body without kernels")
+@pytest.mark.parametrize(
+    "value", ["", "1 2", "{", "[1", '"', "{1}", "[}", "nul", "\\", '{"usr": 1}', '{"user": [1]}', "\xff"]
+)
+def test_kernel_leaves_malformed_raw_values_to_orjson(value: str) -> None:
+    """Also if the values around them are correct, and close what is open in them."""
+    for body in ('{"in0": %s}', '{"in0": 1}\n{"in0": %s}\n{"in0": 1}', '{"in0": %s, "in1": {"film": 1}}]'):
+        assert codec.decode_plain((body % value).encode("latin-1"), LINES, 1, film_schema()) is None
+
+
+def test_a_few_short_values_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory of a server does not grow with the number of different values."""
+    monkeypatch.setattr(raw_values, "MAX_KNOWN_VALUES", 3)
+    schema = film_schema()
+    wanted = schema.encode("in0", range(9)).ids.tolist()
+    for text in (b"%d", b'{"user": %d, "user": %%d}' % 10**199):
+        body = b"\n".join(b'{"in0": %b}' % (text % user) for user in range(9))
+        found = codec.decode(body, LINES, schema=schema)
+        assert found.columns[0].sequences.values.tolist() == wanted
+        assert len(schema["in0"].ids_by_json) <= 3
+        assert all(len(value) < 10 for value in schema["in0"].ids_by_json)
 
 
 cell = st.sampled_from(["a", "b", "fun|war", "fun", ""]) | st.text(st.characters(exclude_categories=["Cs"]), max_size=8)

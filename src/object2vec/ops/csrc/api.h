@@ -271,12 +271,15 @@ KERNEL(int64_t, read_lines)(const uint8_t *bytes, int64_t size, const int64_t *m
 /* Reads a request of lines of instances, or a document {"instances": [...]}. An instance is as a record, but one side
  * may be missing, and so may the label.
  *
+ * With `raw` (2, size), a side may be another value than a list: it counts as an empty sequence, and its bytes and a
+ * newline go to raw[s]. Such bytes need not be JSON. They have no comma and no closing bracket that is not their own.
+ *
  * max_rows is greater than the number of instances, and max_tokens is the most tokens a side can have. Writes to
- * columns: sequences of each side (2), tokens of each side (2); then max_rows each: the offsets of both sides, the
- * instance of each sequence of both sides, the line number of each instance; then the values of both sides, max_tokens
- * int32 each. Returns the number of instances, or -1 if the request is not plain. */
+ * columns: sequences of each side (2), tokens of each side (2), bytes of raw[s] (2); then max_rows each: the offsets of
+ * both sides, the instance of each sequence of both sides, the line number of each instance; then the values of both
+ * sides, max_tokens int32 each. Returns the number of instances, or -1 if the request is not plain. */
 KERNEL(int64_t, read_instances)(const uint8_t *bytes, int64_t size, int64_t document, int64_t *columns,
-                                int64_t max_rows, int64_t max_tokens);
+                                int64_t max_rows, int64_t max_tokens, uint8_t *NULLABLE raw);
 
 /* ---- text.c: text to numbered words, and pairs to text ---- */
 

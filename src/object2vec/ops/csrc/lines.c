@@ -114,6 +114,38 @@ static inline int take_key(Cursor *cursor)
     return key <= LABEL && take(cursor, ':') ? key : -1;
 }
 
+/* Copies the bytes of a value of any JSON and a newline to *out. The value ends before a comma or a bracket that is not
+ * its own: brackets and quotes are counted, all else is left to the caller. Returns 0 for null and for nothing, or if
+ * there is a newline or no end. */
+static int take_raw(Cursor *cursor, uint8_t **out)
+{
+    const uint8_t *const from = cursor->at;
+    int64_t depth = 0;
+    int in_string = 0;
+    for (; cursor->at < cursor->end && *cursor->at != '\n'; cursor->at++) {
+        const uint8_t byte = *cursor->at;
+        if (byte == '\\')
+            cursor->at++;
+        else if (byte == '"')
+            in_string = !in_string;
+        else if (in_string)
+            continue;
+        else if (byte == '{' || byte == '[')
+            depth++;
+        else if (!depth && (byte == ',' || byte == '}' || byte == ']'))
+            break;
+        else if (byte == '}' || byte == ']')
+            depth--;
+    }
+    if (cursor->at >= cursor->end || cursor->at == from || *cursor->at == '\n' || *from == 'n')
+        return 0;
+    const size_t size = (size_t)(cursor->at - from);
+    memcpy(*out, from, size);
+    (*out)[size] = '\n';
+    *out += size + 1;
+    return 1;
+}
+
 /* The keys of a record, as bits; the number of tokens of each side; and the label. */
 typedef struct {
     int keys;
@@ -121,9 +153,10 @@ typedef struct {
     double label;
 } Record;
 
-/* Takes a record of any keys, each once. Writes the first max_len[s] tokens of side s to values[s]. Returns 0 for
- * anything else. */
-ALWAYS_INLINE int take_record(Cursor *cursor, const int64_t *max_len, int32_t *const *values, Record *record)
+/* Takes a record of any keys, each once. Writes the first max_len[s] tokens of side s to values[s], or what is no list to
+ * raw[s]. Returns 0 for anything else, and without `raw` where a side is no list. */
+ALWAYS_INLINE int take_record(Cursor *cursor, const int64_t *max_len, int32_t *const *values, uint8_t **raw,
+                              Record *record)
 {
     record->keys = 0;
     if (!take(cursor, '{'))
@@ -133,8 +166,16 @@ ALWAYS_INLINE int take_record(Cursor *cursor, const int64_t *max_len, int32_t *c
         if (key < 0 || record->keys & 1 << key)
             return 0;
         record->keys |= 1 << key;
-        if (key == LABEL ? !take_number(cursor, &record->label)
-                         : !take_list(cursor, max_len[key], values[key], record->tokens + key))
+        int taken;
+        if (key == LABEL) {
+            taken = take_number(cursor, &record->label);
+        } else if (raw && !at_end(cursor) && *cursor->at != '[') {
+            record->tokens[key] = 0;
+            taken = take_raw(cursor, raw + key);
+        } else {
+            taken = take_list(cursor, max_len[key], values[key], record->tokens + key);
+        }
+        if (!taken)
             return 0;
     } while (take(cursor, ','));
     return take(cursor, '}');
@@ -161,7 +202,7 @@ KERNEL(int64_t, read_lines)(const uint8_t *bytes, int64_t size, const int64_t *m
         if (at_end(&line))
             continue;
         Record record;
-        if (!take_record(&line, max_len, next, &record) || record.keys != 7 || !at_end(&line))
+        if (!take_record(&line, max_len, next, NULL, &record) || record.keys != 7 || !at_end(&line))
             break;
         for (int side = 0; side < 2; side++) {
             const int over = record.tokens[side] > max_len[side];
@@ -174,10 +215,12 @@ KERNEL(int64_t, read_lines)(const uint8_t *bytes, int64_t size, const int64_t *m
     return records;
 }
 
-/* The columns of a request. Side s has n[s] sequences: their tokens, offsets, and instances (rows). */
+/* The columns of a request. Side s has n[s] sequences: their tokens, offsets, and instances (rows). `raw` is where the
+ * next raw value of each side goes, or NULL. */
 typedef struct {
     int32_t *values[2];
     int64_t *offsets[2], *rows[2], n[2];
+    uint8_t *raw[2];
 } RequestColumns;
 
 /* Takes instance number `row`, which has in0, in1 or both. Returns 0 for anything else. */
@@ -188,7 +231,7 @@ static int take_instance(Cursor *cursor, int64_t row, RequestColumns *columns)
     Record record;
     for (int side = 0; side < 2; side++)
         next[side] = columns->values[side] + columns->offsets[side][columns->n[side]];
-    if (!take_record(cursor, max_len, next, &record) || !(record.keys & 3))
+    if (!take_record(cursor, max_len, next, columns->raw[0] ? columns->raw : NULL, &record) || !(record.keys & 3))
         return 0;
     for (int side = 0; side < 2; side++)
         if (record.keys & 1 << side) {
@@ -235,19 +278,21 @@ static int64_t read_rows(const uint8_t *bytes, int64_t size, RequestColumns *col
 }
 
 KERNEL(int64_t, read_instances)(const uint8_t *bytes, int64_t size, int64_t document, int64_t *columns,
-                                int64_t max_rows, int64_t max_tokens)
+                                int64_t max_rows, int64_t max_tokens, uint8_t *NULLABLE raw)
 {
-    int64_t *offsets = columns + 4, *lines = offsets + 4 * max_rows;
+    int64_t *offsets = columns + 6, *lines = offsets + 4 * max_rows;
     int32_t *values = (int32_t *)(lines + max_rows);
     RequestColumns request = {{values, values + max_tokens},
                               {offsets, offsets + max_rows},
                               {offsets + 2 * max_rows, offsets + 3 * max_rows},
-                              {0, 0}};
+                              {0, 0},
+                              {raw, raw ? raw + size : NULL}};
     offsets[0] = offsets[max_rows] = 0;
     const int64_t found = document ? read_document(bytes, size, &request) : read_rows(bytes, size, &request, lines);
     for (int side = 0; side < 2; side++) {
         columns[side] = request.n[side];
         columns[2 + side] = request.offsets[side][request.n[side]];
+        columns[4 + side] = raw ? request.raw[side] - (raw + side * size) : 0;
     }
     return found;
 }
