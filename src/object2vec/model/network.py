@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +59,15 @@ class Head(nn.Module):
         if self.layers or (self.training and self.dropout.p):
             return None
         return LinearHead(self.output.weight, self.output.bias, self._columns)
+
+    def folded(self) -> LinearHead | None:
+        """Return all layers as one linear layer, for scoring; None if there is an activation between them."""
+        if self.layers and self.activate is not ACTIVATE["linear"]:
+            return None
+        weight, bias = self.output.weight.double(), self.output.bias.double()
+        for layer in cast(list[nn.Linear], [*reversed(self.layers)]):
+            weight, bias = weight @ layer.weight.double(), bias + weight @ layer.bias.double()
+        return LinearHead(weight.float(), bias.float(), self._columns)
 
     def forward(self, u: Tensor, v: Tensor) -> Tensor:
         """Return the output (P, C), before any softmax, of the encodings u and v, (P, D) each."""

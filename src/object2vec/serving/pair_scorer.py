@@ -14,10 +14,10 @@ from torch import Tensor
 from object2vec.array_types import Float32, Int64
 from object2vec.data.sequences import Sequences
 from object2vec.model.network import Network
-from object2vec.ops.scoring import LinearHead, score_pairs
+from object2vec.ops.scoring import score_pairs
 from object2vec.serving.forward import encode
 
-#: Pairs of one call of a head with layers, and of a linear head, which makes no intermediate results.
+#: Pairs of one call of a head with activations, and of a linear head, which makes no intermediate results.
 HEAD_PAIRS: Final = 2**12
 LINEAR_HEAD_PAIRS: Final = 2**20
 
@@ -29,23 +29,23 @@ class PairScorer:
     def __init__(self, network: Network, objects: tuple[Sequences, Sequences]) -> None:
         self._network = network
         self._encodings = encode(network, 0, objects[0]), encode(network, 1, objects[1])
+        self._linear = network.head.folded() if network.head else None
 
     @torch.inference_mode()
     def __call__(self, left: Int64, right: Int64) -> Float32:
         """Return the scores (P, C) of object left[p] of in0 with object right[p] of in1: probabilities or a number."""
-        linear = self._network.head.linear_head if self._network.head else None
-        size = LINEAR_HEAD_PAIRS if linear else HEAD_PAIRS
+        size = LINEAR_HEAD_PAIRS if self._linear else HEAD_PAIRS
         parts = [
-            self._score(torch.from_numpy(left[at : at + size]), torch.from_numpy(right[at : at + size]), linear)
+            self._score(torch.from_numpy(left[at : at + size]), torch.from_numpy(right[at : at + size]))
             for at in range(0, max(len(left), 1), size)
         ]
         return np.concatenate(parts)
 
-    def _score(self, left: Tensor, right: Tensor, linear: LinearHead | None) -> Float32:
+    def _score(self, left: Tensor, right: Tensor) -> Float32:
         u, v = self._encodings
         left, right = left.to(u.device), right.to(u.device)
-        if linear:
-            output = score_pairs(u, v, left, right, linear)
+        if self._linear:
+            output = score_pairs(u, v, left, right, self._linear)
         else:
             output = self._network.score_encodings(u[left], v[right])
         return self._network.scores(output).cpu().numpy()
