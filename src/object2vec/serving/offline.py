@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from object2vec.archive import extracted
-from object2vec.artifact import check_model, read_config, read_schema
+from object2vec.artifact import check_model, read_schema
 from object2vec.data.files import local_path, open_text
 from object2vec.data.media_types import JSON, JSON_LINES, canonical
 from object2vec.errors import UserError
@@ -25,6 +25,7 @@ from object2vec.serving.instances import count_warnings, read_sides
 from object2vec.serving.table_files import read_table
 
 if TYPE_CHECKING:
+    from object2vec.hyperparameters import Hyperparameters
     from object2vec.schema.schema import Schema
     from object2vec.serving.headers import Content, Mode
     from object2vec.serving.instances import Instances
@@ -63,17 +64,16 @@ def predict(
     with ExitStack() as stack:
         directory, output = stack.enter_context(extracted(model)), stack.enter_context(_writing(target))
         bad = stack.enter_context(_writing(skipped, "--skip-bad-lines")) if skipped else None
-        check_model(directory)
+        hyperparameters, schema = check_model(directory), read_schema(directory)
         chunks: Iterator[bytes] = iter(())
         if not is_table:
             chunks = _chunks(stack.enter_context(_reading(source)), whole=not content.type == kind == JSON_LINES)
         if not is_table and not bad:
-            chunks = _check_before_loading(directory, chunks, content, kind, mode)
+            chunks = _check_before_loading(hyperparameters, schema, chunks, content, kind, mode)
 
         from object2vec.serving.predictor import Predictor  # takes seconds to import
 
-        predictor = Predictor.load(directory, mode=mode)
-        schema = predictor.schema
+        predictor = Predictor.load(directory, mode=mode, schema=schema)
         if is_table:
             parts = read_table(source, schema)
         elif bad:
@@ -96,7 +96,12 @@ def _chunks(source: IO[bytes], *, whole: bool) -> Iterator[bytes]:
 
 
 def _check_before_loading(
-    model: Path, chunks: Iterator[bytes], content: Content, kind: str, mode: str
+    hyperparameters: Hyperparameters,
+    schema: Schema | None,
+    chunks: Iterator[bytes],
+    content: Content,
+    kind: str,
+    mode: str,
 ) -> Iterator[bytes]:
     """Check that the model accepts the first instance, before torch is imported; return all chunks.
 
@@ -104,11 +109,11 @@ def _check_before_loading(
         UserError: the instance is not valid.
     """
     head = next(chunks, b"")
-    instances = codec.decode_first(head, content, read_schema(model))
+    instances = codec.decode_first(head, content, schema)
     if instances is not None:
         if kind == NPY:
             codec.check_one_array(instances, scored=mode != "embedding")
-        read_sides(instances, read_config(model).encoders, content.max_seq_lens)
+        read_sides(instances, hyperparameters.encoders, content.max_seq_lens)
     return chain([head], chunks)
 
 

@@ -87,11 +87,17 @@ class Predictor:
 
     @classmethod
     def load(
-        cls, directory: str | Path, *, mode: Mode = "classification", device: str | torch.device | None = None
+        cls,
+        directory: str | Path,
+        *,
+        mode: Mode = "classification",
+        device: str | torch.device | None = None,
+        schema: Schema | None = None,
     ) -> Predictor:
         """Open a model: its directory, a folder that holds it, or an archive of it, as `archive.find_model` finds them.
 
-        The model goes to the GPU if there is one and no other `device` is named.
+        The model goes to the GPU if there is one and no other `device` is named. `schema` is the model's, if the caller
+        has read it.
 
         Raises:
             UserError: an argument cannot be used.
@@ -107,7 +113,7 @@ class Predictor:
             raise UserError(f"device is {_short_repr(device)}, wanted cpu or cuda") from None
         with extracted(path) as found:
             hyperparameters, network = artifact.load(found, with_head=mode != "embedding", device=device)
-            schema = artifact.read_schema(found)
+            schema = schema or artifact.read_schema(found)
         return cls(network, hyperparameters, directory=path, mode=mode, schema=schema)
 
     def __reduce__(self) -> tuple[Any, ...]:

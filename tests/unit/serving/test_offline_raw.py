@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from object2vec.cli import main
+from object2vec.schema.schema import Schema
 from raw_models import film_schema, save_model, text_schema
 
 pytest.importorskip("duckdb")
@@ -37,6 +38,16 @@ def test_raw_lines_have_their_values_next_to_the_scores(model: str, tmp_path: Pa
     found = predict(model, source)
     assert [{side: line[side] for side in ("in0", "in1")} for line in found] == LINES
     assert all(list(line) == ["in0", "in1", "scores"] for line in found)
+
+
+def test_the_schema_is_read_once(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A vocabulary may have millions of lines."""
+    source, loaded = tmp_path / "in.jsonl", []
+    source.write_text("".join(f"{json.dumps(line)}\n" for line in LINES))
+    load = Schema.load
+    monkeypatch.setattr(Schema, "load", lambda folder: loaded.append(folder) or load(folder))
+    predict(model, source)
+    assert len(loaded) == 1
 
 
 @pytest.mark.parametrize("kind", ["csv", "csv.gz", "tsv", "parquet"])
