@@ -23,13 +23,17 @@ import orjson
 
 from object2vec.archive import WEIGHTS, find_model
 from object2vec.errors import ModelExistsError, ModelNotFoundError, NoRoomError, OverloadedError, RequestError
+from object2vec.hyperparameters import SCHEMA_FILES
 from object2vec.serving.predictor import Predictor
+from object2vec.serving.raw_values import KNOWN_VALUES_BYTES
 from object2vec.serving.token_scorer import MAX_CACHE_BYTES
 
 PAGE_SIZE: Final = 100
 MAX_NAME_CHARACTERS: Final = 1024
 #: Approximate bytes of a model in each worker, besides its weights.
 MODEL_OVERHEAD_BYTES: Final = 2**20
+#: Bytes of memory for each byte of a schema's files: 8 to 15 were measured, while files of up to 33 MB were read.
+VOCABULARY_BYTES: Final = 16
 #: Seconds between a worker's checks that its models are still registered.
 POLL_SECONDS: Final = 0.05
 #: Seconds that requests under way get to end when their model is unloaded.
@@ -203,7 +207,9 @@ class ModelRegistry:
         file = found / WEIGHTS if found.is_dir() else found
         weights = file.stat().st_size if file.is_file() else 0
         cached = min(2 * weights, MAX_CACHE_BYTES)  # the head once more, and results for tokens
-        return weights + self.workers * (MODEL_OVERHEAD_BYTES + cached)
+        schema = sum((found / name).stat().st_size for name in SCHEMA_FILES if (found / name).is_file())
+        vocabularies = VOCABULARY_BYTES * schema + KNOWN_VALUES_BYTES if schema else 0
+        return weights + self.workers * (MODEL_OVERHEAD_BYTES + cached + vocabularies)
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:

@@ -16,8 +16,10 @@ from object2vec import artifact
 from object2vec.errors import ArtifactError, ModelExistsError, ModelNotFoundError, NoRoomError, RequestError
 from object2vec.serving import model_registry as module
 from object2vec.serving.application import create_app
-from object2vec.serving.model_registry import MODEL_OVERHEAD_BYTES, ModelRegistry
+from object2vec.serving.model_registry import MODEL_OVERHEAD_BYTES, VOCABULARY_BYTES, ModelRegistry
 from object2vec.serving.predictor import Predictor
+from object2vec.serving.raw_values import KNOWN_VALUES_BYTES
+from raw_models import film_schema
 from small import configured, network_of
 
 
@@ -113,6 +115,19 @@ def test_model_beyond_the_memory_is_refused(directory: Path, model: str) -> None
         one.load("c", model)
     one.unload("a")
     one.load("c", model)
+
+
+def test_vocabularies_of_a_schema_are_counted(directory: Path, model: str) -> None:
+    """Each worker has a copy of them."""
+    film_schema().save(Path(model))
+    words = Path(model) / "in0.vocabulary.tsv"
+    words.write_text(words.read_text() + "".join(f"user=u{number}\t1\n" for number in range(10_000)))
+    one = worker(directory, capacity=10_000 * 12 * VOCABULARY_BYTES + KNOWN_VALUES_BYTES)
+    with pytest.raises(NoRoomError, match=r"^no memory for model a"):
+        one.load("a", model)
+    words.write_text("user=1\t1\n")
+    one.load("a", model)
+    assert one.predictor("a").schema
 
 
 def test_failed_load_leaves_no_entry(directory: Path, model: str, tmp_path: Path) -> None:
