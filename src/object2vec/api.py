@@ -269,7 +269,11 @@ def _batches(data: Any, plan: Plan, limits: Limits) -> Iterable[Any]:
 
 
 def _to_channel(name: str, data: Any, folder: Path) -> Path:
-    return local_path(data) if isinstance(data, str | Path) else write_token_ids(to_columns(data), folder, name)
+    return (
+        local_path(data, streamed=True)
+        if isinstance(data, str | Path)
+        else write_token_ids(to_columns(data), folder, name)
+    )
 
 
 def load(path: str | Path, *, device: str | None = None) -> Model:
@@ -333,7 +337,7 @@ def _checked_pairs(pairs: Any) -> list[Sequence[Any]]:
 def _channels_of(data: Any, train: Any) -> tuple[Any, list[Any]]:
     """Return the pairs to evaluate and the known ones; find both in a folder that `prepare` wrote."""
     known = [] if train is None else [train]
-    if not isinstance(data, str | os.PathLike) or not (folder := local_path(str(data))).is_dir():
+    if not isinstance(data, str | os.PathLike) or not (folder := local_path(str(data), streamed=True)).is_dir():
         return data, known
     files = [(name, folder / file) for name in PAIR_CHANNELS for file in (name, PREPARED_FILES[name])]
     parts = {name: path for name, path in files if path.exists()}

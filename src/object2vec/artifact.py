@@ -70,7 +70,7 @@ def save(
         "training": dict(training),
     }
     fills: dict[str, Callable[[Path], object]] = {
-        **{name: partial(shutil.copyfile, path) for name, path in vocabularies.items()},
+        **{name: partial(_copy, path) for name, path in vocabularies.items()},
         WEIGHTS: partial(save_file, tensors),
         CONFIG: lambda path: path.write_text(json.dumps(config, indent=2) + "\n"),
     }
@@ -81,6 +81,12 @@ def save(
     except (OSError, SafetensorError) as error:
         size = sum(tensor.nbytes for tensor in tensors.values()) / 1e6
         raise AlgorithmError(f"{directory}: the model of {size:.3g} MB cannot be written ({error})") from error
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file, which may be in S3."""
+    with source.open("rb") as read, target.open("wb") as written:
+        shutil.copyfileobj(read, written)
 
 
 def check_writable(directory: Path) -> None:

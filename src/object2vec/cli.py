@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from object2vec import __version__
-from object2vec.data.channels import CHANNELS
+from object2vec.data.channels import CHANNELS, PAIR_CHANNELS
 from object2vec.data.files import local_path, read_object, write_output
 from object2vec.data.media_types import JSON, JSON_LINES
 from object2vec.errors import Object2VecError, UserError, shortened
@@ -95,7 +95,7 @@ def _add_prepare(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         epilog=command.EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_arguments(parser, table=_word, path=_path, output=partial(_path, output=True))
+    command.add_arguments(parser, path=_path, output=partial(_path, output=True))
     parser.set_defaults(verb=command.prepare)
 
 
@@ -117,11 +117,12 @@ def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         description="Train a model on pairs, and write a model directory for `serve` and `predict`.",
         epilog='Each line of a channel is a pair: {"in0": [6, 17, 606], "in1": [16, 21, 13], "label": 1}',
     )
+    streamed = partial(_path, streamed=True)
     for name, text in CHANNELS.items():
         kind = "DIR" if name == "auxiliary" else "PATH"
-        parser.add_argument(f"--{name}", type=_path, metavar=kind, help=text)
+        parser.add_argument(f"--{name}", type=streamed if name in PAIR_CHANNELS else _path, metavar=kind, help=text)
     text = "folder that `prepare` wrote: channels, schema and hyperparameters"
-    parser.add_argument("--data", type=_path, metavar="DIR", help=text)
+    parser.add_argument("--data", type=streamed, metavar="DIR", help=text)
     kind = "FILE|NAME=VALUE"
     needed = "Required without --data: enc0_max_seq_len and enc0_vocab_size"
     text = f"JSON files and single values; later ones override earlier ones. {needed}"
@@ -248,7 +249,7 @@ def _add_predict(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     _add_mode(parser)
     types = f"{JSON_LINES} or {JSON}"
     text = "input file, - for standard input (default)"
-    parser.add_argument("--input", type=_word, default="-", metavar="FILE", help=text)
+    parser.add_argument("--input", default="-", metavar="FILE", help=text)
     text = "output file, - for standard output (default)"
     parser.add_argument("--output", type=partial(_word, output=True), default="-", metavar="FILE", help=text)
     text = f"type of the input: {types}, or text/csv (default: by the suffix of FILE, else {JSON_LINES})"
@@ -283,10 +284,11 @@ def _add_evaluate(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Print the metrics of a model on held-out pairs, next to those of simple baselines.",
     )
     _add_model(parser)
+    streamed = partial(_path, streamed=True)
     text = "folder that `prepare` wrote, a channel, or a table with the model's columns"
-    parser.add_argument("--data", type=_path, required=True, metavar="PATH", help=text)
+    parser.add_argument("--data", type=streamed, required=True, metavar="PATH", help=text)
     text = "pairs that the model was trained on: for baselines, and not to rank them (default: those in DATA)"
-    parser.add_argument("--train", type=_path, metavar="PATH", help=text)
+    parser.add_argument("--train", type=streamed, metavar="PATH", help=text)
     text = "rank in1 for each in0; pairs with at least this label are to be found (default: 1 for two classes)"
     parser.add_argument("--relevant", type=float, metavar="LABEL", help=text)
     text = "candidates to sample for each in0 (default: all)"
@@ -360,8 +362,11 @@ def _add_mode(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mode", choices=MODES, help="reply to a pair: its scores (default), or embeddings")
 
 
-def _path(text: str, *, output: bool = False, both: bool = False) -> Path | S3Address:
+def _path(text: str, *, output: bool = False, both: bool = False, streamed: bool = False) -> Path | S3Address:
+    """Return a path, which S3 may hold: it is read there if it is `streamed`, and copied otherwise."""
     try:
+        if streamed:
+            return local_path(text, streamed=True)
         return parse_address(text, output=output, both=both) or local_path(text, output=output or both)
     except UserError as error:
         raise argparse.ArgumentTypeError(str(error)) from None

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Final, cast
 
 from object2vec.atomic_files import write_atomically
 from object2vec.errors import DataError, UserError, shortened
+from object2vec.storage import S3Path, parse_address
 
 #: Seconds that the writer of a pipe may take to open it, or to send more.
 PIPE_IDLE_SECONDS: Final = 900.0
@@ -47,16 +48,20 @@ FORMATS: Final = (
 )
 
 
-def local_path(text: str | Path, *, output: bool = False) -> Path:
-    """Return a local path, to read or for `output`.
+def local_path(text: str | Path, *, output: bool = False, streamed: bool = False) -> Path:
+    """Return a local path, to read or for `output`. If it is `streamed`, it may be in S3.
 
     Raises:
         UserError: the text is an address like `s3://bucket/key`, or a `Path` of one, which has lost a slash.
     """
     address = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/{1,2}", str(text))
+    if isinstance(text, S3Path):
+        return text
     if not address or (isinstance(text, Path) and text.exists()):
         return Path(text)
     whole = f"{address[1]}://{str(text)[address.end() :]}"
+    if streamed and parse_address(whole):
+        return S3Path(whole)
     if address[1].lower() == "file":
         raise UserError(f"{whole}: not a path; leave out file://")
     if output:

@@ -23,10 +23,9 @@ A split is random, time:COLUMN, group:COLUMN, leave-last-out:COLUMN or none."""
 
 
 def add_arguments(parser: argparse.ArgumentParser, **types: Callable[[str], Any]) -> None:
-    """Add the arguments of the verb; `types` are those of a `table`, a `path` and an `output`."""
+    """Add the arguments of the verb; `types` are those of a `path` and an `output`."""
     parser.add_argument(
         "tables",
-        type=types["table"],
         nargs="*",
         metavar="TABLE",
         help="CSV, TSV, JSON Lines or Parquet files, folders, or patterns",
@@ -67,7 +66,6 @@ def prepare(arguments: argparse.Namespace) -> None:
     from object2vec.prepare.report import to_text
     from object2vec.prepare.source import Limits, open_files, open_query
     from object2vec.prepare.write import write_dataset
-    from object2vec.storage import localized_query
 
     for name, (low, high) in RANGES.items():
         value = getattr(arguments, name)
@@ -77,11 +75,10 @@ def prepare(arguments: argparse.Namespace) -> None:
         raise UserError("prepare needs tables or --query, and not both")
     plan, base = _extended(arguments) if arguments.extend else (_new_plan(arguments), None)
     limits = Limits.of_machine(arguments.threads, arguments.memory)
-    with localized_query(arguments.query or "") as query:
-        source = open_query(query, limits) if query else open_files(list(map(str, arguments.tables)), limits)
-        batches = source.batches(plan.column_names)
-        with closing(Dataset.read(_with_progress(batches), plan, limits.threads)) as dataset:
-            report = write_dataset(dataset, arguments.out, recipe=arguments.recipe or "", base=base)
+    source = open_query(arguments.query, limits) if arguments.query else open_files(arguments.tables, limits)
+    batches = source.batches(plan.column_names)
+    with closing(Dataset.read(_with_progress(batches), plan, limits.threads)) as dataset:
+        report = write_dataset(dataset, arguments.out, recipe=arguments.recipe or "", base=base)
     sys.stdout.write(to_text(report))
     model = f" --model {arguments.extend}" if arguments.extend else ""
     sys.stdout.write(f"written: {arguments.out}; next: object2vec train --data {arguments.out}{model} --out model\n")

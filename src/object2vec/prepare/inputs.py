@@ -31,7 +31,7 @@ def read_pairs(data: Any, hyperparameters: Hyperparameters, schema: Schema | Non
         UserError: the data cannot be read, or does not fit the model.
     """
     if isinstance(data, str | Path):
-        return _read_path(local_path(data), hyperparameters, schema)
+        return _read_path(local_path(data, streamed=True), hyperparameters, schema)
     if isinstance(data, Pairs):
         return data
     columns = to_columns(data)

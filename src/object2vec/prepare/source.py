@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from object2vec.data.files import HEAD_BYTES, READ_ERRORS, describe_encoding, iter_files, open_file
-from object2vec.errors import DataError, shortened
+from object2vec.data.files import HEAD_BYTES, READ_ERRORS, describe_encoding, iter_files, local_path, open_file
+from object2vec.errors import AlgorithmError, DataError, shortened
 from object2vec.extras import import_for_tables
 from object2vec.resources import cpus, memory_available, memory_limit
 from object2vec.schema.schema import require_column
+from object2vec.storage import file_system, matching, parse_address
 
 if TYPE_CHECKING:
     import duckdb
@@ -69,6 +70,8 @@ class Source:
         self._table = table
         self._name = name
         self._ordered = ordered
+        if "s3://" in table.lower():
+            connection.register_filesystem(file_system())
         with _explained(name):
             self.columns = [row[0] for row in connection.sql(f"describe {_select('*', table)}").fetchall()]
 
@@ -134,11 +137,13 @@ def connect(limits: Limits) -> duckdb.DuckDBPyConnection:
 
 def _find(path: str) -> list[Path]:
     """Return the files of a path, of a folder or of a pattern, in the order of their names."""
-    if glob.has_magic(path) and not Path(path).exists():
+    if parse_address(path) and glob.has_magic(path):
+        files = matching(path)
+    elif glob.has_magic(path) and not Path(path).exists():
         found = [Path(match) for match in sorted(glob.glob(path, recursive=True))]  # noqa: PTH207 -- Path.glob takes no absolute pattern
         files = [file for file in found if file.is_file()]
     else:
-        files = list(iter_files(Path(path)))
+        files = list(iter_files(local_path(path, streamed=True)))
     if not files:
         raise DataError(
             f"{path}: No such file or directory, wanted a table: a file, a folder or a pattern like 'a/*.csv'"
@@ -181,6 +186,9 @@ def _explained(name: str) -> Iterator[None]:
     try:
         yield
     except (duckdb.Error, OSError) as error:  # OSError where Arrow reads from duckdb
+        if "Traceback" in str(error):  # an error of ours in the file system that duckdb reads S3 with
+            kind, _, sentence = str(error).strip().splitlines()[-1].partition(": ")
+            raise (AlgorithmError if kind == AlgorithmError.__name__ else DataError)(sentence) from error
         text = re.sub(r"^([\w ]+ Error: )+", "", str(error).partition("Possible fixes")[0].partition("\n\n")[0])
         sentence = "; ".join(line.strip() for line in text.splitlines() if line.strip())
         raise DataError(f"{name}: {shortened(sentence, MAX_ERROR_CHARACTERS)}") from error

@@ -172,7 +172,7 @@ def _reading(name: str) -> Iterator[IO[bytes]]:
     if name == "-" and not sys.stdin:
         raise UserError("--input -: standard input is closed")
     with os_errors_as_user_errors(f"--input {name}"):
-        file: Any = sys.stdin.buffer if name == "-" else local_path(name).open("rb")
+        file: Any = sys.stdin.buffer if name == "-" else local_path(name, streamed=True).open("rb")
     with open_text(file, f"--input {name}") as text:
         try:
             yield text
