@@ -25,7 +25,7 @@ KINDS: dict[str, dict[str, object]] = {
         f"row sparse {optimizer}": {"optimizer": optimizer, "token_embedding_storage_type": "row_sparse"}
         for optimizer in ("adagrad", "adam", "sgd")
     },
-    "tied, averaged": {"tied_token_embedding_weight": True, "ema_decay": 0.9, "dropout": 0.3},
+    "tied, averaged": {"tied_token_embedding_weight": True, "ema_decay": 0.9, "dropout": 0.3, "token_dropout": 0.3},
     "hcnn, negatives": {"enc0_network": "hcnn", "negative_sampling_rate": 2, "dropout": 0.2},
     "bilstm, buckets": {"enc0_network": "bilstm", "bucket_width": 2, "weight_decay": 0.01},
     "regression": {"output_layer": "mean_squared_error", "mlp_layers": 0, "comparator_list": "hadamard"},

@@ -54,6 +54,7 @@ class Hyperparameters:
     recipe: str
     negative_sampling_distribution: str
     validation_negative_sampling: str
+    token_dropout: float
     ema_decay: float
     token_embedding_dtype: str
     seed: int

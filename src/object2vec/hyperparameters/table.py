@@ -64,6 +64,7 @@ HELP: Final = {
     "early_stopping_patience": "Consecutive epochs without improvement before training stops.",
     "validation_negative_sampling": "`auto` samples fixed negatives for validation and test channels of positives.",
     "recipe": "Defaults for a kind of data. `object2vec describe recipes` lists them.",
+    "token_dropout": "Share of the tokens of an object that a step of training leaves out. An only token stays.",
     "ema_decay": "Decay of a moving average of the weights, which is validated and saved. 0 switches it off.",
     "token_embedding_dtype": "Type of the saved token embeddings. `float16` halves the file and rounds after training.",
 }
@@ -129,6 +130,7 @@ OURS: Final = (
         "How `in1` of a negative is sampled: by its frequency in the data, or uniformly over unique inputs.",
     ),
     Row("validation_negative_sampling", Choice(("off", "auto")), "off", HELP["validation_negative_sampling"]),
+    Row("token_dropout", Real(0, 0.9), "0", HELP["token_dropout"]),
     Row("ema_decay", Real(0, 0.9999), "0", HELP["ema_decay"]),
     Row("token_embedding_dtype", Choice(("float32", "float16")), "float32", HELP["token_embedding_dtype"]),
     Row("seed", Integer(0, 2**31 - 1), "0", "Random seed. The same seed, data and thread count give the same losses."),

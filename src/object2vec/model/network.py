@@ -88,6 +88,7 @@ class Network(nn.Module):
     def __init__(self, hyperparameters: Hyperparameters, *, with_head: bool = True) -> None:
         super().__init__()
         self.softmax = not hyperparameters.regression
+        self.token_dropout = hyperparameters.token_dropout
         tables = [
             TokenEmbedding(e.vocab_size, e.token_embedding_dim, row_sparse=hyperparameters.row_sparse, frozen=e.frozen)
             for e in hyperparameters.encoders[: 1 if hyperparameters.tied_token_embedding_weight else 2]
@@ -114,7 +115,7 @@ class Network(nn.Module):
     def linear_head(self) -> LinearHead | None:
         """The output layer, if nothing is between mean embeddings, comparators and it; else None."""
         pooled = all(isinstance(encoder, PooledEmbedding) for encoder in (self.enc0, self.enc1))
-        return self._head.linear_head if pooled else None
+        return self._head.linear_head if pooled and not (self.training and self.token_dropout) else None
 
     def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002 -- torch's signature
         """Clear all gradients, those of tables by rows included."""
@@ -140,6 +141,8 @@ class Network(nn.Module):
 
     def encode(self, side: int, tokens: Tokens) -> Tensor:
         """Return the encodings (N, D) of objects of `side`, 0 or 1."""
+        if self.training and self.token_dropout:
+            tokens = tokens.drop(self.token_dropout)
         encoding: Tensor = self.encoder(side)(tokens)
         return encoding
 

@@ -38,6 +38,11 @@ class Tokens(NamedTuple):
         """Tokens in each sequence, (N,)."""
         return self.offsets.diff()
 
+    def drop(self, share: float) -> Tokens:
+        """Return the sequences with 0 in place of a random share of the tokens; an only token stays."""
+        kept = torch.rand_like(self.values, dtype=torch.float32) >= share
+        return self._replace(values=self.values * (kept | (self.lengths == 1).repeat_interleave(self.lengths)))
+
 
 class TokenEmbedding(nn.Module):
     """The table of token embeddings, (V, E). Its gradient is `weight.row_grad`."""

@@ -61,6 +61,7 @@ OURS = {
     "recipe": "none",
     "negative_sampling_distribution": "frequency",
     "validation_negative_sampling": "off",
+    "token_dropout": 0.0,
     "ema_decay": 0.0,
     "token_embedding_dtype": "float32",
     "seed": 0,

@@ -170,6 +170,14 @@ def test_dropout_acts_on_encodings_and_after_each_layer_in_training_alone() -> N
     torch.testing.assert_close(bare.score_encodings(u, v), bare.head.output.bias.expand(2, 1))
 
 
+def test_token_dropout_acts_in_training_alone() -> None:
+    network = network_of(configured(token_dropout=0.5, enc0_vocab_size=100))
+    tokens = tokens_of([*range(1, 100)])
+    scoring = network.encode(0, tokens)
+    torch.testing.assert_close(network.encode(0, tokens), scoring)
+    assert not torch.allclose(network.train().encode(0, tokens), scoring)
+
+
 def test_scoring_without_a_head_is_refused() -> None:
     """A network made for embeddings alone encodes, and says that it cannot compare."""
     network = Network(configured(), with_head=False)

@@ -27,6 +27,14 @@ def test_sequences_become_tensors() -> None:
     assert {tokens.values.dtype, tokens.offsets.dtype} == {torch.int64}
 
 
+def test_dropped_tokens_are_0_and_only_tokens_stay() -> None:
+    dropped = tokens_of([7] * 1000, [5], [], *[[6]] * 100).drop(0.3)
+    assert dropped.lengths.tolist() == [1000, 1, 0, *[1] * 100]
+    assert set(dropped.values[:1000].tolist()) == {0, 7}
+    assert 0.2 < (dropped.values[:1000] == 0).float().mean() < 0.4
+    assert dropped.values[1000:].tolist() == [5, *[6] * 100]
+
+
 @pytest.mark.parametrize("row_sparse", [False, True])
 def test_rows_are_those_of_the_table(row_sparse: bool) -> None:
     """Each token has its row, the token 0 too; no token has none."""

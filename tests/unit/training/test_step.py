@@ -79,8 +79,13 @@ def test_gradients_do_not_pile_up() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"mlp_layers": 1}, {"mlp_layers": 0, "dropout": 0.1}, {"mlp_layers": 0, "network": "hcnn"}],
-    ids=["a layer", "dropout", "hcnn"],
+    [
+        {"mlp_layers": 1},
+        {"mlp_layers": 0, "dropout": 0.1},
+        {"mlp_layers": 0, "token_dropout": 0.1},
+        {"mlp_layers": 0, "network": "hcnn"},
+    ],
+    ids=["a layer", "dropout", "token dropout", "hcnn"],
 )
 def test_others_go_through_autograd(settings: dict[str, object]) -> None:
     """What has more between look-ups and output layer is not taken for what has nothing."""
