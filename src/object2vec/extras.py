@@ -8,8 +8,8 @@ from typing import Any
 from object2vec.errors import UserError
 
 
-def import_for_tables(module: str) -> Any:
-    """Import a module of the extra for tables.
+def import_extra(module: str, extra: str = "tables") -> Any:
+    """Import a module of an extra.
 
     Raises:
         UserError: it is not installed.
@@ -17,5 +17,5 @@ def import_for_tables(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        how = "pip install 'object2vec[tables]'"
-        raise UserError(f"tables need {module}, which is not installed: {how}") from error
+        how = f"pip install 'object2vec[{extra}]'"
+        raise UserError(f"{extra} need {module}, which is not installed: {how}") from error

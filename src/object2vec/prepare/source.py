@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from object2vec.data.files import HEAD_BYTES, READ_ERRORS, describe_encoding, iter_files, local_path, open_file
 from object2vec.errors import AlgorithmError, DataError, shortened
-from object2vec.extras import import_for_tables
+from object2vec.extras import import_extra
 from object2vec.resources import cpus, memory_available, memory_limit
 from object2vec.schema.schema import require_column
 from object2vec.storage import file_system, matching, parse_address
@@ -127,7 +127,7 @@ def open_query(query: str, limits: Limits) -> Source:
 
 def connect(limits: Limits) -> duckdb.DuckDBPyConnection:
     """Return a duckdb connection that uses half of the memory: duckdb exceeds its limit, and we need some."""
-    connection: duckdb.DuckDBPyConnection = import_for_tables("duckdb").connect()
+    connection: duckdb.DuckDBPyConnection = import_extra("duckdb").connect()
     connection.execute(f"set threads = {limits.threads}")
     connection.execute(f"set memory_limit = '{max(64, limits.memory // 2**21)}MiB'")
     connection.execute("set enable_progress_bar = false")

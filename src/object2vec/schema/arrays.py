@@ -16,7 +16,7 @@ import numpy.typing as npt
 from object2vec.array_types import Int32, Int64
 from object2vec.data.sequences import Sequences
 from object2vec.errors import RawValueError
-from object2vec.extras import import_for_tables
+from object2vec.extras import import_extra
 from object2vec.ops.text import TextTable, split_pieces
 from object2vec.schema.columns import Column, List, Text, Token
 from object2vec.schema.text import piece_words
@@ -44,7 +44,7 @@ def column_codes(column: Column, values: Any) -> Codes:
     Raises:
         RawValueError: a value is not of the column's kind.
     """
-    pa, types = import_for_tables("pyarrow"), import_for_tables("pyarrow.types")
+    pa, types = import_extra("pyarrow"), import_extra("pyarrow.types")
     array = _arrow_array(values)
     if array is None or types.is_null(array.type):
         return _row_codes(column, values)
@@ -88,7 +88,7 @@ def _row_codes(column: Column, values: Iterable[Any]) -> Codes:
 
 
 def _large_strings(texts: Iterable[str | None]) -> pa.LargeStringArray:
-    pa = import_for_tables("pyarrow")
+    pa = import_extra("pyarrow")
     return pa.array(list(texts), pa.large_string())
 
 
@@ -114,6 +114,10 @@ def _uniform_texts(column: Column, values: Sequence[Any]) -> tuple[Int64, Sequen
     """Return what `row_texts` does if all values are strings or integers, or lists of them; None for others."""
     if isinstance(column, Token):
         lengths = np.ones(len(values), np.int64)
+    elif isinstance(column, Text) and column.tokenizer and set(map(type, values)) == {str}:
+        "".join(values).encode()
+        lists = column.tokenizer.split(values)
+        return _lengths(lists), list(chain.from_iterable(lists))
     elif isinstance(column, List) and set(map(type, values)) == {list}:
         lengths, values = _lengths(values), list(chain.from_iterable(values))
     else:
@@ -185,7 +189,8 @@ def _split_codes(column: List, rows: Codes) -> Codes:
 
 def _text_codes(column: Text, array: pa.Array) -> Codes:
     """Return the words of texts, see `schema.text`."""
-    found = split_pieces(*text_buffers(array.fill_null("")))
+    array = array.fill_null("")
+    found = None if column.tokenizer else split_pieces(*text_buffers(array))
     return _split_special(*found) if found else _row_codes(column, array.to_pylist())
 
 

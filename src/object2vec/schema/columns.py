@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from object2vec.errors import UserError
 from object2vec.schema.text import split_words
+from object2vec.schema.tokenizer import Tokenizer
 from object2vec.schema.values import describe, value_text
 
 #: More tokens than fit the largest vocabulary.
@@ -78,12 +80,16 @@ class List:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Words of a text, in lower case. Only the most frequent `max_vocabulary` words have an id of their own."""
+    """Words of a text, in lower case, or the tokens of a `tokenizer`.
+
+    Only the most frequent `max_vocabulary` words have an id of their own.
+    """
 
     name: str
     min_count: int = 1
     max_vocabulary: int = 100_000
     buckets: int | None = None
+    tokenizer: Tokenizer | None = None
 
     kind: ClassVar[str] = "text"
     wanted: ClassVar[str] = "text"
@@ -94,7 +100,8 @@ class Text:
         Raises:
             ValueError: the value is a list or an object.
         """
-        return split_words(value_text(value) or "")
+        text = value_text(value) or ""
+        return self.tokenizer.split([text])[0] if self.tokenizer else split_words(text)
 
 
 Column = Token | List | Text
@@ -107,8 +114,8 @@ _OPTIONS: Final = re.compile(r"\w+=.+", re.DOTALL)
 _OPTION_BOUNDARY: Final = re.compile(r",\s*(?=\w+=)")
 
 
-def parse_column(text: str) -> Column:
-    """Parse a written column, such as `genres:list(|)`.
+def parse_column(text: str, *, is_saved: bool = False) -> Column:
+    """Parse a written column, such as `genres:list(|)`. One that `is_saved` in a schema cannot name a file.
 
     Raises:
         UserError: the text is not a column.
@@ -123,7 +130,7 @@ def parse_column(text: str) -> Column:
         options = dict(part.split("=", 1) for part in _OPTION_BOUNDARY.split(argument))
     elif argument:
         options = {fields(kind)[1].name: argument}
-    known = {field.name for field in fields(kind)} - {"name"}
+    known = {field.name for field in fields(kind)} - {"name", *(["tokenizer"] if is_saved else [])}
     for option, value in options.items():
         if option not in known:
             raise UserError(f"column {text!r}: no option {option}, wanted one of {', '.join(sorted(known))}")
@@ -131,15 +138,17 @@ def parse_column(text: str) -> Column:
             if not value.isdecimal() or int(value) < _MINIMUM[option]:
                 raise UserError(f"column {text!r}: {option} is {value!r}, wanted an integer from {_MINIMUM[option]}")
             options[option] = min(int(value), MAX_VOCABULARY)
+        elif option == "tokenizer":
+            options[option] = Tokenizer.read(Path(value))
     return kind(name, **options)
 
 
 def written_column(column: Column) -> str:
-    """Return a column as text that `parse_column` reads."""
+    """Return a column as text that `parse_column` reads, without its tokenizer."""
     given = {
         field.name: getattr(column, field.name)
         for field in fields(column)
-        if field.name != "name" and getattr(column, field.name) != field.default
+        if field.name not in ("name", "tokenizer") and getattr(column, field.name) != field.default
     }
     if not given and column.kind == "token" and not _SUFFIX.search(column.name):
         return column.name

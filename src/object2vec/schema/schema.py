@@ -9,7 +9,7 @@ import difflib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import pairwise
 from operator import itemgetter
@@ -29,6 +29,7 @@ from object2vec.hyperparameters import SCHEMA_FILES
 from object2vec.schema.arrays import column_codes, concatenate_rows, row_texts
 from object2vec.schema.columns import Column, List, Text, parse_column, written_column
 from object2vec.schema.label import Label, label_from_json, label_to_json
+from object2vec.schema.tokenizer import Tokenizer
 from object2vec.schema.values import describe
 from object2vec.schema.vocabulary import UNKNOWN_ID, Vocabulary
 
@@ -206,11 +207,16 @@ class Schema:
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of `schema.json`."""
+        tokenizers = {
+            name: {c.name: c.tokenizer.json for c in self[name].columns if isinstance(c, Text) and c.tokenizer}
+            for name in SIDES
+        }
         return {
             "format_version": FORMAT_VERSION,
             **{name: [written_column(column) for column in self[name].columns] for name in SIDES},
             "label": label_to_json(self.label) if self.label else None,
             "tied": self.tied,
+            **({"tokenizers": tokenizers} if any(tokenizers.values()) else {}),
         }
 
     @classmethod
@@ -293,10 +299,22 @@ def _parts(document: Mapping[str, Any]) -> tuple[tuple[tuple[Column, ...], tuple
             raise ValueError(f'"{name}" must be a list of columns like "user_id", got {describe(columns)}')
     if not isinstance(document.get("tied"), bool):
         raise ValueError(f'"tied" must be true or false, got {describe(document.get("tied"))}')
-    first, second = (tuple(map(parse_column, document[name])) for name in SIDES)
+    tokenizers = document.get("tokenizers", {})
+    if not isinstance(tokenizers, dict) or not all(isinstance(found, dict) for found in tokenizers.values()):
+        raise ValueError(f'"tokenizers" must be an object of objects, got {describe(tokenizers)}')
+    first, second = (tuple(_saved_column(text, tokenizers.get(name, {})) for text in document[name]) for name in SIDES)
     check_columns((first, second), tied=document["tied"])
     label = document.get("label")
     return (first, second), None if label is None else label_from_json(label), document["tied"]
+
+
+def _saved_column(text: str, tokenizers: Mapping[str, str]) -> Column:
+    column = parse_column(text, is_saved=True)
+    if not isinstance(column, Text) or column.name not in tokenizers:
+        return column
+    tokenizer = Tokenizer(str(tokenizers[column.name]))
+    tokenizer.split([])  # ValueError if it is none
+    return replace(column, tokenizer=tokenizer)
 
 
 def _decode(side: SideSchema, tokens: Iterable[int]) -> dict[str, Any]:
