@@ -183,15 +183,21 @@ def _csv_records(schema: Schema, columns: Mapping[str, Sequence[str]], count: in
     }
 
 
-def _read_rows(body: bytes, first: int) -> tuple[list[list[str]], list[int]]:
+def _read_rows(body: bytes, first: int) -> tuple[list[list[str]], Sequence[int]]:
+    """Return the rows of CSV that are not blank, and the number of the last line of each."""
     try:
-        reader = csv.reader(io.StringIO(body.decode("utf-8"), newline=""), strict=True)
-        lines = [(row, reader.line_num + first - 1) for row in reader if row]
+        text = body.decode("utf-8")
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        rows = list(reader)
     except UnicodeDecodeError as error:
         raise RequestError(f"the CSV is not UTF-8 ({error.reason} at byte {error.start})") from None
     except csv.Error as error:
         raise RequestError(f"line {reader.line_num + first - 1}: not CSV ({error})") from None
-    return [row for row, _ in lines], [number for _, number in lines]
+    if reader.line_num == len(rows) and all(rows):  # each row is a line
+        return rows, range(first, first + len(rows))
+    reader = csv.reader(io.StringIO(text, newline=""))
+    numbers = [reader.line_num + first - 1 for row in reader if row]
+    return list(filter(None, rows)), numbers
 
 
 def unknown_value(warnings: Sequence[InputWarning]) -> tuple[int, Side, str] | None:
