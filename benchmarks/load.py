@@ -4,7 +4,7 @@ With a rate, send them in open loop: a request is due at its time, even if earli
 waiting it is sent late, and its latency is counted from the time when it was due.
 
 This is a process of its own, so that it only shares the CPU with the server. Usage:
-`python load.py PORT CLIENTS SECONDS [RATE]`, with a JSON list of bodies on standard input.
+`python load.py TYPE PORT CLIENTS SECONDS [RATE]`, with a JSON list of ASCII bodies on standard input.
 Prints JSON: replies per second, and the latency of each.
 """
 
@@ -58,17 +58,17 @@ class Client:
         return True
 
 
-def to_request(body: str) -> bytes:
+def to_request(body: str, content_type: str = "application/json") -> bytes:
     """Return the HTTP request for an ASCII body, with the headers that an invocation needs."""
-    headers = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    headers = f"Host: localhost\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
     return f"POST /invocations HTTP/1.1\r\n{headers}{body}".encode()
 
 
 def drive(
-    port: int, clients: int, seconds: float, bodies: list[str], rate: float | None = None
+    content_type: str, port: int, clients: int, seconds: float, bodies: list[str], rate: float | None = None
 ) -> tuple[float, list[float]]:
     """Return the replies per second and the sorted latencies in seconds; with a rate, in open loop."""
-    requests = cycle(map(to_request, bodies))
+    requests = cycle([to_request(body, content_type) for body in bodies])
     selector = selectors.DefaultSelector()
     latencies: list[float] = []
     idle = [Client(port) for _ in range(clients)]
@@ -91,8 +91,10 @@ def drive(
 
 
 def main() -> None:
-    port, clients, seconds, *due = sys.argv[1:]
-    rate, latencies = drive(int(port), int(clients), float(seconds), json.load(sys.stdin), *map(float, due))
+    content_type, port, clients, seconds, *due = sys.argv[1:]
+    rate, latencies = drive(
+        content_type, int(port), int(clients), float(seconds), json.load(sys.stdin), *map(float, due)
+    )
     json.dump({"rate": rate, "latencies": latencies}, sys.stdout)
 
 

@@ -46,6 +46,7 @@ class Case:
     clients: int
     peers: tuple[str, ...]
     rate: int | None = None
+    type: str = "application/json"
 
     @property
     def load(self) -> str:
@@ -195,7 +196,7 @@ def measure(
 
 def drive(port: int, case: Case, seconds: float, bodies: str) -> Measurement:
     rate = [] if case.rate is None else [str(case.rate)]
-    command = [sys.executable, str(HERE / "load.py"), str(port), str(case.clients), str(seconds), *rate]
+    command = [sys.executable, str(HERE / "load.py"), case.type, str(port), str(case.clients), str(seconds), *rate]
     done = subprocess.run(command, input=bodies, stdout=subprocess.PIPE, text=True, check=True)
     result: dict[str, Any] = json.loads(done.stdout)
     return Measurement(result["rate"], result["latencies"])
