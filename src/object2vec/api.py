@@ -43,6 +43,7 @@ from object2vec.schema.pairs import encode_objects, to_sequences
 from object2vec.schema.schema import Encoded, Schema, require_column
 from object2vec.schema.tables import is_table, to_columns
 from object2vec.serving.predictor import Predictor
+from object2vec.threads import repeatable_products
 from object2vec.training.checks import Job
 from object2vec.training.graceful_shutdown import Stop, stop_on_interrupt
 from object2vec.training.job import run
@@ -312,7 +313,7 @@ def _train(
             model_dir=local_path(model_dir, output=True),
             on_epoch=on_epoch,
         )
-        with stop_on_interrupt(stop):
+        with repeatable_products(), stop_on_interrupt(stop):
             run(job, stop=stop, style=log or ("bar" if sys.stderr.isatty() else "plain"))
         model = Model.load(job.model_dir)
         weakref.finalize(model, temporary.pop_all().close)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final
 
 from object2vec.resources import cpus
@@ -41,14 +41,26 @@ def set_thread_defaults(environment: MutableMapping[str, str] = os.environ, *, r
         environment["MKL_CBWR"] = environment.get("MKL_CBWR") or STRICT
 
 
-@contextmanager
-def bounded_spinning() -> Iterator[None]:
+def bounded_spinning() -> AbstractContextManager[None]:
     """Bound how long waiting threads spin if torch is imported within; the environment is the same afterwards."""
     if "torch" in sys.modules or any(os.environ.get(name) for name in SPIN_VARIABLES):
+        return nullcontext()
+    return _default("GOMP_SPINCOUNT", SPIN_COUNT)
+
+
+def repeatable_products() -> AbstractContextManager[None]:
+    """Give matrix products the same bits for any number of threads, if the process has computed none before."""
+    return _default("MKL_CBWR", STRICT)
+
+
+@contextmanager
+def _default(name: str, value: str) -> Iterator[None]:
+    """Set a variable of the environment within, unless the user did."""
+    if os.environ.get(name):
         yield
         return
-    os.environ["GOMP_SPINCOUNT"] = SPIN_COUNT
+    os.environ[name] = value
     try:
         yield
     finally:
-        os.environ.pop("GOMP_SPINCOUNT", None)
+        os.environ.pop(name, None)

@@ -73,6 +73,15 @@ def test_a_callback_gets_each_epoch_and_can_end_training() -> None:
     assert [record["epoch"] for record in records] == [0, 1]
 
 
+def test_results_do_not_depend_on_threads_as_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The setting of matrix products, which is read when the first one is computed, is only there in training."""
+    monkeypatch.delenv("MKL_CBWR", raising=False)
+    seen: list[str] = []
+    object2vec.fit(TABLE, callbacks=[lambda _: seen.append(os.environ["MKL_CBWR"])], **SETTINGS)
+    assert seen == ["AUTO,STRICT"] * 3
+    assert "MKL_CBWR" not in os.environ
+
+
 def test_ctrl_c_ends_training_and_keeps_the_best_epoch() -> None:
     def interrupt(record: Mapping[str, Any]) -> None:
         if record["epoch"] == 1:
