@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from object2vec.errors import UserError
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Smallest and largest value of arguments that are numbers.
 RANGES: Final = {"max_tokens": (1, 5000), "seed": (0, 2**31 - 1), "unknown_rate": (0, 1), "threads": (1, 1024)}
+#: Seconds between two lines of progress where there is no terminal.
+LINE_SECONDS: Final = 10.0
 MEMORY_UNITS: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 EPILOG: Final = """A column is NAME or NAME:KIND. KIND is token (one value, the default), list, list(SEPARATOR) or text.
 A split is random, time:COLUMN, group:COLUMN, leave-last-out:COLUMN or none."""
@@ -77,8 +80,11 @@ def prepare(arguments: argparse.Namespace) -> None:
     limits = Limits.of_machine(arguments.threads, arguments.memory)
     source = open_query(arguments.query, limits) if arguments.query else open_files(arguments.tables, limits)
     batches = source.batches(plan.column_names)
-    with closing(Dataset.read(_with_progress(batches), plan, limits.threads)) as dataset:
-        report = write_dataset(dataset, arguments.out, recipe=arguments.recipe or "", base=base)
+    with (
+        closing(Dataset.read(_with_progress(batches), plan, limits.threads)) as dataset,
+        _progress("writing", len(dataset.store)) as written,
+    ):
+        report = write_dataset(dataset, arguments.out, recipe=arguments.recipe or "", base=base, written=written)
     sys.stdout.write(to_text(report))
     model = f" --model {arguments.extend}" if arguments.extend else ""
     sys.stdout.write(f"written: {arguments.out}; next: object2vec train --data {arguments.out}{model} --out model\n")
@@ -130,13 +136,32 @@ def _plan(arguments: argparse.Namespace, **values: Any) -> Plan:
 
 
 def _with_progress(batches: Iterable[Any]) -> Iterator[Any]:
-    """Yield batches, and show the number of rows on a terminal."""
-    from tqdm import tqdm
-
-    with tqdm(unit=" rows", unit_scale=True, desc="reading", disable=not sys.stderr.isatty(), leave=False) as bar:
+    """Yield batches, and show the number of rows."""
+    with _progress("reading") as read:
         for batch in batches:
             yield batch
-            bar.update(batch.num_rows)
+            read(batch.num_rows)
+
+
+@contextmanager
+def _progress(what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """Yield a function that counts rows: it moves a bar on a terminal, and writes a line now and then elsewhere."""
+    from tqdm import tqdm
+
+    rows, next_line = 0, time.monotonic() + LINE_SECONDS
+
+    def update(count: int) -> None:
+        nonlocal rows, next_line
+        bar.update(count)
+        rows += count
+        if bar.disable and time.monotonic() >= next_line:
+            next_line = time.monotonic() + LINE_SECONDS
+            sys.stderr.write(f"{what}: {rows:,}{f' of {total:,}' if total else ''} rows\n")
+
+    with tqdm(
+        unit=" rows", unit_scale=True, desc=what, total=total, disable=not sys.stderr.isatty(), leave=False
+    ) as bar:
+        yield update
 
 
 def _size(text: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,11 +23,17 @@ from object2vec.prepare.suggest import suggest_hyperparameters
 
 
 def write_dataset(
-    dataset: Dataset, directory: Path, *, recipe: str = "", base: Mapping[str, object] | None = None
+    dataset: Dataset,
+    directory: Path,
+    *,
+    recipe: str = "",
+    base: Mapping[str, object] | None = None,
+    written: Callable[[int], object] = int,
 ) -> dict[str, Any]:
     """Write a data set into a folder and return its report; see `suggest_hyperparameters` for `recipe` and `base`.
 
-    All files are complete before the first one replaces an older one. Files of an older data set are removed.
+    `written` is called with the number of rows of each part that is written. All files are complete before the first one
+    replaces an older one. Files of an older data set are removed.
 
     Raises:
         UserError: the folder cannot be written.
@@ -35,7 +41,7 @@ def write_dataset(
     """
     try:
         with staged(directory, PREPARED_FILES.values()) as folder:
-            statistics = _write_channels(dataset, folder)
+            statistics = _write_channels(dataset, folder, written)
             dataset.schema.save(folder / PREPARED_FILES["schema"])
             report = statistics.to_json(dataset)
             hyperparameters = suggest_hyperparameters(dataset, statistics, recipe=recipe, base=base)
@@ -50,22 +56,23 @@ def write_dataset(
     return report
 
 
-def _write_channels(dataset: Dataset, folder: Path) -> Statistics:
+def _write_channels(dataset: Dataset, folder: Path, written: Callable[[int], object]) -> Statistics:
     """Write a file for each split that has rows, and return statistics."""
     statistics = Statistics(dataset)
 
-    def process(rows: Rows, numbers: Rows, splits: Splits) -> tuple[Any, dict[str, memoryview]]:
+    def process(rows: Rows, numbers: Rows, splits: Splits) -> tuple[int, Any, dict[str, memoryview]]:
         lines = {name: to_json_lines(own) for name, own in rows_by_split(rows, splits).items()}
-        return statistics.of_part(rows, numbers, splits), lines
+        return len(rows), statistics.of_part(rows, numbers, splits), lines
 
     with ExitStack() as stack:
         files: dict[str, BinaryIO] = {}
-        for found, lines in dataset.map_chunks(process):
+        for count, found, lines in dataset.map_chunks(process):
             statistics.add(*found)
             for name, text in lines.items():
                 if name not in files:
                     files[name] = stack.enter_context((folder / PREPARED_FILES[name]).open("wb"))
                 files[name].write(text)
+            written(count)
     return statistics
 
 

@@ -329,6 +329,42 @@ def test_interruption_leaves_the_old_data(csv: Path, tmp_path: Path, monkeypatch
     assert prepare(*argv, "--split", "none") == 130
 
 
+@pytest.mark.parametrize("step", ["reading", "writing"])
+def test_interruption_while_rows_are_read_or_written(
+    csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Nothing is left, and no temporary file stays open."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    target = "dataset.Dataset._append" if step == "reading" else "write.to_json_lines"
+    monkeypatch.setattr(f"object2vec.prepare.{target}", interrupt)
+    assert prepare(csv, *IDS, "--label", "rating", "--out", tmp_path / "d") == 130
+    assert not (tmp_path / "d").exists() or not list((tmp_path / "d").iterdir())
+
+
+def test_progress_without_a_terminal_is_lines(
+    csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some seconds apart, so a short run has none."""
+    argv = [csv, *IDS, "--label", "rating", "--out", tmp_path / "d"]
+    assert prepare(*argv) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("object2vec.prepare.command.LINE_SECONDS", 0.0)
+    assert prepare(*argv) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == lines[-1].replace("writing", "reading").replace(" of 300", "") == "reading: 300 rows"
+
+
+def test_utf_16_is_refused(csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, encoding in (("a.csv", "utf-16"), ("a.tsv", "utf-16-be"), ("a.jsonl", "utf-16-le")):
+        path = tmp_path / name
+        path.write_text(csv.read_text("utf-8"), encoding)
+        assert prepare(path, *IDS, "--label", "rating", "--out", tmp_path / "d") == 2
+        assert capsys.readouterr().err == f"object2vec: error: {path}: UTF-16 text; save it as UTF-8\n"
+
+
 def test_files_of_an_older_data_set_are_removed(csv: Path, tmp_path: Path) -> None:
     argv = [csv, *IDS, "--label", "rating", "--out", tmp_path / "d"]
     assert prepare(*argv) == 0
