@@ -32,7 +32,7 @@ def write_dataset(
 ) -> dict[str, Any]:
     """Write a data set into a folder and return its report; see `suggest_hyperparameters` for `recipe` and `base`.
 
-    `written` is called with the number of rows of each part that is written. All files are complete before the first one
+    `written` is called with the rows of each part that is written. All files are complete before the first one
     replaces an older one. Files of an older data set are removed.
 
     Raises:
