@@ -12,8 +12,13 @@ from object2vec.schema.columns import Text, Token
 from object2vec.schema.schema import Schema
 
 #: Steps that an epoch has at least, where batches of `MIN_BATCH_SIZE` allow it.
-STEPS_PER_EPOCH: Final = 20
+MIN_STEPS: Final = 20
 MIN_BATCH_SIZE: Final = 16
+#: Steps from which small batches become larger, up to `MAX_BATCH_SIZE`: an epoch of a text model then takes less time.
+MAX_STEPS: Final = 1000
+MAX_BATCH_SIZE: Final = 512
+#: Ids of both sides from which a step updates only the rows in its batch; it would take seconds for millions of rows.
+LARGE_VOCABULARY: Final = 100_000
 
 
 def suggest_recipe(schema: Schema) -> str:
@@ -55,6 +60,13 @@ def suggest_hyperparameters(
         values["tied_token_embedding_weight"] = "True"
     settings = RECIPES[str(values["recipe"])].values
     pairs = statistics.splits["train"].rows * (1 + int(settings.get("negative_sampling_rate", "0")))
-    if int(settings["mini_batch_size"]) > pairs // STEPS_PER_EPOCH:
-        values["mini_batch_size"] = str(max(MIN_BATCH_SIZE, pairs // STEPS_PER_EPOCH))
+    given = int(settings["mini_batch_size"])
+    batch_size = max(given, min(MAX_BATCH_SIZE, pairs // MAX_STEPS))
+    batch_size = min(batch_size, max(MIN_BATCH_SIZE, pairs // MIN_STEPS))
+    if batch_size != given:
+        values["mini_batch_size"] = str(batch_size)
+    if sum({id(side.vocabulary): side.vocabulary.size for side in schema.sides}.values()) > LARGE_VOCABULARY:
+        values["token_embedding_storage_type"] = "row_sparse"
+        if "ema_decay" in settings:  # it would average all rows at each step
+            values["ema_decay"] = "0"
     return values

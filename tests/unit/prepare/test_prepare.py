@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from object2vec.cli import main
-from object2vec.prepare import dataset, rows, source
+from object2vec.prepare import dataset, rows, source, suggest
 from object2vec.schema.schema import Schema
 
 pytest.importorskip("duckdb")
@@ -223,6 +223,31 @@ def test_classes_and_several_labels(tmp_path: Path) -> None:
 def test_suggested_recipe(csv: Path, tmp_path: Path, argv: list[str], recipe: str) -> None:
     assert prepare(csv, "--in0", "user_id", *argv, "--out", tmp_path / "d") == 0
     assert json.loads((tmp_path / "d/hyperparameters.json").read_text())["recipe"] == recipe
+
+
+def test_large_data_get_larger_batches_and_sparse_updates(
+    csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few steps, and no step over all rows of a large vocabulary. What a recipe sets in excess stays."""
+
+    def hyperparameters(*argv: str) -> dict[str, str]:
+        assert prepare(csv, *argv, "--label", "rating", "--split", "none", "--out", tmp_path / "d") == 0
+        found: dict[str, str] = json.loads((tmp_path / "d/hyperparameters.json").read_text())
+        return found
+
+    text = ["--in0", "title:text", "--recipe", "text-classification"]
+    assert hyperparameters(*text)["mini_batch_size"] == "16"
+    assert "token_embedding_storage_type" not in hyperparameters(*text)
+    monkeypatch.setattr(suggest, "MAX_STEPS", 3)
+    monkeypatch.setattr(suggest, "MIN_STEPS", 1)
+    monkeypatch.setattr(suggest, "LARGE_VOCABULARY", 10)
+    assert hyperparameters(*text)["mini_batch_size"] == "100"
+    monkeypatch.setattr(suggest, "MAX_BATCH_SIZE", 90)
+    assert hyperparameters(*text)["mini_batch_size"] == "90"
+    found = hyperparameters(*IDS)
+    assert found["mini_batch_size"] == "300"  # 512 of the recipe are more than there are
+    assert found["token_embedding_storage_type"] == "row_sparse"
+    assert found["ema_decay"] == "0"
 
 
 def test_labels_of_0_and_1_are_classes(tmp_path: Path) -> None:
