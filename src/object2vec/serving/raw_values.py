@@ -155,9 +155,9 @@ def decode_csv(body: bytes, schema: Schema, first: int = 1) -> Instances:
     label = {schema.label.name} if schema.label else set()
     if rows and set(rows[0]) <= {*names, *label} and set(rows[0]) & set(names):
         names, rows, numbers = rows[0], rows[1:], numbers[1:]
-    for row, number in zip(rows, numbers, strict=True):
-        if len(row) != len(names):
-            raise RequestError(f"line {number} has {len(row)} fields, wanted {len(names)}: {', '.join(names)}")
+    if set(map(len, rows)) - {len(names)}:
+        fields, number = next((len(row), n) for row, n in zip(rows, numbers, strict=True) if len(row) != len(names))
+        raise RequestError(f"line {number} has {fields} fields, wanted {len(names)}: {', '.join(names)}")
     columns = dict(zip(names, zip(*rows, strict=True), strict=False))
     encoded = [_encode_csv(schema, side, columns, numbers) for side in SIDES]
     return to_instances(encoded, "line {}", numbers, partial(_csv_records, schema, columns, len(rows)))
