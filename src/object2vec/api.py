@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, cast, get_args
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from object2vec.data.sequences import Pairs, Sequences
 from object2vec.errors import UserError, shortened
 from object2vec.evaluation.evaluation import Evaluation, RankingOptions, evaluate
 from object2vec.hyperparameters import Hyperparameters, parse
+from object2vec.hyperparameters.recipes import RECIPES
 from object2vec.model.network import Network
 from object2vec.prepare.dataset import Dataset, Plan
 from object2vec.prepare.files import PREPARED_FILES, read_prepared
@@ -223,6 +224,8 @@ def fit(
         UserError: an argument, the data or a hyperparameter cannot be used.
         AlgorithmError: training failed.
     """
+    _check_choice("recipe", recipe, ("", *RECIPES))
+    _check_choice("log", log, (None, *get_args(Style)))
     given = {"seed": seed} | ({"recipe": recipe} if recipe else {}) | hyperparameters
     named = {"train": data, "validation": validation, "test": test}
     parts = {name: part for name, part in named.items() if part is not None}
@@ -231,6 +234,13 @@ def fit(
         plan = None if in0 is None else _plan(in0, in1, label, split, tied, seed)
         channels, suggested = _write_channels(Path(folder), parts, plan, recipe)
         return _train(channels, suggested | given, model_dir=model_dir, callbacks=callbacks, log=log)
+
+
+def _check_choice(name: str, value: object, choices: Sequence[object]) -> None:
+    if value not in choices:
+        raise UserError(
+            f"{name} is {shortened(repr(value))}, wanted one of {', '.join(map(str, filter(None, choices)))}"
+        )
 
 
 def _plan(in0: Columns, in1: Columns, label: str | None, split: str, tied: bool | None, seed: int) -> Plan:

@@ -206,5 +206,6 @@ def test_process_that_ends_before_connecting_fails_the_others(base: Path) -> Non
     log = (base / "log").read_text()
     assert process.exitcode == 1, log
     assert (
-        "AlgorithmError: process 1 of this host, for nowhere, ended with status 1 before it came to the others" in log
+        "AlgorithmError: process 1 of this host, for nowhere, ended with status 1 before it connected to the others"
+        in log
     )

@@ -161,6 +161,13 @@ def test_a_wrong_hyperparameter_is_an_error() -> None:
         object2vec.fit(TABLE, epoch=3, **SETTINGS)
 
 
+def test_a_choice_that_does_not_exist_is_an_error() -> None:
+    with pytest.raises(UserError, match="recipe is 'x', wanted one of ratings, "):
+        object2vec.fit(TABLE, recipe="x")
+    with pytest.raises(UserError, match="log is 'x', wanted one of sagemaker, bar, plain, quiet"):
+        object2vec.fit(TABLE, log="x")  # type: ignore[arg-type]
+
+
 def test_the_module_has_no_other_names() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'train'"):
         object2vec.train  # noqa: B018

@@ -111,6 +111,11 @@ def test_validation_can_be_a_table_of_its_own() -> None:
         (lambda model: model.score([(1, 2, 3)]), r"pairs\[0\] is \(1, 2, 3\), wanted a pair of objects"),
         (lambda model: model.score("abc"), "pairs is 'abc', wanted a table"),
         (lambda model: model.encode([[1.5]], "in0"), r"tokens\[0\]\[0\] is 1.5, wanted an integer"),
+        (lambda model: model.encode("ab", "in0"), "in0 is the string 'ab', wanted a list of objects, or a table"),
+        (
+            lambda model: model.score([(10**5000, 1)]),
+            r"in0\[0\].user is the value that is too long to show, wanted a string",
+        ),
         (lambda model: model.encode([1], "in2"), "side is 'in2', wanted in0 or in1"),
         (lambda model: model.encode({"usr": [1]}, "in0"), "no column user, the nearest is usr"),
         (lambda model: model.evaluate(pd.DataFrame(RAW).drop(columns="stars")), "there is no column stars"),

@@ -137,10 +137,12 @@ def _plan(arguments: argparse.Namespace, **values: Any) -> Plan:
 
 def _with_progress(batches: Iterable[Any]) -> Iterator[Any]:
     """Yield batches, and show the number of rows."""
+    from object2vec.prepare.rows import count_rows
+
     with _progress("reading") as read:
         for batch in batches:
             yield batch
-            read(batch.num_rows)
+            read(count_rows(batch))
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -19,7 +19,7 @@ from object2vec.data.prefetch import map_in_order
 from object2vec.data.records import SIDES
 from object2vec.data.sequences import Sequences
 from object2vec.errors import DataError, UserError
-from object2vec.prepare.rows import Chunk, Rows, RowStore, mix, positions, row_keys
+from object2vec.prepare.rows import Chunk, Rows, RowStore, count_rows, mix, positions, row_keys
 from object2vec.prepare.splits import TRAIN, Split, Splits, Splitter, measures
 from object2vec.schema.arrays import column_codes, concatenate_rows
 from object2vec.schema.columns import Column, Token
@@ -120,12 +120,12 @@ class Dataset:
         """Yield the number of each batch's first row, and the batch."""
         for batch in batches:
             yield self._rows, batch
-            self._rows += len(next(iter(batch.values()))) if isinstance(batch, Mapping) else batch.num_rows
+            self._rows += count_rows(batch)
 
     def _parse(self, numbered: tuple[int, Any]) -> _Parsed:
         """Return the rows of a batch that have a label and a value on both sides."""
         first_row, batch = numbered
-        count = len(next(iter(batch.values()))) if isinstance(batch, Mapping) else batch.num_rows
+        count = count_rows(batch)
         sides = [self._parse_side(columns, batch, count) for columns in self.plan.sides]
         keys = row_keys(self.plan.seed, first_row, count)
         label = self.plan.label
@@ -204,8 +204,8 @@ class Dataset:
                 tokens = np.bincount(sequences.take(np.flatnonzero(is_train)).values)
                 counts[side][: len(tokens)] += tokens
         if not rows:
-            skipped = ", ".join(f"{count} without {name}" for name, count in self.counts.items() if count) or "none"
-            raise DataError(f"no row is left for training: {self._rows} rows, skipped ones are {skipped}")
+            skipped = "".join(f", {count} without {name}" for name, count in self.counts.items() if count)
+            raise DataError(f"no row is left for training: the table has {self._rows} rows{skipped}")
         learned = [self._numberings[0].finish(counts[0])]
         learned.append(learned[0] if self.plan.tied else self._numberings[1].finish(counts[1]))
         first, second = (SideSchema(c, found[0]) for c, found in zip(self.plan.sides, learned, strict=True))

@@ -48,7 +48,7 @@ def _read_path(path: Path, hyperparameters: Hyperparameters, schema: Schema | No
     names = [column.name for side in schema.sides for column in side.columns]
     names += [schema.label.name] if schema.label else []
     batches = open_files([str(path)], Limits.of_machine()).batches(list(dict.fromkeys(names)))
-    parts = [encode_pairs(schema, dict(zip(b.schema.names, b.columns, strict=True))) for b in batches]
+    parts = [encode_pairs(schema, columns) for columns in batches]
     if not parts:
         raise DataError(f"{path}: no rows, wanted at least one")
     return Pairs.concatenate(parts)

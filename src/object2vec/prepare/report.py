@@ -146,7 +146,7 @@ def to_text(report: Mapping[str, Any]) -> str:
     lines.append("token ids: " + ", ".join(f"{size:,} for {side}" for side, size in report["vocab_size"].items()))
     for name, count in report["skipped"].items():
         if count:
-            lines.append(f"skipped: {count:,} rows without a value for {name}")
+            lines.append(f"skipped: {count:,} rows without {name}")
     for side, count in report["truncated"].items():
         if count:
             lines.append(f"truncated: {count:,} objects of {side}; --max-tokens sets the limit")

@@ -6,7 +6,7 @@ their keys, in temporary files, and sorted when they are read back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -47,6 +47,11 @@ class Rows:
         return Rows(
             keys=self.keys[index], labels=self.labels[index], measures=self.measures[index], sides=(first, second)
         )
+
+
+def count_rows(batch: Mapping[str, Any]) -> int:
+    """Return the number of rows of a batch, which has the values of each column."""
+    return len(next(iter(batch.values())))
 
 
 def row_keys(seed: int, first: int, count: int) -> UInt64:

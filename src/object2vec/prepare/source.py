@@ -7,12 +7,13 @@ them in an order that depends on threads and memory.
 from __future__ import annotations
 
 import glob
+import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from object2vec.data.files import HEAD_BYTES, READ_ERRORS, describe_encoding, iter_files, local_path, open_file
 from object2vec.errors import AlgorithmError, DataError, shortened
@@ -73,10 +74,13 @@ class Source:
         if "s3://" in table.lower():
             connection.register_filesystem(file_system())
         with _explained(name):
-            self.columns = [row[0] for row in connection.sql(f"describe {_select('*', table)}").fetchall()]
+            found = connection.sql(f"describe {_select('*', table)}").fetchall()
+        self.columns = [name for name, *_ in found]
+        #: Columns whose values are of several types.
+        self._json = {name for name, kind, *_ in found if kind.startswith("JSON")}
 
-    def batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Yield all rows of these columns, always in the same order.
+    def batches(self, names: Sequence[str]) -> Iterator[dict[str, pa.Array | list[Any]]]:
+        """Yield batches of all rows, always in the same order: the values of each of these columns.
 
         Raises:
             RawValueError: there is no such column.
@@ -92,7 +96,11 @@ class Source:
             sample = self._connection.sql(f"{query} limit {SAMPLE_ROWS}").to_arrow_table()
             row_bytes = max(1, sample.nbytes // max(1, len(sample)))
             rows = min(max(BATCH_BYTES // row_bytes, BATCH_ROWS[0]), BATCH_ROWS[1])
-            yield from self._connection.sql(query + order).to_arrow_reader(rows)
+            for batch in self._connection.sql(query + order).to_arrow_reader(rows):
+                yield {
+                    name: list(map(_from_json, values.to_pylist())) if name in self._json else values
+                    for name, values in zip(batch.schema.names, batch.columns, strict=True)
+                }
 
 
 def open_files(paths: Sequence[str], limits: Limits) -> Source:
@@ -148,7 +156,10 @@ def _find(path: str) -> list[Path]:
         raise DataError(
             f"{path}: No such file or directory, wanted a table: a file, a folder or a pattern like 'a/*.csv'"
         )
-    return [file for file in files if file.stat().st_size] or files[:1]
+    files = [file for file in files if file.stat().st_size]
+    if not files:
+        raise DataError(f"{path}: empty, wanted a table")
+    return files
 
 
 def _kind(file: Path) -> str:
@@ -176,6 +187,13 @@ def _delimiter(file: Path) -> str:
         raise DataError(f"{file}: {getattr(error, 'strerror', None) or error}, wanted a table") from error
     unquoted = re.sub(r'"[^"]*"', "", line)
     return f", delim={_literal(max(DELIMITERS, key=unquoted.count))}"
+
+
+def _from_json(value: Any) -> Any:
+    """Return a value of a column of JSON, which is the text of JSON, or a list of such texts."""
+    if isinstance(value, list):
+        return list(map(_from_json, value))
+    return None if value is None else json.loads(value)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from operator import attrgetter
 from typing import Final, Literal
 
 import torch
@@ -46,14 +47,14 @@ def spawn_ranks(work: Callable[[Sequence[str], int], None], devices: Sequence[st
         for number, process in enumerate(others, start=1):
             if process.exitcode:
                 what = f"process {number} of this host, for {devices[number]}, ended with status {process.exitcode}"
-                raise AlgorithmError(f"{what} before it came to the others; the log has its reason")
+                raise AlgorithmError(f"{what} before it connected to the others; the log says why")
 
     try:
         for process in others:
             process.start()
         yield check
     finally:
-        for process in others:
+        for process in filter(attrgetter("pid"), others):  # those that have started
             process.join(EXIT_GRACE_SECONDS)
             process.kill()
 

@@ -198,7 +198,8 @@ def text_buffers(array: pa.Array) -> tuple[npt.NDArray[np.uint8], Int64]:
     """Return the text of an array of strings without nulls, and its offsets."""
     import pyarrow as pa
 
-    _, offsets, data = array.cast(pa.large_string()).buffers()
+    array = array.cast(pa.large_string())  # a part of an array begins at an offset, which the cast may change
+    _, offsets, data = array.buffers()
     ends = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
     return np.frombuffer(data or b" ", np.uint8), ends
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, get_args
+
+import numpy as np
 
 from object2vec.errors import RawValueError, UserError, shortened
 from object2vec.schema.columns import Column, List, Token
@@ -17,6 +18,8 @@ LabelKind = Literal["class", "number"]
 MAX_CLASSES: Final = 30
 #: Labels of these texts alone are classes.
 BINARY: Final = {"0", "1"}
+#: The largest float32, the type of labels in training.
+MAX_NUMBER: Final = float(np.finfo(np.float32).max)
 _WRITTEN: Final = re.compile(r"(.+?)(?::(class|number)(?:\((.+)\))?)?", re.DOTALL)
 
 
@@ -129,7 +132,7 @@ def _number(text: str) -> float | None:
         number = float(text)
     except ValueError:
         return None
-    return number if math.isfinite(number) else None
+    return number if abs(number) <= MAX_NUMBER else None  # NaN is not
 
 
 def label_from_json(value: Any) -> Label:

@@ -14,6 +14,7 @@ from object2vec.errors import RawValueError
 from object2vec.schema.arrays import column_codes
 from object2vec.schema.label import Label
 from object2vec.schema.schema import Encoded, Schema, require_column
+from object2vec.schema.values import describe
 
 
 def encode_pairs(schema: Schema, columns: Mapping[str, Any]) -> Pairs:
@@ -51,6 +52,8 @@ def encode_objects(schema: Schema, side: Side, objects: Iterable[Any]) -> tuple[
     Raises:
         RawValueError: see `Schema.encode`.
     """
+    if isinstance(objects, str | bytes) or not isinstance(objects, Iterable):
+        raise RawValueError(f"{side} is {describe(objects)}, wanted a list of objects, or a table")
     lists = [list(value) if isinstance(value, list | tuple | np.ndarray) else value for value in objects]
     raw = [number for number, value in enumerate(lists) if not isinstance(value, list)]
     encoded = schema.encode(side, [lists[number] for number in raw])

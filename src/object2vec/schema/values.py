@@ -15,6 +15,8 @@ from typing import Any, Final
 _AS_WRITTEN: Final = (datetime.date, datetime.time, datetime.timedelta, uuid.UUID)
 #: Missing values of pandas, which are recognized without importing it.
 _MISSING_TYPES: Final = ("NAType", "NaTType")
+#: Larger integers are refused. Python would take long to write them.
+MAX_INTEGER_BITS: Final = 2**13
 #: A decimal number with more digits is written with an exponent.
 MAX_DIGITS: Final = 40
 
@@ -31,7 +33,7 @@ def value_text(value: Any) -> str | None:
         return None
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int):
+    if isinstance(value, int) and value.bit_length() <= MAX_INTEGER_BITS:
         return str(value)
     if isinstance(value, float | decimal.Decimal):
         return _number_text(value)
@@ -53,7 +55,10 @@ def describe(value: Any) -> str:
     }
     if value is None:
         return "null"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # lists of a thousand levels, integers of thousands of digits
+        text = "that is too long to show"
     return f"{names.get(type(value), 'the value')} {text if len(text) <= 40 else text[:40] + '…'}"
 
 

@@ -173,7 +173,7 @@ def read_body(
         RequestError: it is not what its headers say.
         UnsupportedMediaTypeError: it is compressed.
     """
-    if environ.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
+    if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
         encoding = environ["HTTP_CONTENT_ENCODING"]
         raise UnsupportedMediaTypeError(f"Content-Encoding {encoding!r} is not supported, wanted none")
     with deadlines.watch(environ.get("gunicorn.socket")) as transfer:

@@ -41,8 +41,11 @@ def encode_request(
     warnings: list[InputWarning] = []
     for number, side in enumerate(SIDES):
         rows, raw, own = request.rows[number], request.raw[number].split(b"\n")[:-1], schema[side]
-        if not own.columns and not len(rows):  # a text alone is a pair
-            rows = request.rows[1 - number]
+        if not own.columns and len(raw) == len(rows):  # a text alone is a pair
+            if raw and not _encode_json(schema, side, raw):
+                return None
+            others = request.rows[1 - number] if request.raw[1 - number] else rows
+            rows = np.union1d(rows, others)
             encoded = own.encoded([], len(rows))
         elif not raw and (own.columns or len(rows) == len(request.numbers)):
             encoded = Encoded(request.offsets[number], request.values[number])

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 
 from object2vec.data.records import SIDES
 from object2vec.errors import UserError
+from object2vec.extras import import_extra
+from object2vec.prepare.rows import count_rows
 from object2vec.prepare.source import Limits, open_files
 from object2vec.schema.schema import Schema
 from object2vec.serving.instances import Instances
 from object2vec.serving.raw_values import to_instances
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 #: Rows that become instances at a time.
 CHUNK_ROWS: Final = 8192
@@ -34,18 +33,18 @@ def read_table(name: str, schema: Schema | None) -> Iterator[Instances]:
     present = [side for side in SIDES if not columns[side] or set(columns[side]) & set(source.columns)]
     names = list(dict.fromkeys(name for side in present for name in columns[side]))
     if not names:
-        wanted = ", ".join(dict.fromkeys([*columns["in0"], *columns["in1"]]))
+        wanted = ", ".join(map(repr, dict.fromkeys([*columns["in0"], *columns["in1"]])))
         raise UserError(f"{name}: no column of the model, wanted {wanted}")
     first = 1
     for batch in source.batches(names):
-        for start in range(0, batch.num_rows, CHUNK_ROWS):
-            rows = batch.slice(start, CHUNK_ROWS)
+        for start in range(0, count_rows(batch), CHUNK_ROWS):
+            rows = {name: values[start : start + CHUNK_ROWS] for name, values in batch.items()}
             yield _to_instances(rows, schema, present, first)
-            first += rows.num_rows
+            first += count_rows(rows)
 
 
-def _to_instances(rows: pa.RecordBatch, schema: Schema, present: Sequence[str], first: int) -> Instances:
-    columns = dict(zip(rows.schema.names, rows.columns, strict=True))
+def _to_instances(columns: Mapping[str, Any], schema: Schema, present: Sequence[str], first: int) -> Instances:
     encoded = [schema.encode_columns(side, columns) if side in present else None for side in SIDES]
-    numbers = np.arange(first, first + rows.num_rows)
-    return to_instances(encoded, "row {}", numbers, lambda: dict(enumerate(rows.to_pylist())))
+    numbers = np.arange(first, first + count_rows(columns))
+    from_columns = import_extra("pyarrow").RecordBatch.from_pydict
+    return to_instances(encoded, "row {}", numbers, lambda: dict(enumerate(from_columns(columns).to_pylist())))

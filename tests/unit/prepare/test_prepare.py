@@ -282,7 +282,7 @@ def test_report(csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert report["splits"]["train"]["lengths"] == {"in0": [1, 1, 1, 1], "in1": [3, 3, 3, 3]}
     assert report["duplicates"] >= 0.5
     assert report["also in train"]["test"] > 0.5
-    assert "skipped: 1 rows without a value for label" in printed
+    assert "skipped: 1 rows without label" in printed
     assert f"duplicates: {report['duplicates']:.1%} of pairs repeat an earlier pair" in printed
     assert f"next: object2vec train --data {tmp_path / 'd'} --out model" in printed
 
@@ -319,6 +319,7 @@ def test_report(csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
             ["{csv}.xlsx", "--in0", "a", "--positives"],
             "{csv}.xlsx: wanted a file that ends in .csv, .txt, .tsv, .jsonl",
         ),
+        (["{csv}.empty.csv", "--in0", "a", "--positives"], "{csv}.empty.csv: empty, wanted a table"),
         (["--query", "selekt 1", "--in0", "a", "--positives"], "--query: syntax error at or near"),
         (["--query", "select * from 'no.csv'", "--in0", "a", "--positives"], "--query: "),
     ],
@@ -326,11 +327,37 @@ def test_report(csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 def test_errors(csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], argv: list[str], sentence: str) -> None:
     """One sentence, and nothing is written."""
     Path(f"{csv}.xlsx").write_text("x")
+    Path(f"{csv}.empty.csv").touch()
     assert prepare(*(word.format(csv=csv) for word in argv), "--out", tmp_path / "d") == 2
     error = capsys.readouterr().err
     assert error.startswith(f"object2vec: error: {sentence.format(csv=csv)}")
     assert error.count("\n") == 1
     assert not (tmp_path / "d").exists()
+
+
+def test_json_of_several_types_has_the_values_of_python(tmp_path: Path) -> None:
+    """duckdb gives such columns as texts of JSON."""
+    rows = [{"a": ["x", 1], "b": "v", "y": row % 3} for row in range(40)]
+    rows[3] |= {"b": 7}
+    rows[4] |= {"a": ["x", None], "b": 7.0}
+    (tmp_path / "mixed.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    columns = ["--in0", "a:list", "--in1", "b", "--label", "y:number", "--split", "none"]
+    assert prepare(tmp_path / "mixed.jsonl", *columns, "--out", tmp_path / "d") == 0
+    assert list(Schema.load(tmp_path / "d/schema")["in0"].vocabulary.ids[0]) == ["x", "1"]
+    assert list(Schema.load(tmp_path / "d/schema")["in1"].vocabulary.ids[0]) == ["v", "7"]
+
+
+def test_a_label_that_float32_cannot_hold_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "huge.csv").write_text("a,y\nx,1\ny,1e39\n")
+    assert prepare(tmp_path / "huge.csv", "--in0", "a", "--label", "y:number", "--out", tmp_path / "d") == 2
+    assert "y is '1e39', wanted a number" in capsys.readouterr().err
+
+
+def test_an_object_as_a_value_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"a": "x", "y": 1}, {"a": {"k": 1}, "y": 2}]
+    (tmp_path / "objects.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    assert prepare(tmp_path / "objects.jsonl", "--in0", "a", "--label", "y", "--out", tmp_path / "d") == 2
+    assert "a[1] is the object {'k': 1}, wanted a string, a number or null" in capsys.readouterr().err
 
 
 def test_a_damaged_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from object2vec.errors import RawValueError, UserError
-from object2vec.schema.columns import List, Token
+from object2vec.schema.arrays import column_codes
+from object2vec.schema.columns import Column, List, Text, Token
 from object2vec.schema.label import Label
 from object2vec.schema.pairs import encode_objects, encode_pairs
 from object2vec.schema.schema import Schema, SideSchema
@@ -52,6 +53,17 @@ def test_each_library_gives_the_same_pairs(form: str) -> None:
     assert found.checksum == wanted.checksum
     assert found.labels.tolist() == [4, 2.5, 1]
     assert [found.in0.slice(i, i + 1).values.tolist() for i in range(3)] == [[3], [4], [2]], "user 9 is unknown"
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+@pytest.mark.parametrize("column", [Text("text"), Token("text"), List("text", "|")])
+def test_a_part_of_an_arrow_array_has_its_own_rows(column: Column, kind: Any) -> None:
+    texts = pa.array(["a b|c", "d", None, "é f|g", "h"], kind)
+    for first in range(5):
+        wanted = column_codes(column, texts[first:].to_pylist())
+        found = column_codes(column, texts[first:])
+        assert found.lengths.tolist() == wanted.lengths.tolist()
+        assert found.texts.take(pa.array(found.codes)) == wanted.texts.take(pa.array(wanted.codes))
 
 
 def test_rows_may_lack_columns() -> None:

@@ -48,7 +48,10 @@ def schema(file: Path) -> Schema:
     column = parse_column(f"title:text(min_count=2,tokenizer={file})")
     table = pa.table({"title": TITLES, "user": [str(row % 3) for row in range(len(TITLES))]})
     with closing(
-        Dataset.read(table.to_batches(), Plan(in0=(Token("user"),), in1=(column,), split=Split(kind="none")))
+        Dataset.read(
+            [dict(zip(table.column_names, table.columns, strict=True))],
+            Plan(in0=(Token("user"),), in1=(column,), split=Split(kind="none")),
+        )
     ) as dataset:
         return dataset.schema
 

@@ -11,6 +11,7 @@ import pytest
 
 from object2vec.cli import main
 from object2vec.schema.schema import Schema
+from object2vec.serving import table_files
 from raw_models import film_schema, save_model, text_schema
 
 pytest.importorskip("duckdb")
@@ -86,10 +87,19 @@ def test_a_text_of_a_table_gets_the_scores_of_its_classes(tmp_path: Path) -> Non
     assert [list(row) for row in found] == [["title", "scores"], ["title", "scores", "unknown"]]
 
 
+def test_texts_of_a_large_table_are_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = str(save_model(tmp_path / "model", text_schema()))
+    (tmp_path / "in.csv").write_text("title\n" + "".join(f"{word}\n" for word in ["good", "bad", "good bad"] * 4))
+    whole = predict(model, tmp_path / "in.csv")
+    monkeypatch.setattr(table_files, "CHUNK_ROWS", 5)
+    assert predict(model, tmp_path / "in.csv") == whole
+    assert len(whole) == 12
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        (TABLE[["note"]], "no column of the model, wanted user, film, genres"),
+        (TABLE[["note"]], "no column of the model, wanted 'user', 'film', 'genres'"),
         (TABLE[["user", "film"]], "there is no column genres"),
     ],
 )

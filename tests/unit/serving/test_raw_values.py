@@ -118,6 +118,12 @@ def test_a_malformed_raw_value_is_named(films: FlaskClient, instance: Any, messa
     assert reply.get_json()["message"].startswith(message)
 
 
+def test_a_list_that_python_cannot_show_is_an_error(films: FlaskClient) -> None:
+    reply = post(films, '{"instances": [{"in0": {"user": %s}}]}' % ("[" * 1000 + "]" * 1000))
+    assert reply.status_code == 400
+    assert reply.get_json()["message"].startswith("instances[0]: in0.user is the list that is too long to show, wanted")
+
+
 def test_a_model_without_a_schema_takes_token_ids_alone(tmp_path: Path) -> None:
     schema = film_schema()
     model = save_model(tmp_path, schema)
@@ -229,6 +235,15 @@ def test_kernel_and_orjson_read_the_same_raw_values(records: list[dict[str, Any]
         plain = [codec.decode_plain(body, content, 3, schema) for _ in range(2)]
         mixed = {type(record["in1"]) for record in records if "in1" in record} == {dict, list}
         assert [found and asked(found) for found in plain] == [None if mixed else wanted] * 2
+
+
+@pytest.mark.skipif(not library.available(), reason="there is one way to read a body without kernels")
+@pytest.mark.parametrize("second", [{"in0": "bad", "in1": {}}, {"in1": {}}, {"in0": [3]}, {"in0": [3], "in1": {}}])
+def test_kernel_adds_the_side_without_columns_to_each_text(second: dict[str, Any]) -> None:
+    body = json.dumps({"instances": [{"in0": {"title": "good"}}, second]}).encode()
+    wanted = asked(codec.decode_any(body, Content(), 3, text_schema()))
+    found = codec.decode_plain(body, Content(), 3, text_schema())
+    assert found is None if second.get("in0") == [3] else found and asked(found) == wanted
 
 
 @pytest.mark.skipif(not library.available(), reason="there is one way to read a body without kernels")
