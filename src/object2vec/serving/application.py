@@ -178,7 +178,7 @@ def _sentence(error: HTTPException) -> str:
             *others, last = sorted({rule.rule for rule in current_app.url_map.iter_rules()})
             return f"there is no {request.path}, wanted {', '.join(others)} or {last}"
         case MethodNotAllowed(valid_methods=methods):
-            return f"{request.path} does not take {request.method}, wanted {' or '.join(sorted(methods or ()))}"
+            return f"{request.path} does not take {request.method}, wanted {', '.join(sorted(methods or ()))}"
         case InternalServerError():
             return UNEXPECTED_ERROR
     return error.description or error.name
