@@ -71,7 +71,7 @@ RECIPES: Final[Mapping[str, Recipe]] = {
             **_dims(128),
             **ALL_EPOCHS,
             "output_layer": "mean_squared_error",
-            "comparator_list": "hadamard",
+            "comparator_list": "hadamard, concat",
             "mlp_layers": "0",
             "learning_rate": "0.005",
             "weight_decay": "0.000001",
