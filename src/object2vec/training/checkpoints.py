@@ -143,6 +143,7 @@ class Checkpoints:
             }
             staged.write_text(json.dumps({"checksum": _checksum(values), "values": values}, indent=1))
 
+        self.directory.stat()  # an error if it has gone: what was mounted here may be missing
         path.unlink(missing_ok=True)  # a broken one of this name, which goes with other tensors
         write_atomically(
             self.directory, {path.with_suffix(TENSORS).name: partial(save_file, tensors), path.name: describe}
