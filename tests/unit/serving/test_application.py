@@ -606,7 +606,7 @@ def test_no_such_route(client: FlaskClient) -> None:
 def test_method_not_allowed(client: FlaskClient) -> None:
     """405 names the methods, in the header as well."""
     reply = client.get("/invocations")
-    assert error_body(reply, 405, "MethodNotAllowed") == "/invocations does not take GET, wanted OPTIONS or POST"
+    assert error_body(reply, 405, "MethodNotAllowed") == "/invocations does not take GET, wanted OPTIONS, POST"
     assert reply.headers["Allow"] == "OPTIONS, POST"
 
 
