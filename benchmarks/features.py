@@ -36,7 +36,7 @@ METRICS = ("NDCG@10", "recall@10", "AUC")
 MIN_POSITIVES = 20
 NEIGHBORS = 10
 #: Partners of a film from the same user's list.
-PARTNERS = 10
+PARTNERS = 3
 
 
 def main() -> None:
