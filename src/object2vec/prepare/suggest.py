@@ -15,7 +15,7 @@ from object2vec.schema.schema import Schema
 MIN_STEPS: Final = 20
 MIN_BATCH_SIZE: Final = 16
 #: Steps from which small batches become larger, up to `MAX_BATCH_SIZE`: an epoch of a text model then takes less time.
-MAX_STEPS: Final = 1000
+MAX_STEPS: Final = 500
 MAX_BATCH_SIZE: Final = 512
 #: Ids of both sides from which a step updates only the rows in its batch; it would take seconds for millions of rows.
 LARGE_VOCABULARY: Final = 100_000
