@@ -75,7 +75,7 @@ def predict(
 
         predictor = Predictor.load(directory, mode=mode, schema=schema)
         if is_table:
-            parts = read_table(source, schema)
+            parts = read_table(source, schema, whole=kind != JSON_LINES)
         elif bad:
             skip = partial(_write, bad, f"--skip-bad-lines {skipped}")
             parts = _good_lines(predictor, chunks, content, skip, warned)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -20,8 +21,10 @@ from object2vec.serving.raw_values import to_instances
 CHUNK_ROWS: Final = 8192
 
 
-def read_table(name: str, schema: Schema | None) -> Iterator[Instances]:
-    """Yield the rows of a table as instances with their raw values. A side without its columns is absent.
+def read_table(name: str, schema: Schema | None, *, whole: bool) -> Iterator[Instances]:
+    """Yield the rows of a table as instances with their raw values, all at once if `whole` is set.
+
+    A side without its columns is absent.
 
     Raises:
         UserError: the model has no schema, or the table has not the columns of a side.
@@ -36,9 +39,14 @@ def read_table(name: str, schema: Schema | None) -> Iterator[Instances]:
         wanted = ", ".join(map(repr, dict.fromkeys([*columns["in0"], *columns["in1"]])))
         raise UserError(f"{name}: no column of the model, wanted {wanted}")
     first = 1
-    for batch in source.batches(names):
-        for start in range(0, count_rows(batch), CHUNK_ROWS):
-            rows = {name: values[start : start + CHUNK_ROWS] for name, values in batch.items()}
+    batches = source.batches(names)
+    if whole and (parts := list(batches)):
+        chunked = import_extra("pyarrow").chunked_array
+        batches = iter([{name: chunked([part[name] for part in parts]) for name in names}])
+    size = sys.maxsize if whole else CHUNK_ROWS
+    for batch in batches:
+        for start in range(0, count_rows(batch), size):
+            rows = {name: values[start : start + size] for name, values in batch.items()}
             yield _to_instances(rows, schema, present, first)
             first += count_rows(rows)
 
@@ -46,5 +54,5 @@ def read_table(name: str, schema: Schema | None) -> Iterator[Instances]:
 def _to_instances(columns: Mapping[str, Any], schema: Schema, present: Sequence[str], first: int) -> Instances:
     encoded = [schema.encode_columns(side, columns) if side in present else None for side in SIDES]
     numbers = np.arange(first, first + count_rows(columns))
-    from_columns = import_extra("pyarrow").RecordBatch.from_pydict
-    return to_instances(encoded, "row {}", numbers, lambda: dict(enumerate(from_columns(columns).to_pylist())))
+    to_table = import_extra("pyarrow").table
+    return to_instances(encoded, "row {}", numbers, lambda: dict(enumerate(to_table(columns).to_pylist())))

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from object2vec.cli import main
@@ -85,6 +86,19 @@ def test_a_text_of_a_table_gets_the_scores_of_its_classes(tmp_path: Path) -> Non
     (tmp_path / "in.csv").write_text("title\nGood\nbad film\n")
     found = predict(model, tmp_path / "in.csv")
     assert [list(row) for row in found] == [["title", "scores"], ["title", "scores", "unknown"]]
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/x-npy"])
+def test_a_large_table_is_one_document(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(table_files, "CHUNK_ROWS", 2)
+    TABLE.to_csv(tmp_path / "in.csv", index=False)
+    lines, target = predict(model, tmp_path / "in.csv"), tmp_path / "out"
+    arguments = ["predict", "--model", model, "--input", str(tmp_path / "in.csv"), "--output", str(target)]
+    assert main([*arguments, "--accept", kind]) == 0
+    if kind == "application/json":
+        assert json.loads(target.read_text())["predictions"] == lines
+    else:
+        assert np.load(target).shape == (len(lines), 1)
 
 
 def test_texts_of_a_large_table_are_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
