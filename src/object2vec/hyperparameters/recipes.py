@@ -92,7 +92,6 @@ RECIPES: Final[Mapping[str, Recipe]] = {
             "comparator_list": "abs_diff, hadamard",
             "mlp_layers": "0",
             "learning_rate": "0.005",
-            "dropout": "0.5",
             "mini_batch_size": "64",
         },
     ),

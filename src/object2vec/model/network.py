@@ -85,6 +85,8 @@ class Network(nn.Module):
     `with_head=False` leaves out what only scoring needs.
     """
 
+    head: Head | None
+
     def __init__(self, hyperparameters: Hyperparameters, *, with_head: bool = True) -> None:
         super().__init__()
         self.softmax = not hyperparameters.regression
@@ -95,7 +97,8 @@ class Network(nn.Module):
         ]
         self.enc0 = make_encoder(hyperparameters.encoders[0], tables[0], hyperparameters.enc_dim)
         self.enc1 = make_encoder(hyperparameters.encoders[1], tables[-1], hyperparameters.enc_dim)
-        self.head = Head(hyperparameters) if with_head else None
+        # As a registered module, the head can be added while other threads read it.
+        self.register_module("head", Head(hyperparameters) if with_head else None)
 
     @property
     def device(self) -> torch.device:

@@ -23,6 +23,7 @@ import object2vec
 from object2vec import artifact
 from object2vec.data.sequences import Sequences
 from object2vec.errors import ArtifactError, RequestError, UserError
+from object2vec.model.network import Network
 from object2vec.ops.convolution import to_taps
 from object2vec.serving import pair_scorer
 from object2vec.serving.forward import MAX_BATCH_ROWS
@@ -240,6 +241,20 @@ def test_concurrent_calls_give_the_scores_of_a_single_call(tmp_path: Path) -> No
     with ThreadPoolExecutor(8) as pool:
         for scores in pool.map(predictor.score, [pairs] * 32):
             np.testing.assert_array_equal(scores, wanted)
+
+
+def test_the_head_is_there_at_each_moment_while_it_is_added() -> None:
+    """Another thread may read it at any moment, so the attribute must not be removed first."""
+    network = Network(configured(), with_head=False)
+    whole = network_of(configured())
+    names: list[str] = []
+    sys.setprofile(lambda *_: names.append(str(hasattr(network, "head"))))
+    try:
+        network.head = whole.head
+    finally:
+        sys.setprofile(None)
+    assert set(names) == {"True"}
+    assert network.head is whole.head
 
 
 # As a library.
