@@ -78,6 +78,7 @@ def test_train_and_predict(folder: Path) -> None:
     assert "scores" in run(folder, COMMAND, "predict", "--model", "trained", "--input", "pairs.jsonl")
 
 
+@pytest.mark.slow
 def test_multiprocessing_children_ignore_the_working_directory(folder: Path, tmp_path: Path) -> None:
     """Start a process with Python's multiprocessing."""
     script = tmp_path / "script.py"
@@ -92,6 +93,7 @@ def test_multiprocessing_children_ignore_the_working_directory(folder: Path, tmp
     assert run(folder, sys.executable, str(script)) == "['cpu', 'cpu'] 1\n"
 
 
+@pytest.mark.slow
 def test_image_train_ignores_the_working_directory(folder: Path, tmp_path: Path) -> None:
     """AWS's command imports nothing from the working directory or from /opt/ml/code."""
     pytest.importorskip("sagemaker_training")

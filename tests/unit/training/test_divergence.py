@@ -165,6 +165,7 @@ def test_several_causes_are_named_together() -> None:
     assert said.endswith("; scale the labels and try a weight_decay below 2500")
 
 
+@pytest.mark.slow
 def test_largest_label_is_that_of_all_ranks(tmp_path: Path) -> None:
     """All ranks name a label of one of them."""
     with Ranks(diverge_by_a_label_of_rank_1, tmp_path) as ranks:
