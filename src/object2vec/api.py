@@ -224,23 +224,23 @@ def fit(
         UserError: an argument, the data or a hyperparameter cannot be used.
         AlgorithmError: training failed.
     """
-    _check_choice("recipe", recipe, ("", *RECIPES))
-    _check_choice("log", log, (None, *get_args(Style)))
-    given = {"seed": seed} | ({"recipe": recipe} if recipe else {}) | hyperparameters
-    named = {"train": data, "validation": validation, "test": test}
-    parts = {name: part for name, part in named.items() if part is not None}
-    split = split or ("random" if len(parts) == 1 else "none")
+    given = {"seed": seed} | _checked(recipe, log) | hyperparameters
+    named = ("train", data), ("validation", validation), ("test", test)
+    parts = {name: part for name, part in named if part is not None}
     with tempfile.TemporaryDirectory(prefix="object2vec-") as folder:
+        split = split or ("random" if len(parts) == 1 else "none")
         plan = None if in0 is None else _plan(in0, in1, label, split, tied, seed)
         channels, suggested = _write_channels(Path(folder), parts, plan, recipe)
         return _train(channels, suggested | given, model_dir=model_dir, callbacks=callbacks, log=log)
 
 
-def _check_choice(name: str, value: object, choices: Sequence[object]) -> None:
-    if value not in choices:
-        raise UserError(
-            f"{name} is {shortened(repr(value))}, wanted one of {', '.join(map(str, filter(None, choices)))}"
-        )
+def _checked(recipe: str, log: str | None) -> dict[str, object]:
+    """Return the recipe as a hyperparameter."""
+    for name, value, choices in (("recipe", recipe, ("", *RECIPES)), ("log", log, (None, *get_args(Style)))):
+        if value not in choices:
+            wanted = ", ".join(map(str, filter(None, choices)))
+            raise UserError(f"{name} is {shortened(repr(value))}, wanted one of {wanted}")
+    return {"recipe": recipe} if recipe else {}
 
 
 def _plan(in0: Columns, in1: Columns, label: str | None, split: str, tied: bool | None, seed: int) -> Plan:

@@ -47,6 +47,19 @@ def test_import_loads_no_slow_library(module: str) -> None:
     assert done.stdout.strip() == ""
 
 
+def test_functions_and_files_are_short() -> None:
+    """A function has at most 50 lines, a file 450."""
+    functions = {
+        f"{path.name}: {node.name}": node.end_lineno - node.lineno + 1
+        for path, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.end_lineno
+    }
+    assert [name for name, lines in functions.items() if lines > 50] == []
+    sources = [*MODULES, *PACKAGE.rglob("*.[ch]")]
+    assert [path.name for path in sources if len(path.read_text().splitlines()) > 450] == []
+
+
 def test_public_names_of_the_package() -> None:
     """The public names are those of the Python API and the version."""
     assert object2vec.__all__ == ["List", "Model", "Text", "Token", "__version__", "fit", "load"]
