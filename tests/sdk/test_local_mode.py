@@ -215,8 +215,8 @@ def error_of(job: Callable[[], object]) -> str:
 def test_failing_fit_raises_and_packs_the_failure_file(session: Any, channels: dict[str, str], tmp_path: Path) -> None:
     """Compose 1.29 sometimes returns 0 for a failed container: it hears of the death before the log's end.
 
-    Then the SDK does not raise, so `fit` gets three tries. That the container itself exits with 1 is tested without
-    Compose, in tests/container.
+    Then the SDK does not raise, so `fit` gets three tries. That the container itself does not exit with 0
+    is tested without Compose, in tests/container.
     """
     estimator = estimator_of(session, tmp_path, enc1_vocab_size=1000)
     errors = (error_of(lambda: estimator.fit(channels)) for _ in range(3))
