@@ -224,9 +224,9 @@ def fit(
         UserError: an argument, the data or a hyperparameter cannot be used.
         AlgorithmError: training failed.
     """
-    given = {"seed": seed} | _checked(recipe, log) | hyperparameters
-    named = ("train", data), ("validation", validation), ("test", test)
-    parts = {name: part for name, part in named if part is not None}
+    _check_choices(recipe, log)
+    given = {"seed": seed} | ({"recipe": recipe} if recipe else {}) | hyperparameters
+    parts = {name: part for name, part in zip(PAIR_CHANNELS, (data, validation, test), strict=True) if part is not None}
     with tempfile.TemporaryDirectory(prefix="object2vec-") as folder:
         split = split or ("random" if len(parts) == 1 else "none")
         plan = None if in0 is None else _plan(in0, in1, label, split, tied, seed)
@@ -234,13 +234,11 @@ def fit(
         return _train(channels, suggested | given, model_dir=model_dir, callbacks=callbacks, log=log)
 
 
-def _checked(recipe: str, log: str | None) -> dict[str, object]:
-    """Return the recipe as a hyperparameter."""
+def _check_choices(recipe: str, log: str | None) -> None:
     for name, value, choices in (("recipe", recipe, ("", *RECIPES)), ("log", log, (None, *get_args(Style)))):
         if value not in choices:
             wanted = ", ".join(map(str, filter(None, choices)))
             raise UserError(f"{name} is {shortened(repr(value))}, wanted one of {wanted}")
-    return {"recipe": recipe} if recipe else {}
 
 
 def _plan(in0: Columns, in1: Columns, label: str | None, split: str, tied: bool | None, seed: int) -> Plan:

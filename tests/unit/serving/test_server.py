@@ -178,7 +178,7 @@ def test_variables_that_mean_nothing(name: str, value: str, sentence: str) -> No
 
 @pytest.mark.parametrize(("weights", "workers"), [(0, 3), (50, 3), (WORKER_BYTES, 2), (10 * WORKER_BYTES, 1)])
 def test_little_memory_makes_few_workers(tmp_path: Path, weights: int, workers: int) -> None:
-    """As many as fit beside the weights, one at least."""
+    """The server starts as many workers as fit in memory next to the weights, and at least one."""
     machine = Machine(cpus=8, memory=SERVER_BYTES + 3 * WORKER_BYTES + 50, gpu=False)
     with (tmp_path / "model.safetensors").open("wb") as file:
         file.truncate(weights)
