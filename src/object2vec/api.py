@@ -11,8 +11,8 @@ import shutil
 import sys
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast, get_args
@@ -44,6 +44,7 @@ from object2vec.schema.pairs import encode_objects, to_sequences
 from object2vec.schema.schema import Encoded, Schema, require_column
 from object2vec.schema.tables import is_table, to_columns
 from object2vec.serving.predictor import Predictor
+from object2vec.storage import S3Path, localized, parse_address
 from object2vec.threads import repeatable_products
 from object2vec.training.checks import Job
 from object2vec.training.graceful_shutdown import Stop, stop_on_interrupt
@@ -74,10 +75,13 @@ class Model:
 
     @classmethod
     def load(cls, path: str | Path, *, device: str | None = None) -> Model:
-        """Load a model directory, a folder that contains one, or a .tar.gz of one."""
-        predictor = Predictor.load(path, device=device)
-        with extracted(predictor.directory) as found:
-            return cls(predictor, artifact.read_training(found).get("history", ()))
+        """Load a model directory, a folder that contains one, or a .tar.gz of one; it may be in S3."""
+        with ExitStack() as copied:
+            predictor = Predictor.load(copied.enter_context(_local(path)), device=device)
+            with extracted(predictor.directory) as found:
+                history = artifact.read_training(found).get("history", ())
+            weakref.finalize(predictor, copied.pop_all().close)
+        return cls(predictor, history)
 
     @property
     def hyperparameters(self) -> Hyperparameters:
@@ -164,10 +168,9 @@ class Model:
         )
 
     def save(self, directory: str | Path) -> None:
-        """Copy the model to a directory. Existing files are replaced when all are complete."""
-        target = local_path(directory, output=True)
-        artifact.check_writable(target)
-        with extracted(self.predictor.directory) as found:
+        """Copy the model to a directory or to S3. Existing files are replaced when all are complete."""
+        with _local(directory, output=True) as target, extracted(self.predictor.directory) as found:
+            artifact.check_writable(target)
             files = [path for path in sorted(found.iterdir()) if path.is_file()]
             write_atomically(target, {path.name: partial(shutil.copyfile, path) for path in files})
 
@@ -215,7 +218,7 @@ def fit(
         validation: pairs that decide which epoch is best.
         test: pairs that the best model is measured on.
         callbacks: called with the metrics of each epoch; one that returns a true value ends training.
-        model_dir: folder for the model; by default it is temporary until `Model.save`.
+        model_dir: folder for the model, which may be in S3; by default it is temporary until `Model.save`.
         log: `bar`, `plain`, `quiet` or `sagemaker`.
         seed: seed of the split and of training.
         hyperparameters: by their names.
@@ -286,10 +289,10 @@ def _to_channel(name: str, data: Any, folder: Path) -> Path:
 
 
 def load(path: str | Path, *, device: str | None = None) -> Model:
-    """Load a model: its directory, a folder that contains it, or a .tar.gz of it.
+    """Load a model: its directory, a folder that contains it, or a .tar.gz of it. It may be in S3.
 
     Raises:
-        UserError: `path` is not a path on this machine.
+        UserError: `path` is not a path, or nothing is there.
         ArtifactError: there is no model, a damaged one, or one of a newer format.
     """
     return Model.load(path, device=device)
@@ -315,17 +318,23 @@ def _train(
         if model_dir is None:
             model_dir = tempfile.mkdtemp(prefix="object2vec-")
             temporary.callback(shutil.rmtree, model_dir, ignore_errors=True)
-        job = Job(
-            configuration=parse(hyperparameters),
-            channels=channels,
-            model_dir=local_path(model_dir, output=True),
-            on_epoch=on_epoch,
-        )
-        with repeatable_products(), stop_on_interrupt(stop):
-            run(job, stop=stop, style=log or ("bar" if sys.stderr.isatty() else "plain"))
-        model = Model.load(job.model_dir)
-        weakref.finalize(model, temporary.pop_all().close)
+        with _local(model_dir, output=True) as folder:
+            job = Job(configuration=parse(hyperparameters), channels=channels, model_dir=folder, on_epoch=on_epoch)
+            with repeatable_products(), stop_on_interrupt(stop):
+                run(job, stop=stop, style=log or ("bar" if sys.stderr.isatty() else "plain"))
+        model = Model.load(model_dir)
+        weakref.finalize(model.predictor, temporary.pop_all().close)
     return model
+
+
+@contextmanager
+def _local(path: str | Path, *, output: bool = False) -> Iterator[Path]:
+    """Yield a path on this machine. An input in S3 is copied before, an output to S3 after it is written."""
+    if isinstance(path, str | Path):
+        path = local_path(path, output=output, streamed=True)
+    address = parse_address(str(path), output=output) if isinstance(path, S3Path) else None
+    with localized({"path": address or path}) as paths:
+        yield paths["path"]
 
 
 def _warn_of_unknown(side: Side, encoded: Encoded | None) -> None:

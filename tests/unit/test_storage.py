@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -352,3 +354,38 @@ def test_python_reads_addresses(stored: Path) -> None:
     found = object2vec.fit("s3://bucket/t.csv", **columns, epochs=1, log="quiet")
     assert found.history == object2vec.fit(stored / "t.csv", **columns, epochs=1, log="quiet").history
     assert found.evaluate("s3://bucket/t.csv").metrics == found.evaluate(stored / "t.csv").metrics
+
+
+def test_python_reads_and_writes_models_in_s3(client: Any, stored: Path) -> None:
+    """Loading, also as a path and packed, `model_dir`, saving and evaluating on a prepared folder."""
+    local = object2vec.load(stored / "model")
+    model = object2vec.load("s3://bucket/model")
+    assert model.history == local.history
+    model.save("s3://bucket/copy")
+    assert {key for key in keys(client) if key.startswith("copy/")} == {
+        f"copy/{path.name}" for path in (stored / "model").iterdir()
+    }
+    archive = shutil.make_archive(str(stored / "model"), "gztar", stored / "model")
+    client.upload_file(archive, "bucket", "model.tar.gz")
+    for name in ("s3://bucket/copy", Path("s3://bucket/copy"), "s3://bucket/model.tar.gz"):
+        assert object2vec.load(name).score([(3, 1)]) == pytest.approx(local.score([(3, 1)]))
+    assert model.evaluate("s3://bucket/data").metrics == local.evaluate(stored / "data").metrics
+    columns = {"in0": "u", "in1": "i", "label": "y"}
+    found = object2vec.fit(stored / "t.csv", **columns, epochs=1, log="quiet", model_dir="s3://bucket/fit")
+    assert object2vec.load("s3://bucket/fit").history == found.history
+    found.save(stored / "saved")
+    del model, found
+    gc.collect()
+    assert list((stored / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/no", "s3://wrong-bucket/model"])
+def test_python_names_what_is_missing_in_s3(client: Any, stored: Path, address: str) -> None:
+    with pytest.raises(DataError, match=f"^{address}: "):
+        object2vec.load(address)
+    if "wrong" in address:
+        with pytest.raises(DataError, match=f"^{address}: .*NoSuchBucket"):
+            object2vec.load(stored / "model").save(address)
+        with pytest.raises(DataError, match=f"^{address}: .*NoSuchBucket"):
+            object2vec.fit(stored / "t.csv", in0="u", in1="i", label="y", model_dir=address)
+    assert list((stored / "tmp").iterdir()) == []
