@@ -14,11 +14,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from object2vec.array_types import Float64, Int64
+from object2vec.array_types import Bools, Float64, Int64
 
 #: Scores of pairs (query, candidate), (n,) from two index arrays (n,).
 Score = Callable[[Int64, Int64], npt.NDArray[np.floating]]
-Bools = npt.NDArray[np.bool_]
 
 TOP: Final = (1, 5, 10, 20, 50, 100)
 #: Pairs that are scored and sorted at a time.
