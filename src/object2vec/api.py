@@ -44,7 +44,7 @@ from object2vec.schema.pairs import encode_objects, to_sequences
 from object2vec.schema.schema import Encoded, Schema, require_column
 from object2vec.schema.tables import is_table, to_columns
 from object2vec.serving.predictor import Predictor
-from object2vec.storage import S3Path, localized, parse_address
+from object2vec.storage import S3Address, S3Path, localized, parse_address
 from object2vec.threads import repeatable_products
 from object2vec.training.checks import Job
 from object2vec.training.graceful_shutdown import Stop, stop_on_interrupt
@@ -72,16 +72,32 @@ class Model:
         self.predictor = predictor
         #: The metrics of each epoch by channel: {"epoch": 0, "train": {...}, "validation": {...}}.
         self.history = list(history)
+        self._is_temporary = False
 
     @classmethod
     def load(cls, path: str | Path, *, device: str | None = None) -> Model:
         """Load a model directory, a folder that contains one, or a .tar.gz of one; it may be in S3."""
-        with ExitStack() as copied:
-            predictor = Predictor.load(copied.enter_context(_local(path)), device=device)
-            with extracted(predictor.directory) as found:
-                history = artifact.read_training(found).get("history", ())
-            weakref.finalize(predictor, copied.pop_all().close)
-        return cls(predictor, history)
+        with ExitStack() as stack:
+            local = stack.enter_context(_local(path))
+            return cls._open(local, device, stack if isinstance(_address(path), S3Address) else None)
+
+    @classmethod
+    def _open(cls, path: Path, device: str | None = None, temporary: ExitStack | None = None) -> Model:
+        """Open a model. If its files are `temporary`, they are removed after its last use."""
+        predictor = Predictor.load(path, device=device)
+        with extracted(predictor.directory) as found:
+            model = cls(predictor, artifact.read_training(found).get("history", ()))
+        if temporary:
+            model._is_temporary = True
+            weakref.finalize(predictor, temporary.pop_all().close)
+        return model
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the path of the model, or its files if they are temporary."""
+        if not self._is_temporary:
+            return Model, (self.predictor, self.history)
+        with self._files() as files:
+            return _from_files, ({path.name: path.read_bytes() for path in files},)
 
     @property
     def hyperparameters(self) -> Hyperparameters:
@@ -169,10 +185,15 @@ class Model:
 
     def save(self, directory: str | Path) -> None:
         """Copy the model to a directory or to S3. Existing files are replaced when all are complete."""
-        with _local(directory, output=True) as target, extracted(self.predictor.directory) as found:
+        with _local(directory, output=True) as target, self._files() as files:
             artifact.check_writable(target)
-            files = [path for path in sorted(found.iterdir()) if path.is_file()]
             write_atomically(target, {path.name: partial(shutil.copyfile, path) for path in files})
+
+    @contextmanager
+    def _files(self) -> Iterator[list[Path]]:
+        """Yield the paths of the model's files."""
+        with extracted(self.predictor.directory) as found:
+            yield [path for path in sorted(found.iterdir()) if path.is_file()]
 
     def _sequences(self, side: Side, columns: Mapping[str, Any]) -> Sequences:
         encoded = cast(Schema, self.schema).encode_columns(side, columns)
@@ -315,26 +336,35 @@ def _train(
                 stop.request()
 
     with ExitStack() as temporary:
-        if model_dir is None:
-            model_dir = tempfile.mkdtemp(prefix="object2vec-")
-            temporary.callback(shutil.rmtree, model_dir, ignore_errors=True)
-        with _local(model_dir, output=True) as folder:
-            job = Job(configuration=parse(hyperparameters), channels=channels, model_dir=folder, on_epoch=on_epoch)
+        folder = temporary.enter_context(tempfile.TemporaryDirectory(prefix="object2vec-"))
+        with _local(folder if model_dir is None else model_dir, output=True) as local:
+            job = Job(configuration=parse(hyperparameters), channels=channels, model_dir=local, on_epoch=on_epoch)
             with repeatable_products(), stop_on_interrupt(stop):
                 run(job, stop=stop, style=log or ("bar" if sys.stderr.isatty() else "plain"))
-        model = Model.load(model_dir)
-        weakref.finalize(model.predictor, temporary.pop_all().close)
-    return model
+        return Model._open(local, temporary=temporary) if model_dir is None else Model.load(model_dir)
+
+
+def _from_files(files: Mapping[str, bytes]) -> Model:
+    with ExitStack() as temporary:
+        folder = Path(temporary.enter_context(tempfile.TemporaryDirectory(prefix="object2vec-")))
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        return Model._open(folder, temporary=temporary)
 
 
 @contextmanager
 def _local(path: str | Path, *, output: bool = False) -> Iterator[Path]:
     """Yield a path on this machine. An input in S3 is copied before, an output to S3 after it is written."""
-    if isinstance(path, str | Path):
-        path = local_path(path, output=output, streamed=True)
-    address = parse_address(str(path), output=output) if isinstance(path, S3Path) else None
-    with localized({"path": address or path}) as paths:
+    with localized({"path": _address(path, output=output)}) as paths:
         yield paths["path"]
+
+
+def _address(path: str | Path, *, output: bool = False) -> Path | S3Address:
+    if not isinstance(path, str | os.PathLike) or not str(path):
+        raise UserError(f"the path is {shortened(repr(path))}, wanted the path of a model")
+    path = local_path(path, output=output, streamed=True)
+    address = parse_address(str(path), output=output) if isinstance(path, S3Path) else None
+    return address or path
 
 
 def _warn_of_unknown(side: Side, encoded: Encoded | None) -> None:

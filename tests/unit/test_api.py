@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import signal
@@ -128,6 +129,21 @@ def test_save_copies_the_whole_model(model: object2vec.Model, tmp_path: Path) ->
     assert other.history == model.history
     np.testing.assert_array_equal(other.encode([[3]], "in0"), model.encode([[3]], "in0"))
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(other)).encode([[3]], "in0"), model.encode([[3]], "in0"))
+
+
+def test_a_model_in_a_temporary_folder_is_pickled_with_its_files(tmp_path: Path) -> None:
+    """The copy needs neither the model nor its folder, which is removed after the last use."""
+    found = object2vec.fit(TABLE, **SETTINGS)
+    folder, wanted = found.predictor.directory, found.encode([[3]], "in0")
+    pickled = pickle.dumps(found)
+    assert folder.exists()
+    del found
+    gc.collect()
+    assert not folder.exists()
+    copy = pickle.loads(pickled)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(copy)).encode([[3]], "in0"), wanted)
+    copy.save(tmp_path / "copy")
+    np.testing.assert_array_equal(object2vec.load(tmp_path / "copy").encode([[3]], "in0"), wanted)
 
 
 def test_a_model_of_an_older_version_has_no_history(tmp_path: Path) -> None:
