@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Final
 
 from object2vec.data.files import HEAD_BYTES, READ_ERRORS, TAR, decompressed, recognize
 from object2vec.errors import ArtifactError, shortened
-from object2vec.hyperparameters import MODEL_FILES, SCHEMA_FILES
+from object2vec.hyperparameters import INDEX_FILES, MODEL_FILES, SCHEMA_FILES
 
 CONFIG, WEIGHTS = MODEL_FILES
 #: The archive of a model directory that the platform writes.
@@ -106,7 +106,7 @@ def extract(archive: Path, directory: Path, max_bytes: int | None = None) -> Pat
                 if not (member.isfile() or member.isdir()) or member.issparse() or {"/", ".."} & set(name.parts):
                     raise ArtifactError(f"{archive}: {member.name!r} is no file of a model, wanted {CONFIG}, {WEIGHTS}")
                 names += [str(name)] if member.isfile() and len(names) < MAX_ENTRIES else []
-                is_read = member.isfile() and name.name in (*MODEL_FILES, *SCHEMA_FILES)
+                is_read = member.isfile() and any(map(name.match, (*MODEL_FILES, *SCHEMA_FILES, INDEX_FILES)))
                 if not is_read or len(name.parts) > MAX_DEPTH + 1:
                     continue
                 if member.size > max_bytes + EXTRA_BYTES:

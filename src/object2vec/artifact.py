@@ -7,6 +7,7 @@ Only functions that need tensors import torch, so that a command can check `conf
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +24,7 @@ from object2vec.atomic_files import write_atomically
 from object2vec.data.disk_arrays import empty
 from object2vec.data.files import read_object
 from object2vec.errors import AlgorithmError, ArtifactError, HyperparameterError, UserError
-from object2vec.hyperparameters import MODEL_FILES, SCHEMA_FILES, Hyperparameters, parse
+from object2vec.hyperparameters import INDEX_FILES, MODEL_FILES, SCHEMA_FILES, Hyperparameters, parse
 from object2vec.schema.schema import SCHEMA_FILE, Schema
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ FORMAT_VERSION: Final = 1
 CONFIG, WEIGHTS = MODEL_FILES
 #: Rows of a table that are converted at a time, so that intermediate results stay small.
 CHUNK_ROWS: Final = 2**12
+#: Bytes of a block that a fingerprint reads, and the number of blocks.
+BLOCK_BYTES: Final = 2**16
+FINGERPRINT_BLOCKS: Final = 256
 
 
 def save(
@@ -76,8 +80,8 @@ def save(
     }
     try:
         write_atomically(directory, fills)
-        for name in set(SCHEMA_FILES) - set(fills):  # those of an older model
-            (directory / name).unlink(missing_ok=True)
+        for path in [*(directory / name for name in set(SCHEMA_FILES) - set(fills)), *directory.glob(INDEX_FILES)]:
+            path.unlink(missing_ok=True)  # of an older model
     except (OSError, SafetensorError) as error:
         size = sum(tensor.nbytes for tensor in tensors.values()) / 1e6
         raise AlgorithmError(f"{directory}: the model of {size:.3g} MB cannot be written ({error})") from error
@@ -121,6 +125,22 @@ def read_config(directory: Path) -> Hyperparameters:
     except (KeyError, TypeError, AttributeError, HyperparameterError) as error:
         what = "; ".join(str(error).splitlines())
         raise ArtifactError(f"{path}: its hyperparameters cannot be read ({what}), {wanted}") from error
+
+
+def fingerprint(directory: Path) -> str:
+    """Return a hash of the weights of a model directory: of the file's size, its ends and blocks between them.
+
+    Training changes all layers, so that a part of the file is enough. It takes no time for large models.
+    """
+    path = directory / WEIGHTS
+    with _weights(path, "numpy"), path.open("rb") as file:
+        size = path.stat().st_size
+        digest = hashlib.blake2b(str(size).encode(), digest_size=16)
+        starts = range(0, size, max(BLOCK_BYTES, size // FINGERPRINT_BLOCKS))
+        for start in (*starts, max(0, size - BLOCK_BYTES)):
+            file.seek(start)
+            digest.update(file.read(BLOCK_BYTES))
+    return digest.hexdigest()
 
 
 def check_model(directory: Path) -> Hyperparameters:

@@ -24,6 +24,8 @@ from object2vec.ops.codes import ACTIVATIONS, COMPARATORS
 MODEL_FILES: Final = ("config.json", "model.safetensors")
 #: Files of a model directory whose training data has a schema.
 SCHEMA_FILES: Final = ("schema.json", "in0.vocabulary.tsv", "in1.vocabulary.tsv")
+#: The pattern of the names of files of an index in a model directory. They belong to its weights.
+INDEX_FILES: Final = "index-in[01].*"
 #: The default of a hyperparameter that must be given.
 REQUIRED: Final = "required"
 NETWORKS: Final = ("hcnn", "bilstm", "pooled_embedding")
