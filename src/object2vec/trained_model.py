@@ -1,0 +1,241 @@
+"""A trained model in Python: it scores, encodes, evaluates and recommends.
+
+Shapes: N objects, P pairs, D numbers an embedding, C scores a pair.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+
+from object2vec import artifact
+from object2vec.archive import extracted
+from object2vec.array_types import Float32
+from object2vec.atomic_files import write_atomically
+from object2vec.data.channels import PAIR_CHANNELS
+from object2vec.data.files import local_path
+from object2vec.data.records import SIDES, Side
+from object2vec.data.sequences import Pairs, Sequences
+from object2vec.errors import UserError, shortened
+from object2vec.evaluation.evaluation import Evaluation, RankingOptions, evaluate
+from object2vec.hyperparameters import Hyperparameters
+from object2vec.model.network import Network
+from object2vec.prepare.files import PREPARED_FILES
+from object2vec.prepare.inputs import read_pairs
+from object2vec.schema.pairs import encode_objects, to_sequences
+from object2vec.schema.schema import Encoded, Schema
+from object2vec.schema.tables import is_table, to_columns
+from object2vec.serving.predictor import Predictor
+from object2vec.storage import S3Address, S3Path, localized, parse_address
+
+logger = logging.getLogger(__name__)
+
+#: Folders of prepared data that a model is evaluated on, the first that there is, and those that it was trained on.
+HELD_OUT: Final = ("test", "validation")
+KNOWN: Final = ("train", "validation")
+
+
+class Model:
+    """A trained model.
+
+    An object is a list of token ids, or a raw value if the model has a schema: a mapping from columns to values, or
+    the value alone if its side has one column. Many objects are best given as a table with the schema's columns.
+    """
+
+    def __init__(self, predictor: Predictor, history: Sequence[Mapping[str, Any]] = ()) -> None:
+        self.predictor = predictor
+        #: The metrics of each epoch by channel: {"epoch": 0, "train": {...}, "validation": {...}}.
+        self.history = list(history)
+        self._is_temporary = False
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str | None = None) -> Model:
+        """Load a model directory, a folder that contains one, or a .tar.gz of one; it may be in S3."""
+        with ExitStack() as stack:
+            local = stack.enter_context(local_copy(path))
+            return cls._open(local, device, stack if isinstance(_address(path), S3Address) else None)
+
+    @classmethod
+    def _open(cls, path: Path, device: str | None = None, temporary: ExitStack | None = None) -> Model:
+        """Open a model. If its files are `temporary`, they are removed after its last use."""
+        predictor = Predictor.load(path, device=device)
+        with extracted(predictor.directory) as found:
+            model = cls(predictor, artifact.read_training(found).get("history", ()))
+        if temporary:
+            model._is_temporary = True
+            weakref.finalize(predictor, temporary.pop_all().close)
+        return model
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the path of the model, or its files if they are temporary."""
+        if not self._is_temporary:
+            return Model, (self.predictor, self.history)
+        with self._files() as files:
+            return _from_files, ({path.name: path.read_bytes() for path in files},)
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        return self.predictor.hyperparameters
+
+    @property
+    def schema(self) -> Schema | None:
+        return self.predictor.schema
+
+    @property
+    def network(self) -> Network:
+        return self.predictor.network
+
+    def encode(self, objects: Any, side: Side) -> Float32:
+        """Return the embeddings (N, D) of objects of a side: a list of objects, or a table.
+
+        Raises:
+            RequestError: an argument cannot be used, or the model does not know a token id.
+            RawValueError: a value is not of its column's kind.
+        """
+        if self.schema is None:
+            return self.predictor.encode(objects, side)
+        if is_table(objects) and side in SIDES:
+            return self.predictor.encode_sequences(self._sequences(side, to_columns(objects)), side)
+        lists, encoded = encode_objects(self.schema, side, objects) if side in SIDES else (objects, None)
+        _warn_of_unknown(side, encoded)
+        return self.predictor.encode(lists, side)
+
+    def score(self, pairs: Any) -> Float32:
+        """Return the scores (P, C) of pairs: a probability for each class in their order, or one number.
+
+        `pairs` is a list of pairs of objects, or a table. Without a schema it can be an array of token ids (P, 2).
+
+        Raises:
+            RequestError: an argument cannot be used, or the model does not know a token id.
+            RawValueError: a value is not of its column's kind.
+        """
+        if self.schema is None:
+            return self.predictor.score(pairs)
+        if isinstance(pairs, np.ndarray):
+            raise UserError("pairs is an array, wanted a table with the columns of the schema, or pairs of objects")
+        if is_table(pairs):
+            columns = to_columns(pairs)
+            return self._score_sequences(*(self._sequences(side, columns) for side in SIDES))
+        pairs = _checked_pairs(pairs)
+        lists = []
+        for number, side in enumerate(SIDES):
+            found, encoded = encode_objects(self.schema, side, [pair[number] for pair in pairs])
+            _warn_of_unknown(side, encoded)
+            lists.append(found)
+        return self.predictor.score(list(zip(*lists, strict=True)))
+
+    def evaluate(
+        self,
+        data: Any,
+        train: Any = None,
+        *,
+        relevant: float | None = None,
+        candidates: int | None = None,
+        seed: int = 0,
+    ) -> Evaluation:
+        """Return the metrics on held-out pairs, and on `train` pairs the baselines'.
+
+        Both are a table with the columns of the schema, its path, or a channel. For a folder that `prepare` wrote,
+        `data` is its test or validation channel, and `train` the channels that the model knows.
+
+        Args:
+            data: pairs to evaluate.
+            train: pairs that the model was trained on.
+            relevant: rank `in1` for each `in0`; pairs with at least this label are to be found.
+            candidates: how many candidates to sample for each `in0`; None for all.
+            seed: seed of the order of ties and of sampled candidates.
+        """
+        held_out, known = _channels_of(data, train)
+        read = partial(read_pairs, hyperparameters=self.hyperparameters, schema=self.schema)
+        names = self.schema.label.classes if self.schema and self.schema.label else ()
+        return evaluate(
+            self.predictor.pair_scorer,
+            read(held_out),
+            Pairs.concatenate([read(part) for part in known]) if known else None,
+            classes=None if self.hyperparameters.regression else self.hyperparameters.num_classes,
+            ranking=RankingOptions(relevant=relevant, candidates=candidates, seed=seed),
+            class_names=names if len(names) == self.hyperparameters.num_classes else (),
+        )
+
+    def save(self, directory: str | Path) -> None:
+        """Copy the model to a directory or to S3. Existing files are replaced when all are complete."""
+        with local_copy(directory, output=True) as target, self._files() as files:
+            artifact.check_writable(target)
+            write_atomically(target, {path.name: partial(shutil.copyfile, path) for path in files})
+
+    @contextmanager
+    def _files(self) -> Iterator[list[Path]]:
+        """Yield the paths of the model's files."""
+        with extracted(self.predictor.directory) as found:
+            yield [path for path in sorted(found.iterdir()) if path.is_file()]
+
+    def _sequences(self, side: Side, columns: Mapping[str, Any]) -> Sequences:
+        encoded = cast(Schema, self.schema).encode_columns(side, columns)
+        _warn_of_unknown(side, encoded)
+        return to_sequences(encoded)
+
+    def _score_sequences(self, left: Sequences, right: Sequences) -> Float32:
+        (first0, inverse0), (first1, inverse1) = left.unique(), right.unique()
+        scores = self.predictor.pair_scorer((left.take(first0), right.take(first1)))
+        return scores(inverse0.astype(np.int64), inverse1.astype(np.int64))
+
+
+@contextmanager
+def local_copy(path: str | Path, *, output: bool = False) -> Iterator[Path]:
+    """Yield a path on this machine. An input in S3 is copied before, an output to S3 after it is written."""
+    with localized({"path": _address(path, output=output)}) as paths:
+        yield paths["path"]
+
+
+def _address(path: str | Path, *, output: bool = False) -> Path | S3Address:
+    if not isinstance(path, str | os.PathLike) or not str(path):
+        raise UserError(f"the path is {shortened(repr(path))}, wanted the path of a model")
+    path = local_path(path, output=output, streamed=True)
+    address = parse_address(str(path), output=output) if isinstance(path, S3Path) else None
+    return address or path
+
+
+def _warn_of_unknown(side: Side, encoded: Encoded | None) -> None:
+    for name, rows in (encoded.unknown if encoded else {}).items():
+        logger.warning(f"{int(rows.sum()):,} of {len(rows):,} {side} have an unknown {name}")
+
+
+def _checked_pairs(pairs: Any) -> list[Sequence[Any]]:
+    if isinstance(pairs, str | bytes) or not isinstance(pairs, Iterable):
+        raise UserError(f"pairs is {shortened(repr(pairs))}, wanted a table, or a list of pairs of objects")
+    checked = list(pairs)
+    for number, pair in enumerate(checked):
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise UserError(f"pairs[{number}] is {shortened(repr(pair))}, wanted a pair of objects: in0 and in1")
+    return checked
+
+
+def _channels_of(data: Any, train: Any) -> tuple[Any, list[Any]]:
+    """Return the pairs to evaluate and the known ones; find both in a folder that `prepare` wrote."""
+    known = [] if train is None else [train]
+    if not isinstance(data, str | os.PathLike) or not (folder := local_path(str(data), streamed=True)).is_dir():
+        return data, known
+    files = [(name, folder / file) for name in PAIR_CHANNELS for file in (name, PREPARED_FILES[name])]
+    parts = {name: path for name, path in files if path.exists()}
+    held_out = next((parts[name] for name in HELD_OUT if name in parts), None)
+    if held_out is None:
+        return data, known
+    return held_out, known or [parts[name] for name in KNOWN if name in parts and parts[name] != held_out]
+
+
+def _from_files(files: Mapping[str, bytes]) -> Model:
+    with ExitStack() as temporary:
+        folder = Path(temporary.enter_context(tempfile.TemporaryDirectory(prefix="object2vec-")))
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        return Model._open(folder, temporary=temporary)
