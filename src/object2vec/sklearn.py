@@ -1,0 +1,48 @@
+"""Estimators for scikit-learn's cross-validation, searches and pipelines. X is a table, such as a DataFrame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+
+from object2vec.api import Columns, fit
+from object2vec.array_types import Float32
+from object2vec.schema.tables import to_columns
+
+
+class _Estimator(BaseEstimator):  # type: ignore[misc]
+    """`in0` and `in1` name columns of X; `settings` are further arguments of `object2vec.fit`."""
+
+    def __init__(self, in0: Columns, in1: Columns = (), settings: Mapping[str, Any] | None = None) -> None:
+        self.in0, self.in1, self.settings = in0, in1, settings
+
+    def _fit(self, X: Any, y: Any, kind: str) -> Self:
+        columns, label = to_columns(X), "y"
+        while label in columns:
+            label += "_"
+        settings = {"log": "quiet"} | dict(self.settings or {})
+        self.model_ = fit({**columns, label: y}, self.in0, self.in1, f"{label}:{kind}", **settings)
+        return self
+
+
+class Object2VecRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
+    def fit(self, X: Any, y: Any) -> Self:
+        return self._fit(X, y, "number")
+
+    def predict(self, X: Any) -> Float32:
+        return self.model_.score(X)[:, 0]
+
+
+class Object2VecClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
+    def fit(self, X: Any, y: Any) -> Self:
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        return self._fit(X, codes, "class")
+
+    def predict_proba(self, X: Any) -> Float32:
+        return self.model_.score(X)[:, : len(self.classes_)]
+
+    def predict(self, X: Any) -> Any:
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]

@@ -1,0 +1,47 @@
+"""Estimators in scikit-learn's own tools."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+import object2vec
+
+pd = pytest.importorskip("pandas")
+pytest.importorskip("sklearn")
+from sklearn.base import clone  # noqa: E402
+from sklearn.model_selection import GridSearchCV, cross_val_score  # noqa: E402
+
+from object2vec.sklearn import Object2VecClassifier, Object2VecRegressor  # noqa: E402
+
+X = pd.DataFrame([(f"u{user}", f"f{item}") for user in range(1, 9) for item in range(1, 9)], columns=["user", "y"])
+LIKES = np.array([user % 2 == item % 2 for user in range(1, 9) for item in range(1, 9)])
+SETTINGS = {"recipe": "ratings", "dropout": 0, "ema_decay": 0, "epochs": 15, "mini_batch_size": 16, "split": "none"}
+
+
+def test_a_regressor_gives_the_scores_of_fit() -> None:
+    found = Object2VecRegressor("user", "y", SETTINGS).fit(X, LIKES * 4.0)
+    wanted = object2vec.fit(X.assign(stars=LIKES * 4.0), "user", "y", "stars", log="quiet", **SETTINGS)
+    np.testing.assert_array_equal(found.predict(X), wanted.score(X)[:, 0])
+    assert found.score(X, LIKES * 4.0) > 0.5
+    copy = pickle.loads(pickle.dumps(found))
+    np.testing.assert_array_equal(copy.predict(X), found.predict(X))
+
+
+def test_a_classifier_predicts_the_classes_of_y() -> None:
+    names = np.where(LIKES, "yes", "no")
+    found = Object2VecClassifier("user", "y", SETTINGS | {"recipe": "text-classification"}).fit(X, names)
+    assert found.score(X, names) == np.mean(found.predict(X) == names)
+    assert set(found.predict(X)) <= {"yes", "no"}
+    np.testing.assert_allclose(found.predict_proba(X).sum(axis=1), 1, rtol=1e-5)
+
+
+def test_cross_validation_and_searches_take_estimators() -> None:
+    estimator = Object2VecRegressor("user", "y", SETTINGS)
+    assert clone(estimator).get_params() == {"in0": "user", "in1": "y", "settings": SETTINGS}
+    assert cross_val_score(estimator, X, LIKES * 4.0, cv=2, error_score="raise").shape == (2,)
+    grid = {"settings": [SETTINGS | {"epochs": epochs} for epochs in (1, 9)]}
+    found = GridSearchCV(estimator, grid, cv=2, error_score="raise").fit(X, LIKES * 4.0)
+    assert found.best_params_ in [{"settings": each} for each in grid["settings"]]
