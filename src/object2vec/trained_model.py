@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any, Final, cast
 import numpy as np
 
 from object2vec import artifact
-from object2vec.archive import extracted
+from object2vec.archive import extracted, find_model
 from object2vec.array_types import Float32
 from object2vec.atomic_files import write_atomically
 from object2vec.data.channels import PAIR_CHANNELS
@@ -28,13 +28,17 @@ from object2vec.data.records import SIDES, Side
 from object2vec.data.sequences import Pairs, Sequences
 from object2vec.errors import UserError, shortened
 from object2vec.evaluation.evaluation import Evaluation, RankingOptions, evaluate
-from object2vec.hyperparameters import Hyperparameters
+from object2vec.hyperparameters import INDEX_FILES, Hyperparameters
 from object2vec.model.network import Network
 from object2vec.prepare.files import PREPARED_FILES
 from object2vec.prepare.inputs import read_pairs
+from object2vec.retrieval.collect import collect_objects
+from object2vec.retrieval.filters import Filter
+from object2vec.retrieval.finder import Finder, is_single
+from object2vec.retrieval.object_index import ObjectIndex, indexed_sides
 from object2vec.schema.pairs import encode_objects, to_sequences
 from object2vec.schema.schema import Encoded, Schema
-from object2vec.schema.tables import is_table, to_columns
+from object2vec.schema.tables import is_table, like_table, to_columns
 from object2vec.serving.predictor import Predictor
 from object2vec.storage import S3Address, S3Path, localized, parse_address
 
@@ -57,6 +61,7 @@ class Model:
         #: The metrics of each epoch by channel: {"epoch": 0, "train": {...}, "validation": {...}}.
         self.history = list(history)
         self._is_temporary = False
+        self._indexes: dict[Side, ObjectIndex] = {}
 
     @classmethod
     def load(cls, path: str | Path, *, device: str | None = None) -> Model:
@@ -167,11 +172,112 @@ class Model:
             class_names=names if len(names) == self.hyperparameters.num_classes else (),
         )
 
+    def index(
+        self, objects: Any = None, side: Side | None = None, *, encoded: Callable[[int], object] = int
+    ) -> dict[Side, Mapping[str, Any]]:
+        """Write an index of objects into the directory of the model, for `neighbors` and `recommend`.
+
+        Args:
+            objects: a table or its path: each object once, with all columns that have one value per object. Without a
+                schema, a channel or lists of token ids. By default the values that the model knows, if a side has one
+                column of single values.
+            side: the side of the objects; by default each side whose columns there are.
+            encoded: called with each number of objects that are encoded.
+
+        Returns:
+            For each side, how it is searched.
+        """
+        directory = find_model(self.predictor.directory)
+        if not directory.is_dir():
+            raise UserError(f"{directory}: an archive, wanted the directory of a model to write an index into")
+        artifact.check_writable(directory)
+        described: dict[Side, Mapping[str, Any]] = {}
+        for found in collect_objects(objects, self.schema, self.hyperparameters, _checked_side(side)):
+            built = ObjectIndex.build(found, self.predictor.encode_sequences, self.network, encoded=encoded)
+            built.write(directory)
+            described[found.side] = built.description
+        self._indexes.clear()
+        return described
+
+    def neighbors(
+        self,
+        objects: Any,
+        k: int = 10,
+        side: Side | None = None,
+        *,
+        where: str | None = None,
+        allowed: Any = None,
+        exclude: Any = None,
+    ) -> Any:
+        """Return the `k` indexed objects of the same side with the most similar embeddings, by cosine.
+
+        For one object, the result is a list of dicts: its columns and `score`. For a list of objects it is a list of
+        such lists, and for a DataFrame a DataFrame. An object is not a neighbor of itself.
+
+        Args:
+            objects: one object, a list of objects, or a table; objects that are not in the index are encoded.
+            k: how many to return.
+            side: the side of the objects; by default in1 if it has an index, else in0.
+            where: SQL condition on the columns of the index, such as `year > 1990`.
+            allowed: objects that may be returned: a list, a table or its path.
+            exclude: objects that may not be returned, likewise.
+        """
+        finder = self.finder(k, side, neighbors=True, where=where, allowed=allowed, exclude=exclude)
+        return self._found(finder, objects)
+
+    def recommend(
+        self,
+        objects: Any,
+        k: int = 10,
+        side: Side | None = None,
+        *,
+        where: str | None = None,
+        allowed: Any = None,
+        exclude: Any = None,
+    ) -> Any:
+        """Return the `k` indexed objects of the other side with the highest scores of the model.
+
+        The result is as that of `neighbors`.
+
+        Args:
+            objects: one object, a list of objects, or a table.
+            k: how many to return for each.
+            side: the side of `objects`; by default in0 if in1 has an index, else in1.
+            where: SQL condition on the columns of the index.
+            allowed: objects that may be returned: a list, a table or its path.
+            exclude: pairs that were seen, as a table with the columns of both sides, or its path: an object that is in
+                a pair with the query is not returned for it. Or objects that are not returned at all.
+        """
+        finder = self.finder(k, side, neighbors=False, where=where, allowed=allowed, exclude=exclude)
+        return self._found(finder, objects)
+
+    def finder(self, k: int = 10, side: Side | None = None, *, neighbors: bool, **limits: Any) -> Finder:
+        """Return what finds `neighbors` or recommendations, see there, for many batches of objects."""
+        side = _checked_side(side)
+        with extracted(self.predictor.directory) as found:
+            sides = indexed_sides(found)
+            if side is None:
+                side = "in1" if ("in1" in sides) is neighbors or not sides else "in0"
+            other: Side = "in1" if side == "in0" else "in0"
+            own = side if neighbors else other
+            if own not in self._indexes:
+                self._indexes[own] = ObjectIndex.open(found, own, self.network, self.schema)
+        index = self._indexes[own]
+        return Finder(index, side, self.encode, Filter(index.objects, side, self.hyperparameters, **limits), k)
+
+    def _found(self, finder: Finder, objects: Any) -> Any:
+        if is_single(objects, self.schema):
+            return finder.find([objects]).records()[0]
+        answers = finder.find(objects)
+        return like_table(objects, answers.table()) if is_table(objects) else answers.records()
+
     def save(self, directory: str | Path) -> None:
         """Copy the model to a directory or to S3. Existing files are replaced when all are complete."""
         with local_copy(directory, output=True) as target, self._files() as files:
             artifact.check_writable(target)
             write_atomically(target, {path.name: partial(shutil.copyfile, path) for path in files})
+            for older in set(target.glob(INDEX_FILES)) - {target / path.name for path in files}:
+                older.unlink()
 
     @contextmanager
     def _files(self) -> Iterator[list[Path]]:
@@ -203,6 +309,12 @@ def _address(path: str | Path, *, output: bool = False) -> Path | S3Address:
     path = local_path(path, output=output, streamed=True)
     address = parse_address(str(path), output=output) if isinstance(path, S3Path) else None
     return address or path
+
+
+def _checked_side(side: Any) -> Side | None:
+    if side not in (None, *SIDES):
+        raise UserError(f"side is {shortened(repr(side))}, wanted in0 or in1")
+    return cast(Side | None, side)
 
 
 def _warn_of_unknown(side: Side, encoded: Encoded | None) -> None:

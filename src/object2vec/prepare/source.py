@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from object2vec.errors import AlgorithmError, DataError, shortened
 from object2vec.extras import import_extra
 from object2vec.resources import cpus, memory_available, memory_limit
 from object2vec.schema.schema import require_column
+from object2vec.schema.values import value_text
 from object2vec.storage import file_system, matching, parse_address
 
 if TYPE_CHECKING:
@@ -102,6 +103,38 @@ class Source:
                     for name, values in zip(batch.schema.names, batch.columns, strict=True)
                 }
 
+    def unique(self, names: Sequence[str]) -> dict[str, pa.Array]:
+        """Return a row for each combination of values of these columns, the most frequent first.
+
+        It has these columns, and every other column that has one value per combination.
+
+        Raises:
+            RawValueError: there is no such column.
+            DataError: a file is damaged.
+        """
+        for name in names:
+            require_column(dict.fromkeys(self.columns), name)
+        others = [name for name in self.columns if name not in names]
+        keys = ", ".join(map(_quoted, names))
+        ends = "".join(
+            f", {each}({_quoted(name)}) as {each}{place}"
+            for place, name in enumerate(others)
+            for each in ("min", "max")
+        )
+        with _explained(self._name):
+            query = f"{_select(f'{keys}{ends}, count(*) as frequency', self._table)} group by {keys}"
+            self._connection.execute(f"create or replace temp table combinations as {query}")
+            equal = ", ".join(
+                ["count(*)", *(f"bool_and(min{n} is not distinct from max{n})" for n in range(len(others)))]
+            )
+            _, *is_single = self._connection.sql(_select(equal, "combinations")).fetchall()[0]
+            single = [f"min{n} as {_quoted(name)}" for n, name in enumerate(others) if is_single[n]]
+            query = _select(", ".join([keys, *single]), "combinations")
+            table = self._connection.sql(f"{query} order by frequency desc, {keys}").to_arrow_table()
+            self._connection.execute("drop table combinations")
+        is_json = {name: name in self._json and name in names for name in table.column_names}
+        return {name: _plain(table[name], is_json=is_json[name]) for name in table.column_names}
+
 
 def open_files(paths: Sequence[str], limits: Limits) -> Source:
     """Return the rows of files, of all files in folders, or of all that match a pattern such as `part-*.csv`.
@@ -117,6 +150,36 @@ def open_files(paths: Sequence[str], limits: Limits) -> Source:
     options = _delimiter(files[0]) if reader == _CSV else ""
     table = reader.format("[" + ", ".join(_literal(str(file)) for file in files) + "]", options)
     return Source(connect(limits), table, str(paths[0]), ordered=True)
+
+
+def open_columns(columns: Mapping[str, Any], limits: Limits) -> Source:
+    """Return the rows of a table in memory, given as columns: arrays or lists."""
+    connection = connect(limits)
+    connection.register("given", import_extra("pyarrow").table({name: _to_arrow(v) for name, v in columns.items()}))
+    return Source(connection, "given", "the table", ordered=False)
+
+
+def _to_arrow(values: Any) -> Any:
+    """Return a column as an Arrow array. Values of several types become text."""
+    pa = import_extra("pyarrow")
+    try:
+        return values.to_arrow() if hasattr(values, "to_arrow") else pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.array([value_text(value) for value in values])
+
+
+def _plain(column: pa.ChunkedArray, *, is_json: bool) -> pa.Array:
+    """Return a column as one array. A column of JSON becomes text, or lists of text."""
+    pa = import_extra("pyarrow")
+    if not is_json:
+        return column.combine_chunks()
+    try:
+        values = map(_from_json, column.to_pylist())
+        return pa.array([list(map(value_text, v)) if isinstance(v, list) else value_text(v) for v in values])
+    except (ValueError, pa.ArrowInvalid) as error:
+        raise DataError(
+            f"a column holds values of several types ({error}), wanted strings, numbers or lists"
+        ) from error
 
 
 def is_table_file(file: Path) -> bool:

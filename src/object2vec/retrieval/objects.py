@@ -78,6 +78,11 @@ class Objects:
         """Return the names of all columns."""
         return list(self.table.schema.names)
 
+    @property
+    def key_names(self) -> list[str]:
+        """Return the names of the columns that make an object what it is."""
+        return self.schema[self.side].names if self.schema else [TOKENS]
+
     def rows(self, objects: Sequence[Any]) -> Int64:
         """Return the row of each object, (objects,); -1 for one that is not there.
 
@@ -89,6 +94,10 @@ class Objects:
         """Return the row of each object of these hashes; -1 for one that is not there."""
         place = np.minimum(np.searchsorted(self._keys, keys), len(self) - 1)
         return np.where(self._keys[place] == keys, self._key_rows[place], -1)
+
+    def find_columns(self, columns: Mapping[str, Any]) -> Int64:
+        """Return the row of each object of a table, which has at least the columns `key_names`."""
+        return self.find(column_keys(self.schema, self.side, columns))
 
     def records(self, rows: Sequence[int] | Int64) -> list[dict[str, Any]]:
         """Return the values of all columns of some rows."""
@@ -125,7 +134,7 @@ def object_keys(schema: Schema | None, side: Side, objects: Sequence[Any]) -> UI
         RawValueError: a value is not of its column's kind.
     """
     if schema is None:
-        return _token_keys(Sequences.from_lists(objects))
+        return sequence_keys(Sequences.from_lists(objects))
     own = schema[side]
     lists = [number for number, value in enumerate(objects) if isinstance(value, list | tuple | np.ndarray)]
     if lists:  # token ids
@@ -147,7 +156,7 @@ def column_keys(schema: Schema | None, side: Side, columns: Mapping[str, Any]) -
         RawValueError: a column is missing, or a value is not of its column's kind.
     """
     if schema is None:
-        return _token_keys(token_sequences(require_column(columns, TOKENS)))
+        return sequence_keys(token_sequences(require_column(columns, TOKENS)))
     parts = []
     for column in schema[side].columns:
         found = column_codes(_whole(column), require_column(columns, column.name))
@@ -165,7 +174,8 @@ def _hashes(texts: Sequence[str]) -> UInt64:
     return np.fromiter((int.from_bytes(digest, "little") for digest in digests), np.uint64, len(texts))
 
 
-def _token_keys(sequences: Sequences) -> UInt64:
+def sequence_keys(sequences: Sequences) -> UInt64:
+    """Return a hash of each list of token ids."""
     return _combined([(sequences.lengths, sequences.values.astype(np.uint64))], len(sequences))
 
 

@@ -44,6 +44,15 @@ def to_columns(data: Any) -> Columns:
     return columns
 
 
+def like_table(data: Any, table: Any) -> Any:
+    """Return an Arrow table as a table of the same library as `data`: pandas, polars, or else Arrow."""
+    if hasattr(data, "iloc"):
+        return table.to_pandas()
+    if type(data).__module__.startswith("polars"):
+        return type(data)(table)
+    return table
+
+
 def _to_arrow(data: Any) -> Any:
     import pyarrow as pa
 
