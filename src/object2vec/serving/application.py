@@ -185,5 +185,6 @@ def _sentence(error: HTTPException) -> str:
 
 
 def _page(model: Predictor) -> Response:
-    page = to_html(model.hyperparameters, model.schema)
+    indexes = {side: index.recommender is not None for side, index in model.searcher.indexes.items()}
+    page = to_html(model.hyperparameters, model.schema, indexes)
     return Response(page, mimetype="text/html", headers={"Content-Security-Policy": security_policy()})

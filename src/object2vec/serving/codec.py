@@ -33,13 +33,12 @@ from object2vec.ops import jsonl as jsonl_ops
 from object2vec.ops.jsonl import RequestColumns
 from object2vec.schema.schema import Schema
 from object2vec.serving.headers import NPY, Content, unsupported
-from object2vec.serving.instances import Answers, Column, InputWarning, Instances
+from object2vec.serving.instances import Answers, Column, InputWarning, Instances, is_id
 from object2vec.serving.raw_values import decode_csv, encode_raw, encode_request
+from object2vec.serving.top_k import KEYS
 
 #: What a body of answers begins with, has between them, and ends with.
 FRAMING: Final = {JSON: (b'{"predictions":[', b",", b"]}"), JSON_LINES: (b"", b"\n", b"")}
-#: Floats that are taken for whole numbers lie below this in absolute value: each integer there is a float64.
-MAX_EXACT_FLOAT: Final = 2.0**53
 #: Bytes of a body that decide its format.
 HEAD_BYTES: Final = 2**16
 #: Control characters that tools leave at the end of a text.
@@ -230,6 +229,8 @@ def _encode_array(answers: Iterable[Answers], count: int) -> Iterator[bytes]:
     """Write the vectors as numpy does: an array (count, D) of float32."""
     first: tuple[str, int] | None = None
     for part in answers:
+        if part.found:
+            raise NotAcceptableError(f"{NPY} is one array, and top_k is answered with records, wanted another Accept")
         key, vectors = part.uniform or ("", np.empty((0, 0), np.float32))
         kind = key, vectors.shape[1]
         if not key or kind != (first or kind):
@@ -305,6 +306,7 @@ def _decode_json(body: bytes, schema: Schema | None) -> Instances:
 
 
 def _to_instances(records: list[Any], numbers: Sequence[int], label: str, schema: Schema | None) -> Instances:
+    asked: dict[int, Mapping[str, Any]] = {}
     sides: tuple[list[list[int] | None], ...] = ([], [])
     raw: tuple[dict[int, Any], dict[int, Any]] = ({}, {})
     for row, (number, record) in enumerate(zip(numbers, records, strict=True)):
@@ -312,6 +314,8 @@ def _to_instances(records: list[Any], numbers: Sequence[int], label: str, schema
             raise RequestError(f"{label.format(number)} is {_describe(record)}, wanted an object with in0, in1 or both")
         if record.get("in0") is None and record.get("in1") is None:  # as null, which pandas writes for a missing value
             raise RequestError(f"{label.format(number)} has neither in0 nor in1")
+        if not KEYS.isdisjoint(record):
+            asked[row] = {key: record[key] for key in KEYS & record.keys()}
         for side, column, values in zip(SIDES, sides, raw, strict=True):
             tokens = record.get(side)
             ids = tokens if tokens is None else _to_ids(tokens)
@@ -328,7 +332,9 @@ def _to_instances(records: list[Any], numbers: Sequence[int], label: str, schema
                 column[row] = ids if column[row] is None else column[row]
     left, right = map(Column.from_lists, sides)
     objects = {row: records[row] for row in (*raw[0], *raw[1])}
-    return Instances(columns=(left, right), label=label, numbers=numbers, warnings=warnings, raw=lambda: objects)
+    return Instances(
+        columns=(left, right), label=label, numbers=numbers, warnings=warnings, raw=lambda: objects, asked=asked
+    )
 
 
 def _to_ids(tokens: Any) -> list[int] | None:
@@ -338,20 +344,15 @@ def _to_ids(tokens: Any) -> list[int] | None:
     types = set(map(type, tokens))
     if types <= {int}:
         return tokens
-    if types <= {int, float} and all(map(_is_id, tokens)):
+    if types <= {int, float} and all(map(is_id, tokens)):
         return list(map(int, tokens))
     return None
-
-
-def _is_id(token: Any) -> bool:
-    """Return whether a JSON value is a whole number: an integer, or a float such as 1.0. `bool` is no integer here."""
-    return type(token) is int or (type(token) is float and token.is_integer() and abs(token) < MAX_EXACT_FLOAT)
 
 
 def _describe_error(side: Side, tokens: Any) -> str:
     if not isinstance(tokens, list):
         return f"{side} is {_describe(tokens)}, wanted a list of integer token ids"
-    position, token = next((i, token) for i, token in enumerate(tokens) if not _is_id(token))
+    position, token = next((i, token) for i, token in enumerate(tokens) if not is_id(token))
     return f"{side}[{position}] is {_describe(token)}, wanted an integer token id"
 
 

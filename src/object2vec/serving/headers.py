@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, get_args
 
 from object2vec.data.media_types import CSV, JSON, JSON_LINES, JSON_LINES_ALIASES, canonical
 from object2vec.errors import NotAcceptableError, RequestError, UnsupportedMediaTypeError, UserError, shortened
+from object2vec.serving.top_k import MAX_TOP_K
 
 #: What a pair is answered with. The built-in has one word for each output layer, and both mean scores.
 Mode = Literal["classification", "regression", "embedding"]
@@ -44,8 +45,10 @@ FLAGS: Final = {"0": False, "1": True, "false": False, "true": True}
 OPTIONS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "digits": ({str(digits): digits for digits in range(10)}, "an integer from 0 to 9"),
     "mode": ({mode: mode for mode in MODES}, f"one of {', '.join(MODES)}"),
+    "neighbors": (FLAGS, "0 or 1"),
     "strict": (FLAGS, "0 or 1"),
     "stream": (FLAGS, "0 or 1"),
+    "top-k": ({str(k): k for k in range(1, MAX_TOP_K + 1)}, f"an integer from 1 to {MAX_TOP_K:,}"),
     "warnings": (FLAGS, "0 or 1"),
 }
 
@@ -137,6 +140,9 @@ class RequestOptions:
     stream: bool = False
     #: Add warnings to the answers.
     warnings: bool = False
+    #: What instances without `top_k` and `neighbors` ask of an index; None for nothing.
+    top_k: int | None = None
+    neighbors: bool = False
 
 
 @lru_cache(maxsize=256)
@@ -160,7 +166,7 @@ def to_options(attributes: str) -> RequestOptions:
         if name in given:
             raise RequestError(f"{full_name} is in {ATTRIBUTES} twice, wanted one value")
         given[name] = value.strip()
-    return RequestOptions(**{name: _option(name, value) for name, value in given.items()})
+    return RequestOptions(**{name.replace("-", "_"): _option(name, value) for name, value in given.items()})
 
 
 def _option(name: str, text: str) -> Any:

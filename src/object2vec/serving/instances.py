@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import accumulate, chain
-from typing import Any, Final, Literal
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, chain, islice, pairwise
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +16,18 @@ from object2vec.data.sequences import Sequences
 from object2vec.errors import RequestError
 from object2vec.hyperparameters import EncoderHyperparameters
 
+if TYPE_CHECKING:
+    from object2vec.retrieval.objects import Objects
+
+#: Floats that are taken for whole numbers lie below this in absolute value: each integer there is a float64.
+MAX_EXACT_FLOAT: Final = 2.0**53
 #: Tokens to keep of in0 and of in1.
 Lengths = tuple[int, int]
 #: Returns the records or the rows of instances with raw values, by the number of the instance.
 RawRecords = Callable[[], Mapping[int, Mapping[str, Any]]]
 #: {"scores": (C,)}, {"embeddings": (D,)}, or for a pair in embedding mode {"embeddings": {"in0": (D,), "in1": (D,)}}.
-Prediction = dict[str, Float32 | dict[str, Float32]]
+#: From an index {"neighbors": [{…, "score": 0.9}, …]} or "recommendations".
+Prediction = dict[str, Float32 | dict[str, Float32] | list[dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,19 @@ class Column:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def tokens(self, row: int) -> list[int] | None:
+        """Return the token ids that an instance has of the side; None if it has none."""
+        place = int(np.searchsorted(self.rows, row))
+        if place == len(self) or self.rows[place] != row:
+            return None
+        tokens: list[int] = self.sequences.slice(place, place + 1).values.tolist()
+        return tokens
+
+    def without(self, rows: Iterable[int]) -> Column:
+        """Return the column without some instances."""
+        left = np.flatnonzero(~np.isin(self.rows, list(rows)))
+        return self if len(left) == len(self) else Column(self.rows[left], self.sequences.take(left))
+
     def locate(self, place: int) -> tuple[int, int]:
         """Return the row and the id at a place among the values."""
         row = self.rows[np.searchsorted(self.sequences.offsets, place, side="right") - 1]
@@ -80,7 +99,7 @@ class Instances:
     """N instances as a column a side.
 
     Instance i is what the author of the request calls `label` with `numbers[i]` in its braces. `raw` returns the
-    records or the rows of those with raw values.
+    records or the rows of those with raw values. `asked` has what instances ask of an index, not yet checked.
     """
 
     columns: tuple[Column, Column]
@@ -88,6 +107,7 @@ class Instances:
     numbers: Sequence[int] | Int64
     warnings: tuple[InputWarning, ...] = ()
     raw: RawRecords = dict
+    asked: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -173,6 +193,11 @@ def _without_tokens(sequences: Sequences, *, pooled: bool) -> npt.NDArray[np.boo
     return lacking
 
 
+def is_id(token: Any) -> bool:
+    """Return whether a JSON value is a whole number: an integer, or a float such as 1.0. `bool` is no integer here."""
+    return type(token) is int or (type(token) is float and token.is_integer() and abs(token) < MAX_EXACT_FLOAT)
+
+
 def describe_unknown_id(side: Side, token: int, vocab_size: int) -> str:
     """Return the error for a token id that the model does not have."""
     if token < 0:
@@ -202,16 +227,49 @@ EMPTY: Final = Vectors(np.empty(0, np.int64), np.empty((0, 0), np.float32))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Objects of an index, the best first: their rows (k,) and their scores (k,)."""
+
+    neighbors: bool
+    objects: Objects
+    rows: Int64
+    scores: Float32
+
+
+def _to_predictions(found: Sequence[Found | None]) -> Iterator[Prediction | None]:
+    """Yield each as a list of records with a score. The records of all are read together."""
+    sources = {id(each.objects): each.objects for each in found if each}
+    records = {
+        key: iter(objects.records(np.concatenate([each.rows for each in found if each and each.objects is objects])))
+        for key, objects in sources.items()
+    }
+    for each in found:
+        if each:
+            own = islice(records[id(each.objects)], len(each.rows))
+            yield {
+                "neighbors" if each.neighbors else "recommendations": [
+                    record | {"score": s} for record, s in zip(own, each.scores, strict=True)
+                ]
+            }
+        else:
+            yield None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
     """What N instances are answered: each with scores, or with the embeddings of the sides that it has."""
 
     count: int
     scores: Vectors
     embeddings: tuple[Vectors, Vectors]
+    #: What was found for each instance that asked an index, in place of its embeddings; empty if none did.
+    found: Sequence[Found | None] = ()
 
     @property
     def uniform(self) -> tuple[str, Float32] | None:
         """The key and the vectors (N, D) of all answers in their order, where all have one and the same."""
+        if self.found:
+            return None
         kinds = ("scores", self.scores), *(("embeddings", vectors) for vectors in self.embeddings)
         found = [(key, vectors) for key, vectors in kinds if len(vectors.rows)]
         if len(found) != 1 or len(found[0][1].rows) != self.count:
@@ -223,21 +281,29 @@ class Answers:
         scores, left, right = (
             Vectors(vectors.rows, vectors.values.round(digits)) for vectors in (self.scores, *self.embeddings)
         )
-        return Answers(count=self.count, scores=scores, embeddings=(left, right))
+        found = [each and replace(each, scores=each.scores.round(digits)) for each in self.found]
+        return Answers(count=self.count, scores=scores, embeddings=(left, right), found=found)
 
     def split(self, counts: Sequence[int]) -> list[Answers]:
         """Return the answers split by requests of `counts` instances."""
         bounds = list(accumulate(counts, initial=0))
-        parts = zip(counts, *(vectors.split(bounds) for vectors in (self.scores, *self.embeddings)), strict=True)
-        return [Answers(count=count, scores=scores, embeddings=(left, right)) for count, scores, left, right in parts]
+        parts = zip(
+            pairwise(bounds), *(vectors.split(bounds) for vectors in (self.scores, *self.embeddings)), strict=True
+        )
+        return [
+            Answers(count=stop - start, scores=scores, embeddings=(left, right), found=self.found[start:stop])
+            for (start, stop), scores, left, right in parts
+        ]
 
     def __iter__(self) -> Iterator[Prediction]:
         """Each answer, in the order of the instances."""
         scores, left, right = (
             dict(zip(vectors.rows.tolist(), vectors.values, strict=True)) for vectors in (self.scores, *self.embeddings)
         )
-        for row in range(self.count):
-            if row in scores:
+        for row, own in enumerate(_to_predictions(self.found or [None] * self.count)):
+            if own:
+                yield own
+            elif row in scores:
                 yield {"scores": scores[row]}
             elif row in left and row in right:
                 yield {"embeddings": {"in0": left[row], "in1": right[row]}}

@@ -119,9 +119,17 @@ class Invocations:
         options = headers.to_options(environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES", ""))
         if options.warnings and kind == NPY:
             raise NotAcceptableError(f"object2vec-warnings=1 and {NPY} do not go together, wanted another Accept")
-        instances = self._decode(body, content, model.schema)
+        instances = self._decode(body, content, model.schema, keep_raw=options.top_k is not None)
+        if instances.raw is not dict:
+            memory.add(len(body), OBJECT_BYTES)
         environ[INSTANCES] = len(instances)
-        query = model.prepare(instances, mode=options.mode, max_seq_lens=content.max_seq_lens)
+        query = model.prepare(
+            instances,
+            mode=options.mode,
+            max_seq_lens=content.max_seq_lens,
+            top_k=options.top_k,
+            neighbors=options.neighbors,
+        )
         if options.strict:
             _refuse_unknown(instances)
         if query.warnings:
@@ -141,7 +149,7 @@ class Invocations:
         memory.release()  # not only when the client has read the reply
         return Reply(body=spooled, type=name)
 
-    def _decode(self, body: bytes, content: Content, schema: Schema | None) -> Instances:
+    def _decode(self, body: bytes, content: Content, schema: Schema | None, *, keep_raw: bool) -> Instances:
         instances = None if schema and codec.is_raw(body) else codec.decode_plain(body, content)
         if instances is not None:
             return instances
@@ -152,7 +160,8 @@ class Invocations:
                 " more than in0 and in1, lists of integers, in UTF-8"
             )
         with self._memory.reserve(len(body), OBJECT_BYTES):
-            return replace(codec.decode(body, content, schema=schema), raw=dict)  # without the objects
+            instances = codec.decode(body, content, schema=schema)
+        return instances if keep_raw or instances.asked else replace(instances, raw=dict)  # without the objects
 
 
 def _run(cleanup: Cleanup) -> None:

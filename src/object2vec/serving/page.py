@@ -26,8 +26,8 @@ PROPOSALS: Final = 20
 HINTS: Final = {"token": "one value", "list": "values, separated by {}", "text": "text"}
 
 
-def to_html(hyperparameters: Hyperparameters, schema: Schema | None) -> str:
-    """Return the page of a model."""
+def to_html(hyperparameters: Hyperparameters, schema: Schema | None, indexes: Mapping[Side, bool]) -> str:
+    """Return the page of a model. `indexes` has the sides with an index, and whether it gives recommendations."""
     regression = hyperparameters.regression
     classes = [] if regression else list(map(str, range(hyperparameters.num_classes)))
     if schema and schema.label and len(schema.label.classes) == len(classes):
@@ -36,11 +36,24 @@ def to_html(hyperparameters: Hyperparameters, schema: Schema | None) -> str:
     return Template(PAGE.read_text("utf-8")).substitute(
         summary=f"Scores pairs: {'a number' if regression else f'probabilities of {len(classes)} classes'}.",
         classes=escape(json.dumps(classes)),
+        buttons=_buttons(schema, indexes),
         fields="\n".join(_fieldset(side, schema) for side in SIDES if schema is None or schema[side].columns),
         request=escape(json.dumps({"instances": [example_instance(schema)]}, indent=1, ensure_ascii=False)),
         inputs=_table(_inputs(hyperparameters, schema)),
         hyperparameters=_table(values),
     )
+
+
+def _buttons(schema: Schema | None, indexes: Mapping[Side, bool]) -> str:
+    """Return a button for each question that an index answers."""
+    found = []
+    for side, recommends in indexes.items():
+        other: Side = "in1" if side == "in0" else "in0"
+        name = ", ".join(schema[side].names) if schema else side
+        if recommends and (schema is None or schema[other].columns):
+            found.append((other, "recommendations", f"Recommend {name}"))
+        found.append((side, "neighbors", f"Similar {name}"))
+    return "".join(f'<button data-side="{side}" name="{key}">{escape(text)}</button>' for side, key, text in found)
 
 
 def security_policy() -> str:

@@ -31,11 +31,13 @@ from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 from object2vec.ops import library
 from object2vec.ops.convolution import in_tap_order
+from object2vec.retrieval.object_index import ObjectIndex, indexed_sides
 from object2vec.schema.schema import Schema
 from object2vec.serving.headers import Mode, to_mode
 from object2vec.serving.instances import Column, Instances, describe_unknown_id, read_sides
 from object2vec.serving.pair_scorer import PairScorer
 from object2vec.serving.query import Query
+from object2vec.serving.search import Search, Searcher, read_asked
 from object2vec.serving.token_scorer import TokenPairScorer
 
 
@@ -75,6 +77,7 @@ class Predictor:
         self.network = network.eval()
         self.directory = directory.absolute()
         self._lock = Lock()
+        self._searcher: Searcher | None = None
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # OpenMP then starts no threads, and the process can be forked, as the server's is
         try:
@@ -93,11 +96,12 @@ class Predictor:
         mode: Mode = "classification",
         device: str | torch.device | None = None,
         schema: Schema | None = None,
+        with_indexes: bool = False,
     ) -> Predictor:
         """Open a model: its directory, a folder that holds it, or an archive of it, as `archive.find_model` finds them.
 
         The model goes to the GPU if there is one and no other `device` is named. `schema` is the model's, if the caller
-        has read it.
+        has read it. Indexes are opened now with `with_indexes`, else when they are first used.
 
         Raises:
             UserError: an argument cannot be used.
@@ -114,7 +118,10 @@ class Predictor:
         with extracted(path) as found:
             hyperparameters, network = artifact.load(found, with_head=mode != "embedding", device=device)
             schema = schema or artifact.read_schema(found)
-        return cls(network, hyperparameters, directory=path, mode=mode, schema=schema)
+        predictor = cls(network, hyperparameters, directory=path, mode=mode, schema=schema)
+        if with_indexes:
+            predictor.open_indexes()
+        return predictor
 
     def __reduce__(self) -> tuple[Any, ...]:
         device = "cpu" if self.network.device.type == "cpu" else None
@@ -183,20 +190,51 @@ class Predictor:
         return PairScorer(self.network, (left, right))
 
     def prepare(
-        self, instances: Instances, *, mode: Mode | None = None, max_seq_lens: tuple[int, int] | None = None
+        self,
+        instances: Instances,
+        *,
+        mode: Mode | None = None,
+        max_seq_lens: tuple[int, int] | None = None,
+        top_k: int | None = None,
+        neighbors: bool = False,
     ) -> Query:
         """Check instances, and return a query that answers them in order: pairs as `mode` says, sides with embeddings.
 
         `mode` is the predictor's own if None; `max_seq_lens` are the tokens to keep of each side, the model's if None.
+        `top_k` and `neighbors` are what instances ask of an index that do not say it themselves.
 
         Raises:
-            RequestError: an id that the model does not know.
+            RequestError: an id that the model does not know, or an instance that an index cannot answer.
         """
+        searches: Sequence[Search | None] = ()
+        if (instances.asked or top_k) and (asked := read_asked(instances, default=top_k, neighbors=neighbors)):
+            instances, searches = self.searcher.prepare(instances, asked)
         scored = (mode or self.mode) != "embedding"
         if scored and self.network.head is None:
             self._fetch_head()
         columns, warnings = read_sides(instances, self.hyperparameters.encoders, max_seq_lens)
-        return Query(self.network, columns, len(instances), scored, self._token_scorer if scored else None, warnings)
+        token_scorer = self._token_scorer if scored else None
+        return Query(self.network, columns, len(instances), scored, token_scorer, warnings, searches)
+
+    @property
+    def searcher(self) -> Searcher:
+        """Return the indexes of the model; see `open_indexes`."""
+        return self._searcher or self.open_indexes()
+
+    def open_indexes(self) -> Searcher:
+        """Open the indexes of the model.
+
+        Raises:
+            ArtifactError: an index is damaged, or of another model.
+        """
+        with extracted(self.directory) as found:
+            sides = indexed_sides(found)
+            if sides and self.network.head is None:
+                self._fetch_head()
+            indexes = {side: ObjectIndex.open(found, side, self.network, self.schema) for side in sides}
+        vocab_sizes = [encoder.vocab_size for encoder in self.hyperparameters.encoders]
+        self._searcher = Searcher(indexes, self.schema, vocab_sizes)
+        return self._searcher
 
     def _fetch_head(self) -> None:
         """Load the head that was left out."""

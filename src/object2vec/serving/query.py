@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from object2vec.model.network import Network
 from object2vec.serving.forward import MAX_BATCH_ROWS, forward
 from object2vec.serving.instances import EMPTY, Answers, Column, InputWarning, Vectors
+from object2vec.serving.search import Search, find
 from object2vec.serving.token_scorer import TokenPairScorer, single_token_pairs
+
+#: Objects that the instances of one part may ask of an index. They bound the memory of records.
+MAX_FOUND: Final = 2**14
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,23 +26,32 @@ class Query:
     scored: bool
     token_scorer: TokenPairScorer | None  # None if it does not support the network, or without scores
     warnings: tuple[InputWarning, ...] = ()
+    #: What each instance asks of an index; empty if none does.
+    searches: Sequence[Search | None] = ()
 
     @property
     def is_long(self) -> bool:
         """Return whether the query takes more than one batch."""
-        return self.count > MAX_BATCH_ROWS
+        return self.count > self._part_rows
+
+    @property
+    def _part_rows(self) -> int:
+        if not self.searches:
+            return MAX_BATCH_ROWS
+        most = max(search.k for search in self.searches if search)
+        return max(1, min(MAX_BATCH_ROWS, MAX_FOUND // most))
 
     def parts(self) -> Iterable[Query]:
-        """Return the query in parts of at most `MAX_BATCH_ROWS` instances."""
-        if 0 < self.count <= MAX_BATCH_ROWS:
+        """Return the query in parts of at most `MAX_BATCH_ROWS` instances, fewer if an index is to find much."""
+        size = self._part_rows
+        if 0 < self.count <= size:
             return (self,)
-        return (
-            self._part(start, min(start + MAX_BATCH_ROWS, self.count)) for start in range(0, self.count, MAX_BATCH_ROWS)
-        )
+        return (self._part(start, min(start + size, self.count)) for start in range(0, self.count, size))
 
     def _part(self, start: int, stop: int) -> Query:
         left, right = (column.slice(start, stop) for column in self.columns)
-        return replace(self, columns=(left, right), count=stop - start)
+        searches = self.searches[start:stop]
+        return replace(self, columns=(left, right), count=stop - start, searches=searches if any(searches) else ())
 
     def answers(self) -> Iterator[Answers]:
         """Return the answers in parts, each computed when it is requested."""
@@ -52,8 +66,9 @@ class Query:
         return None
 
     def forward(self) -> Answers:
-        """Return the answers of one forward pass."""
-        return forward(self.network, self.columns, self.count, scored=self.scored)
+        """Return the answers of one forward pass, and of an index."""
+        answers = forward(self.network, self.columns, self.count, scored=self.scored)
+        return find(self.searches, answers) if self.searches else answers
 
     def can_batch_with(self, other: Query) -> bool:
         """Return whether one forward pass can answer both queries."""
@@ -66,4 +81,8 @@ def answer_batch(queries: Sequence[Query]) -> list[Answers]:
         return [queries[0].forward()]
     counts = [query.count for query in queries]
     left, right = (Column.concatenate([query.columns[side] for query in queries], counts) for side in (0, 1))
-    return replace(queries[0], columns=(left, right), count=sum(counts)).forward().split(counts)
+    searches: list[Search | None] = []
+    if any(query.searches for query in queries):
+        searches = [search for query in queries for search in query.searches or [None] * query.count]
+    whole = replace(queries[0], columns=(left, right), count=sum(counts), searches=searches)
+    return whole.forward().split(counts)

@@ -239,7 +239,7 @@ def application(
         atexit.register(remove_scratch, scratch, os.getpid())
     if warning := library.load().warning:
         logger.warning(warning)
-    load = partial(Predictor.load, mode=mode, device=device)
+    load = partial(Predictor.load, mode=mode, device=device, with_indexes=True)
     models: Predictor | ModelRegistry
     try:
         if models_bytes is None:
