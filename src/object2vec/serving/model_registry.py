@@ -23,9 +23,10 @@ import orjson
 
 from object2vec.archive import WEIGHTS, find_model
 from object2vec.errors import ModelExistsError, ModelNotFoundError, NoRoomError, OverloadedError, RequestError
-from object2vec.hyperparameters import SCHEMA_FILES
+from object2vec.hyperparameters import INDEX_FILES, SCHEMA_FILES
 from object2vec.serving.predictor import Predictor
 from object2vec.serving.raw_values import KNOWN_VALUES_BYTES
+from object2vec.serving.search import MAX_FILTER_BYTES
 from object2vec.serving.token_scorer import MAX_CACHE_BYTES
 
 PAGE_SIZE: Final = 100
@@ -209,7 +210,9 @@ class ModelRegistry:
         cached = min(2 * weights, MAX_CACHE_BYTES)  # the head once more, and results for tokens
         schema = sum((found / name).stat().st_size for name in SCHEMA_FILES if (found / name).is_file())
         vocabularies = VOCABULARY_BYTES * schema + KNOWN_VALUES_BYTES if schema else 0
-        return weights + self.workers * (MODEL_OVERHEAD_BYTES + cached + vocabularies)
+        indexes = sum(file.stat().st_size for file in found.glob(INDEX_FILES))
+        filters = min(indexes, MAX_FILTER_BYTES)
+        return weights + indexes + self.workers * (MODEL_OVERHEAD_BYTES + cached + vocabularies + filters)
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:

@@ -20,8 +20,9 @@ from object2vec.schema.values import describe
 from object2vec.serving.instances import Answers, Found, Instances, describe_unknown_id, is_id
 from object2vec.serving.top_k import TopK, read_top_k
 
-#: Results of conditions that a process keeps for a model, and their bytes: one for each object of an index.
-MAX_FILTERS: Final = 256
+#: Results of conditions that a process keeps for a model, and their bytes: one for each object, which has more in the
+#: files of its index than all its results here.
+MAX_FILTERS: Final = 32
 MAX_FILTER_BYTES: Final = 2**25
 
 

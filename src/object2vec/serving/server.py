@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from object2vec.archive import extract, find_model
 from object2vec.errors import Object2VecError
+from object2vec.hyperparameters import INDEX_FILES
 from object2vec.resources import cpus, memory_available
 from object2vec.serving.headers import Mode
 
@@ -116,7 +117,7 @@ class Resources:
 def allocate(settings: Settings) -> Resources:
     """Divide the machine between the workers, for the model and the options that were finally chosen."""
     machine = settings.machine
-    memory = machine.memory - SERVER_BYTES - (0 if settings.multi_model else weights_bytes(settings.model))
+    memory = machine.memory - SERVER_BYTES - (0 if settings.multi_model else mapped_bytes(settings.model))
     # One model on a GPU: its memory is what is scarce, and it works on one request at a time.
     workers = settings.workers or (1 if machine.gpu else max(1, min(machine.cpus, memory // WORKER_BYTES)))
     body_bytes, models_bytes = max(WORKER_BYTES, memory // workers), None
@@ -131,9 +132,10 @@ def allocate(settings: Settings) -> Resources:
     )
 
 
-def weights_bytes(model: Path) -> int:
-    """Return the size of a model's weights in memory, which is that of its files; 0 if there are none."""
-    return sum(file.stat().st_size for file in model.glob("*.safetensors") if file.is_file())
+def mapped_bytes(model: Path) -> int:
+    """Return the size of a model's weights and indexes in memory, which is that of its files; 0 if there are none."""
+    files = (file for name in ("*.safetensors", INDEX_FILES) for file in model.glob(name))
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def start(settings: Settings) -> NoReturn:

@@ -31,8 +31,8 @@ from object2vec.serving.server import (
     application,
     gunicorn_arguments,
     gunicorn_environment,
+    mapped_bytes,
     start,
-    weights_bytes,
 )
 from small import configured, network_of
 
@@ -223,10 +223,11 @@ def test_memory_is_divided_for_the_model_and_workers_that_are_served(tmp_path: P
 
 
 def test_a_large_model_leaves_memory_for_few_workers(tmp_path: Path) -> None:
-    """The weights are those of the given model, not those of SageMaker's folder; other files do not count."""
+    """Weights and indexes count: those of the given model, not those of SageMaker's folder, and no other files."""
     machine = Machine(cpus=4, memory=SERVER_BYTES + 500 * MB, gpu=False)
-    with (tmp_path / "model.safetensors").open("wb") as file:
-        file.truncate(250 * MB)
+    for name, size in {"model.safetensors": 200, "index-in1.1a.vectors.npy": 50}.items():
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(size * MB)
     (tmp_path / "vocab.json").write_bytes(b"x" * MB)
     assert allocate(replace(settings(machine), model=tmp_path)).workers == 2
     assert allocate(settings(machine)).workers == 4
@@ -238,7 +239,7 @@ def test_float16_weights_count_as_they_are(tmp_path: Path) -> None:
     for kind in ("float32", "float16"):
         hyperparameters = configured(enc0_vocab_size=5000, token_embedding_dtype=kind)
         artifact.save(tmp_path / kind, network_of(hyperparameters), hyperparameters, training={}, vocabularies={})
-        sizes[kind] = weights_bytes(tmp_path / kind)
+        sizes[kind] = mapped_bytes(tmp_path / kind)
     assert sizes["float16"] == pytest.approx(sizes["float32"] / 2, rel=0.02)
 
 
