@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pyarrow as pa
+
 from object2vec import artifact
+from object2vec.data.records import Side
+from object2vec.retrieval.object_index import ObjectIndex
+from object2vec.retrieval.objects import Objects
 from object2vec.schema.columns import Column, List, Text, Token
 from object2vec.schema.label import Label
 from object2vec.schema.schema import Schema, SideSchema
 from object2vec.schema.vocabulary import Vocabulary
+from object2vec.serving.predictor import Predictor
 from small import configured, network_of
 
 USERS: tuple[Column, ...] = (Token("user"),)
@@ -43,3 +50,10 @@ def save_model(directory: Path, schema: Schema, **changes: object) -> Path:
     artifact.save(directory, network_of(hyperparameters), hyperparameters, training={}, vocabularies={})
     schema.save(directory)
     return directory
+
+
+def write_index(model: Path, side: Side, table: Mapping[str, Sequence[object]]) -> None:
+    """Index the objects of a table in the directory of their model."""
+    predictor = Predictor.load(model)
+    objects = Objects.from_table(predictor.schema, side, pa.record_batch(dict(table)))
+    ObjectIndex.build(objects, predictor.encode_sequences, predictor.network).write(model)

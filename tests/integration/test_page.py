@@ -9,7 +9,7 @@ import pytest
 
 from browser import Browser, browser, needs_chromium
 from object2vec.schema.label import Label
-from raw_models import FILMS, USERS, save_model, schema_of
+from raw_models import FILMS, USERS, save_model, schema_of, write_index
 from servers import Server
 
 pytestmark = [pytest.mark.slow, needs_chromium]
@@ -29,8 +29,10 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     users, films = [{"15": 3, "22": 2}], [{"Heat": 3, HOSTILE: 2}, {"crime": 2, "war": 1}]
     label = Label("opinion", "class", ("<b>bad</b>", "good"))
     model = save_model(folder / "model", schema_of((USERS, users), (FILMS, films), label=label))
+    write_index(model, "in1", {"film": ["Heat", HOSTILE], "genres": ["crime", "war"], "year": [1995, None]})
     if request.param == "ids":
         (model / "schema.json").unlink()
+        write_index(model, "in1", {"tokens": [[4, 6], [5, 7]]})
     found = Server(model, folder / "log", SAGEMAKER_MODEL_SERVER_WORKERS="1")
     yield found
     found.stop()
@@ -48,10 +50,10 @@ raw = pytest.mark.parametrize("server", ["raw"], indirect=True)
 ids = pytest.mark.parametrize("server", ["ids"], indirect=True)
 
 
-def send(page: Browser) -> str:
-    """Click the button, and return what is shown then."""
+def send(page: Browser, button: str = "button") -> str:
+    """Click a button, and return what is shown then."""
     page.run("document.querySelector('output').replaceChildren()")
-    page.click("button")
+    page.click(button)
     return str(page.wait(OUTPUT))
 
 
@@ -96,6 +98,26 @@ def test_a_hostile_value_is_shown_as_text(page: Browser) -> None:
 def test_one_side_alone_gives_its_embedding(page: Browser) -> None:
     page.fill("#in0-0", "")
     assert send(page).startswith("An embedding of 4 numbers.")
+
+
+@raw
+def test_similar_objects_and_recommendations_are_shown(page: Browser) -> None:
+    page.fill("#in1-0", "Heat")
+    page.fill("#in1-1", "crime")
+    assert HOSTILE in send(page, "button[name=neighbors]")
+    assert page.run("[...document.querySelectorAll('tr:first-child th')].map((cell) => cell.innerText)")[:4] == [
+        "film",
+        "genres",
+        "year",
+        "score",
+    ]
+    assert "1995" in send(page, "button[name=recommendations]")
+    assert page.run("document.querySelectorAll('output tr').length") == 3
+
+
+@ids
+def test_recommendations_are_shown_as_token_ids(page: Browser) -> None:
+    assert "4, 6" in send(page, "button[name=recommendations]")
 
 
 @ids

@@ -9,20 +9,17 @@ import weakref
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from flask.testing import FlaskClient
 
 from object2vec import artifact
 from object2vec.errors import ArtifactError, ModelExistsError, ModelNotFoundError, NoRoomError, RequestError
-from object2vec.retrieval.object_index import ObjectIndex
-from object2vec.retrieval.objects import Objects
 from object2vec.serving import model_registry as module
 from object2vec.serving.application import create_app
 from object2vec.serving.model_registry import MODEL_OVERHEAD_BYTES, VOCABULARY_BYTES, ModelRegistry
 from object2vec.serving.predictor import Predictor
 from object2vec.serving.raw_values import KNOWN_VALUES_BYTES
-from raw_models import film_schema
+from raw_models import film_schema, write_index
 from small import configured, network_of
 
 
@@ -136,9 +133,7 @@ def test_vocabularies_of_a_schema_are_counted(directory: Path, model: str) -> No
 def test_indexes_are_counted_and_opened(directory: Path, model: str) -> None:
     """Once for all workers; the results of filters are each worker's own."""
     before = worker(directory)._size(Path(model))
-    objects = Objects.from_table(None, "in1", pa.record_batch({"tokens": [[1], [2, 3]]}))
-    predictor = Predictor.load(model)
-    ObjectIndex.build(objects, predictor.encode_sequences, predictor.network).write(Path(model))
+    write_index(Path(model), "in1", {"tokens": [[1], [2, 3]]})
     size = sum(file.stat().st_size for file in Path(model).glob("index-*"))
     assert worker(directory)._size(Path(model)) == before + 2 * size
     client = create_app(worker(directory)).test_client()

@@ -13,7 +13,7 @@ import pytest
 from object2vec.cli import main
 from object2vec.schema.schema import Schema
 from object2vec.serving import table_files
-from raw_models import film_schema, save_model, text_schema
+from raw_models import film_schema, save_model, text_schema, write_index
 
 pytest.importorskip("duckdb")
 pd = pytest.importorskip("pandas")
@@ -40,6 +40,18 @@ def test_raw_lines_have_their_values_next_to_the_scores(model: str, tmp_path: Pa
     found = predict(model, source)
     assert [{side: line[side] for side in ("in0", "in1")} for line in found] == LINES
     assert all(list(line) == ["in0", "in1", "scores"] for line in found)
+
+
+def test_lines_with_top_k_are_answered_from_an_index(tmp_path: Path) -> None:
+    model = save_model(tmp_path / "model", film_schema())
+    write_index(model, "in1", {"film": ["a", "b"], "genres": ["fun", "war"]})
+    source = tmp_path / "in.jsonl"
+    source.write_text(
+        '{"in0": 1, "top_k": 5, "exclude": [{"film": "a", "genres": ["fun"]}]}\n{"in0": [4], "top_k": 5}\n'
+    )
+    first, second = predict(str(model), source)
+    assert [record["film"] for record in first["recommendations"]] == ["b"]
+    assert sorted(record["film"] for record in second["recommendations"]) == ["a", "b"]
 
 
 def test_the_schema_is_read_once(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import pytest
 from object2vec.schema.columns import Token
 from object2vec.serving.application import create_app
 from object2vec.serving.predictor import Predictor
-from raw_models import film_schema, save_model, schema_of, text_schema
+from raw_models import film_schema, save_model, schema_of, text_schema, write_index
 
 
 @pytest.mark.parametrize("kind", ["films", "texts", "ids"])
@@ -57,6 +57,20 @@ def test_only_its_own_style_and_script_may_run(tmp_path: Path) -> None:
     for name in ("style", "script"):
         [text] = re.findall(f"<{name}>(.*?)</{name}>", page.text, re.DOTALL)
         assert f"{name}-src 'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" in policy
+
+
+def test_each_question_that_an_index_answers_has_a_button(tmp_path: Path) -> None:
+    """A model of several classes has no recommendations."""
+    model = save_model(tmp_path, film_schema(), num_classes=3)
+    assert "<button data-side=" not in create_app(Predictor.load(model)).test_client().get("/").text
+    films = {"film": ["a", "b"], "genres": ["fun", "war"]}
+    for classes, wanted in (
+        (3, [("in1", "neighbors", "Similar film, genres")]),
+        (2, [("in0", "recommendations", "Recommend film, genres"), ("in1", "neighbors", "Similar film, genres")]),
+    ):
+        write_index(save_model(tmp_path, film_schema(), num_classes=classes), "in1", films)
+        page = create_app(Predictor.load(model)).test_client().get("/").text
+        assert re.findall('<button data-side="(.*?)" name="(.*?)">(.*?)</button>', page) == wanted
 
 
 def test_the_description_of_the_endpoint_is_served(tmp_path: Path) -> None:

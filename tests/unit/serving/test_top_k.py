@@ -8,18 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from object2vec.retrieval.object_index import ObjectIndex
 from object2vec.retrieval.objects import Objects
 from object2vec.serving import search as search_module
 from object2vec.serving.application import create_app
 from object2vec.serving.predictor import Predictor
-from raw_models import film_schema, save_model, text_schema
+from raw_models import film_schema, save_model, text_schema, write_index
 
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 FILMS: dict[str, list[Any]] = {
@@ -29,12 +27,6 @@ FILMS: dict[str, list[Any]] = {
 }
 FILM_COUNT = len(FILMS["film"])
 USERS = {"user": [str(user) for user in range(1, 9)]}
-
-
-def write_index(model: Path, side: Any, table: dict[str, Any]) -> None:
-    predictor = Predictor.load(model)
-    objects = Objects.from_table(predictor.schema, side, pa.record_batch(table))
-    ObjectIndex.build(objects, predictor.encode_sequences, predictor.network).write(model)
 
 
 @pytest.fixture(scope="module")
