@@ -1,4 +1,4 @@
-"""The command `object2vec`: prepare, train, serve, predict, describe.
+"""The command `object2vec`: prepare, train, tune, serve, predict, describe.
 
 It parses arguments and calls the same functions as the image. Slow imports happen in the verb that needs them.
 """
@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from object2vec.serving.headers import MODES
 from object2vec.storage import S3Address, localized, parse_address
 from object2vec.threads import set_thread_defaults
 from object2vec.training.graceful_shutdown import INTERRUPTED_STATUS, Stop, handle_termination_signals
+from object2vec.tuning import command as tuning
 
 #: The exit status of a shell: 128 + the signal's number.
 BROKEN_PIPE_STATUS: Final = 128 + signal.SIGPIPE
@@ -75,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
     _add_prepare(verbs)
     _add_train(verbs)
+    _add_tune(verbs)
     _add_serve(verbs)
     _add_predict(verbs)
     _add_evaluate(verbs)
@@ -121,14 +123,7 @@ def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     for name, text in CHANNELS.items():
         kind = "DIR" if name == "auxiliary" else "PATH"
         parser.add_argument(f"--{name}", type=streamed if name in PAIR_CHANNELS else _path, metavar=kind, help=text)
-    text = "folder that `prepare` wrote: channels, schema and hyperparameters"
-    parser.add_argument("--data", type=streamed, metavar="DIR", help=text)
-    kind = "FILE|NAME=VALUE"
-    needed = "Required without --data: enc0_max_seq_len and enc0_vocab_size"
-    text = f"JSON files and single values; later ones override earlier ones. {needed}"
-    parser.add_argument("--hyperparameters", type=_word, nargs="+", default=[], metavar=kind, help=text)
-    text = "defaults for a kind of data, see `object2vec describe recipes`"
-    parser.add_argument("--recipe", choices=RECIPES, help=text)
+    _add_data(parser)
     output = partial(_path, output=True)
     parser.add_argument("--out", type=output, required=True, metavar="DIR", help="model directory to write")
     text = "write checkpoints to DIR (default: OUT.checkpoints), and continue from the newest one"
@@ -144,8 +139,7 @@ def _train(arguments: argparse.Namespace) -> bool:
     with handle_termination_signals(stop, signal.SIGTERM, signal.SIGINT):
         set_thread_defaults(repeatable=True)
         channels, hyperparameters = read_prepared(arguments.data) if arguments.data else ({}, {})
-        hyperparameters |= {"recipe": arguments.recipe} if arguments.recipe else {}
-        configuration = parse(hyperparameters | _hyperparameters(arguments.hyperparameters))
+        configuration = parse(hyperparameters | _given_hyperparameters(arguments))
 
         from object2vec.training.checks import Job, check_job
 
@@ -174,11 +168,11 @@ def _log_style() -> Literal["bar", "sagemaker"]:
     return "bar" if terminal else "sagemaker"
 
 
-def _hyperparameters(words: Iterable[str]) -> dict[str, object]:
-    """Read JSON files and `NAME=VALUE` arguments; later ones override earlier ones."""
+def _given_hyperparameters(arguments: argparse.Namespace) -> dict[str, object]:
+    """Read the recipe, JSON files and `NAME=VALUE` arguments; later ones override earlier ones."""
     wanted = 'wanted for --hyperparameters a JSON file like {"epochs": "10"}, or NAME=VALUE'
-    values: dict[str, object] = {}
-    for word in map(str, words):
+    values: dict[str, object] = {"recipe": arguments.recipe} if arguments.recipe else {}
+    for word in map(str, arguments.hyperparameters):
         name, equals, value = word.partition("=")
         if equals and "/" not in name and not os.path.exists(word):  # noqa: PTH110 -- no error if it is too long
             values[name] = value
@@ -187,6 +181,28 @@ def _hyperparameters(words: Iterable[str]) -> dict[str, object]:
         else:
             values |= read_object(local_path(word), wanted)
     return values
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# tune
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def _add_tune(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = verbs.add_parser(
+        "tune",
+        help="search hyperparameters",
+        description="Train with many settings, each drawn with regard to the earlier ones, and keep the best model.",
+        epilog=tuning.EPILOG,
+    )
+    _add_data(parser)
+    tuning.add_arguments(parser, path=_path, output=partial(_path, both=True), count=_positive)
+    parser.set_defaults(verb=_tune)
+
+
+def _tune(arguments: argparse.Namespace) -> bool:
+    set_thread_defaults(repeatable=True)
+    return tuning.tune(arguments, _given_hyperparameters(arguments))
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -351,6 +367,17 @@ def _describe(arguments: argparse.Namespace) -> None:
 # ----------------------------------------------------------------------------------------------------------------------
 # Arguments of several verbs
 # ----------------------------------------------------------------------------------------------------------------------
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    text = "folder that `prepare` wrote: channels, schema and hyperparameters"
+    parser.add_argument("--data", type=partial(_path, streamed=True), metavar="DIR", help=text)
+    kind = "FILE|NAME=VALUE"
+    needed = "Required without --data: enc0_max_seq_len and enc0_vocab_size"
+    text = f"JSON files and single values; later ones override earlier ones. {needed}"
+    parser.add_argument("--hyperparameters", type=_word, nargs="+", default=[], metavar=kind, help=text)
+    text = "defaults for a kind of data, see `object2vec describe recipes`"
+    parser.add_argument("--recipe", choices=RECIPES, help=text)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:

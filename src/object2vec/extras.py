@@ -18,4 +18,5 @@ def import_extra(module: str, extra: str = "tables") -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         how = f"pip install 'object2vec[{extra}]'"
-        raise UserError(f"{extra} need {module}, which is not installed: {how}") from error
+        need = "need" if extra.endswith("s") else "needs"
+        raise UserError(f"{extra} {need} {module}, which is not installed: {how}") from error

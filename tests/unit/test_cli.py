@@ -65,6 +65,7 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
         ["--help"],
         ["--version"],
         ["train", "--help"],
+        ["tune", "--help"],
         ["serve", "--help"],
         ["predict", "--help"],
         ["describe", "--help"],
@@ -73,7 +74,7 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
 )
 def test_help_is_quick(argv: list[str]) -> None:
     """Help and version import no slow library."""
-    slow = "{'torch', 'numpy', 'flask', 'tqdm', 'safetensors', 'gunicorn'}"
+    slow = "{'torch', 'numpy', 'flask', 'tqdm', 'safetensors', 'gunicorn', 'optuna'}"
     code = f"import sys, object2vec.cli as cli\ntry: cli.main({argv})\nfinally: assert not {slow} & set(sys.modules)"
     done = python(code)
     assert done.returncode == 0, done.stderr

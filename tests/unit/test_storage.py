@@ -17,6 +17,7 @@ from object2vec import storage
 from object2vec.cli import _parser, main
 from object2vec.data.files import iter_files, open_file
 from object2vec.errors import AlgorithmError, DataError
+from object2vec.sagemaker.specification import ranges
 from object2vec.storage import RangeReader, S3Path, localized, matching, parse_address
 
 boto3, duckdb = pytest.importorskip("boto3"), pytest.importorskip("duckdb")
@@ -210,6 +211,13 @@ CASES: dict[tuple[str, str], str] = {
     ): "train --data {}/data --hyperparameters s3://bucket/data/hyperparameters.json --out {}/o",
     ("train", "out"): "train --data {}/data --out s3://bucket/o",
     ("train", "resume"): "train --data {}/data --resume s3://bucket/o --out {}/o",
+    ("tune", "data"): "tune --data s3://bucket/data --trials 1 --out {}/o",
+    (
+        "tune",
+        "hyperparameters",
+    ): "tune --data {}/data --hyperparameters s3://bucket/data/hyperparameters.json --trials 1 --out {}/o",
+    ("tune", "out"): "tune --data {}/data --trials 1 --out s3://bucket/o",
+    ("tune", "ranges"): "tune --data {}/data --ranges s3://bucket/ranges.json --trials 1 --out {}/o",
     ("serve", "model"): "serve --model s3://bucket/model",
     ("predict", "model"): "predict --model s3://bucket/model --input {}/t.csv --output {}/o",
     ("predict", "input"): "predict --model {}/model --input s3://bucket/t.csv --output {}/o",
@@ -254,6 +262,7 @@ def stored(client: Any, local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
         if path.is_file():
             client.upload_file(str(path), "bucket", path.relative_to(local).as_posix())
     put(client, aux__v="{}")
+    client.put_object(Bucket="bucket", Key="ranges.json", Body=json.dumps(ranges()))
     for path in local.iterdir():
         (tmp_path / path.name).symlink_to(path)
     (tmp_path / "tmp").mkdir()

@@ -6,6 +6,7 @@ ParameterRanges of a tuning job. The names of metrics and objectives are the bui
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from object2vec.data.channels import CHANNELS
@@ -27,6 +28,9 @@ QUALITY: Final = {
 #: Content types of channels without JSON Lines. Their files need names, which a pipe does not have.
 FILES: Final = {"auxiliary": ["text/plain", JSON], "model": ["application/x-sagemaker-model"]}
 SIZES: Final = ("xlarge", "2xlarge", "4xlarge")
+#: Types of ranges, which are parts of the names of their lists.
+RANGE_TYPES: Final = ("Integer", "Continuous", "Categorical")
+ParameterRanges = dict[str, list[dict[str, Any]]]
 #: CUDA 13 supports no Volta GPU and nothing older: not ml.p2 (Kepler), not ml.p3 (Volta).
 TRAINING_TYPES: Final = [f"ml.{family}.{size}" for family in ("m4", "m5", "c5", "g4dn", "g5") for size in SIZES]
 SERVING_TYPES: Final = [f"ml.{family}.{size}" for family in ("m4", "m5", "c5", "g4dn") for size in SIZES]
@@ -74,14 +78,18 @@ def metrics() -> list[dict[str, str]]:
     return [{"Name": name, "Regex": regex} for name, regex in (quality | others).items()]
 
 
-def ranges() -> dict[str, list[dict[str, Any]]]:
+def ranges() -> ParameterRanges:
     """Return the ParameterRanges in which a tuning job should search. A job takes the ones that it tunes."""
-    types = ("Integer", "Continuous", "Categorical")
-    found: dict[str, list[dict[str, Any]]] = {f"{name}ParameterRanges": [] for name in types}
-    for row in TABLE.values():
-        if row.tunable:
-            type_ = _type(row.kind)  # that of its values: one that may be auto is searched among names
-            found[f"{type_}ParameterRanges"].append({"Name": row.name, **_bounds(row.tunable, type_)})
+    return parameter_ranges((row.name, row, row.tunable, False) for row in TABLE.values() if row.tunable)
+
+
+def parameter_ranges(tuned: Iterable[tuple[str, Row, Integer | Real | Choice, bool]]) -> ParameterRanges:
+    """Return ParameterRanges of names, their rows of the table, their values, and whether to search by magnitude."""
+    found: ParameterRanges = {f"{name}ParameterRanges": [] for name in RANGE_TYPES}
+    for name, row, kind, log in tuned:
+        type_ = _type(row.kind)  # that of its values: one that may be auto is searched among names
+        scaling = {"ScalingType": "Logarithmic"} if log else {}
+        found[f"{type_}ParameterRanges"].append({"Name": name, **_bounds(kind, type_), **scaling})
     return found
 
 

@@ -1,0 +1,1 @@
+"""Search hyperparameters: train with many settings, and keep the best model."""

@@ -1,0 +1,129 @@
+"""Objectives of a search: the epoch metrics that SageMaker's tuner knows, and the metrics of `evaluate`."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from object2vec.errors import UserError, shortened
+from object2vec.evaluation.evaluation import MODEL, Evaluation
+from object2vec.evaluation.ranking import TOP
+from object2vec.hyperparameters import Hyperparameters
+from object2vec.tuning.ranges import Range
+
+CHANNEL: Final = "validation"
+#: Metrics of an epoch by output layer; the first is the loss, which decides the best epoch.
+EPOCH_METRICS: Final = {True: ("mean_squared_error",), False: ("cross_entropy", "accuracy")}
+#: Metrics of `evaluate` by output layer, without those of rankings.
+EVALUATION_METRICS: Final = {
+    True: ("rmse", "mae", "pearson", "spearman"),
+    False: ("accuracy", "macro_f1", "micro_f1", "auc", "log_loss", "calibration_error"),
+}
+RANKING_METRICS: Final = (
+    *(f"{name}@{k}" for name in ("hits", "recall", "ndcg") for k in TOP),
+    "mrr",
+    "mean_rank",
+    "auc",
+)
+LOWER_IS_BETTER: Final = (
+    *("mean_squared_error", "cross_entropy", "log_loss", "calibration_error"),
+    *("rmse", "mae", "mean_rank"),
+)
+#: Hyperparameters that decide on which pairs and labels an epoch is validated: such metrics cannot be compared.
+CHANGE_VALIDATION: Final = (
+    *("negative_sampling_rate", "negative_sampling_distribution", "validation_negative_sampling"),
+    *("output_layer", "recipe", "seed"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """A metric of the validation pairs: of the best epoch with `of_epochs`, otherwise of `evaluate`."""
+
+    metric: str
+    of_epochs: bool
+
+    @property
+    def name(self) -> str:
+        return f"{CHANNEL}:{self.metric}" if self.of_epochs else self.metric
+
+    @property
+    def minimize(self) -> bool:
+        return self.metric in LOWER_IS_BETTER
+
+    def check_ranges(self, ranges: Iterable[Range]) -> None:
+        """Check that trials can be compared.
+
+        Raises:
+            UserError: a range changes the pairs that an epoch is validated on.
+        """
+        for each in ranges:
+            if self.of_epochs and each.row in CHANGE_VALIDATION:
+                what = f"{each.name} changes what {self.name} is measured on, so trials cannot be compared"
+                raise UserError(f"{what}; wanted a metric of evaluate, such as ndcg@10, or no range of it")
+
+    def of_best_epoch(self, history: Sequence[Mapping[str, Any]], *, regression: bool) -> float:
+        """Return the metric of the epoch that training keeps: the first one with the lowest loss."""
+        loss = EPOCH_METRICS[regression][0]
+        best = min(history, key=lambda record: record[CHANNEL][loss])
+        return float(best[CHANNEL][self.metric])
+
+    def of_epoch(self, record: Mapping[str, Any], *, regression: bool) -> float:
+        """Return how good one epoch is, in the direction of the objective, to compare it with other trials.
+
+        That is the objective itself, or the validation loss for a metric of `evaluate`.
+        """
+        if self.of_epochs:
+            return float(record[CHANNEL][self.metric])
+        loss = float(record[CHANNEL][EPOCH_METRICS[regression][0]])
+        return loss if self.minimize else -loss
+
+    def of_evaluation(self, found: Evaluation) -> float:
+        """Return the metric of an evaluation; a name of both tables is that of the first.
+
+        Raises:
+            UserError: it is not defined for these pairs.
+        """
+        tables = [found.metrics[MODEL], *(ranking.metrics() for ranking in list(found.rankings.values())[:1])]
+        for values in tables:
+            if math.isfinite(value := values.get(self.metric, math.nan)):
+                return value
+        why = "" if len(tables) == 2 else "; stars and other numbers are ranked with --relevant"
+        raise UserError(f"{self.metric} is not defined for the validation pairs, wanted another objective{why}")
+
+
+def default_objective(hyperparameters: Hyperparameters, *, of_epochs: bool = False) -> Objective:
+    """Return the validation loss, or NDCG@10 if training draws negatives and a metric of `evaluate` will do."""
+    if hyperparameters.negative_sampling_rate and hyperparameters.scores <= 2 and not of_epochs:
+        return Objective(metric="ndcg@10", of_epochs=False)
+    return Objective(metric=EPOCH_METRICS[hyperparameters.regression][0], of_epochs=True)
+
+
+def parse_objective(text: str, hyperparameters: Hyperparameters) -> Objective:
+    """Return the objective of a name.
+
+    Raises:
+        UserError: there is no such metric, it is of another output layer, or of pairs that may not decide.
+    """
+    regression = hyperparameters.regression
+    channel, colon, metric = text.partition(":")
+    names = _names(regression)
+    if colon and channel == "test":
+        raise UserError(f"--objective is {shortened(text)}: test pairs never choose a model, wanted {CHANNEL}:{metric}")
+    if text in names:
+        return Objective(metric=metric if colon else text, of_epochs=bool(colon))
+    if text in _names(not regression):
+        layer = "mean_squared_error" if regression else "softmax"
+        raise UserError(
+            f"--objective is {text}, wanted for output_layer={layer} one of {', '.join(names[:6])}, ndcg@10"
+        )
+    (nearest,) = difflib.get_close_matches(text, [*names, *_names(not regression)], n=1, cutoff=0.0)
+    raise UserError(f"--objective is {shortened(text)}: no such metric, the nearest is {nearest}")
+
+
+def _names(regression: bool) -> list[str]:
+    of_epochs = [f"{CHANNEL}:{name}" for name in EPOCH_METRICS[regression]]
+    return list(dict.fromkeys([*of_epochs, *EVALUATION_METRICS[regression], *RANKING_METRICS]))
