@@ -201,8 +201,12 @@ def _add_tune(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def _tune(arguments: argparse.Namespace) -> bool:
-    set_thread_defaults(repeatable=True)
-    return tuning.tune(arguments, _given_hyperparameters(arguments))
+    """Run the verb; return whether Ctrl-C ended the search."""
+    stop = Stop()
+    with handle_termination_signals(stop, signal.SIGTERM, signal.SIGINT):
+        set_thread_defaults(repeatable=True)
+        tuning.tune(arguments, _given_hyperparameters(arguments), stop)
+    return stop.interrupted
 
 
 # ----------------------------------------------------------------------------------------------------------------------

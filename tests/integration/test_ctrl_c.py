@@ -19,6 +19,14 @@ TRIES = 5
 OUTPUTS = {
     "prepare": {"hyperparameters.json", "report.json", "schema", "test.jsonl", "train.jsonl", "validation.jsonl"},
     "train": {"config.json", "model.safetensors", "schema.json", "in0.vocabulary.tsv", "in1.vocabulary.tsv"},
+    "tune": {
+        "config.json",
+        "model.safetensors",
+        "schema.json",
+        "in0.vocabulary.tsv",
+        "in1.vocabulary.tsv",
+        "trials.json",
+    },
     "predict": {"scores.jsonl"},
     "evaluate": {"e.json", "e.html"},
 }
@@ -42,6 +50,7 @@ def words(folder: Path, verb: str, out: Path) -> list[str]:
     return {
         "prepare": ["prepare", str(folder / "t.csv"), *table, "--out", str(out)],
         "train": ["train", "--data", data, "--out", str(out), "--log", "quiet", "--hyperparameters"],
+        "tune": ["tune", "--data", data, "--out", str(out), "--trials", "99", "--hyperparameters", "epochs=1"],
         "predict": ["predict", "--model", model, "--input", f"{data}/train.jsonl", "--output", f"{out}/scores.jsonl"],
         "evaluate": [
             "evaluate",
@@ -91,7 +100,8 @@ def test_interrupted_at_random_moments(folder: Path, tmp_path: Path, verb: str) 
             continue
         *before, last = errors.splitlines()
         assert (process.returncode, last) == (130, "object2vec: interrupted"), errors
-        if verb == "train" and names:
+        if verb in ("train", "tune") and names:
+            assert names == OUTPUTS[verb]
             assert object2vec.load(out).network
         else:
             assert names <= ({"e.json"} if verb == "evaluate" else set())

@@ -7,7 +7,6 @@ import json
 import logging
 import math
 import shlex
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from object2vec.errors import UserError
 
 if TYPE_CHECKING:
+    from object2vec.training.graceful_shutdown import Stop
     from object2vec.tuning.objective import Objective
     from object2vec.tuning.ranges import Range
     from object2vec.tuning.search import Plan, Trial
@@ -51,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser, **types: Callable[[str], Any]
     parser.add_argument("--print-sagemaker", action="store_true", help=text)
 
 
-def tune(arguments: argparse.Namespace, given: Mapping[str, object]) -> bool:
-    """Run the verb; `given` are hyperparameters besides those of the data. Return whether Ctrl-C ended the search.
+def tune(arguments: argparse.Namespace, given: Mapping[str, object], stop: Stop) -> None:
+    """Run the verb, until `stop`; `given` are hyperparameters besides those of the data.
 
     Raises:
         UserError: an argument, the data or a hyperparameter cannot be used.
@@ -79,7 +79,7 @@ def tune(arguments: argparse.Namespace, given: Mapping[str, object]) -> bool:
     objective.check_ranges(ranges)
     if arguments.print_sagemaker:
         sys.stdout.write(json.dumps(_tuning_job(arguments, objective, ranges, values), indent=2) + "\n")
-        return False
+        return
     if CHANNEL not in channels:
         raise UserError(f"{arguments.data} has no {CHANNEL} pairs, wanted some: they choose the best model")
 
@@ -94,51 +94,47 @@ def tune(arguments: argparse.Namespace, given: Mapping[str, object]) -> bool:
         candidates=arguments.candidates,
         seed=arguments.seed,
     )
-    return _search(arguments, plan, given)
+    _search(arguments, plan, given, stop)
 
 
-def _search(arguments: argparse.Namespace, plan: Plan, given: Mapping[str, object]) -> bool:
-    """Search, print each trial when it ends and the best one at the end; return whether Ctrl-C ended the search."""
+def _search(arguments: argparse.Namespace, plan: Plan, given: Mapping[str, object], stop: Stop) -> None:
+    """Search, and print each trial when it ends, and the best one at the end."""
     from tqdm import tqdm
 
     from object2vec.artifact import check_writable
     from object2vec.training.console import write
-    from object2vec.training.graceful_shutdown import Stop, handle_termination_signals
     from object2vec.training.report import log_as
     from object2vec.tuning.search import Search
 
     check_writable(arguments.out)
-    stop, table = Stop(), Table(plan)
-    with handle_termination_signals(stop, signal.SIGTERM, signal.SIGINT):
-        search = Search(plan, arguments.out)
-        log_as("quiet")
-        if arguments.resume:
-            search.resume()
-        write(table.titles, sys.stdout)
-        for trial in search.trials:
-            write(table.row(trial), sys.stdout)
+    search, table = Search(plan, arguments.out), Table(plan)
+    log_as("quiet")
+    if arguments.resume:
+        search.resume()
+    write(table.titles, sys.stdout)
+    for trial in search.trials:
+        write(table.row(trial), sys.stdout)
 
-        def on_trial(trial: Trial) -> None:
-            logging.getLogger("object2vec").setLevel(logging.ERROR)  # the warnings of all trials are the same
-            write(table.row(trial), sys.stdout)
-            bar.update()
+    def on_trial(trial: Trial) -> None:
+        logging.getLogger("object2vec").setLevel(logging.ERROR)  # the warnings of all trials are the same
+        write(table.row(trial), sys.stdout)
+        bar.update()
 
-        limits = {"initial": len(search.trials), "total": arguments.trials}
-        with tqdm(**limits, unit="trial", disable=not sys.stderr.isatty(), leave=False) as bar:
-            search.run(
-                arguments.trials,
-                stop,
-                seconds=60.0 * (arguments.minutes or math.inf),
-                on_epoch=lambda number, epoch, value: bar.set_postfix_str(f"trial {number} epoch {epoch} {value:.4g}"),
-                on_trial=on_trial,
-            )
+    limits = {"initial": len(search.trials), "total": arguments.trials}
+    with tqdm(**limits, unit="trial", disable=not sys.stderr.isatty(), leave=False) as bar:
+        search.run(
+            arguments.trials,
+            stop,
+            seconds=60.0 * (arguments.minutes or math.inf),
+            on_epoch=lambda number, epoch, value: bar.set_postfix_str(f"trial {number} epoch {epoch} {value:.4g}"),
+            on_trial=on_trial,
+        )
     if best := search.best:
         settings = {**given, **search.settings(best.drawn)}
         words = " ".join(shlex.quote(f"{name}={value}") for name, value in settings.items())
         found = f"{plan.objective.name} {best.value:#.{DIGITS}g}"
         sys.stdout.write(f"best: trial {best.number}, {found}; its model is in {arguments.out}. To train it again:\n")
         sys.stdout.write(f"object2vec train --data {arguments.data} --hyperparameters {words} --out model\n")
-    return stop.interrupted
 
 
 class Table:

@@ -29,7 +29,7 @@ AROUND: Final = {
     "mlp_dim": (4, 2),
 }
 MAX_DROPOUT: Final = 0.8
-WANTED: Final = "wanted ranges as `object2vec describe ranges` prints them"
+EXPECTED_RANGES: Final = "wanted ranges as `object2vec describe ranges` prints them"
 
 Value = float | int | str
 
@@ -83,19 +83,21 @@ def read_ranges(path: Path, values: Mapping[str, object]) -> list[Range]:
     Raises:
         UserError: the file cannot be read, or a range does not fit its hyperparameter.
     """
-    document = read_object(path, WANTED)
+    document = read_object(path, EXPECTED_RANGES)
     document = document.get("ParameterRanges", document)
     rows = {typed(name, values): name for name in TABLE}
     ranges: dict[str, Range] = {}
     for type_ in RANGE_TYPES:
         entries = document.get(f"{type_}ParameterRanges", []) if isinstance(document, dict) else None
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise UserError(f"{path}: {type_}ParameterRanges is no list of objects, {WANTED}")
+            raise UserError(f"{path}: {type_}ParameterRanges is no list of objects, {EXPECTED_RANGES}")
         for entry in entries:
             name = str(entry.get("Name"))
             if name not in rows:
                 (nearest,) = difflib.get_close_matches(name, rows, n=1, cutoff=0.0)
-                raise UserError(f"{path}: {shortened(name)} is no hyperparameter, the nearest is {nearest}; {WANTED}")
+                raise UserError(
+                    f"{path}: {shortened(name)} is no hyperparameter, the nearest is {nearest}; {EXPECTED_RANGES}"
+                )
             if name in ranges:
                 raise UserError(f"{path}: there are two ranges of {name}, wanted one")
             try:
@@ -106,7 +108,9 @@ def read_ranges(path: Path, values: Mapping[str, object]) -> list[Range]:
                 raise UserError(f"{path}: the range of {name} is not valid, {wanted}") from error
             ranges[name] = Range(name=name, row=rows[name], kind=kind, log=log)
     if not ranges:
-        raise UserError(f"{path}: no ranges, {WANTED}")
+        raise UserError(f"{path}: no ranges, {EXPECTED_RANGES}")
+    if _equal_dims(values) and {DIM, SECOND_DIM} <= {each.row for each in ranges.values()}:
+        del ranges[typed(SECOND_DIM, values)]  # it follows the first one
     return list(ranges.values())
 
 
@@ -134,11 +138,16 @@ def _parse(entry: Mapping[str, Any], row: str, type_: str) -> tuple[Integer | Re
     return (Real(low, high) if type_ == "Continuous" else Integer(int(low), int(high))), log
 
 
-def paired(drawn: Mapping[str, Value], ranges: Sequence[Range], values: Mapping[str, object]) -> dict[str, Value]:
-    """Return drawn values, and those that follow: encoders of equal token embedding dimensions keep them equal."""
-    names = {each.row: each.name for each in ranges}
+def _equal_dims(values: Mapping[str, object]) -> bool:
+    """Return whether both encoders have token embeddings of one dimension, so that they should keep that."""
     first, second = parse(values).hyperparameters.encoders
-    if DIM in names and SECOND_DIM not in names and first.token_embedding_dim == second.token_embedding_dim:
+    return first.token_embedding_dim == second.token_embedding_dim
+
+
+def paired(drawn: Mapping[str, Value], ranges: Sequence[Range], values: Mapping[str, object]) -> dict[str, Value]:
+    """Return drawn values, with the dimension of the second token embeddings where it is that of the first."""
+    names = {each.row: each.name for each in ranges}
+    if DIM in names and SECOND_DIM not in names and _equal_dims(values):
         return {**drawn, typed(SECOND_DIM, values): drawn[names[DIM]]}
     return dict(drawn)
 

@@ -25,7 +25,7 @@ from object2vec.atomic_files import checksum
 from object2vec.data.files import read_object, write_output
 from object2vec.data.jsonlines import read_channel
 from object2vec.data.sequences import Pairs
-from object2vec.errors import AlgorithmError, Object2VecError, UserError
+from object2vec.errors import AlgorithmError, HyperparameterError, Object2VecError, UserError
 from object2vec.extras import import_extra
 from object2vec.hyperparameters import parse
 from object2vec.hyperparameters.kinds import Choice, Integer, Real
@@ -224,7 +224,7 @@ class Search:
             if not stop.pruned:
                 value = self._value(folder, history)
         except Object2VecError as problem:
-            if number == 0 and isinstance(problem, UserError):
+            if number == 0 and isinstance(problem, UserError) and not isinstance(problem, HyperparameterError):
                 raise
             error = "; ".join(str(problem).splitlines())
         state: State = "failed" if error else "pruned" if value is None else "complete"

@@ -14,6 +14,7 @@ from botocore.validate import ParamValidator
 
 from object2vec import cli
 from object2vec.hyperparameters import TABLE, parse
+from object2vec.hyperparameters.recipes import RECIPES
 from object2vec.sagemaker import specification
 from object2vec.training.job import Job, run
 from small import SMALL, write_pairs
@@ -88,6 +89,20 @@ def test_every_value_of_a_range_is_valid(sagemaker: ServiceModel) -> None:
     learning_rate = {"Name": "learning_rate", "MinValue": "1e-06", "MaxValue": "1"}
     assert learning_rate in ranges["ContinuousParameterRanges"]
     assert {"Name": "enc0_layers", "Values": ["1", "2", "3", "4"]} in ranges["CategoricalParameterRanges"]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_service_takes_the_configuration_of_a_tuning_job(
+    sagemaker: ServiceModel, recipe: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`tune --print-sagemaker` prints it for each recipe, with a metric that the job's log has."""
+    assert cli.main(["tune", "--print-sagemaker", "--recipe", recipe, "--trials", "7", "--minutes", "1"]) == 0
+    config = json.loads(capsys.readouterr().out)
+    check(config, sagemaker.shape_for("HyperParameterTuningJobConfig"))
+    objectives = specification.algorithm()["TrainingSpecification"]["SupportedTuningJobObjectiveMetrics"]
+    assert config["HyperParameterTuningJobObjective"] in objectives
+    limits = {"MaxNumberOfTrainingJobs": 7, "MaxParallelTrainingJobs": 1, "MaxRuntimeInSeconds": 120}
+    assert config["ResourceLimits"] == limits
 
 
 @pytest.mark.parametrize("output", ["softmax", "mean_squared_error"])

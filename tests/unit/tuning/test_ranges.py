@@ -73,7 +73,11 @@ def test_equal_dimensions_stay_equal() -> None:
 def test_documented_ranges_are_read(tmp_path: Path) -> None:
     """All of `describe ranges` are read, and wide ones are logarithmic."""
     ranges = {each.name: each for each in read(tmp_path, documented_ranges())}
-    assert ranges.keys() == {name for name, row in TABLE.items() if row.tunable}
+    follows = "enc1_token_embedding_dim"
+    assert ranges.keys() | {follows} == {name for name, row in TABLE.items() if row.tunable}
+    assert follows not in ranges
+    unequal = {**SIZES, "enc1_network": "hcnn", follows: 8}
+    assert follows in {each.name for each in read(tmp_path, documented_ranges(), unequal)}
     assert ranges["learning_rate"] == Range(name="learning_rate", row="learning_rate", kind=Real(1e-6, 1), log=True)
     assert ranges["mini_batch_size"].log
     assert ranges["dropout"] == Range(name="dropout", row="dropout", kind=Real(0, 1))
