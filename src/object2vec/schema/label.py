@@ -41,6 +41,11 @@ class Label:
         """Return the column that holds the labels: one, or a list of them."""
         return Token(self.name) if self.separator is None else List(self.name, self.separator)
 
+    @property
+    def exclusive(self) -> bool:
+        """Whether a row has one label only."""
+        return self.separator is None
+
     def learned(self, texts: Iterable[str]) -> Label:
         """Return the label with its kind and classes, which are learned from the values that occur.
 

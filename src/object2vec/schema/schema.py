@@ -140,6 +140,11 @@ class Schema:
     def __getitem__(self, side: Side) -> SideSchema:
         return self.sides[SIDES.index(side)]
 
+    @property
+    def label_of_objects(self) -> Label | None:
+        """The label, if its classes are those of a single object, such as a text: in1 then has no columns."""
+        return self.label if self.label and self.label.kind == "class" and not self.sides[1].columns else None
+
     def encode(self, side: Side, objects: Iterable[Any], name: Callable[[int], str] | None = None) -> Encoded:
         """Return the token ids of objects: mappings from columns to values, or values of the only column.
 

@@ -27,6 +27,7 @@ from object2vec.training.checks import Job, auxiliary_files, channel_warnings, c
 from object2vec.training.distributed import SINGLE_PROCESS, Group
 from object2vec.training.evaluation import evaluate
 from object2vec.training.graceful_shutdown import Stop
+from object2vec.training.labels import calibrate
 from object2vec.training.memory_estimate import check_memory, explain_memory_errors
 from object2vec.training.model_writer import ModelWriter
 from object2vec.training.report import Report, Style, make_report
@@ -76,6 +77,7 @@ def _run(job: Job, clock: Clock, group: Group, stop: Stop, style: Style) -> None
         best = trainer.fit(train, validation, stop)
         if best.epoch is not None:
             report.best(best, repeat=best.epoch != trainer.reported)
+            writer.labels = calibrate(job, trainer.network, validation) if group.is_main else None
         elif group.is_main:
             logger.warning("Stopped before the first epoch ended: the model has the weights of that moment")
         clock.lap("training.time")

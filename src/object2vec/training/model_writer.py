@@ -10,6 +10,7 @@ from torch import Tensor
 
 from object2vec import artifact
 from object2vec.errors import AlgorithmError
+from object2vec.retrieval.label_probabilities import LabelProbabilities
 from object2vec.training.best_model import cpu_buffer, is_finite
 from object2vec.training.checks import Job, auxiliary_files, schema_files
 from object2vec.training.trainer import Trainer
@@ -30,6 +31,8 @@ class ModelWriter:
         self._files = auxiliary_files(job)
         self._schema_files = schema_files(job)
         self.trainer = trainer
+        #: The calibration of the best epoch, for a model that gives labels.
+        self.labels: LabelProbabilities | None = None
         self._lock = threading.Lock()
         self._written = False
 
@@ -55,6 +58,7 @@ class ModelWriter:
                 "best_loss": best.loss if epochs else None,  # JSON has no infinity
                 "epochs": self.trainer.epochs_before + epochs,
                 "history": self.trainer.history,
+                **({"labels": self.labels.to_json()} if self.labels else {}),
             },
             vocabularies=self._schema_files
             | {e.vocab_file: self._files[e.vocab_file] for e in hyperparameters.encoders if e.vocab_file},
