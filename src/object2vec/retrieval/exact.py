@@ -54,8 +54,8 @@ class Vectors:
 
         The score of a pair does not depend on other pairs.
         """
-        index = torch.from_numpy(right)
-        found = score_pairs(queries, self.tensor, torch.from_numpy(left), index, self._head)[:, 0]
+        query, index = (torch.from_numpy(np.ascontiguousarray(each)) for each in (left, right))
+        found = score_pairs(queries, self.tensor, query, index, self._head)[:, 0]
         return (found / self.norms[index].clamp(min=TINY) if self.cosine else found).numpy()
 
 
@@ -112,6 +112,16 @@ def search_subset(
     hidden = None if excluded is None else [np.flatnonzero(np.isin(rows, each)) for each in excluded]
     found, scores = search_all(part, queries, k, excluded=hidden)
     return np.where(found >= 0, rows[found] if len(rows) else -1, -1), scores
+
+
+def highest(scores: Float32, k: int) -> tuple[Int64, Int64]:
+    """Return the indices (query, place) of the k highest scores of each query, (Q, n), and of those equal to the last.
+
+    -inf is no score.
+    """
+    least = torch.from_numpy(scores).topk(min(k, scores.shape[1]), dim=1, sorted=False).values.amin(1, keepdim=True)
+    query, place = np.nonzero((scores >= least.numpy()) & (scores > -np.inf))
+    return query.astype(np.int64), place.astype(np.int64)
 
 
 def best_pairs(left: Int64, right: Int64, scores: Float32, queries: int, k: int) -> tuple[Int64, Float32]:

@@ -7,36 +7,62 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from object2vec.array_types import Bools, Float32, Int64
 from object2vec.data.files import read_object
 from object2vec.errors import ArtifactError
-from object2vec.retrieval.exact import Vectors, search_all, search_subset
+from object2vec.retrieval.exact import Vectors, best_pairs, highest, search_all, search_subset
+from object2vec.retrieval.inverted_file import InvertedFile, open_array, write_array
 
 Metric = Literal["cosine", "dot"]
 METRICS: Final[tuple[Metric, ...]] = ("cosine", "dot")
-#: Of the allowed rows, this share or less is copied and searched, instead of all.
-FEW_ALLOWED: Final = 0.25
+#: Search is exact for at most so many vectors.
+EXACT_UP_TO: Final = 100_000
+#: If at most this share of the rows is allowed, they are copied and searched exactly.
+FEW_ALLOWED: Final = 0.05
+#: Rows of approximate search, in addition to k, whose scores are computed.
+MORE_CANDIDATES: Final = 32
+#: How many lists are probed is chosen so that recall@10 reaches the target, on sampled queries.
+TARGET_RECALL: Final = 0.96
+RECALL_K: Final = 10
+SAMPLE_QUERIES: Final = 400
 
 
 class VectorIndex:
     """The k nearest of N vectors (N, D). Search is exact up to `EXACT_UP_TO` vectors, approximate for more."""
 
-    def __init__(self, vectors: Vectors, description: Mapping[str, Any]) -> None:
+    def __init__(self, vectors: Vectors, description: Mapping[str, Any], lists: InvertedFile | None = None) -> None:
         self._vectors = vectors
-        #: How the index searches, in JSON values: its kind, and measured recall if it is approximate.
+        self._lists = lists
+        #: How the index searches, in JSON values: its kind; if it is approximate, the probed lists and the recall.
         self.description = description
 
     @classmethod
-    def build(cls, vectors: Float32, metric: Metric, *, seed: int = 0) -> VectorIndex:
-        """Return an index of `vectors`, which are not copied; they can be memory-mapped."""
-        del seed
-        return cls(Vectors(vectors, cosine=metric == "cosine"), {"kind": "exact", "metric": metric})
+    def build(cls, vectors: Float32, metric: Metric, *, queries: Float32 | None = None, seed: int = 0) -> VectorIndex:
+        """Return an index of `vectors`, which are not copied; they can be memory-mapped.
 
+        Args:
+            vectors: the vectors (N, D).
+            metric: the score of a query and a vector.
+            queries: examples of queries, for which recall is measured; by default vectors themselves.
+            seed: of what is drawn.
+        """
+        found = Vectors(vectors, cosine=metric == "cosine")
+        if len(vectors) <= EXACT_UP_TO:
+            return cls(found, {"kind": "exact", "metric": metric})
+        with torch.inference_mode():
+            lists = InvertedFile.build(found, seed=seed)
+            measured = _choose_probes(found, lists, queries, np.random.default_rng(seed))
+        return cls(found, {"kind": "approximate", "metric": metric} | measured, lists)
+
+    @torch.inference_mode()
     def search(
         self,
         queries: Float32,
@@ -56,47 +82,79 @@ class VectorIndex:
             excluded: rows that are not to be found, for each query.
         """
         prepared = self._vectors.prepare(queries)
-        if allowed is not None and np.count_nonzero(allowed) <= FEW_ALLOWED * len(allowed):
+        share = 1.0 if allowed is None else np.count_nonzero(allowed) / max(len(allowed), 1)
+        if allowed is not None and share <= FEW_ALLOWED:
             return search_subset(self._vectors, prepared, k, np.flatnonzero(allowed), excluded)
-        return search_all(self._vectors, prepared, k, allowed=allowed, excluded=excluded)
+        if self._lists is None:
+            return search_all(self._vectors, prepared, k, allowed=allowed, excluded=excluded)
+        hidden_rows = max(map(len, excluded or ()), default=0)
+        # Farther neighbors are in more lists.
+        factor = max(1.0, (k + hidden_rows) / RECALL_K) ** 0.5 / share
+        probed = int(np.ceil(self.description["lists_probed"] * factor))
+        candidates = self._lists.search(prepared, k + hidden_rows + MORE_CANDIDATES, probed, allowed)
+        for query, hidden in enumerate(excluded or ()):
+            candidates[query, np.isin(candidates[query], hidden)] = -1
+        rows, scores = _best(self._vectors, prepared, candidates, k)
+        if len(lacking := np.flatnonzero(rows[:, k - 1 :] < 0)):
+            own = None if excluded is None else [excluded[query] for query in lacking.tolist()]
+            part = prepared[torch.from_numpy(lacking)]
+            rows[lacking], scores[lacking] = search_all(self._vectors, part, k, allowed=allowed, excluded=own)
+        return rows, scores
 
     def fills(self, prefix: str) -> dict[str, Callable[[Path], object]]:
         """Return the names of the index's files, each with a function that writes it; the vectors are not written."""
-
-        def write_norms(path: Path) -> None:
-            with path.open("wb") as file:
-                np.save(file, self._vectors.norms.numpy())
-
         return {
-            f"{prefix}norms.npy": write_norms,
+            **(self._lists.fills(prefix) if self._lists else {}),
+            f"{prefix}norms.npy": partial(write_array, self._vectors.norms.numpy()),
             f"{prefix}json": lambda path: path.write_text(json.dumps(dict(self.description), indent=2) + "\n"),
         }
 
     @classmethod
     def open(cls, directory: Path, prefix: str, vectors: Float32) -> VectorIndex:
-        """Open the index of `vectors` that `fills` wrote with this prefix.
+        """Open the index of `vectors` that `fills` wrote with this prefix; all arrays are memory-mapped.
 
         Raises:
             ArtifactError: a file is missing or damaged.
         """
         path = directory / f"{prefix}json"
         description = read_object(path, "wanted the description of an index", ArtifactError)
-        if description.get("metric") not in METRICS:
-            raise ArtifactError(f"{path}: metric is {description.get('metric')!r}, wanted one of {', '.join(METRICS)}")
-        norms = open_array(directory / f"{prefix}norms.npy", (len(vectors),))
-        return cls(Vectors(vectors, cosine=description["metric"] == "cosine", norms=norms), description)
+        metric, probed = description.get("metric"), description.get("lists_probed", 1)
+        if metric not in METRICS or type(probed) is not int or probed < 1:
+            raise ArtifactError(f"{path}: metric {metric!r} and lists_probed {probed!r}, wanted an index")
+        norms = open_array(directory / f"{prefix}norms.npy")
+        if norms.shape != (len(vectors),) or norms.dtype != np.float32:
+            raise ArtifactError(f"{directory / prefix}norms.npy: {len(norms)} norms, wanted {len(vectors)}")
+        lists = None
+        if description.get("kind") == "approximate":
+            lists = InvertedFile.open(directory, prefix, len(vectors))
+        return cls(Vectors(vectors, cosine=metric == "cosine", norms=norms), description, lists)
 
 
-def open_array(path: Path, shape: tuple[int, ...]) -> Float32:
-    """Memory-map a file of float32.
+def _best(vectors: Vectors, queries: Tensor, candidates: Int64, k: int) -> tuple[Int64, Float32]:
+    """Return the k best (Q, k) of the candidates (Q, n) of each query by their scores; -1 is no candidate."""
+    left, place = np.nonzero(candidates >= 0)
+    scores = np.full(candidates.shape, -np.inf, np.float32)
+    scores[left, place] = vectors.score(queries, left, candidates[left, place])
+    left, place = highest(scores, k)
+    return best_pairs(left, candidates[left, place], scores[left, place], len(queries), k)
 
-    Raises:
-        ArtifactError: it is missing, damaged or of another shape.
-    """
-    try:
-        array: Float32 = np.load(path, mmap_mode="r")
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path}: missing or damaged ({error})") from error
-    if array.shape != shape or array.dtype != np.float32:
-        raise ArtifactError(f"{path}: {array.shape} of {array.dtype}, wanted {shape} of float32")
-    return array
+
+def _choose_probes(
+    vectors: Vectors, lists: InvertedFile, queries: Float32 | None, generator: np.random.Generator
+) -> dict[str, Any]:
+    """Return the number of lists to probe for the target recall, and the recall, in JSON values."""
+    count = len(vectors if queries is None else queries)
+    drawn = np.sort(generator.choice(count, min(count, SAMPLE_QUERIES), replace=False))
+    sample = vectors.prepare((vectors.array if queries is None else queries)[drawn])
+    # A vector is not its own neighbor.
+    hidden = drawn[:, None] if queries is None else np.full((len(drawn), 1), -1)
+    wanted, _ = search_all(vectors, sample, RECALL_K, excluded=list(hidden))
+    total, recall, probed = len(lists.lists), 0.0, 0
+    for probed in sorted({min(total, size * 2**power // 4) for power in range(32) for size in (4, 5, 6, 7)}):
+        candidates = lists.search(sample, RECALL_K + MORE_CANDIDATES, probed)
+        candidates[candidates == hidden] = -1
+        found, _ = _best(vectors, sample, candidates, RECALL_K)
+        recall = float(np.mean((found[:, :, None] == wanted[:, None, :]).any(axis=2)))
+        if recall >= TARGET_RECALL:
+            break
+    return {"lists": total, "lists_probed": probed, "recall@10": round(recall, 4)}

@@ -109,7 +109,7 @@ def test_an_opened_index_answers_as_the_built_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name, content, message",
     [
-        ("json", b'{"metric": "cos"}', "metric is 'cos', wanted one of cosine, dot"),
+        ("json", b'{"metric": "cos"}', "metric 'cos' and lists_probed 1, wanted an index"),
         ("norms.npy", b"\x93NUM", "missing or damaged"),
     ],
 )

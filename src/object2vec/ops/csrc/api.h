@@ -301,4 +301,38 @@ KERNEL(int64_t, write_lines)(const int32_t *values0, const int64_t *offsets0, co
                              const int64_t *offsets1, int64_t n, const int32_t *label_codes, const uint8_t *labels,
                              const int64_t *label_offsets, uint8_t *out);
 
+/* ---- lists.c: approximate search in lists of vectors ---- */
+
+enum { LIST_BLOCK = 32 }; /* rows of a block */
+
+/* Vectors as codes from 0 to 127, in lists. List l, of `count`, has the blocks starts[l] to starts[l + 1] - 1. Codes are
+ * (blocks, quads, LIST_BLOCK, 4): four dimensions of each row of a block are adjacent. rows (blocks, LIST_BLOCK) are the
+ * numbers of the vectors, -1 for none. */
+typedef struct {
+    const uint8_t *codes;
+    const int32_t *rows;
+    const int64_t *starts;
+    int64_t count, quads;
+} Lists;
+
+/* Queries (n, quads, 4), and the lists (n, probed) that each probes. The score of a row of list lists[q][i] is
+ * bases[q][i] + scales[q] * sum of the products of its codes and the query's. scales are positive.
+ *
+ * scores and rows (n, count) have the best so far of each query, a heap with the lowest first: at first -inf and -1.
+ * If allowed (N) is not NULL, rows with 0 are skipped. */
+typedef struct {
+    const int8_t *queries;
+    const int64_t *lists;
+    const float *bases, *scales;
+    const uint8_t *NULLABLE allowed;
+    float *scores;
+    int64_t *rows;
+    int64_t probed, count;
+} Probes;
+
+/* Offers the rows of all probed lists to the best of n queries. A query's result does not depend on other queries.
+ * visits (n, probed) and ends (shards, lists + 1) are scratch. n * probed is below 2^31. */
+KERNEL(void, scan_lists)(const Lists *lists, const Probes *probes, int64_t n, int64_t shards, int32_t *visits,
+                         int64_t *ends);
+
 #endif

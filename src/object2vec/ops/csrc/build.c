@@ -4,7 +4,8 @@
 /* Sizes of structs, which are compared with Python's when the library is loaded. */
 EXPORT const int64_t o2v_sizeof_Table = sizeof(Table), o2v_sizeof_ScoringHead = sizeof(ScoringHead),
                      o2v_sizeof_ParameterState = sizeof(ParameterState), o2v_sizeof_PairBatch = sizeof(PairBatch),
-                     o2v_sizeof_StepConfig = sizeof(StepConfig), o2v_sizeof_Slot = sizeof(Slot);
+                     o2v_sizeof_StepConfig = sizeof(StepConfig), o2v_sizeof_Slot = sizeof(Slot),
+                     o2v_sizeof_Lists = sizeof(Lists), o2v_sizeof_Probes = sizeof(Probes);
 
 EXPORT const char *o2v_build_id(void)
 {
