@@ -12,7 +12,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -35,6 +35,8 @@ from object2vec.prepare.inputs import read_pairs
 from object2vec.retrieval.collect import collect_objects
 from object2vec.retrieval.filters import Filter
 from object2vec.retrieval.finder import Finder, is_single
+from object2vec.retrieval.label_finder import LabelFinder, check_labels_wanted
+from object2vec.retrieval.label_probabilities import LabelProbabilities
 from object2vec.retrieval.object_index import ObjectIndex, indexed_sides
 from object2vec.schema.pairs import encode_objects, to_sequences
 from object2vec.schema.schema import Encoded, Schema
@@ -237,7 +239,8 @@ class Model:
     ) -> Any:
         """Return the `k` indexed objects of the other side with the highest scores of the model.
 
-        The result is as that of `neighbors`.
+        The result is as that of `neighbors`. A model that classifies objects needs no index: the result has its labels
+        with their `probability`, and whether they are `predicted`.
 
         Args:
             objects: one object, a list of objects, or a table.
@@ -251,9 +254,13 @@ class Model:
         finder = self.finder(k, side, neighbors=False, where=where, allowed=allowed, exclude=exclude)
         return self._found(finder, objects)
 
-    def finder(self, k: int = 10, side: Side | None = None, *, neighbors: bool, **limits: Any) -> Finder:
+    def finder(self, k: int = 10, side: Side | None = None, *, neighbors: bool, **limits: Any) -> Finder | LabelFinder:
         """Return what finds `neighbors` or recommendations, see there, for many batches of objects."""
         side = _checked_side(side)
+        label = self.schema.label_of_objects if self.schema and self.network.softmax else None
+        if label and not neighbors:
+            check_labels_wanted(side, **limits)
+            return LabelFinder(cast(Schema, self.schema), label, self._score_objects, self._labels, k)
         with extracted(self.predictor.directory) as found:
             sides = indexed_sides(found)
             if side is None:
@@ -265,7 +272,20 @@ class Model:
         index = self._indexes[own]
         return Finder(index, side, self.encode, Filter(index.objects, side, self.hyperparameters, **limits), k)
 
-    def _found(self, finder: Finder, objects: Any) -> Any:
+    def _score_objects(self, objects: Any) -> Float32:
+        """Return the scores (N, C) of a list or a table of objects of in0, for a model without columns of in1."""
+        return self.score(objects if is_table(objects) else [(value, {}) for value in objects])
+
+    @cached_property
+    def _labels(self) -> LabelProbabilities | None:
+        """The calibration of labels; None, with a warning, if training had no validation pairs."""
+        with extracted(self.predictor.directory) as found:
+            labels = LabelProbabilities.read(found)
+        if labels is None:
+            logger.warning("labels are not calibrated: the model was trained without validation pairs")
+        return labels
+
+    def _found(self, finder: Finder | LabelFinder, objects: Any) -> Any:
         if is_single(objects, self.schema):
             return finder.find([objects]).records()[0]
         answers = finder.find(objects)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import object2vec
-from object2vec import artifact
+from object2vec.errors import UserError
 from object2vec.retrieval.label_probabilities import LabelProbabilities
 
 pd = pytest.importorskip("pandas")
@@ -30,14 +30,16 @@ def model() -> object2vec.Model:
     return object2vec.fit(films(600), label="genres:class(|)", validation=films(50, seed=2), **FIT)
 
 
-def labels_of(found: object2vec.Model) -> Any:
-    return artifact.read_training(found.predictor.directory).get("labels")
+def labels_of(found: object2vec.Model) -> LabelProbabilities:
+    labels = LabelProbabilities.read(found.predictor.directory)
+    assert labels
+    return labels
 
 
 def test_training_calibrates_labels_on_validation(model: object2vec.Model) -> None:
     """The shares of two certain genres become high probabilities; the threshold separates all genres."""
     test = films(200, seed=1)
-    found = LabelProbabilities.from_json(labels_of(model))
+    found = labels_of(model)
     assert not found.exclusive
     assert found.objects == 50
     scores = model.score(test)
@@ -50,7 +52,7 @@ def test_training_calibrates_labels_on_validation(model: object2vec.Model) -> No
 def test_one_label_per_object_gets_a_temperature() -> None:
     train, validation = (films(count).assign(genre=lambda table: table.genres.str[:3]) for count in (300, 40))
     found = object2vec.fit(train, label="genre:class", validation=validation, **FIT)
-    saved = LabelProbabilities.from_json(labels_of(found))
+    saved = labels_of(found)
     assert saved.exclusive
     assert saved.objects == 40
     np.testing.assert_allclose(saved(found.score(validation)).sum(axis=1), 1)
@@ -67,4 +69,63 @@ def test_one_label_per_object_gets_a_temperature() -> None:
 def test_other_models_are_not_calibrated(changes: dict[str, Any]) -> None:
     """Without validation, for numbers, and for classes of pairs."""
     table = films(60).assign(number=range(60), kind=["a", "b"] * 30, other=range(60))
-    assert labels_of(object2vec.fit(table, **FIT | changes)) is None
+    found = object2vec.fit(table, **FIT | changes)
+    assert LabelProbabilities.read(found.predictor.directory) is None
+
+
+def test_recommend_gives_the_most_probable_labels(model: object2vec.Model) -> None:
+    """Labels have the calibrated probability of the scores; those from the threshold on are predicted."""
+    found = model.recommend("ghost joke", k=3)
+    assert [list(each) for each in found] == [["genres", "probability", "predicted"]] * 3
+    assert {each["genres"] for each in found[:2]} == {"Horror", "Comedy"}
+    assert [each["predicted"] for each in found] == [True, True, False]
+    probabilities = labels_of(model)(model.score([("ghost joke", {})]))[0]
+    assert [each["probability"] for each in found] == sorted(probabilities, reverse=True)[:3]
+
+
+def test_one_object_a_list_and_a_table_get_the_same_labels(model: object2vec.Model) -> None:
+    """A table has a row for each label, with the columns of its query."""
+    table = films(20, seed=3)
+    found = model.recommend(table, k=2)
+    assert list(found.columns) == ["title", "rank", "genres", "probability", "predicted"]
+    assert found.title.tolist() == table.title.repeat(2).tolist()
+    assert found["rank"].tolist() == [1, 2] * 20
+    lists = model.recommend(table.title.tolist(), k=2)
+    flat = pd.DataFrame([row for rows in lists for row in rows])
+    pd.testing.assert_frame_equal(flat, found[flat.columns], rtol=1e-5, check_dtype=False)
+    assert model.recommend(table.title[0], k=2) == lists[0]
+    assert len(model.recommend({"title": "ghost"})) == 4  # all labels
+
+
+def test_scores_are_not_changed_by_the_calibration(model: object2vec.Model) -> None:
+    before = model.score(films(5))
+    model.recommend(films(5))
+    np.testing.assert_array_equal(model.score(films(5)), before)
+    np.testing.assert_allclose(before.sum(axis=1), 1, rtol=1e-6)
+
+
+def test_a_model_without_validation_gives_its_scores(caplog: pytest.LogCaptureFixture) -> None:
+    """They are not said to be predictions; a warning says why, once."""
+    found = object2vec.fit(films(60), label="genres:class(|)", split="none", **FIT)
+    records = found.recommend("ghost", k=1)
+    assert list(records[0]) == ["genres", "probability"]
+    assert records[0]["probability"] == found.score([("ghost", {})]).max()
+    found.recommend("ghost", k=1)
+    warning = "labels are not calibrated: the model was trained without validation pairs"
+    assert [record.message for record in caplog.records if "calibrated" in record.message] == [warning]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"side": "in1"}, "side is in1, wanted in0: this model recommends labels for the objects of in0"),
+        ({"where": "year > 1990"}, "where is given, wanted no limits: this model recommends labels"),
+        ({"exclude": [1]}, "exclude is given, wanted no limits: this model recommends labels"),
+        ({"k": 0}, "k is 0, wanted an integer from 1 to 100,000"),
+    ],
+)
+def test_arguments_that_labels_do_not_have_are_refused(
+    model: object2vec.Model, arguments: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(UserError, match=f"^{sentence}$"):
+        model.recommend("ghost", **arguments)

@@ -5,7 +5,7 @@ Shapes: Q queries, k answers a query.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
@@ -70,10 +70,7 @@ class Answers:
         query, place = np.nonzero(self.rows >= 0)
         objects = self.index.objects.table.take(pa.array(self.rows[query, place]))
         taken = {"rank", "score", *objects.schema.names}
-        columns = {}
-        for name, values in self.queries.columns.items():
-            array = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, from_pandas=True)
-            columns[f"query_{name}" if name in taken else name] = array.take(pa.array(query))
+        columns = query_columns(self.queries, query, taken)
         columns |= {"rank": pa.array(place + 1), "score": pa.array(self.scores[query, place])}
         return pa.table(columns | dict(zip(objects.schema.names, objects.columns, strict=True)))
 
@@ -89,15 +86,13 @@ class Finder:
         limits: Filter,
         k: int,
     ) -> None:
-        if type(k) is not int or not 1 <= k <= MAX_K:
-            raise UserError(f"k is {shortened(repr(k))}, wanted an integer from 1 to {MAX_K:,}")
         if side != index.side and index.recommender is None:
             raise UserError(f"this model gives no recommendations: {index.refusal}")
         self.index = index
         self.side: Side = side
         self._encode = encode
         self._limits = limits
-        self._k = min(k, len(index.objects))
+        self._k = min(checked_k(k), len(index.objects))
 
     def find(self, objects: Any) -> Answers:
         """Return the answers to a list of objects, or to a table of them."""
@@ -117,6 +112,27 @@ class Finder:
             excluded = self._limits.seen.rows_of(keys) if self._limits.seen else None
             search = self.index.recommender.recommend  # type: ignore[union-attr]
         return search(vectors, self._k, allowed=self._limits.mask, excluded=excluded)
+
+
+def query_columns(queries: Queries, rows: Int64, taken: Container[str]) -> dict[str, pa.Array]:
+    """Return the columns of the queries at `rows`; a column gets the prefix `query_` if its name is taken."""
+    pa = import_extra("pyarrow")
+    columns = {}
+    for name, values in queries.columns.items():
+        array = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, from_pandas=True)
+        columns[f"query_{name}" if name in taken else name] = array.take(pa.array(rows))
+    return columns
+
+
+def checked_k(k: Any) -> int:
+    """Return how many to find for each query.
+
+    Raises:
+        UserError: it is not an integer in the range.
+    """
+    if type(k) is not int or not 1 <= k <= MAX_K:
+        raise UserError(f"k is {shortened(repr(k))}, wanted an integer from 1 to {MAX_K:,}")
+    return k
 
 
 def is_single(objects: Any, schema: Schema | None) -> bool:

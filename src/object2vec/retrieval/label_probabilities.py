@@ -11,11 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from object2vec import artifact
 from object2vec.array_types import Bools, Float32, Float64, Int64
+from object2vec.errors import ArtifactError
 
 #: Scores are clipped to this distance from 0 and 1, about the resolution of float32 below 1.
 MIN_SCORE: Final = 1e-7
@@ -65,16 +68,20 @@ class LabelProbabilities:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, value: Any) -> LabelProbabilities:
-        """Return a calibration from its JSON values.
+    def read(cls, directory: Path) -> LabelProbabilities | None:
+        """Return the calibration in a model directory; None if the model has none.
 
         Raises:
-            ValueError: the value is not a calibration.
+            ArtifactError: it is damaged.
         """
-        given: dict[str, Any] = value if isinstance(value, dict) else {}
+        saved = artifact.read_training(directory).get("labels")
+        if saved is None:
+            return None
+        given: dict[str, Any] = saved if isinstance(saved, dict) else {}
         numbers = {name: given.get(name, math.nan) for name in ("scale", "shift", "threshold")}
         if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers.values()):
-            raise ValueError('"labels" must be an object with the numbers "scale", "shift" and "threshold"')
+            what = '"labels" is damaged, wanted an object with the numbers "scale", "shift" and "threshold"'
+            raise ArtifactError(f"{directory / artifact.CONFIG}: {what}")
         return cls(exclusive=given.get("exclusive") is True, objects=given.get("objects", 0), **numbers)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from object2vec.array_types import Bools, Float32, Float64
+from object2vec.errors import ArtifactError
 from object2vec.retrieval.label_probabilities import LabelProbabilities, best_threshold, group_labels
 
 GENERATOR = np.random.default_rng(0)
@@ -110,13 +112,21 @@ def test_consecutive_pairs_of_an_object_are_its_labels() -> None:
     assert has_label.tolist() == [[True, False, False], [False, False, True]]
 
 
-def test_json_keeps_the_calibration() -> None:
+def test_a_model_directory_keeps_the_calibration(tmp_path: Path) -> None:
     scores, has_label, _ = several_labels(50)
     fitted = LabelProbabilities.fit(scores, has_label, exclusive=False)
-    assert LabelProbabilities.from_json(json.loads(json.dumps(fitted.to_json()))) == fitted
+    write_config(tmp_path, {"labels": fitted.to_json()})
+    assert LabelProbabilities.read(tmp_path) == fitted
+    write_config(tmp_path, {})
+    assert LabelProbabilities.read(tmp_path) is None
 
 
-@pytest.mark.parametrize("value", [None, 3, {}, {"scale": "1", "shift": 0, "threshold": 0.5}, {"scale": float("nan")}])
-def test_other_values_are_refused(value: object) -> None:
-    with pytest.raises(ValueError, match='"labels" must be an object with the numbers'):
-        LabelProbabilities.from_json(value)
+@pytest.mark.parametrize("value", [3, {}, {"scale": "1", "shift": 0, "threshold": 0.5}, {"scale": float("nan")}])
+def test_a_damaged_calibration_is_refused(value: object, tmp_path: Path) -> None:
+    write_config(tmp_path, {"labels": value})
+    with pytest.raises(ArtifactError, match='json: "labels" is damaged, wanted an object with the numbers "scale"'):
+        LabelProbabilities.read(tmp_path)
+
+
+def write_config(directory: Path, training: object) -> None:
+    (directory / "config.json").write_text(json.dumps({"training": training}))
