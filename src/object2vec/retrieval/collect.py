@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +24,8 @@ from object2vec.schema.tables import to_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+logger = logging.getLogger(__name__)
 
 #: Text of numbers that become numbers, so that a condition can compare them. 007 stays text.
 NUMBER: Final = r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?"
@@ -79,7 +82,14 @@ def _from_source(source: Source, schema: Schema, side: Side) -> Objects:
     hashes = column_keys(schema, side, columns)
     first = np.sort(np.unique(hashes, return_index=True)[1])  # of equal values that are written differently
     batch = import_extra("pyarrow").RecordBatch.from_pydict(columns)
-    kept = first[np.diff(encoded.offsets)[first] > 0]
+    rows = np.repeat(np.arange(len(encoded)), np.diff(encoded.offsets))
+    is_known = (
+        np.bincount(rows[encoded.ids >= schema[side].vocabulary.unknown_id(len(keys))], minlength=len(encoded)) > 0
+    )
+    kept = first[is_known[first]]
+    if len(kept) < len(first):  # they would all have the score of the unknown id
+        left_out = f"{len(first) - len(kept):,} of {len(first):,} {side} are left out"
+        logger.warning(f"{left_out}: the model knows none of their values")
     return Objects.from_table(schema, side, batch if len(kept) == len(batch) else batch.take(kept))
 
 
