@@ -1,4 +1,4 @@
-"""The command `object2vec`: prepare, train, tune, serve, predict, describe.
+"""The command `object2vec`: its verbs, from `prepare` to `describe`.
 
 It parses arguments and calls the same functions as the image. Slow imports happen in the verb that needs them.
 """
@@ -26,6 +26,7 @@ from object2vec.hyperparameters.recipes import RECIPES, to_text
 from object2vec.ops import library
 from object2vec.prepare import command
 from object2vec.prepare.files import read_prepared
+from object2vec.retrieval import command as retrieval
 from object2vec.sagemaker.specification import IMAGE, algorithm, metrics, ranges
 from object2vec.serving.headers import MODES
 from object2vec.storage import S3Address, localized, parse_address
@@ -80,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_serve(verbs)
     _add_predict(verbs)
     _add_evaluate(verbs)
+    for name, verb in retrieval.VERBS.items():
+        _add_retrieval(verbs, name, verb)
     _add_describe(verbs)
     return parser
 
@@ -334,6 +337,25 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
+# index, neighbors, recommend, embed
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def _add_retrieval(verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, verb: retrieval.Verb) -> None:
+    parser = verbs.add_parser(name, help=verb.help, description=verb.description)
+    _add_model(parser, updated=name == "index")
+    verb.add(parser, streamed=partial(_path, streamed=True), output=partial(_word, output=True))
+    parser.set_defaults(verb=partial(_with_model, verb))
+
+
+def _with_model(verb: retrieval.Verb, arguments: argparse.Namespace) -> None:
+    set_thread_defaults()
+    from object2vec.api import load
+
+    verb.run(load(arguments.model), arguments)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
 # describe
 # ----------------------------------------------------------------------------------------------------------------------
 
@@ -384,21 +406,25 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", choices=RECIPES, help=text)
 
 
-def _add_model(parser: argparse.ArgumentParser) -> None:
-    text = "model directory, a folder that contains it, or a .tar.gz of it"
-    parser.add_argument("--model", type=_path, required=True, metavar="PATH", help=text)
+def _add_model(parser: argparse.ArgumentParser, *, updated: bool = False) -> None:
+    text = "model directory, or a folder that contains it" + ("" if updated else ", or a .tar.gz of it")
+    kind = partial(_path, updated=True) if updated else _path
+    parser.add_argument("--model", type=kind, required=True, metavar="PATH", help=text)
 
 
 def _add_mode(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mode", choices=MODES, help="reply to a pair: its scores (default), or embeddings")
 
 
-def _path(text: str, *, output: bool = False, both: bool = False, streamed: bool = False) -> Path | S3Address:
+def _path(
+    text: str, *, output: bool = False, both: bool = False, updated: bool = False, streamed: bool = False
+) -> Path | S3Address:
     """Return a path, which S3 may hold: it is read there if it is `streamed`, and copied otherwise."""
     try:
         if streamed:
             return local_path(text, streamed=True)
-        return parse_address(text, output=output, both=both) or local_path(text, output=output or both)
+        address = parse_address(text, output=output, both=both, updated=updated)
+        return address or local_path(text, output=output or both)
     except UserError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

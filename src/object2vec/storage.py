@@ -39,21 +39,27 @@ USER_CODES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class S3Address:
-    """An object, or all objects under a prefix: an `input`, an `output`, or both, which need not exist."""
+    """An object, or all objects under a prefix: an `input`, an `output`, or both.
+
+    What is both need not exist, unless it is `updated`: then it is not changed after an error.
+    """
 
     bucket: str
     key: str
     input: bool = True
     output: bool = False
+    updated: bool = False
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.key}"
 
 
-def parse_address(text: str, *, output: bool = False, both: bool = False) -> S3Address | None:
+def parse_address(text: str, *, output: bool = False, both: bool = False, updated: bool = False) -> S3Address | None:
     """Return an S3 address, None if the text is not one."""
-    match = _ADDRESS.fullmatch(text)
-    return S3Address(match[1], match[2], input=both or not output, output=both or output) if match else None
+    if not (match := _ADDRESS.fullmatch(text)):
+        return None
+    both = both or updated
+    return S3Address(match[1], match[2], input=both or not output, output=both or output, updated=updated)
 
 
 class S3Path(PosixPath):
@@ -197,7 +203,8 @@ def file_system() -> Any:
 def localized(arguments: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield arguments with local paths in place of S3 addresses, which may be in lists.
 
-    Copies inputs before, and outputs after the work, unless it fails. What is both is copied after a failure too.
+    Copies inputs before, and outputs after the work, unless it fails. What is both, and not updated, is copied after a
+    failure too.
 
     Raises:
         UserError: boto3 is not installed, or an input does not exist.
@@ -219,11 +226,11 @@ def localized(arguments: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         try:
             yield {name: _replaced(value, paths) for name, value in arguments.items()}
             for address, path in paths.items():
-                if not address.input:
+                if not address.input or address.updated:
                     _upload(client, path, address)
         finally:
             for address, path in paths.items():
-                if address.input and address.output:
+                if address.input and address.output and not address.updated:
                     _upload(client, path, address)
 
 
@@ -246,7 +253,7 @@ def _download(client: Any, address: S3Address, path: Path) -> None:
     """Copy an object to a file, or all objects under a prefix or of a pattern to a folder."""
     with _explained(str(address)):
         keys = _list(client, address)
-        if not keys and address.output:
+        if not keys and address.output and not address.updated:
             return
         if not keys:
             raise DataError(f"{address}: there is no such object, and none under this prefix")

@@ -19,6 +19,7 @@ import pytest
 import object2vec
 from object2vec import artifact
 from object2vec.cli import main
+from object2vec.retrieval.command import VERBS
 from object2vec.serving.offline import CHUNK_LINES
 from object2vec.serving.predictor import Predictor
 from object2vec.training.graceful_shutdown import Stop, handle_termination_signals
@@ -70,6 +71,7 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
         ["predict", "--help"],
         ["describe", "--help"],
         ["prepare", "--help"],
+        *([verb, "--help"] for verb in VERBS),
     ],
 )
 def test_help_is_quick(argv: list[str]) -> None:

@@ -231,6 +231,22 @@ CASES: dict[tuple[str, str], str] = {
     ("evaluate", "train"): "evaluate --model {}/model --data {}/t.csv --train s3://bucket/t.csv",
     ("evaluate", "json"): "evaluate --model {}/model --data {}/t.csv --json s3://bucket/o",
     ("evaluate", "html"): "evaluate --model {}/model --data {}/t.csv --html s3://bucket/o",
+    ("index", "model"): "index --model s3://bucket/model",
+    ("index", "objects"): "index --model {}/model --objects s3://bucket/t.csv",
+    **{
+        (verb, name): f"{verb} --model {{}}/model {argument}"
+        for verb in ("neighbors", "recommend")
+        for name, argument in {
+            "model": "1 --model s3://bucket/model",
+            "input": "--input s3://bucket/t.csv",
+            "allowed": "1 --allowed s3://bucket/t.csv",
+            "exclude": "1 --exclude s3://bucket/t.csv",
+            "output": "1 --output s3://bucket/o",
+        }.items()
+    },
+    ("embed", "model"): "embed --model s3://bucket/model --side in1 --output {}/o.npy",
+    ("embed", "input"): "embed --model {}/model --side in1 --input s3://bucket/t.csv --output {}/o.npy",
+    ("embed", "output"): "embed --model {}/model --side in1 --output s3://bucket/o/e.npy",
 }
 #: What the help shows for an argument that is a path, or may be one.
 PATHS = ("TABLE", "SQL", "DIR", "PATH", "FILE", "MODEL", "FILE|NAME=VALUE")
@@ -252,6 +268,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "data/hyperparameters.json").write_text(json.dumps(content))
     train = ["train", "--data", str(folder / "data"), "--out", str(folder / "model"), "--log", "quiet"]
     assert main(train) == 0
+    assert main(["index", "--model", str(folder / "model"), "--objects", str(folder / "t.csv")]) == 0
     return folder
 
 
@@ -290,7 +307,7 @@ def test_every_path_can_be_an_address(
     assert len(served) == (case[0] == "serve")
     if "s3://bucket/o" in CASES[case]:
         assert [key for key in keys(client) if key == "o" or key.startswith("o/")]
-    assert set(stored.iterdir()) - before <= {stored / "o"}, "no folder is named s3:"
+    assert set(stored.iterdir()) - before <= {stored / "o", stored / "o.npy"}, "no folder is named s3:"
     assert list((stored / "tmp").iterdir()) == []
 
 
@@ -336,13 +353,14 @@ def test_what_cannot_be_reached_is_one_sentence(
         wrong
     ] in error
     assert not (stored / "o").exists()
+    assert not (stored / "o.npy").exists()
 
 
 def test_the_model_of_addresses_is_that_of_paths(client: Any, stored: Path) -> None:
     assert run("train --data s3://bucket/data --out s3://bucket/o", stored) == 0
     for path in (stored / "model").iterdir():
-        content = client.get_object(Bucket="bucket", Key=f"o/{path.name}")["Body"].read()
-        if path.name != "config.json":
+        if path.name != "config.json" and not path.name.startswith("index-"):
+            content = client.get_object(Bucket="bucket", Key=f"o/{path.name}")["Body"].read()
             assert content == path.read_bytes(), path.name
 
 

@@ -81,8 +81,8 @@ def prepare(arguments: argparse.Namespace) -> None:
     source = open_query(arguments.query, limits) if arguments.query else open_files(arguments.tables, limits)
     batches = source.batches(plan.column_names)
     with (
-        closing(Dataset.read(_with_progress(batches), plan, limits.threads)) as dataset,
-        _progress("writing", len(dataset.store)) as written,
+        closing(Dataset.read(_withprogress(batches), plan, limits.threads)) as dataset,
+        progress("writing", len(dataset.store)) as written,
     ):
         report = write_dataset(dataset, arguments.out, recipe=arguments.recipe or "", base=base, written=written)
     sys.stdout.write(to_text(report))
@@ -135,18 +135,18 @@ def _plan(arguments: argparse.Namespace, **values: Any) -> Plan:
     )
 
 
-def _with_progress(batches: Iterable[Any]) -> Iterator[Any]:
+def _withprogress(batches: Iterable[Any]) -> Iterator[Any]:
     """Yield batches, and show the number of rows."""
     from object2vec.prepare.rows import count_rows
 
-    with _progress("reading") as read:
+    with progress("reading") as read:
         for batch in batches:
             yield batch
             read(count_rows(batch))
 
 
 @contextmanager
-def _progress(what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+def progress(what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
     """Yield a function that counts rows: it moves a bar on a terminal, and writes a line now and then elsewhere."""
     from tqdm import tqdm
 

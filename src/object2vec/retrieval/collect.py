@@ -139,16 +139,16 @@ def _from_vocabularies(schema: Schema, side: Side | None) -> list[Objects]:
             found.append(Objects.from_table(schema, each, batch))
     if not found:
         what = " and ".join(f"{each} ({', '.join(schema[each].names)})" for each in SIDES if schema[each].names)
-        raise UserError(f"{what}: the model has no list of these objects; name a table of them with --objects")
+        raise UserError(f"{what}: the model has no list of these objects; name a table of them")
     return found
 
 
 def _from_token_ids(data: Any, hyperparameters: Hyperparameters, side: Side | None) -> list[Objects]:
     """Return the token ids of a channel, or given ones, the most frequent first."""
     if data is None:
-        raise UserError("the model has no list of its objects; name a channel of pairs with --objects")
+        raise UserError("the model has no list of its objects; name a channel of pairs")
     if isinstance(data, str | Path):
-        pairs = read_channel("objects", local_path(data), hyperparameters)
+        pairs = read_channel("objects", local_path(data, streamed=True), hyperparameters)
         given = dict(zip(SIDES, pairs.sides, strict=True))
     elif side is None:
         raise UserError("lists of token ids are objects of one side, wanted side='in0' or side='in1'")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from object2vec.array_types import Bools, Int64
+from object2vec.data.files import local_path
 from object2vec.data.jsonlines import read_channel
 from object2vec.data.records import SIDES, Side
 from object2vec.errors import UserError, shortened
@@ -95,7 +96,7 @@ class Filter:
                 raise UserError(f"{name} is {shortened(repr(given))}, wanted a list of objects, or a table")
             rows = objects.rows(list(given))
         elif objects.schema is None and isinstance(given, str | Path):
-            pairs = read_channel(name, Path(given), self._hyperparameters)
+            pairs = read_channel(name, local_path(given, streamed=True), self._hyperparameters)
             rows = objects.find(sequence_keys(pairs.sides[SIDES.index(objects.side)]))
         else:
             rows = np.concatenate([objects.find_columns(columns) for columns in _batches(given, objects.key_names)])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
@@ -25,6 +25,8 @@ from object2vec.schema.tables import is_table, to_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from object2vec.retrieval.recommender import Recommender
 
 #: Queries that are searched at a time.
 CHUNK_QUERIES: Final = 4096
@@ -97,21 +99,22 @@ class Finder:
     def find(self, objects: Any) -> Answers:
         """Return the answers to a list of objects, or to a table of them."""
         queries = parse_queries(objects, self.index.objects.schema, self.side)
-        vectors = self._encode(queries.objects, self.side)
-        parts = [self._search(vectors, queries.keys, n) for n in range(0, max(1, len(queries)), CHUNK_QUERIES)]
-        rows, scores = (np.concatenate(part) for part in zip(*parts, strict=True))
+        keys, first, inverse = np.unique(queries.keys, return_index=True, return_inverse=True)
+        vectors = self._encode(queries.objects, self.side)[first]
+        starts = range(0, max(1, len(keys)), CHUNK_QUERIES)
+        parts = [self._search(vectors[n : n + CHUNK_QUERIES], keys[n : n + CHUNK_QUERIES]) for n in starts]
+        rows, scores = (np.concatenate(part)[inverse] for part in zip(*parts, strict=True))
         return Answers(queries=queries, index=self.index, rows=rows, scores=scores)
 
-    def _search(self, vectors: Float32, keys: UInt64, start: int) -> tuple[Int64, Float32]:
-        vectors, keys = vectors[start : start + CHUNK_QUERIES], keys[start : start + CHUNK_QUERIES]
+    def _search(self, vectors: Float32, keys: UInt64) -> tuple[Int64, Float32]:
+        limits = self._limits
         if self.side == self.index.side:
             itself = self.index.objects.find(keys)[:, None]
             excluded: Sequence[Int64] | None = [row[row >= 0] for row in itself]
-            search = self.index.neighbors.search
-        else:
-            excluded = self._limits.seen.rows_of(keys) if self._limits.seen else None
-            search = self.index.recommender.recommend  # type: ignore[union-attr]
-        return search(vectors, self._k, allowed=self._limits.mask, excluded=excluded)
+            return self.index.neighbors.search(vectors, self._k, allowed=limits.mask, excluded=excluded)
+        excluded = limits.seen.rows_of(keys) if limits.seen else None
+        recommender = cast("Recommender", self.index.recommender)
+        return recommender.recommend(vectors, self._k, allowed=limits.mask, excluded=excluded)
 
 
 def query_columns(queries: Queries, rows: Int64, taken: Container[str]) -> dict[str, pa.Array]:

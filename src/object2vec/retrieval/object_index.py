@@ -7,7 +7,6 @@ index or the new one.
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -106,7 +105,7 @@ class ObjectIndex:
             AlgorithmError: the files cannot be written; an older index is unchanged.
         """
         stem = manifest_name(self.side).removesuffix("json")
-        prefix = f"{stem}{secrets.token_hex(4)}."
+        prefix = f"{stem}b." if (directory / f"{stem}a.keys.npy").exists() else f"{stem}a."
         fills = self.fills(prefix)
         manifest = {
             "format_version": FORMAT_VERSION,

@@ -7,7 +7,7 @@ import sys
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -17,6 +17,7 @@ from object2vec.archive import extracted
 from object2vec.artifact import check_model, read_schema
 from object2vec.data.files import local_path, open_text
 from object2vec.data.media_types import JSON, JSON_LINES, canonical
+from object2vec.data.outputs import os_errors_as_user_errors, writing
 from object2vec.errors import UserError
 from object2vec.prepare.source import is_table_file
 from object2vec.serving import codec
@@ -62,8 +63,8 @@ def predict(
         raise UserError(f"--skip-bad-lines {skipped}: wanted JSON Lines as input and output")
     warned: Counter[str] = Counter()
     with ExitStack() as stack:
-        directory, output = stack.enter_context(extracted(model)), stack.enter_context(_writing(target))
-        bad = stack.enter_context(_writing(skipped, "--skip-bad-lines")) if skipped else None
+        directory, output = stack.enter_context(extracted(model)), stack.enter_context(writing(target))
+        bad = stack.enter_context(writing(skipped, "--skip-bad-lines")) if skipped else None
         hyperparameters, schema = check_model(directory), read_schema(directory)
         chunks: Iterator[bytes] = iter(())
         if not is_table:
@@ -180,47 +181,6 @@ def _reading(name: str) -> Iterator[IO[bytes]]:
             raise UserError(f"--input {name}: damaged gzip data ({error})") from error
 
 
-@contextmanager
-def _writing(name: str, option: str = "--output") -> Iterator[IO[bytes]]:
-    """Open standard output, a device or a pipe; or a file that replaces the named one when it is complete."""
-    argument = f"{option} {name}"
-    if name == "-":
-        if not sys.stdout:
-            raise UserError(f"{argument}: standard output is closed")
-        yield sys.stdout.buffer
-        with os_errors_as_user_errors(argument):
-            sys.stdout.buffer.flush()
-        return
-    path = local_path(name, output=True)
-    special = path.exists() and not path.is_file() and not path.is_dir()  # a device or a pipe must not become a file
-    path = path if special else path.resolve()  # a link stays
-    written = path if special else path.with_name(f".{path.name}.part")
-    with os_errors_as_user_errors(argument):
-        file = written.open("wb")
-    try:
-        yield file
-        with os_errors_as_user_errors(argument):
-            file.close()
-            if not special:
-                written.replace(path)
-    finally:
-        with suppress(OSError):  # which an error before this one has caused
-            file.close()
-        if not special:
-            written.unlink(missing_ok=True)
-
-
 def _write(file: IO[bytes], argument: str, data: bytes) -> None:
     with os_errors_as_user_errors(argument):
         file.write(data)
-
-
-@contextmanager
-def os_errors_as_user_errors(argument: str) -> Iterator[None]:
-    """Raise a UserError that names an argument of the command for each OSError within."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise UserError(f"{argument}: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""Input and output files of `object2vec predict`."""
+"""Outputs of the command: complete, or missing."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ from pathlib import Path
 
 import pytest
 
+from object2vec.data import outputs
 from object2vec.errors import UserError
-from object2vec.serving import offline
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ZeroDivisionError()])
 def test_error_of_another_file_does_not_name_the_output(tmp_path: Path, error: Exception) -> None:
     """The error passes as it is, and no file is left."""
-    with pytest.raises(type(error)), offline._writing(str(tmp_path / "out")):
+    with pytest.raises(type(error)), outputs.writing(str(tmp_path / "out")):
         raise error
     assert not list(tmp_path.iterdir())
 
 
 def test_error_of_the_output_names_it(tmp_path: Path) -> None:
-    with pytest.raises(UserError) as raised, offline._writing(str(tmp_path / "missing" / "out")):
+    with pytest.raises(UserError) as raised, outputs.writing(str(tmp_path / "missing" / "out")):
         raise AssertionError
     assert str(raised.value) == f"--output {tmp_path}/missing/out: No such file or directory"
 
 
 def test_full_disk_is_an_error_of_the_output() -> None:
     """The last bytes leave when the file is closed."""
-    with pytest.raises(UserError) as raised, offline._writing("/dev/full") as file:
+    with pytest.raises(UserError) as raised, outputs.writing("/dev/full") as file:
         file.write(b"x")
     assert str(raised.value) == "--output /dev/full: No space left on device"
 
 
 def test_file_appears_when_it_is_complete(tmp_path: Path) -> None:
-    with offline._writing(str(tmp_path / "out")) as file:
+    with outputs.writing(str(tmp_path / "out")) as file:
         file.write(b"x")
         assert not (tmp_path / "out").exists()
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("out", b"x")]
