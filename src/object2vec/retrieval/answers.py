@@ -13,6 +13,7 @@ from object2vec.data.outputs import os_errors_as_user_errors, writing
 from object2vec.errors import DataError, shortened
 from object2vec.extras import import_extra
 from object2vec.retrieval.finder import Answers
+from object2vec.retrieval.label_finder import LabelAnswers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 MAX_CELL_CHARACTERS: Final = 40
 
 
-def write_answers(parts: Iterable[Answers], output: str, name: str) -> None:
+def write_answers(parts: Iterable[Answers | LabelAnswers], output: str, name: str) -> None:
     """Write answers to a file, or to standard output if it is `-`; its suffix decides the format.
 
     A line of JSON is a query and its answers, which get the `name`. A row of a table is one answer.
@@ -37,7 +38,7 @@ def write_answers(parts: Iterable[Answers], output: str, name: str) -> None:
                 file.write(to_json_lines(part, name))
 
 
-def to_json_lines(answers: Answers, name: str) -> bytes:
+def to_json_lines(answers: Answers | LabelAnswers, name: str) -> bytes:
     """Return a line of JSON for each query: `query` and its answers, which get the `name`."""
     columns = {each: to_list(values) for each, values in answers.queries.columns.items()}
     queries = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
@@ -100,9 +101,9 @@ def flat(table: pa.Table) -> pa.Table:
     return pa.table(columns)
 
 
-def to_text(answers: Answers, titles: Sequence[str]) -> str:
+def to_text(answers: Answers | LabelAnswers, titles: Sequence[str]) -> str:
     """Return answers as text, a table for each query; several queries get `titles`."""
-    names = ["score", *answers.index.objects.columns]
+    names = answers.columns
     blocks = []
     for title, records in zip(titles, answers.records(), strict=True):
         cells = [names] + [[_cell(record[name]) for name in names] for record in records]
@@ -115,5 +116,7 @@ def to_text(answers: Answers, titles: Sequence[str]) -> str:
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, bool):
+        return "yes" if value else ""
     text = "" if value is None else value if isinstance(value, str) else to_json(value).decode()
     return shortened(" ".join(text.split()), MAX_CELL_CHARACTERS)

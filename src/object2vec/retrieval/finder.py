@@ -54,6 +54,11 @@ class Answers:
     rows: Int64
     scores: Float32
 
+    @property
+    def columns(self) -> list[str]:
+        """Return the names of an answer's values, in the order of a text."""
+        return ["score", *self.index.objects.columns]
+
     def records(self) -> list[list[dict[str, Any]]]:
         """Return the columns and the score of the objects that were found for each query, the best first."""
         found = self.rows >= 0
