@@ -99,6 +99,19 @@ def test_texts_of_classes_are_evaluated_from_a_file(tmp_path: Path) -> None:
     assert model.score([("good film", None)]).shape == (1, 2)
 
 
+def test_evaluation_skips_the_rows_that_prepare_skips(
+    raw_model: object2vec.Model, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rows without a label or without a value on a side are counted, over all batches of a file."""
+    wanted = raw_model.evaluate(RAW).metrics
+    more = [*RAW, {**RAW[0], "stars": None}, {**RAW[0], "user": None}, {**RAW[0], "stars": None}]
+    pd.DataFrame(more).to_parquet(tmp_path / "t.parquet")
+    for data in (more, tmp_path / "t.parquet"):
+        caplog.clear()
+        assert raw_model.evaluate(data).metrics == wanted
+        assert caplog.messages == ["skipped: 2 rows without label", "skipped: 1 rows without in0"]
+
+
 def test_validation_can_be_a_table_of_its_own() -> None:
     found = object2vec.fit(pd.DataFrame(RAW), validation=pl.DataFrame(RAW[:10]), **COLUMNS)
     assert found.history[0]["validation"]["mean_squared_error"] > 0

@@ -18,7 +18,7 @@ from object2vec.data.channels import PAIR_CHANNELS
 from object2vec.data.prefetch import map_in_order
 from object2vec.data.records import SIDES
 from object2vec.data.sequences import Sequences
-from object2vec.errors import DataError, UserError
+from object2vec.errors import DataError, UserError, shortened
 from object2vec.prepare.rows import Chunk, Rows, RowStore, count_rows, mix, positions, row_keys
 from object2vec.prepare.splits import TRAIN, Split, Splits, Splitter, measures
 from object2vec.schema.arrays import column_codes, concatenate_rows
@@ -188,6 +188,9 @@ class Dataset:
     def _finish(self) -> None:
         """Learn the label and the vocabularies from the rows for training."""
         label = self.plan.label and self.plan.label.learned(self._labels)
+        if label and len(self._labels) == 1:
+            what = f"all rows have the label {shortened(repr(next(iter(self._labels))))}"
+            logger.warning(f"column {label.name}: {what}, wanted at least two different labels")
         if not label:
             self._label_values = np.ones(1, np.float32)
         elif self._labels:

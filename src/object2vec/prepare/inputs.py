@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +22,8 @@ from object2vec.prepare.source import Limits, is_table_file, open_files
 from object2vec.schema.pairs import encode_pairs
 from object2vec.schema.schema import Schema
 from object2vec.schema.tables import to_columns
+
+logger = logging.getLogger(__name__)
 
 LABEL: Final = "label"
 
@@ -39,7 +43,7 @@ def read_pairs(data: Any, hyperparameters: Hyperparameters, schema: Schema | Non
         with tempfile.TemporaryDirectory() as folder:
             path = write_token_ids(columns, Path(folder), "data")
             return read_channel("data", path, hyperparameters)
-    return encode_pairs(schema, columns)
+    return _encoded(schema, [columns], "data")
 
 
 def _read_path(path: Path, hyperparameters: Hyperparameters, schema: Schema | None) -> Pairs:
@@ -48,9 +52,21 @@ def _read_path(path: Path, hyperparameters: Hyperparameters, schema: Schema | No
     names = [column.name for side in schema.sides for column in side.columns]
     names += [schema.label.name] if schema.label else []
     batches = open_files([str(path)], Limits.of_machine()).batches(list(dict.fromkeys(names)))
-    parts = [encode_pairs(schema, columns) for columns in batches]
+    return _encoded(schema, batches, str(path))
+
+
+def _encoded(schema: Schema, tables: Iterable[Mapping[str, Any]], name: str) -> Pairs:
+    """Return the pairs of tables, and warn of rows that are skipped: those that `prepare` skips too."""
+    skipped: Counter[str] = Counter()
+    parts = []
+    for columns in tables:
+        pairs, counts = encode_pairs(schema, columns)
+        parts.append(pairs)
+        skipped += counts
+    for missing, count in skipped.items():
+        logger.warning(f"skipped: {count:,} rows without {missing}")
     if not parts:
-        raise DataError(f"{path}: no rows, wanted at least one")
+        raise DataError(f"{name}: no rows, wanted at least one")
     return Pairs.concatenate(parts)
 
 

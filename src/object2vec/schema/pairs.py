@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,19 +18,28 @@ from object2vec.schema.schema import Encoded, Schema, require_column
 from object2vec.schema.values import describe
 
 
-def encode_pairs(schema: Schema, columns: Mapping[str, Any]) -> Pairs:
-    """Return a pair for each row and label. Without a label column, all pairs are positives.
+def encode_pairs(schema: Schema, columns: Mapping[str, Any]) -> tuple[Pairs, Counter[str]]:
+    """Return a pair for each row and label, and how many rows are skipped because they lack a label or a side.
+
+    Without a label column, all pairs are positives.
 
     Raises:
-        RawValueError: a column is missing, a value is not of its column's kind, or a row has no label.
+        RawValueError: a column is missing, or a value is not of its column's kind.
     """
     first, second = (to_sequences(schema.encode_columns(side, columns)) for side in SIDES)
-    if schema.label is None:
-        return Pairs(first, second, np.ones(len(first), np.float32))
-    rows, labels = _encode_labels(schema.label, columns)
-    if len(rows) != len(first) or (np.diff(rows) != 1).any():
+    rows, labels = np.arange(len(first)), np.ones(len(first), np.float32)
+    skipped: Counter[str] = Counter()
+    if schema.label:
+        rows, labels = _encode_labels(schema.label, columns)
+        skipped["label"] = len(first) - len(np.unique(rows))
+    has_sides = np.ones(len(first), np.bool_)
+    for name, side in zip(SIDES, (first, second), strict=True):
+        skipped[name] = int(np.count_nonzero(side.lengths == 0))
+        has_sides &= side.lengths > 0
+    rows, labels = rows[has_sides[rows]], labels[has_sides[rows]]
+    if not np.array_equal(rows, np.arange(len(first))):
         first, second = first.take(rows), second.take(rows)
-    return Pairs(first, second, labels)
+    return Pairs(first, second, labels), skipped
 
 
 def to_sequences(encoded: Encoded) -> Sequences:
@@ -40,8 +50,6 @@ def to_sequences(encoded: Encoded) -> Sequences:
 def _encode_labels(label: Label, columns: Mapping[str, Any]) -> tuple[Int64, Float32]:
     """Return the row and the number of each label."""
     found = column_codes(label.column, require_column(columns, label.name))
-    if not found.lengths.all():
-        raise RawValueError(f"{label.name}[{int((found.lengths == 0).argmax())}] is missing, wanted a label")
     numbers = np.array([label.code(text) for text in found.texts.to_pylist()], np.float32)
     return np.repeat(np.arange(len(found.lengths)), found.lengths), numbers[found.codes]
 

@@ -28,6 +28,8 @@ def read_channels(
     share = group.shard(sharded="train" in job.sharded)
     train = training_batches(pairs, job.hyperparameters, share, processes=group.ranks_per_host)
     rate = job.hyperparameters.negative_sampling_rate
+    if not rate:
+        _warn_of_equal_labels(pairs, group)
     logger.info(f"Negative sampling enabled with sampling rate {rate}" if rate else "Negative sampling not used")
 
     def read_scored(name: str) -> Batches | None:
@@ -38,6 +40,14 @@ def read_channels(
         return scoring_batches(given, job.hyperparameters, group.shard(sharded=name in job.sharded), train=known)
 
     return train, read_scored("validation"), read_scored("test")
+
+
+def _warn_of_equal_labels(train: Pairs, group: Group) -> None:
+    """Warn if all pairs of training have the same label, from which a model learns nothing."""
+    ends = group.all_gather([float(train.labels.min(initial=np.inf)), float(train.labels.max(initial=-np.inf))])
+    low, high = min(ends)[0], max(high for _, high in ends)
+    if low == high and group.is_main:
+        logger.warning(f"Channel train: all pairs have the label {low:g}, wanted at least two different labels")
 
 
 def _needs_negatives(job: Job, name: str, pairs: Pairs, group: Group) -> bool:

@@ -48,8 +48,8 @@ def schema(label: Label | None = None) -> Schema:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_each_library_gives_the_same_pairs(form: str) -> None:
-    wanted = encode_pairs(schema(Label("stars", "number")), COLUMNS)
-    found = encode_pairs(schema(Label("stars", "number")), to_columns(FORMS[form]()))
+    wanted, _ = encode_pairs(schema(Label("stars", "number")), COLUMNS)
+    found, _ = encode_pairs(schema(Label("stars", "number")), to_columns(FORMS[form]()))
     assert found.checksum == wanted.checksum
     assert found.labels.tolist() == [4, 2.5, 1]
     assert [found.in0.slice(i, i + 1).values.tolist() for i in range(3)] == [[3], [4], [2]], "user 9 is unknown"
@@ -87,20 +87,30 @@ def test_what_is_no_table_is_an_error(data: Any, message: str) -> None:
 
 
 def test_without_a_label_all_pairs_are_positives() -> None:
-    assert encode_pairs(schema(), COLUMNS).labels.tolist() == [1, 1, 1]
+    assert encode_pairs(schema(), COLUMNS)[0].labels.tolist() == [1, 1, 1]
 
 
 def test_several_labels_of_a_row_are_a_pair_each() -> None:
     label = Label("tags", "class", ("x", "y", "z"), separator="|")
     for tags in (["x", "y|z", "z"], [["x"], ["y", "z"], ["z"]]):
-        pairs = encode_pairs(schema(label), {**COLUMNS, "tags": tags})
+        pairs, skipped = encode_pairs(schema(label), {**COLUMNS, "tags": tags})
+        assert not +skipped
         assert pairs.labels.tolist() == [0, 1, 2, 2]
         assert pairs.in0.values.tolist() == [3, 4, 4, 2]
 
 
-def test_a_row_without_a_label_is_an_error() -> None:
-    with pytest.raises(RawValueError, match=r"stars\[1\] is missing, wanted a label"):
-        encode_pairs(schema(Label("stars", "number")), {**COLUMNS, "stars": [1, None, 3]})
+def test_rows_that_lack_a_label_or_a_side_are_skipped_and_counted() -> None:
+    """The other rows keep their labels, also if the number of pairs is that of the rows."""
+    columns = {**COLUMNS, "stars": [1, None, 3]}
+    pairs, skipped = encode_pairs(schema(Label("stars", "number")), columns)
+    assert pairs.labels.tolist() == [1, 3]
+    assert pairs.in0.values.tolist() == [3, 2]
+    assert +skipped == {"label": 1}
+    label = Label("tags", "class", ("x", "y"), separator="|")
+    pairs, skipped = encode_pairs(schema(label), {**COLUMNS, "tags": ["x|y", "", "y"], "user": [1, 2, None]})
+    assert pairs.labels.tolist() == [0, 1]
+    assert pairs.in0.values.tolist() == [3, 3]
+    assert +skipped == {"label": 1, "in0": 1}
 
 
 def test_a_missing_column_is_named_with_the_nearest() -> None:
