@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,20 @@ class TextTable:
 
     def __len__(self) -> int:
         return self._count or len(self._numbers)
+
+    @classmethod
+    def from_texts(cls, texts: Sequence[str]) -> TextTable:
+        """Return a table of texts that are unique and not empty."""
+        table = cls(1 << (2 * len(texts) + 2).bit_length())
+        if texts:
+            encoded = [text.encode() for text in texts]
+            ends = np.fromiter(accumulate(map(len, encoded), initial=0), np.int64, len(texts) + 1)
+            table.number(np.frombuffer(b"".join(encoded), np.uint8), ends)
+        return table
+
+    def arrays(self) -> tuple[Int64, UInt8, Int64]:
+        """Return the hash table, the texts and their offsets, for kernels that look texts up."""
+        return self._slots, self._text, self._starts
 
     def texts(self) -> list[str]:
         """Return the texts by number."""

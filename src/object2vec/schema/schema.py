@@ -26,10 +26,12 @@ from object2vec.data.records import SIDES, Side
 from object2vec.data.sequences import Sequences
 from object2vec.errors import ArtifactError, RawValueError, UserError, shortened
 from object2vec.hyperparameters import SCHEMA_FILES
+from object2vec.ops.requests import ValueTables
 from object2vec.schema.arrays import column_codes, concatenate_rows, row_texts
 from object2vec.schema.columns import Column, List, Text, parse_column, written_column
 from object2vec.schema.label import Label, label_from_json, label_to_json
 from object2vec.schema.tokenizer import Tokenizer
+from object2vec.schema.value_tables import value_tables
 from object2vec.schema.values import describe
 from object2vec.schema.vocabulary import UNKNOWN_ID, Vocabulary
 
@@ -125,7 +127,7 @@ class SideSchema:
 
     @cached_property
     def ids_by_json(self) -> dict[bytes, int | list[int]]:
-        """Return the token ids of objects in JSON that a server has seen: a number if there is one."""
+        """Return the token ids of objects in JSON that a server has seen and kernels do not read; one id is a number."""
         return {}
 
 
@@ -144,6 +146,11 @@ class Schema:
     def label_of_objects(self) -> Label | None:
         """The label, if its classes are those of a single object, such as a text: in1 then has no columns."""
         return self.label if self.label and self.label.kind == "class" and not self.sides[1].columns else None
+
+    @cached_property
+    def tables(self) -> ValueTables | None:
+        """Return the known values where kernels find them; None without kernels."""
+        return value_tables([(side.columns, side.vocabulary) for side in self.sides])
 
     def encode(self, side: Side, objects: Iterable[Any], name: Callable[[int], str] | None = None) -> Encoded:
         """Return the token ids of objects: mappings from columns to values, or values of the only column.

@@ -29,12 +29,13 @@ from object2vec.data.media_types import CSV, JSON, JSON_LINES
 from object2vec.data.records import SIDES, Side
 from object2vec.data.sequences import Sequences
 from object2vec.errors import NotAcceptableError, RequestError
-from object2vec.ops import jsonl as jsonl_ops
-from object2vec.ops.jsonl import RequestColumns
+from object2vec.ops import requests as requests_ops
+from object2vec.ops.requests import RequestColumns
 from object2vec.schema.schema import Schema
 from object2vec.serving.headers import NPY, Content, unsupported
 from object2vec.serving.instances import Answers, Column, InputWarning, Instances, is_id
-from object2vec.serving.raw_values import decode_csv, encode_raw, encode_request
+from object2vec.serving.raw_csv import decode_csv, decode_plain_csv
+from object2vec.serving.raw_values import encode_raw, encode_request, is_utf8
 from object2vec.serving.top_k import KEYS
 
 #: What a body of answers begins with, has between them, and ends with.
@@ -101,15 +102,18 @@ def decode_plain(body: bytes, content: Content, first: int = 1, schema: Schema |
 
     Raw values make another form, unless there is a schema.
     """
-    if content.charset != "utf-8" or content.type == CSV:
+    if content.charset != "utf-8":
         return None
+    if content.type == CSV:
+        return decode_plain_csv(body, schema, first) if schema else None
     document = content.type == JSON
-    found = jsonl_ops.read_instances(body, document=document, raw=schema is not None)
+    tables = schema.tables if schema and is_utf8(body) else None
+    found = requests_ops.read_instances(body, document=document, tables=tables)
     if found is None:
         return None
     numbers = range(len(found.numbers)) if document else found.numbers + (first - 1)
     label = "instances[{}]" if document else "line {}"
-    if schema is None or not any(found.raw):
+    if schema is None or not any(found.raw_counts):
         left, right = map(Column, found.rows, map(Sequences, found.values, found.offsets))
         return Instances(columns=(left, right), label=label, numbers=numbers)
     encoded = encode_request(schema, found)
@@ -126,7 +130,8 @@ def _raw_records(body: bytes, content: Content, found: RequestColumns) -> dict[i
         records = orjson.loads(body)["instances"]
     else:
         records = [orjson.loads(line) for line in body.split(b"\n") if line.strip()]
-    return {row: records[row] for rows, raw in zip(found.rows, found.raw, strict=True) if raw for row in rows.tolist()}
+    counts = zip(found.rows, found.raw_counts, strict=True)
+    return {row: records[row] for rows, raw in counts if raw for row in rows.tolist()}
 
 
 def decode_any(body: bytes, content: Content, first: int = 1, schema: Schema | None = None) -> Instances:
@@ -139,11 +144,17 @@ def decode_any(body: bytes, content: Content, first: int = 1, schema: Schema | N
         if schema is None:
             raise unsupported(content.name)
         return decode_csv(body, schema, first)
-    numbers, records = [], []
+    numbers: list[int] = []
+    records: list[Any] = []
     for number, line in enumerate(body.split(b"\n"), start=first):
-        if line.strip():
-            numbers.append(number)
+        if not line.strip():
+            continue
+        try:
             records.append(_parse(line, f"line {number}: "))
+        except RequestError:
+            _to_instances(records, numbers, "line {}", schema)  # an earlier line may have an error
+            raise
+        numbers.append(number)
     return _to_instances(records, numbers, "line {}", schema)
 
 
@@ -309,24 +320,22 @@ def _to_instances(records: list[Any], numbers: Sequence[int], label: str, schema
     asked: dict[int, Mapping[str, Any]] = {}
     sides: tuple[list[list[int] | None], ...] = ([], [])
     raw: tuple[dict[int, Any], dict[int, Any]] = ({}, {})
-    for row, (number, record) in enumerate(zip(numbers, records, strict=True)):
-        if not isinstance(record, dict):
-            raise RequestError(f"{label.format(number)} is {_describe(record)}, wanted an object with in0, in1 or both")
-        if record.get("in0") is None and record.get("in1") is None:  # as null, which pandas writes for a missing value
-            raise RequestError(f"{label.format(number)} has neither in0 nor in1")
-        if not KEYS.isdisjoint(record):
-            asked[row] = {key: record[key] for key in KEYS & record.keys()}
-        for side, column, values in zip(SIDES, sides, raw, strict=True):
-            tokens = record.get(side)
-            ids = tokens if tokens is None else _to_ids(tokens)
-            if ids is None and tokens is not None:
-                if schema is None or isinstance(tokens, list):
-                    raise RequestError(f"{label.format(number)}: {_describe_error(side, tokens)}")
-                values[row] = tokens
-            column.append(ids)
+
+    def name(row: int) -> str:
+        return label.format(numbers[row])
+
+    try:
+        for row, record in enumerate(records):
+            _add_sides(record, row, sides, raw, has_raw=schema is not None)
+            if not KEYS.isdisjoint(record):
+                asked[row] = {key: record[key] for key in KEYS & record.keys()}
+    except RequestError as error:
+        if schema:
+            encode_raw(schema, raw, name)  # an earlier instance may have an error
+        raise RequestError(f"{label.format(numbers[row])}{error}") from None
     warnings: tuple[InputWarning, ...] = ()
     if schema and (raw[0] or raw[1]):
-        encoded, warnings = encode_raw(schema, raw, lambda row: label.format(numbers[row]))
+        encoded, warnings = encode_raw(schema, raw, name)
         for column, found in zip(sides, encoded, strict=True):
             for row, ids in found.items():
                 column[row] = ids if column[row] is None else column[row]
@@ -335,6 +344,28 @@ def _to_instances(records: list[Any], numbers: Sequence[int], label: str, schema
     return Instances(
         columns=(left, right), label=label, numbers=numbers, warnings=warnings, raw=lambda: objects, asked=asked
     )
+
+
+def _add_sides(
+    record: Any, row: int, sides: tuple[list[list[int] | None], ...], raw: tuple[dict[int, Any], ...], *, has_raw: bool
+) -> None:
+    """Add a list of token ids or None to each side, and a raw value to those of the side.
+
+    Raises:
+        RequestError: the record is no instance; the message lacks the name of the instance.
+    """
+    if not isinstance(record, dict):
+        raise RequestError(f" is {_describe(record)}, wanted an object with in0, in1 or both")
+    if record.get("in0") is None and record.get("in1") is None:  # as null, which pandas writes for a missing value
+        raise RequestError(" has neither in0 nor in1")
+    for side, column, values in zip(SIDES, sides, raw, strict=True):
+        tokens = record.get(side)
+        ids = tokens if tokens is None else _to_ids(tokens)
+        if ids is None and tokens is not None:
+            if not has_raw or isinstance(tokens, list):
+                raise RequestError(f": {_describe_error(side, tokens)}")
+            values[row] = tokens
+        column.append(ids)
 
 
 def _to_ids(tokens: Any) -> list[int] | None:

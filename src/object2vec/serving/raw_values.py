@@ -1,14 +1,11 @@
-"""Raw values in requests: objects of a schema in JSON, and rows of CSV."""
+"""Raw values in requests: objects of a schema in JSON."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import orjson
@@ -16,8 +13,8 @@ import orjson
 from object2vec.array_types import Int64
 from object2vec.data.records import SIDES, Side
 from object2vec.data.sequences import Sequences
-from object2vec.errors import RawValueError, RequestError
-from object2vec.ops.jsonl import RequestColumns
+from object2vec.errors import RawValueError
+from object2vec.ops.requests import RequestColumns
 from object2vec.schema.pairs import to_sequences
 from object2vec.schema.schema import Encoded, Schema
 from object2vec.schema.vocabulary import UNKNOWN_ID
@@ -28,6 +25,16 @@ MAX_KNOWN_VALUES: Final = 2**14
 MAX_KNOWN_BYTES: Final = 128
 #: Approximate bytes that they take for a model: 200 each, for two sides.
 KNOWN_VALUES_BYTES: Final = 400 * MAX_KNOWN_VALUES
+
+T = TypeVar("T")
+
+
+def is_utf8(body: bytes) -> bool:
+    """Return whether a body is UTF-8."""
+    try:
+        return body.isascii() or body.decode("utf-8") is not None
+    except UnicodeDecodeError:
+        return False
 
 
 def encode_request(
@@ -40,18 +47,17 @@ def encode_request(
     columns: list[Column] = []
     warnings: list[InputWarning] = []
     for number, side in enumerate(SIDES):
-        rows, raw, own = request.rows[number], request.raw[number].split(b"\n")[:-1], schema[side]
-        if not own.columns and len(raw) == len(rows):  # a text alone is a pair
-            if raw and not _encode_json(schema, side, raw):
-                return None
-            others = request.rows[1 - number] if request.raw[1 - number] else rows
-            rows = np.union1d(rows, others)
-            encoded = own.encoded([], len(rows))
+        rows, raw, own = request.rows[number], request.raw_counts[number], schema[side]
+        encoded: Encoded | None = None
+        if raw == len(rows) and (raw or not own.columns):
+            encoded = encode_side(schema, side, request, _encode_json) if raw else own.encoded([], 0)
+            if not own.columns and encoded is not None:  # a text alone is a pair
+                others = request.rows[1 - number] if request.raw_counts[1 - number] else rows
+                rows = np.union1d(rows, others) if raw else others
+                encoded = own.encoded([], len(rows))
         elif not raw and (own.columns or len(rows) == len(request.numbers)):
             encoded = Encoded(request.offsets[number], request.values[number])
-        elif len(raw) == len(rows) and (found := _encode_json(schema, side, raw)):
-            encoded = found
-        else:
+        if encoded is None:
             return None
         column, unknown = to_column(side, rows, encoded)
         columns.append(column)
@@ -59,9 +65,30 @@ def encode_request(
     return (columns[0], columns[1]), tuple(warnings)
 
 
-def _encode_json(schema: Schema, side: Side, values: Sequence[bytes]) -> Encoded | None:
-    """Return the token ids of objects in JSON; None if one is not JSON, or not of its column's kind."""
-    own = schema[side]
+def encode_side(
+    schema: Schema, side: Side, request: RequestColumns, encode: Callable[[Schema, Side, bytes], Encoded | None]
+) -> Encoded | None:
+    """Return the token ids of raw values that are all of a side; `encode` returns those that the kernel did not read.
+
+    None if `encode` returns it.
+    """
+    number, own = SIDES.index(side), schema[side]
+    objects, missing = Sequences(request.values[number], request.offsets[number]), request.missing[number]
+    if len(missing):
+        encoded = encode(schema, side, request.missing_text[number])
+        if encoded is None or len(missing) == len(objects):
+            return encoded
+        order = np.arange(len(objects))
+        order[missing] = len(objects) + np.arange(len(missing))
+        objects = Sequences.concatenate([objects, to_sequences(encoded)]).take(order)
+    elif not request.unknown_counts[number]:
+        return Encoded(objects.offsets, objects.values)
+    return own.marked(objects)
+
+
+def _encode_json(schema: Schema, side: Side, text: bytes) -> Encoded | None:
+    """Return the token ids of objects in JSON, one a line; None if one is not JSON, or not of its column's kind."""
+    values, own = text.split(b"\n")[:-1], schema[side]
     known = own.ids_by_json
     with suppress(KeyError, TypeError):  # an object is new, or has not one token
         ids = np.fromiter(map(known.__getitem__, values), np.int32, len(values))
@@ -122,15 +149,21 @@ def encode_raw(
     A side without columns is added to a raw object of the other side: a text alone is a pair. `name` names an instance.
 
     Raises:
-        RawValueError: a value is not of its column's kind; names the instance, the column and the value.
+        RawValueError: a value is not of its column's kind; names the first such instance, the column and the value.
     """
+    numbers = sorted({*raw[0], *raw[1]})
+
+    def encode(part: slice) -> list[tuple[list[int], Encoded]]:
+        encoded = []
+        for side, values in zip(SIDES, raw, strict=True):
+            rows = [row for row in numbers[part] if row in values]
+            namer = _namer(rows, side, name)
+            encoded.append((rows, schema.encode(side, map(values.__getitem__, rows), namer)))
+        return encoded
+
     found: tuple[dict[int, list[int]], dict[int, list[int]]] = ({}, {})
     warnings: list[InputWarning] = []
-    for side, values, ids in zip(SIDES, raw, found, strict=True):
-        if not values:
-            continue
-        rows = list(values)
-        encoded = schema.encode(side, values.values(), _namer(rows, side, name))
+    for side, ids, (rows, encoded) in zip(SIDES, found, encode_in_order(encode, len(numbers)), strict=True):
         ids.update(zip(rows, encoded.to_lists(), strict=True))
         warnings += to_column(side, np.array(rows, np.int64), encoded)[1]
     for number, other in ((0, 1), (1, 0)):
@@ -143,64 +176,25 @@ def _namer(rows: Sequence[int], side: Side, name: Callable[[int], str]) -> Calla
     return lambda number: f"{name(rows[number])}: {side}"
 
 
-def decode_csv(body: bytes, schema: Schema, first: int = 1) -> Instances:
-    """Return the rows of CSV; `first` is the number of the first line.
-
-    The first line may name the columns. Without it, the columns are those of `in0`, then those of `in1`. A side of
-    which no column is named is absent.
+def encode_in_order(encode: Callable[[slice], T], count: int) -> T:
+    """Return what `encode` returns for `count` instances. If it refuses several, its error is that of the first.
 
     Raises:
-        RequestError: the body is not CSV, or a row has another number of fields.
-        RawValueError: a value is not of its column's kind.
+        RawValueError: `encode` refuses an instance.
     """
-    rows, numbers = _read_rows(body, first)
-    names = list(dict.fromkeys([*schema["in0"].names, *schema["in1"].names]))
-    label = {schema.label.name} if schema.label else set()
-    if rows and set(rows[0]) <= {*names, *label} and set(rows[0]) & set(names):
-        names, rows, numbers = rows[0], rows[1:], numbers[1:]
-    if set(map(len, rows)) - {len(names)}:
-        fields, number = next((len(row), n) for row, n in zip(rows, numbers, strict=True) if len(row) != len(names))
-        raise RequestError(f"line {number} has {fields} fields, wanted {len(names)}: {', '.join(names)}")
-    columns = dict(zip(names, zip(*rows, strict=True), strict=False))
-    encoded = [_encode_csv(schema, side, columns, numbers) for side in SIDES]
-    return to_instances(encoded, "line {}", numbers, partial(_csv_records, schema, columns, len(rows)))
-
-
-def _encode_csv(
-    schema: Schema, side: Side, columns: Mapping[str, Sequence[str]], numbers: Sequence[int]
-) -> Encoded | None:
-    """Return the objects of a side; None if none of its columns is there."""
-    names = schema[side].names
-    if names and not columns.keys() & set(names):
-        return None
-    values = [columns.get(name, [None] * len(numbers)) for name in names]
-    return schema.encode_values(side, values, len(numbers), lambda row: f"line {numbers[row]}: {side}")
-
-
-def _csv_records(schema: Schema, columns: Mapping[str, Sequence[str]], count: int) -> dict[int, dict[str, Any]]:
-    """Return the rows as instances of JSON; a side of which no column is named is None."""
-    names = {side: [name for name in schema[side].names if name in columns] for side in SIDES}
-    return {
-        row: {side: {name: columns[name][row] for name in names[side]} or None for side in SIDES}
-        for row in range(count)
-    }
-
-
-def _read_rows(body: bytes, first: int) -> tuple[list[list[str]], Sequence[int]]:
-    """Return the rows of CSV that are not blank, and the number of the last line of each."""
     try:
-        text = body.decode("utf-8")
-        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-        rows = list(reader)
-    except UnicodeDecodeError as error:
-        raise RequestError(f"the CSV is not UTF-8 ({error.reason} at byte {error.start})") from None
-    except csv.Error as error:
-        raise RequestError(f"line {reader.line_num + first - 1}: not CSV ({error})") from None
-    if reader.line_num == len(rows) and all(rows):  # each row is a line
-        return rows, range(first, first + len(rows))
-    reader = csv.reader(io.StringIO(text, newline=""))
-    numbers = [reader.line_num + first - 1 for row in reader if row]
-    return list(filter(None, rows)), numbers
+        return encode(slice(0, count))
+    except RawValueError:
+        start, stop = 0, count
+        while stop - start > 1:
+            middle = (start + stop) // 2
+            try:
+                encode(slice(start, middle))
+                start = middle
+            except RawValueError:
+                stop = middle
+        encode(slice(start, stop))
+        raise
 
 
 def unknown_value(warnings: Sequence[InputWarning]) -> tuple[int, Side, str] | None:

@@ -255,6 +255,29 @@ KERNEL(int64_t, draw_negatives)(const int64_t *rows, int64_t n, const uint8_t *p
                                 const int32_t *partners, const uint8_t *bits, int64_t bits_per_object, int64_t size,
                                 int64_t give_objects, int64_t *out);
 
+/* ---- values.c: raw values to token ids ---- */
+
+enum { MAX_COLUMNS = 64 }; /* of a side */
+enum { TOKEN_COLUMN, LIST_COLUMN, TEXT_COLUMN, OTHER_COLUMN }; /* no value of another column can be read here */
+
+/* A column of raw values: its name, its kind, and the separator of a list in text, or nothing. Known value v is
+ * pieces[starts[v]:starts[v + 1]] and has the id ids[v]; slots (mask + 1) is their hash table, as in number_pieces. */
+typedef struct {
+    const uint8_t *name, *separator;
+    int64_t name_size, separator_size, kind, mask;
+    const Slot *slots;
+    const uint8_t *pieces;
+    const int64_t *starts;
+    const int32_t *ids;
+    int32_t unknown_id;
+} ValueColumn;
+
+/* The columns of a side, MAX_COLUMNS at most; they have consecutive unknown_ids. */
+typedef struct {
+    const ValueColumn *columns;
+    int64_t count;
+} ValueSide;
+
 /* ---- lines.c: JSON in a plain form ---- */
 
 /* Reads whole lines of bytes (size) up to the first that is not plain. A plain record is an object with in0, in1 and
@@ -271,15 +294,30 @@ KERNEL(int64_t, read_lines)(const uint8_t *bytes, int64_t size, const int64_t *m
 /* Reads a request of lines of instances, or a document {"instances": [...]}. An instance is as a record, but one side
  * may be missing, and so may the label.
  *
- * With `raw` (2, size), a side may be another value than a list: it counts as an empty sequence, and its bytes and a
- * newline go to raw[s]. Such bytes need not be JSON. They have no comma and no closing bracket that is not their own.
+ * With `sides` (2), a side may be another value than a list: a raw value, whose ids are found by its columns. The bytes
+ * are then UTF-8. A raw value that the kernel cannot read is an empty sequence and missing; its bytes and a newline are
+ * written as text. Such bytes need not be JSON. They have no comma and no closing bracket that is not their own.
  *
  * max_rows is greater than the number of instances, and max_tokens is the most tokens a side can have. Writes to
- * columns: sequences of each side (2), tokens of each side (2), bytes of raw[s] (2); then max_rows each: the offsets of
- * both sides, the instance of each sequence of both sides, the line number of each instance; then the values of both
- * sides, max_tokens int32 each. Returns the number of instances, or -1 if the request is not plain. */
-KERNEL(int64_t, read_instances)(const uint8_t *bytes, int64_t size, int64_t document, int64_t *columns,
-                                int64_t max_rows, int64_t max_tokens, uint8_t *NULLABLE raw);
+ * columns, for each side: its number of sequences, of tokens, of raw values, of missing ones, of bytes of their text, and
+ * of unknown ids (12). Then max_rows each: the offsets of both sides, the instance of each sequence of both sides, the
+ * missing sequences of both sides, the line number of each instance. Then the values of both sides, max_tokens int32
+ * each. With `sides` then the text of missing values of both sides, size + 1 bytes each. Returns the number of
+ * instances, or -1 if the request is not plain. */
+KERNEL(int64_t, read_instances)(const uint8_t *bytes, int64_t size, int64_t document, const ValueSide *NULLABLE sides,
+                                int64_t *columns, int64_t max_rows, int64_t max_tokens);
+
+/* ---- csv.c ---- */
+
+enum { NO_SIDE = -2 }; /* the place of the first column of a side that a request does not have */
+
+/* Reads a request in CSV, UTF-8, whose first line has the number `line`. Column c of side s is the field
+ * places[s * MAX_COLUMNS + c] of a row, or is missing if that is -1. Each row must have `field_count` fields, up to
+ * 2 * MAX_COLUMNS + 1. Blank lines are no rows. The rest is as in read_instances; the text of a missing value is its fields in
+ * the order of the columns. */
+KERNEL(int64_t, read_csv)(const uint8_t *bytes, int64_t size, int64_t line, int64_t field_count,
+                          const int64_t *places, const ValueSide *sides, int64_t *columns, int64_t max_rows,
+                          int64_t max_tokens);
 
 /* ---- text.c: text to numbered words, and pairs to text ---- */
 

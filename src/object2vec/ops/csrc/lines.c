@@ -1,38 +1,5 @@
 /* JSON in its plain form to columns: the lines of a training file, and requests. */
-#include "kernels.h"
-
-/* The rest of what is being read. */
-typedef struct {
-    const uint8_t *at, *end;
-} Cursor;
-
-/* Newlines occur in documents only. */
-static inline void skip_space(Cursor *cursor)
-{
-    while (cursor->at < cursor->end &&
-           (*cursor->at == ' ' || *cursor->at == '\t' || *cursor->at == '\r' || *cursor->at == '\n'))
-        cursor->at++;
-}
-
-static inline int at_end(Cursor *cursor)
-{
-    skip_space(cursor);
-    return cursor->at == cursor->end;
-}
-
-/* Takes one character after spaces; returns 0 if it is another. */
-static inline int take(Cursor *cursor, uint8_t wanted)
-{
-    if (at_end(cursor) || *cursor->at != wanted)
-        return 0;
-    cursor->at++;
-    return 1;
-}
-
-static inline int is_digit(const Cursor *cursor)
-{
-    return cursor->at < cursor->end && (uint8_t)(*cursor->at - '0') < 10;
-}
+#include "requests.h"
 
 /* Takes an integer of at most 9 digits without a sign; returns 0 for anything else. */
 static inline int take_token(Cursor *cursor, int32_t *token)
@@ -90,16 +57,6 @@ static int take_number(Cursor *cursor, double *number)
     return 1;
 }
 
-/* Takes exactly this text, spaces not skipped. */
-static inline int take_text(Cursor *cursor, const char *text)
-{
-    const size_t length = strlen(text);
-    if ((size_t)(cursor->end - cursor->at) < length || memcmp(cursor->at, text, length))
-        return 0;
-    cursor->at += length;
-    return 1;
-}
-
 enum { LABEL = 2 }; /* the key after in0 and in1 */
 
 /* Takes `"name":`; returns the number of the key, or -1. */
@@ -114,51 +71,21 @@ static inline int take_key(Cursor *cursor)
     return key <= LABEL && take(cursor, ':') ? key : -1;
 }
 
-/* Copies the bytes of a value of any JSON and a newline to *out. The value ends before a comma or a bracket that is not
- * its own: brackets and quotes are counted, all else is left to the caller. Returns 0 for null and for nothing, or if
- * there is a newline or no end. */
-static int take_raw(Cursor *cursor, uint8_t **out)
-{
-    const uint8_t *const from = cursor->at;
-    int64_t depth = 0;
-    int in_string = 0;
-    for (; cursor->at < cursor->end && *cursor->at != '\n'; cursor->at++) {
-        const uint8_t byte = *cursor->at;
-        if (byte == '\\')
-            cursor->at++;
-        else if (byte == '"')
-            in_string = !in_string;
-        else if (in_string)
-            continue;
-        else if (byte == '{' || byte == '[')
-            depth++;
-        else if (!depth && (byte == ',' || byte == '}' || byte == ']'))
-            break;
-        else if (byte == '}' || byte == ']')
-            depth--;
-    }
-    if (cursor->at >= cursor->end || cursor->at == from || *cursor->at == '\n' || *from == 'n')
-        return 0;
-    const size_t size = (size_t)(cursor->at - from);
-    memcpy(*out, from, size);
-    (*out)[size] = '\n';
-    *out += size + 1;
-    return 1;
-}
-
-/* The keys of a record, as bits; the number of tokens of each side; and the label. */
+/* The keys of a record, as bits; the number of tokens of each side, and its text if it is no list; the label. */
 typedef struct {
     int keys;
     int64_t tokens[2];
+    Cursor raw[2];
     double label;
 } Record;
 
-/* Takes a record of any keys, each once. Writes the first max_len[s] tokens of side s to values[s], or what is no list to
- * raw[s]. Returns 0 for anything else, and without `raw` where a side is no list. */
-ALWAYS_INLINE int take_record(Cursor *cursor, const int64_t *max_len, int32_t *const *values, uint8_t **raw,
+/* Takes a record of any keys, each once, and writes the first max_len[s] tokens of side s to values[s]. Returns 0 for
+ * anything else, and without `sides` where a side is no list. A raw value that is unusual has -1 tokens. */
+ALWAYS_INLINE int take_record(Cursor *cursor, const int64_t *max_len, int32_t *const *values, const ValueSide *sides,
                               Record *record)
 {
     record->keys = 0;
+    record->raw[0].at = record->raw[1].at = NULL;
     if (!take(cursor, '{'))
         return 0;
     do {
@@ -169,9 +96,13 @@ ALWAYS_INLINE int take_record(Cursor *cursor, const int64_t *max_len, int32_t *c
         int taken;
         if (key == LABEL) {
             taken = take_number(cursor, &record->label);
-        } else if (raw && !at_end(cursor) && *cursor->at != '[') {
-            record->tokens[key] = 0;
-            taken = take_raw(cursor, raw + key);
+        } else if (sides && !at_end(cursor) && *cursor->at != '[') {
+            const uint8_t *const from = cursor->at;
+            if (*from == 'n') /* null */
+                return 0;
+            record->tokens[key] = NAME(encode_json)(sides + key, cursor, values[key]);
+            taken = record->tokens[key] >= 0 || take_any(cursor);
+            record->raw[key] = (Cursor){from, cursor->at};
         } else {
             taken = take_list(cursor, max_len[key], values[key], record->tokens + key);
         }
@@ -215,14 +146,6 @@ KERNEL(int64_t, read_lines)(const uint8_t *bytes, int64_t size, const int64_t *m
     return records;
 }
 
-/* The columns of a request. Side s has n[s] sequences: their tokens, offsets, and instances (rows). `raw` is where the
- * next raw value of each side goes, or NULL. */
-typedef struct {
-    int32_t *values[2];
-    int64_t *offsets[2], *rows[2], n[2];
-    uint8_t *raw[2];
-} RequestColumns;
-
 /* Takes instance number `row`, which has in0, in1 or both. Returns 0 for anything else. */
 static int take_instance(Cursor *cursor, int64_t row, RequestColumns *columns)
 {
@@ -230,14 +153,19 @@ static int take_instance(Cursor *cursor, int64_t row, RequestColumns *columns)
     int32_t *next[2];
     Record record;
     for (int side = 0; side < 2; side++)
-        next[side] = columns->values[side] + columns->offsets[side][columns->n[side]];
-    if (!take_record(cursor, max_len, next, columns->raw[0] ? columns->raw : NULL, &record) || !(record.keys & 3))
+        next[side] = next_tokens(columns, side);
+    if (!take_record(cursor, max_len, next, columns->sides, &record) || !(record.keys & 3))
         return 0;
     for (int side = 0; side < 2; side++)
         if (record.keys & 1 << side) {
-            int64_t *n = columns->n + side, *offset = columns->offsets[side] + *n;
-            offset[1] = *offset + record.tokens[side];
-            columns->rows[side][(*n)++] = row;
+            const Cursor raw = record.raw[side];
+            if (!raw.at) {
+                add_sequence(columns, side, row, record.tokens[side]);
+                continue;
+            }
+            add_raw_value(columns, side, row, record.tokens[side]);
+            if (record.tokens[side] < 0)
+                add_text(columns, side, raw.at, raw.end, '\n');
         }
     return 1;
 }
@@ -262,7 +190,7 @@ static int64_t read_document(const uint8_t *bytes, int64_t size, RequestColumns 
 }
 
 /* Takes the lines of a request, and the line number of each instance; returns the number of instances, or -1. */
-static int64_t read_rows(const uint8_t *bytes, int64_t size, RequestColumns *columns, int64_t *lines)
+static int64_t read_rows(const uint8_t *bytes, int64_t size, RequestColumns *columns)
 {
     const uint8_t *text = bytes, *end = bytes + size;
     int64_t row = 0;
@@ -272,27 +200,16 @@ static int64_t read_rows(const uint8_t *bytes, int64_t size, RequestColumns *col
             continue;
         if (!take_instance(&line, row, columns) || !at_end(&line))
             return -1;
-        lines[row++] = number;
+        columns->lines[row++] = number;
     }
     return row;
 }
 
-KERNEL(int64_t, read_instances)(const uint8_t *bytes, int64_t size, int64_t document, int64_t *columns,
-                                int64_t max_rows, int64_t max_tokens, uint8_t *NULLABLE raw)
+KERNEL(int64_t, read_instances)(const uint8_t *bytes, int64_t size, int64_t document, const ValueSide *NULLABLE sides,
+                                int64_t *columns, int64_t max_rows, int64_t max_tokens)
 {
-    int64_t *offsets = columns + 6, *lines = offsets + 4 * max_rows;
-    int32_t *values = (int32_t *)(lines + max_rows);
-    RequestColumns request = {{values, values + max_tokens},
-                              {offsets, offsets + max_rows},
-                              {offsets + 2 * max_rows, offsets + 3 * max_rows},
-                              {0, 0},
-                              {raw, raw ? raw + size : NULL}};
-    offsets[0] = offsets[max_rows] = 0;
-    const int64_t found = document ? read_document(bytes, size, &request) : read_rows(bytes, size, &request, lines);
-    for (int side = 0; side < 2; side++) {
-        columns[side] = request.n[side];
-        columns[2 + side] = request.offsets[side][request.n[side]];
-        columns[4 + side] = raw ? request.raw[side] - (raw + side * size) : 0;
-    }
+    RequestColumns request = open_columns(columns, max_rows, max_tokens, size, sides);
+    const int64_t found = document ? read_document(bytes, size, &request) : read_rows(bytes, size, &request);
+    close_columns(&request, columns);
     return found;
 }
