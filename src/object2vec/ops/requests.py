@@ -70,8 +70,8 @@ class ValueTables:
 class RequestColumns(NamedTuple):
     """The columns of a request, for each side: tokens, offsets of its sequences, and the instance of each sequence.
 
-    `raw_counts` are the numbers of raw values, and `unknown_counts` those of their unknown ids. Raw values that were not
-    read are the empty sequences at `missing`. `missing_text` has them as they are written, each with a newline.
+    `raw_counts` are the numbers of raw values, and `unknown_counts` those of their unknown ids. The empty sequences at
+    `missing` are raw values that were not read. `missing_text` has them as they are written, each with a newline.
     """
 
     values: tuple[Int32, Int32]

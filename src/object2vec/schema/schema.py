@@ -127,7 +127,7 @@ class SideSchema:
 
     @cached_property
     def ids_by_json(self) -> dict[bytes, int | list[int]]:
-        """Return the token ids of objects in JSON that a server has seen and kernels do not read; one id is a number."""
+        """Return the token ids of objects in JSON that were served and kernels do not read; one id is a number."""
         return {}
 
 

@@ -150,8 +150,7 @@ class Invocations:
         return Reply(body=spooled, type=name)
 
     def _decode(self, body: bytes, content: Content, schema: Schema | None, *, keep_raw: bool) -> Instances:
-        instances = None if schema and codec.is_raw(body) else codec.decode_plain(body, content)
-        if instances is not None:
+        if not (schema and codec.is_raw(body)) and (instances := codec.decode_plain(body, content)) is not None:
             return instances
         max_bytes = self._memory.size // (COLUMN_BYTES + OBJECT_BYTES)
         if len(body) > max_bytes:
@@ -160,7 +159,9 @@ class Invocations:
                 " more than in0 and in1, lists of integers, in UTF-8"
             )
         with self._memory.reserve(len(body), OBJECT_BYTES):
-            instances = codec.decode(body, content, schema=schema)
+            if schema and (instances := codec.decode_plain(body, content, schema=schema)) is not None:
+                return instances
+            instances = codec.decode_any(body, content, schema=schema)
         return instances if keep_raw or instances.asked else replace(instances, raw=dict)  # without the objects
 
 

@@ -73,6 +73,7 @@ class Predictor:
     ) -> None:
         self.hyperparameters = hyperparameters
         self.schema = schema
+        _ = schema and schema.tables  # before the server forks, so that its workers share them
         self.mode = mode
         self.network = network.eval()
         self.directory = directory.absolute()
