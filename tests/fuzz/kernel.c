@@ -1,4 +1,4 @@
-/* Fuzzes read_lines and read_instances with the address and undefined-behavior sanitizers: `kernel SECONDS FILE…`.
+/* Fuzzes read_lines, read_instances and read_csv with the address and undefined-behavior sanitizers: `kernel SECONDS FILE…`.
  *
  * Inputs are changed at random. Those that take a new branch, or one more often, are kept and changed again. Buffers are
  * as large as the caller's, to the byte. The sanitizers end the process at a fault, and print its line. */
@@ -107,23 +107,78 @@ static int64_t occurrences(const uint8_t *bytes, size_t size, uint8_t of)
     return found;
 }
 
-/* One call for a request, as above. */
-static void call_for_request(const uint8_t *bytes, size_t size, int64_t document)
+enum { VALUES = 6, SLOTS = 16 };
+
+/* A side with a column of each kind, which has the same values. */
+static const ValueSide *sides(void)
 {
-    const int64_t most = occurrences(bytes, size, '{') + 2, tokens = occurrences(bytes, size, ',') + 2 * most;
-    int64_t *places = malloc((size_t)(6 + 5 * most + tokens) * 8), *columns = places + 6;
-    uint8_t *text = memcpy(malloc(size), bytes, size), *raw = draw(2) ? malloc(2 * size) : NULL;
-    int64_t found = o2v_read_instances(text, (int64_t)size, document, places, most, tokens, raw);
+    static const char values[] = "1astheété";
+    static const int64_t starts[VALUES + 1] = {0, 1, 2, 4, 6, 8, 11};
+    static int64_t found[SLOTS], lengths[VALUES];
+    static uint8_t pieces[64];
+    static int32_t ids[VALUES], codes[64];
+    static Slot slots[SLOTS];
+    static ValueColumn columns[4];
+    static ValueSide both[2] = {{columns, 4}, {columns + 2, 1}};
+    static const char *const names[] = {"in0", "g", "in1", "x"};
+    if (columns->mask)
+        return both;
+    memset(slots, 255, sizeof slots);
+    if (o2v_number_pieces((const uint8_t *)values, starts, VALUES, 0, slots, SLOTS - 1, 0, lengths, codes, pieces, found) < 1)
+        abort();
+    for (int c = 0; c < 4; c++)
+        columns[c] = (ValueColumn){(const uint8_t *)names[c], (const uint8_t *)"|", (int64_t)strlen(names[c]), 1, c, SLOTS - 1,
+                                   slots, pieces, found, ids, 2 + c};
+    return both;
+}
+
+/* Checks the columns of a request. */
+static void check_request(const int64_t *places, int64_t found, size_t size, int64_t most, int64_t tokens, int has_raw)
+{
+    const int64_t *columns = places + 12;
     for (int side = 0; found >= 0 && side < 2; side++) {
         const int64_t sequences = places[side], *offsets = columns + side * most, *rows = offsets + 2 * most;
         if (sequences > found || found >= most || offsets[0] || offsets[sequences] > tokens ||
-            offsets[sequences] != places[2 + side] || places[4 + side] > (int64_t)size)
+            offsets[sequences] != places[2 + side] || places[4 + side] > sequences || places[6 + side] > places[4 + side] ||
+            places[8 + side] > (int64_t)size + 1 || (!has_raw && places[4 + side]))
             abort();
         for (int64_t r = 0; r < sequences; r++)
             if (offsets[r] > offsets[r + 1] || rows[r] >= found)
                 abort();
     }
-    free(places), free(text), free(raw);
+}
+
+/* One call for a request, as above. */
+static void call_for_request(const uint8_t *bytes, size_t size, int64_t document)
+{
+    const int has_raw = (int)draw(2);
+    const int64_t most = occurrences(bytes, size, '{') + 2;
+    const int64_t tokens = has_raw ? (int64_t)size / 2 + most + 1 : occurrences(bytes, size, ',') + 2 * most;
+    int64_t *places = malloc((size_t)(12 + 7 * most + tokens) * 8 + (has_raw ? 2 * (size + 1) : 0));
+    uint8_t *text = memcpy(malloc(size), bytes, size);
+    int64_t found = o2v_read_instances(text, (int64_t)size, document, has_raw ? sides() : NULL, places, most, tokens);
+    check_request(places, found, size, most, tokens, has_raw);
+    free(places), free(text);
+}
+
+/* One call for CSV, as above: the columns of both sides in some order. */
+static void call_for_csv(const uint8_t *bytes, size_t size)
+{
+    const int64_t most = occurrences(bytes, size, '\n') + 3, tokens = (int64_t)size / 2 + most + 1;
+    const int64_t count = 1 + (int64_t)draw(4);
+    int64_t fields[2 * MAX_COLUMNS], *places = malloc((size_t)(12 + 7 * most + tokens) * 8 + 2 * (size + 1));
+    uint8_t *text = memcpy(malloc(size), bytes, size);
+    for (int place = 0; place < 2 * MAX_COLUMNS; place++)
+        fields[place] = place < 4 || place == MAX_COLUMNS ? (int64_t)(place + (int64_t)draw(2)) % count : -1;
+    for (int place = 1; place < 4; place++) /* a side has each field once */
+        for (int other = 0; other < place; other++)
+            if (fields[other] == fields[place])
+                fields[place] = -1;
+    if (!draw(4))
+        fields[MAX_COLUMNS] = NO_SIDE;
+    check_request(places, o2v_read_csv(text, (int64_t)size, 1, count, fields, sides(), places, most, tokens), size, most,
+                  tokens, 1);
+    free(places), free(text);
 }
 
 int main(int argc, char **argv)
@@ -149,6 +204,7 @@ int main(int argc, char **argv)
         call(bytes, size);
         call_for_request(bytes, size, 0);
         call_for_request(bytes, size, 1);
+        call_for_csv(bytes, size);
         if (is_new())
             keep(bytes, size);
     }

@@ -19,7 +19,7 @@ import torch
 
 from object2vec.data import records
 from object2vec.data.jsonlines import read_channel
-from object2vec.data.media_types import JSON_LINES
+from object2vec.data.media_types import CSV, JSON_LINES
 from object2vec.data.records import Chunk, RecordReader
 from object2vec.data.vocabulary import read_vocabulary
 from object2vec.errors import UserError
@@ -152,8 +152,21 @@ def raw_values(data: bytes) -> None:
         expect(not FILMS.encode("in0", [{**row, "user": None} for row in known]).unknown.get("id"), "unknown again")
 
 
+def csv(data: bytes) -> None:
+    """Check CSV: the kernel accepts only what the Python form reads equally."""
+    content = Content(type=CSV)
+    for first in (b"", b"genres,title,id\n"):
+        body = first + data
+        plain = value_or_none(lambda b=body: codec.decode_plain(b, content, 1, FILMS))
+        other = value_or_none(lambda b=body: codec.decode_any(b, content, 1, FILMS))
+        if plain is not None:
+            expect(other is not None, "the kernel takes what the plain form refuses")
+            expect(asked(plain) == asked(other), "the kernel and the plain form read other instances")
+            expect(plain.raw() == other.raw(), "the kernel and the plain form read other fields")
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    target.__name__: target for target in (lines, channel, requests, vocabulary, embeddings, schema, raw_values)
+    target.__name__: target for target in (lines, channel, requests, vocabulary, embeddings, schema, raw_values, csv)
 }
 
 

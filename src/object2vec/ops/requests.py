@@ -22,6 +22,11 @@ NO_SIDE: Final = -2
 KINDS: Final = ("token", "list", "text", "other")
 
 
+def can_read_raw_values(columns: Sequence[int]) -> bool:
+    """Return whether kernels can read raw values of sides with these numbers of columns."""
+    return library.available() and max(columns) <= MAX_COLUMNS
+
+
 class ValueColumn(NamedTuple):
     """A column of raw values: its known values and their ids. Raw values of the kind `other` are not read."""
 
@@ -91,8 +96,6 @@ def read_instances(text: bytes, *, document: bool, tables: ValueTables | None = 
     `tables`, the text is UTF-8 and a side may be any value on one line; the caller must check that those that are
     missing are JSON. Without kernels no request is read.
     """
-    if not library.available():
-        return None
     # An instance begins with a brace and has two lists at most; every token in a list but the first follows a comma.
     max_rows = text.count(b"{") + 2
     max_tokens = _max_raw_tokens(text, max_rows) if tables else text.count(b",") + 2 * max_rows
@@ -118,6 +121,8 @@ def _max_raw_tokens(text: bytes, max_rows: int) -> int:
 def _read(
     kernel: str, text: bytes, arguments: Sequence[int], tables: ValueTables | None, max_rows: int, max_tokens: int
 ) -> RequestColumns | None:
+    if not library.available():
+        return None
     size = 12 + 7 * max_rows + max_tokens
     text_size = len(text) + 1 if tables else 0
     columns = np.empty(size + text_size // 4 + 1, np.int64)

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from object2vec.array_types import Int32
-from object2vec.ops import library
-from object2vec.ops.requests import MAX_COLUMNS, ValueColumn, ValueTables
+from object2vec.ops.requests import ValueColumn, ValueTables, can_read_raw_values
 from object2vec.ops.text import TextTable
 from object2vec.schema.columns import Column, List, Text
 from object2vec.schema.text import piece_words
@@ -19,7 +18,7 @@ _Known = tuple[TextTable, Int32]
 
 def value_tables(sides: Sequence[tuple[Sequence[Column], Vocabulary]]) -> ValueTables | None:
     """Return the tables of both sides, None without kernels or if a side has too many columns."""
-    if not library.available() or any(len(columns) > MAX_COLUMNS for columns, _ in sides):
+    if not can_read_raw_values([len(columns) for columns, _ in sides]):
         return None
     tables: dict[tuple[int, int, bool], _Known] = {}  # tied sides have one vocabulary
     found = []

@@ -108,10 +108,11 @@ def _records(schema: Schema, names: Sequence[str], rows: Sequence[Sequence[str]]
 def decode_plain_csv(body: bytes, schema: Schema, first: int = 1) -> Instances | None:
     """Return what `decode_csv` does, without an object made of each field; None for unusual CSV."""
     end = body.find(b"\n") + 1 or len(body)
+    line = body[:end].removesuffix(b"\n").removesuffix(b"\r")
+    if schema.tables is None or b"\r" in line or not is_utf8(body):
+        return None
     try:
-        if schema.tables is None or not is_utf8(body):
-            return None
-        first_row = next(csv.reader([body[:end].decode()], strict=True), [])
+        first_row = next(csv.reader([line.decode()], strict=True), [])
     except csv.Error:
         return None
     names, start = (first_row, end) if _is_header(schema, first_row) else (_default_names(schema), 0)
