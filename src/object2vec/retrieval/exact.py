@@ -6,8 +6,8 @@ Shapes: N vectors, D dimensions, Q queries, P pairs of a query and a vector.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -16,8 +16,8 @@ from torch import Tensor
 from object2vec.array_types import Bools, Float32, Int64
 from object2vec.ops.scoring import LinearHead, score_pairs
 
-#: The scores (P,) of pairs, given the indices of their queries and their rows.
-Score = Callable[[Int64, Int64], Float32]
+Metric = Literal["cosine", "dot", "dot_and_square"]
+METRICS: Final[tuple[Metric, ...]] = ("cosine", "dot", "dot_and_square")
 
 #: Vectors and queries of one product. Its scores stay in a core's cache or close to it.
 BLOCK_ROWS: Final = 2**15
@@ -31,15 +31,18 @@ TINY: Final = 1e-30
 
 
 class Vectors:
-    """N vectors (N, D), which can be memory-mapped, with their norms (N,). Scores are products, or cosines."""
+    """N vectors (N, D), which can be memory-mapped, with their norms (N,).
 
-    def __init__(self, array: Float32, *, cosine: bool, norms: Float32 | None = None) -> None:
+    With the metric `dot_and_square`, queries are (Q, D + 1): the last number is the factor of a vector's squared norm.
+    """
+
+    def __init__(self, array: Float32, metric: Metric, *, norms: Float32 | None = None) -> None:
         self.array = array
-        self.cosine = cosine
+        self.metric: Metric = metric
         self.tensor = as_tensor(array)
         self.norms = norms_of(self.tensor) if norms is None else as_tensor(norms)
-        dim = array.shape[1]
-        self._head = LinearHead(torch.ones(1, dim), torch.zeros(1), torch.tensor([0, -1, -1, -1]))
+        self.dim = array.shape[1]
+        self._head = LinearHead(torch.ones(1, self.dim), torch.zeros(1), torch.tensor([0, -1, -1, -1]))
 
     def __len__(self) -> int:
         return len(self.array)
@@ -47,7 +50,7 @@ class Vectors:
     def prepare(self, queries: Float32) -> Tensor:
         """Return queries (Q, D) as a tensor, of length 1 if scores are cosines."""
         tensor = torch.from_numpy(np.array(queries, np.float32, order="C"))
-        return tensor / tensor.norm(dim=1, keepdim=True).clamp(min=TINY) if self.cosine else tensor
+        return tensor / tensor.norm(dim=1, keepdim=True).clamp(min=TINY) if self.metric == "cosine" else tensor
 
     def score(self, queries: Tensor, left: Int64, right: Int64) -> Float32:
         """Return the scores (P,) of prepared queries left[p] with vectors right[p].
@@ -55,8 +58,19 @@ class Vectors:
         The score of a pair does not depend on other pairs.
         """
         query, index = (torch.from_numpy(np.ascontiguousarray(each)) for each in (left, right))
-        found = score_pairs(queries, self.tensor, query, index, self._head)[:, 0]
-        return (found / self.norms[index].clamp(min=TINY) if self.cosine else found).numpy()
+        products = score_pairs(queries[:, : self.dim].contiguous(), self.tensor, query, index, self._head)[:, 0]
+        if self.metric == "cosine":
+            products /= self.norms[index].clamp(min=TINY)
+        elif self.metric == "dot_and_square":
+            products += queries[query, self.dim] * self.norms[index].square()
+        return products.numpy()
+
+    def lengths(self, rows: slice | Tensor) -> Tensor:
+        """Return the norms of what queries are multiplied with: unit vectors, vectors, or vectors with their square."""
+        norms = self.norms[rows]
+        if self.metric == "cosine":
+            return torch.ones_like(norms)
+        return norms * (1 + norms.square()).sqrt() if self.metric == "dot_and_square" else norms
 
 
 def norms_of(vectors: Tensor) -> Tensor:
@@ -108,7 +122,7 @@ def search_subset(
     vectors: Vectors, queries: Tensor, k: int, rows: Int64, excluded: Sequence[Int64] | None = None
 ) -> tuple[Int64, Float32]:
     """Return the same as `search_all` among some rows, ascending, which are copied."""
-    part = Vectors(vectors.array[rows], cosine=vectors.cosine)
+    part = Vectors(vectors.array[rows], vectors.metric)
     hidden = None if excluded is None else [np.flatnonzero(np.isin(rows, each)) for each in excluded]
     found, scores = search_all(part, queries, k, excluded=hidden)
     return np.where(found >= 0, rows[found] if len(rows) else -1, -1), scores
@@ -119,6 +133,8 @@ def highest(scores: Float32, k: int) -> tuple[Int64, Int64]:
 
     -inf is no score.
     """
+    if not scores.size:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
     least = torch.from_numpy(scores).topk(min(k, scores.shape[1]), dim=1, sorted=False).values.amin(1, keepdim=True)
     query, place = np.nonzero((scores >= least.numpy()) & (scores > -np.inf))
     return query.astype(np.int64), place.astype(np.int64)
@@ -145,9 +161,11 @@ def _products(vectors: Vectors, queries: Tensor, rows: slice, forbidden: Tensor 
     padded = torch.empty(len(queries), -(-count // GROUP) * GROUP)
     padded[:, count:] = -torch.inf
     scores = padded[:, :count]
-    torch.mm(queries, part.T, out=scores)
-    if vectors.cosine:
+    torch.mm(queries[:, : vectors.dim], part.T, out=scores)
+    if vectors.metric == "cosine":
         scores /= vectors.norms[rows].clamp(min=TINY)
+    elif vectors.metric == "dot_and_square":
+        scores.addr_(queries[:, vectors.dim], vectors.norms[rows].square())
     if forbidden is not None:
         scores.masked_fill_(forbidden, -torch.inf)
     return padded
@@ -168,6 +186,6 @@ def _candidates(scores: Tensor, k: int, margin: Tensor) -> tuple[Int64, Int64]:
 
 def _margin(vectors: Vectors, queries: Tensor, rows: slice) -> Tensor:
     """Return by how much a product of these rows can differ from its score, (Q, 1)."""
-    longest = 1.0 if vectors.cosine else float(vectors.norms[rows].max())
+    longest = float(vectors.lengths(rows).max())
     norms: Tensor = queries.norm(dim=1, keepdim=True)
     return norms * (longest * ROUNDING)

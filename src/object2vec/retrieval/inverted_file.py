@@ -101,12 +101,14 @@ def unit_vectors(vectors: Vectors, rows: Tensor | slice) -> Tensor:
     For products that are no cosines, vectors are divided by the greatest norm, and get one dimension more, which makes
     their length 1. A query has 0 there.
     """
-    part, norms = vectors.tensor[rows], vectors.norms[rows]
-    if vectors.cosine:
-        return part / norms.clamp(min=TINY)[:, None]
-    longest = vectors.norms.max().clamp(min=TINY)
-    rest = (1 - (norms / longest) ** 2).clamp(min=0).sqrt()
-    return torch.cat([part / longest, rest[:, None]], dim=1)
+    part, norms = vectors.tensor[rows], vectors.norms[rows, None]
+    if vectors.metric == "cosine":
+        return part / norms.clamp(min=TINY)
+    if vectors.metric == "dot_and_square":
+        part = torch.cat([part, norms.square()], dim=1)
+    longest = vectors.lengths(slice(None)).max().clamp(min=TINY)
+    rest = (1 - (vectors.lengths(rows)[:, None] / longest) ** 2).clamp(min=0).sqrt()
+    return torch.cat([part / longest, rest], dim=1)
 
 
 def spherical_k_means(points: Tensor, count: int, generator: np.random.Generator) -> Tensor:

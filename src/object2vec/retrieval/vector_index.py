@@ -1,4 +1,4 @@
-"""The nearest of N vectors, by cosine or inner product.
+"""The nearest of N vectors, by cosine, inner product, or inner product and squared norm.
 
 Shapes: N vectors, D dimensions, Q queries.
 """
@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -18,11 +18,9 @@ from torch import Tensor
 from object2vec.array_types import Bools, Float32, Int64
 from object2vec.data.files import read_object
 from object2vec.errors import ArtifactError
-from object2vec.retrieval.exact import Vectors, best_pairs, highest, search_all, search_subset
+from object2vec.retrieval.exact import METRICS, Metric, Vectors, best_pairs, highest, search_all, search_subset
 from object2vec.retrieval.inverted_file import InvertedFile, open_array, write_array
 
-Metric = Literal["cosine", "dot"]
-METRICS: Final[tuple[Metric, ...]] = ("cosine", "dot")
 #: Search is exact for at most so many vectors.
 EXACT_UP_TO: Final = 100_000
 #: If at most this share of the rows is allowed, they are copied and searched exactly.
@@ -30,7 +28,7 @@ FEW_ALLOWED: Final = 0.05
 #: Rows of approximate search, in addition to k, whose scores are computed.
 MORE_CANDIDATES: Final = 32
 #: How many lists are probed is chosen so that recall@10 reaches the target, on sampled queries.
-TARGET_RECALL: Final = 0.96
+TARGET_RECALL: Final = 0.955
 RECALL_K: Final = 10
 SAMPLE_QUERIES: Final = 400
 
@@ -54,7 +52,7 @@ class VectorIndex:
             queries: examples of queries, for which recall is measured; by default vectors themselves.
             seed: of what is drawn.
         """
-        found = Vectors(vectors, cosine=metric == "cosine")
+        found = Vectors(vectors, metric)
         if len(vectors) <= EXACT_UP_TO:
             return cls(found, {"kind": "exact", "metric": metric})
         with torch.inference_mode():
@@ -76,7 +74,7 @@ class VectorIndex:
         Where fewer are found, the row is -1 and the score -inf.
 
         Args:
-            queries: vectors (Q, D).
+            queries: vectors (Q, D), or (Q, D + 1) with the factor of a vector's squared norm.
             k: how many to find for each query.
             allowed: which rows may be found (N,), for all queries.
             excluded: rows that are not to be found, for each query.
@@ -127,7 +125,7 @@ class VectorIndex:
         lists = None
         if description.get("kind") == "approximate":
             lists = InvertedFile.open(directory, prefix, len(vectors))
-        return cls(Vectors(vectors, cosine=metric == "cosine", norms=norms), description, lists)
+        return cls(Vectors(vectors, metric, norms=norms), description, lists)
 
 
 def _best(vectors: Vectors, queries: Tensor, candidates: Int64, k: int) -> tuple[Int64, Float32]:

