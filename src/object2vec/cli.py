@@ -337,14 +337,14 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# index, neighbors, recommend, embed
+# index, neighbors, recommend, embed, mine
 # ----------------------------------------------------------------------------------------------------------------------
 
 
 def _add_retrieval(verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, verb: retrieval.Verb) -> None:
     parser = verbs.add_parser(name, help=verb.help, description=verb.description)
     _add_model(parser, updated=name == "index")
-    verb.add(parser, streamed=partial(_path, streamed=True), output=partial(_word, output=True))
+    verb.add(parser, streamed=partial(_path, streamed=True), output=partial(_word, output=True), count=_positive)
     parser.set_defaults(verb=partial(_with_model, verb))
 
 

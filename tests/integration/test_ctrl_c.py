@@ -27,6 +27,7 @@ OUTPUTS = {
         "in1.vocabulary.tsv",
         "trials.json",
     },
+    "mine": {"hyperparameters.json", "schema", "test.jsonl", "train.jsonl", "validation.jsonl"},
     "predict": {"scores.jsonl"},
     "evaluate": {"e.json", "e.html"},
 }
@@ -51,6 +52,7 @@ def words(folder: Path, verb: str, out: Path) -> list[str]:
         "prepare": ["prepare", str(folder / "t.csv"), *table, "--out", str(out)],
         "train": ["train", "--data", data, "--out", str(out), "--log", "quiet", "--hyperparameters"],
         "tune": ["tune", "--data", data, "--out", str(out), "--trials", "99", "--hyperparameters", "epochs=1"],
+        "mine": ["mine", "--model", model, "--data", data, "--out", str(out)],
         "predict": ["predict", "--model", model, "--input", f"{data}/train.jsonl", "--output", f"{out}/scores.jsonl"],
         "evaluate": [
             "evaluate",

@@ -67,6 +67,7 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
         ["--version"],
         ["train", "--help"],
         ["tune", "--help"],
+        ["mine", "--help"],
         ["serve", "--help"],
         ["predict", "--help"],
         ["describe", "--help"],

@@ -81,7 +81,7 @@ def prepare(arguments: argparse.Namespace) -> None:
     source = open_query(arguments.query, limits) if arguments.query else open_files(arguments.tables, limits)
     batches = source.batches(plan.column_names)
     with (
-        closing(Dataset.read(_withprogress(batches), plan, limits.threads)) as dataset,
+        closing(Dataset.read(_with_progress(batches), plan, limits.threads)) as dataset,
         progress("writing", len(dataset.store)) as written,
     ):
         report = write_dataset(dataset, arguments.out, recipe=arguments.recipe or "", base=base, written=written)
@@ -135,7 +135,7 @@ def _plan(arguments: argparse.Namespace, **values: Any) -> Plan:
     )
 
 
-def _withprogress(batches: Iterable[Any]) -> Iterator[Any]:
+def _with_progress(batches: Iterable[Any]) -> Iterator[Any]:
     """Yield batches, and show the number of rows."""
     from object2vec.prepare.rows import count_rows
 

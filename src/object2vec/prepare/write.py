@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -39,21 +39,33 @@ def write_dataset(
         UserError: the folder cannot be written.
         AlgorithmError: the disk is full.
     """
+    with staged_dataset(directory) as folder:
+        statistics = _write_channels(dataset, folder, written)
+        dataset.schema.save(folder / PREPARED_FILES["schema"])
+        report = statistics.to_json(dataset)
+        hyperparameters = suggest_hyperparameters(dataset, statistics, recipe=recipe, base=base)
+        for name, content in (("hyperparameters", hyperparameters), ("report", report)):
+            text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+            (folder / PREPARED_FILES[name]).write_text(text, "utf-8")
+    return report
+
+
+@contextmanager
+def staged_dataset(directory: Path) -> Iterator[Path]:
+    """Yield a folder to write a data set in, which replaces an older one of the directory at the end.
+
+    Raises:
+        UserError: the directory cannot be written.
+        AlgorithmError: the disk is full.
+    """
     try:
         with staged(directory, PREPARED_FILES.values()) as folder:
-            statistics = _write_channels(dataset, folder, written)
-            dataset.schema.save(folder / PREPARED_FILES["schema"])
-            report = statistics.to_json(dataset)
-            hyperparameters = suggest_hyperparameters(dataset, statistics, recipe=recipe, base=base)
-            for name, content in (("hyperparameters", hyperparameters), ("report", report)):
-                text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-                (folder / PREPARED_FILES[name]).write_text(text, "utf-8")
+            yield folder
     except OSError as error:
         kind = (
             UserError if isinstance(error, PermissionError | NotADirectoryError | FileExistsError) else AlgorithmError
         )
         raise kind(f"{directory}: {error.strerror or error}, wanted a folder that data can be written to") from error
-    return report
 
 
 def _write_channels(dataset: Dataset, folder: Path, written: Callable[[int], object]) -> Statistics:

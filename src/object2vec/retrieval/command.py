@@ -1,4 +1,4 @@
-"""The verbs `index`, `neighbors`, `recommend` and `embed`: their arguments, and the calls that they make.
+"""The verbs `index`, `neighbors`, `recommend`, `embed` and `mine`: their arguments, and the calls that they make.
 
 `model` is the `Model` of the Python API.
 """
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from object2vec.errors import DataError, UserError, shortened
 from object2vec.prepare.command import progress
+from object2vec.retrieval import mining_command
 
 if TYPE_CHECKING:
     from object2vec.data.records import Side
@@ -234,5 +235,11 @@ VERBS: Final = {
         description="Write the embeddings of objects to a file.",
         add=_add_embed,
         run=_embed,
+    ),
+    "mine": Verb(
+        help="add hard negatives to a data set",
+        description="Add pairs with the label 0: objects that the model ranks high, and that are not known positives.",
+        add=mining_command.add_arguments,
+        run=mining_command.mine,
     ),
 }
