@@ -38,6 +38,7 @@ from object2vec.retrieval.finder import Finder, is_single
 from object2vec.retrieval.label_finder import LabelFinder, check_labels_wanted
 from object2vec.retrieval.label_probabilities import LabelProbabilities
 from object2vec.retrieval.object_index import ObjectIndex, indexed_sides
+from object2vec.schema.label import Label
 from object2vec.schema.pairs import encode_objects, to_sequences
 from object2vec.schema.schema import Encoded, Schema
 from object2vec.schema.tables import is_table, like_table, to_columns
@@ -172,6 +173,7 @@ class Model:
             classes=None if self.hyperparameters.regression else self.hyperparameters.num_classes,
             ranking=RankingOptions(relevant=relevant, candidates=candidates, seed=seed),
             class_names=names if len(names) == self.hyperparameters.num_classes else (),
+            label_probabilities=self._labels if self._label else None,
         )
 
     def index(
@@ -257,10 +259,11 @@ class Model:
     def finder(self, k: int = 10, side: Side | None = None, *, neighbors: bool, **limits: Any) -> Finder | LabelFinder:
         """Return what finds `neighbors` or recommendations, see there, for many batches of objects."""
         side = _checked_side(side)
-        label = self.schema.label_of_objects if self.schema and self.network.softmax else None
-        if label and not neighbors:
+        if self._label and not neighbors:
             check_labels_wanted(side, **limits)
-            return LabelFinder(cast(Schema, self.schema), label, self._score_objects, self._labels, k)
+            if self._labels is None:
+                logger.warning("labels are not calibrated: the model was trained without validation pairs")
+            return LabelFinder(cast(Schema, self.schema), self._label, self._score_objects, self._labels, k)
         with extracted(self.predictor.directory) as found:
             sides = indexed_sides(found)
             if side is None:
@@ -276,14 +279,16 @@ class Model:
         """Return the scores (N, C) of a list or a table of objects of in0, for a model without columns of in1."""
         return self.score(objects if is_table(objects) else [(value, {}) for value in objects])
 
+    @property
+    def _label(self) -> Label | None:
+        """The label that the model gives to objects, if it is such a model."""
+        return self.schema.label_of_objects if self.schema and self.network.softmax else None
+
     @cached_property
     def _labels(self) -> LabelProbabilities | None:
-        """The calibration of labels; None, with a warning, if training had no validation pairs."""
+        """The calibration of labels; None if training had no validation pairs."""
         with extracted(self.predictor.directory) as found:
-            labels = LabelProbabilities.read(found)
-        if labels is None:
-            logger.warning("labels are not calibrated: the model was trained without validation pairs")
-        return labels
+            return LabelProbabilities.read(found)
 
     def _found(self, finder: Finder | LabelFinder, objects: Any) -> Any:
         if is_single(objects, self.schema):

@@ -105,12 +105,12 @@ def test_scores_are_not_changed_by_the_calibration(model: object2vec.Model) -> N
 
 
 def test_a_model_without_validation_gives_its_scores(caplog: pytest.LogCaptureFixture) -> None:
-    """They are not said to be predictions; a warning says why, once."""
+    """They are not said to be predictions; a warning says why."""
     found = object2vec.fit(films(60), label="genres:class(|)", split="none", **FIT)
     records = found.recommend("ghost", k=1)
     assert list(records[0]) == ["genres", "probability"]
     assert records[0]["probability"] == found.score([("ghost", {})]).max()
-    found.recommend("ghost", k=1)
+    assert found.evaluate(films(5)).labels is None
     warning = "labels are not calibrated: the model was trained without validation pairs"
     assert [record.message for record in caplog.records if "calibrated" in record.message] == [warning]
 
@@ -129,3 +129,24 @@ def test_arguments_that_labels_do_not_have_are_refused(
 ) -> None:
     with pytest.raises(UserError, match=f"^{sentence}$"):
         model.recommend("ghost", **arguments)
+
+
+def test_evaluate_measures_the_predicted_labels(model: object2vec.Model) -> None:
+    """The metrics are those of the labels that `recommend` predicts; a baseline has the same labels for all."""
+    test = films(100, seed=4)
+    evaluation = model.evaluate(test, films(600))
+    found = evaluation.labels
+    assert found
+    assert found.objects == 100
+    assert found.threshold == labels_of(model).threshold
+    answers = model.recommend(test.title.tolist())
+    predicted = [{each["genres"] for each in answer if each["predicted"]} for answer in answers]
+    true = [set(text.split("|")) for text in test.genres]
+    hits = sum(len(a & b) for a, b in zip(predicted, true, strict=True))
+    metrics = found.metrics["model"]
+    assert metrics["precision"] == hits / sum(map(len, predicted))
+    assert metrics["recall"] == hits / sum(map(len, true))
+    assert metrics["micro_f1"] == pytest.approx(2 / (1 / metrics["precision"] + 1 / metrics["recall"]))
+    assert found.metrics["label frequencies"]["micro_f1"] < 0.7 < metrics["micro_f1"]
+    assert f"labels of 100 in0, predicted from {found.threshold:.2f} on" in str(evaluation)
+    assert evaluation.to_dict()["labels"]["metrics"] == found.metrics

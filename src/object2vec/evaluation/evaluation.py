@@ -17,6 +17,7 @@ from object2vec.data.records import SIDES
 from object2vec.data.sequences import Pairs, Sequences
 from object2vec.errors import UserError
 from object2vec.evaluation import baselines
+from object2vec.evaluation.labels import LabelEvaluation, evaluate_labels
 from object2vec.evaluation.metrics import (
     MIN_PROBABILITY,
     Calibration,
@@ -27,6 +28,7 @@ from object2vec.evaluation.metrics import (
 )
 from object2vec.evaluation.ranking import Ranking, RankingTask, rank
 from object2vec.evaluation.report import to_html, to_text
+from object2vec.retrieval.label_probabilities import LabelProbabilities
 
 #: Scores (P, C) of pairs of objects, by their indices (P,).
 PairScores = Callable[[Int64, Int64], Float32]
@@ -71,6 +73,7 @@ class Evaluation:
 
     `metrics` and `rankings` map systems to their metrics; `MODEL` is the first. `confusion` (C, C) and `calibration`
     are those of the model, None for regression. `by_frequency` has the groups of each side if there are training pairs.
+    `labels` is for objects with several labels.
     """
 
     pairs: int
@@ -82,6 +85,7 @@ class Evaluation:
     rankings: Mapping[str, Ranking] = field(default_factory=dict)
     candidates: int = 0
     class_names: Sequence[str] = ()
+    labels: LabelEvaluation | None = None
 
     @property
     def error_name(self) -> str:
@@ -112,6 +116,12 @@ class Evaluation:
                 side: [{"training_pairs": g.name, "pairs": g.pairs, self.error_name: g.error} for g in groups]
                 for side, groups in self.by_frequency.items()
             }
+        if self.labels:
+            document["labels"] = {
+                "objects": self.labels.objects,
+                "threshold": self.labels.threshold,
+                "metrics": {system: _defined(values) for system, values in self.labels.metrics.items()},
+            }
         if self.rankings:
             document["ranking"] = {
                 "queries": next(iter(self.rankings.values())).queries,
@@ -133,10 +143,12 @@ def evaluate(
     classes: int | None,
     ranking: RankingOptions | None = None,
     class_names: Sequence[str] = (),
+    label_probabilities: LabelProbabilities | None = None,
 ) -> Evaluation:
     """Evaluate scores of the pairs `test`; with the pairs `train`, baselines too.
 
-    `make_scorer` returns the scorer of objects of both sides. `classes` is None for regression.
+    `make_scorer` returns the scorer of objects of both sides. `classes` is None for regression. `label_probabilities`
+    are those of a model that gives labels to objects of `in0`.
 
     Raises:
         UserError: there are no pairs, or a label is not a class of the model.
@@ -147,7 +159,7 @@ def evaluate(
     scores = make_scorer(data.objects)
     predicted = scores(*data.test).astype(np.float64)
     systems = {MODEL: predicted} | _baseline_scores(data, classes)
-    confusion = found_calibration = None
+    confusion = found_calibration = label_evaluation = None
     if classes is None:
         metrics = {name: regression_metrics(values[:, 0], data.labels) for name, values in systems.items()}
         errors = (predicted[:, 0] - data.labels) ** 2
@@ -157,6 +169,10 @@ def evaluate(
         confusion = confusion_matrix(predicted.argmax(axis=1), labels, classes)
         found_calibration = calibration(predicted, labels)
         errors = -np.log(np.clip(predicted[np.arange(len(labels)), labels], MIN_PROBABILITY, 1))
+        if label_probabilities and not label_probabilities.exclusive:
+            train_labels = _to_classes(data.train_labels, classes)
+            of_pairs = (data.test[0], labels), (data.train[0], train_labels)
+            label_evaluation = evaluate_labels(MODEL, predicted, *of_pairs, label_probabilities)
     return Evaluation(
         pairs=len(test),
         regression=classes is None,
@@ -167,6 +183,7 @@ def evaluate(
         rankings=_rankings(data, scores, classes, ranking or RankingOptions()),
         candidates=(ranking and ranking.candidates) or len(data.objects[1]),
         class_names=class_names or [str(number) for number in range(classes or 0)],
+        labels=label_evaluation,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from object2vec.array_types import Float64, Int64
+from object2vec.array_types import Bools, Float64, Int64
 
 #: Probabilities are clipped to this distance from 0 and 1, so that the log loss is finite.
 MIN_PROBABILITY: Final = 1e-15
@@ -90,12 +90,15 @@ def binary_auc(scores: Float64, positive: np.ndarray[tuple[int], np.dtype[np.boo
     return float(above / (positives * negatives))
 
 
-def calibration(probabilities: Float64, labels: Int64, bins: int = CALIBRATION_BINS) -> Calibration:
+def calibration(probabilities: Float64, labels: Int64) -> Calibration:
     """Compare predicted probabilities with frequencies: of class 1 if there are two, else of the predicted class."""
     if probabilities.shape[1] == 2:
-        predicted, observed = probabilities[:, 1], labels == 1
-    else:
-        predicted, observed = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+        return binned(probabilities[:, 1], labels == 1)
+    return binned(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels)
+
+
+def binned(predicted: Float64, observed: Bools, bins: int = CALIBRATION_BINS) -> Calibration:
+    """Compare predicted probabilities (P,) of events with which of them happened (P,)."""
     index = np.minimum((predicted * bins).astype(np.int64), bins - 1)
     counts = np.bincount(index, minlength=bins)
     used = counts > 0

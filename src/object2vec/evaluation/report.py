@@ -45,6 +45,8 @@ def _tables(evaluation: Evaluation) -> Iterator[tuple[str, Table]]:
     """Yield each table with its title."""
     task = "regression" if evaluation.regression else f"classification, {len(evaluation.class_names)} classes"
     yield f"{evaluation.pairs:,} pairs, {task}", evaluation.metrics
+    if labels := evaluation.labels:
+        yield f"labels of {labels.objects:,} in0, predicted from {labels.threshold:.2f} on", labels.metrics
     if evaluation.rankings:
         found = evaluation.rankings
         what = f"{evaluation.candidates:,} in1 for each of {next(iter(found.values())).queries:,} in0"

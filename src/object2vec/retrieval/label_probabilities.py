@@ -58,7 +58,7 @@ class LabelProbabilities:
         found = cls(exclusive=exclusive, scale=max(scale, MIN_SCALE), shift=sum(shift), objects=len(scores))
         return replace(found, threshold=best_threshold(found(scores), has_label))
 
-    def __call__(self, scores: Float32) -> Float64:
+    def __call__(self, scores: Float32 | Float64) -> Float64:
         """Return the probability (N, C) that an object has each label."""
         logits = self.scale * _logarithms(scores, exclusive=self.exclusive) + self.shift
         return _softmax(logits) if self.exclusive else _sigmoid(logits)
@@ -113,7 +113,7 @@ def best_threshold(probabilities: Float64, has_label: Bools) -> float:
     return float(falling[best : best + 2].mean())
 
 
-def _logarithms(scores: Float32, *, exclusive: bool) -> Float64:
+def _logarithms(scores: Float32 | Float64, *, exclusive: bool) -> Float64:
     """Return the logarithms of scores, or their log odds if labels are not exclusive."""
     clipped = np.clip(scores.astype(np.float64), MIN_SCORE, 1 - MIN_SCORE)
     return np.log(clipped) if exclusive else np.log(clipped) - np.log1p(-clipped)
