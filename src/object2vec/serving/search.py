@@ -38,14 +38,14 @@ class Search:
     allowed: Bools | None
 
     @property
-    def batch_key(self) -> tuple[int, bool, int, int]:
-        """Return what searches have in common that can be one."""
-        return id(self.index), self.neighbors, self.k, id(self.allowed)
+    def batch_key(self) -> tuple[int, ...]:
+        """Return what searches have in common that can be one. The most excluded rows decide what all of them cost."""
+        return id(self.index), self.neighbors, self.k, id(self.allowed), len(self.excluded).bit_length()
 
 
 def find(searches: Sequence[Search | None], answers: Answers) -> Answers:
     """Return the answers with what their searches find by the embeddings of the instances."""
-    batches: dict[tuple[int, bool, int, int], list[int]] = {}
+    batches: dict[tuple[int, ...], list[int]] = {}
     for row, search in enumerate(searches):
         if search:
             batches.setdefault(search.batch_key, []).append(row)
