@@ -114,7 +114,7 @@ def bodies_of(question: str, objects: int) -> str:
             "user": random.integers(1, USERS),
             "film": random.integers(1, objects),
             "films": [[film] for film in random.integers(1, objects, 100).tolist()],
-            "year": random.integers(1920, 2020),
+            "year": random.integers(1960, 1980),
         }
         return f'{{"instances": [{QUESTIONS[question].format(**values)}]}}'
 

@@ -19,6 +19,7 @@ from object2vec.serving import application
 from object2vec.serving.application import create_app
 from object2vec.serving.model_registry import ModelRegistry
 from object2vec.serving.predictor import Predictor
+from raw_models import write_index
 from small import configured, network_of
 
 API: dict[str, Any] = json.loads(Path(application.__file__).with_name("openapi.json").read_text())
@@ -33,6 +34,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("ml") / "model"
     hyperparameters = configured()
     artifact.save(directory, network_of(hyperparameters), hyperparameters, training={}, vocabularies={})
+    write_index(directory, "in1", {"tokens": [[1], [2, 3]], "year": [1990, None]})
     return directory
 
 
@@ -74,7 +76,15 @@ def test_aliases_are_described() -> None:
 
 
 tokens = st.lists(st.integers(-1, 12) | st.integers() | st.floats(-1, 12), max_size=8) | st.none()
-records = st.lists(st.dictionaries(st.sampled_from(["in0", "in1", "label"]), tokens | st.text(max_size=3)), max_size=4)
+top_k = {
+    "top_k": st.integers(0, 3),
+    "neighbors": st.booleans() | st.none() | tokens,
+    "exclude": st.lists(tokens, max_size=3) | tokens,
+    "filter": st.sampled_from(["year > 1980", "year", "tokens = 1", "x", ""]) | st.text(max_size=9) | tokens,
+}
+sides = st.dictionaries(st.sampled_from(["in0", "in1", "label"]), tokens | st.text(max_size=3))
+searches = st.fixed_dictionaries({}, optional={**top_k, "in0": tokens, "in1": tokens})
+records = st.lists(sides | searches, max_size=4)
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -100,7 +110,8 @@ headers = st.fixed_dictionaries(
         "Accept": types,
         "Content-Encoding": st.sampled_from(["gzip", "identity"]),
         "X-Amzn-SageMaker-Custom-Attributes": latin
-        | st.sampled_from(["object2vec-mode=embedding", "mode=x", "object2vec-warnings=1", "object2vec-stream=1"]),
+        | st.sampled_from(["object2vec-mode=embedding", "mode=x", "object2vec-warnings=1", "object2vec-stream=1"])
+        | st.sampled_from(["object2vec-top-k=2", "object2vec-top-k=1,object2vec-neighbors=1,object2vec-digits=2"]),
         "X-Amzn-SageMaker-Target-Model": st.sampled_from(["m", "n", ""]),
         "X-Amzn-SageMaker-Inference-Id": latin,
     },
