@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import pytest
 import object2vec
 from object2vec import artifact
 from object2vec.serving.server import SHUTDOWN_SECONDS
+from raw_models import film_schema, save_model, write_index
 from servers import COMMAND, Server, becomes, free_port
 from small import configured, network_of
 
@@ -231,3 +233,26 @@ def test_model_of_a_newer_format_ends_the_server(model: Path, tmp_path: Path) ->
 def test_unknown_preferred_mode_ends_the_server(model: Path) -> None:
     sentence = "INFERENCE_PREFERRED_MODE is 'fast', wanted one of classification, regression, embedding"
     assert fails(model, INFERENCE_PREFERRED_MODE="fast") == f"object2vec: error: {sentence}\n"
+
+
+@pytest.mark.slow
+def test_workers_answer_top_k_from_one_index(tmp_path: Path) -> None:
+    """All workers give the library's answers, also many at a time, and a damaged index ends the server at its start."""
+    model = save_model(tmp_path / "model", film_schema())
+    write_index(model, "in1", {"film": ["a", "b", "c"], "genres": ["fun", "war", ""], "year": [1990, 2000, 2010]})
+    wanted = [object2vec.load(model).recommend(user, k=2, where="year > 1990") for user in range(1, 9)]
+    bodies = [json.dumps({"instances": [{"in0": user, "top_k": 2, "filter": "year > 1990"}]}) for user in range(1, 9)]
+    server = Server(model, tmp_path / "log")
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            replies = list(pool.map(lambda n: server.send("POST", "/invocations", bodies[n % 8].encode()), range(200)))
+        for number, (status, body) in enumerate(replies):
+            [answer] = json.loads(body)["predictions"]
+            assert status == 200
+            for found, own in zip(answer["recommendations"], wanted[number % 8], strict=True):
+                assert found == own | {"score": pytest.approx(own["score"])}
+    finally:
+        server.stop()
+    next(model.glob("index-in1.*.vectors.npy")).unlink()
+    with pytest.raises(AssertionError, match="missing or truncated; build it again with `object2vec index`"):
+        Server(model, tmp_path / "log")
