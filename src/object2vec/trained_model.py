@@ -265,9 +265,9 @@ class Model:
                 logger.warning("labels are not calibrated: the model was trained without validation pairs")
             return LabelFinder(cast(Schema, self.schema), self._label, self._score_objects, self._labels, k)
         with extracted(self.predictor.directory) as found:
-            sides = indexed_sides(found)
+            sides = indexed_sides(found) or ["in1"]
             if side is None:
-                side = "in1" if ("in1" in sides) is neighbors or not sides else "in0"
+                side = "in1" if ("in1" in sides) is neighbors else "in0"
             other: Side = "in1" if side == "in0" else "in0"
             own = side if neighbors else other
             if own not in self._indexes:

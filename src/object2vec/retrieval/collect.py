@@ -96,6 +96,8 @@ def _from_source(source: Source, schema: Schema, side: Side) -> Objects:
 def _typed(column: pa.Array, *, lossless: bool) -> pa.Array:
     """Return a column of text as numbers or dates if all its values are; `lossless` keeps every text as it is."""
     pa, pc = import_extra("pyarrow"), import_extra("pyarrow.compute")
+    if pa.types.is_null(column.type):
+        return column.cast(pa.large_string())
     if pa.types.is_floating(column.type):
         return _whole_numbers(column)
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
