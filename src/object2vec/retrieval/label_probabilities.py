@@ -20,6 +20,9 @@ from object2vec import artifact
 from object2vec.array_types import Bools, Float32, Float64, Int64
 from object2vec.errors import ArtifactError
 
+#: The names of values in answers.
+PROBABILITY: Final = "probability"
+PREDICTED: Final = "predicted"
 #: Scores are clipped to this distance from 0 and 1, about the resolution of float32 below 1.
 MIN_SCORE: Final = 1e-7
 #: A negative scale would reverse the order of labels.

@@ -15,6 +15,7 @@ from object2vec.data.records import SIDES, Side
 from object2vec.data.sequences import Sequences
 from object2vec.errors import RequestError
 from object2vec.hyperparameters import EncoderHyperparameters
+from object2vec.retrieval.label_probabilities import PROBABILITY
 
 if TYPE_CHECKING:
     from object2vec.retrieval.objects import Objects
@@ -26,7 +27,7 @@ Lengths = tuple[int, int]
 #: Returns the records or the rows of instances with raw values, by the number of the instance.
 RawRecords = Callable[[], Mapping[int, Mapping[str, Any]]]
 #: {"scores": (C,)}, {"embeddings": (D,)}, or for a pair in embedding mode {"embeddings": {"in0": (D,), "in1": (D,)}}.
-#: From an index {"neighbors": [{…, "score": 0.9}, …]} or "recommendations".
+#: From an index {"neighbors": [{…, "score": 0.9}, …]} or "recommendations"; labels have a "probability".
 Prediction = dict[str, Float32 | dict[str, Float32] | list[dict[str, Any]]]
 
 
@@ -235,16 +236,36 @@ class Found:
     rows: Int64
     scores: Float32
 
+    def rounded(self, digits: int) -> Found:
+        """Return the objects with rounded scores."""
+        return replace(self, scores=self.scores.round(digits))
 
-def _to_predictions(found: Sequence[Found | None]) -> Iterator[Prediction | None]:
+
+@dataclass(frozen=True, slots=True)
+class FoundLabels:
+    """The most probable labels of an instance, each a record with its probability."""
+
+    records: list[dict[str, Any]]
+
+    def rounded(self, digits: int) -> FoundLabels:
+        """Return the labels with rounded probabilities."""
+        return FoundLabels(
+            [record | {PROBABILITY: float(np.round(record[PROBABILITY], digits))} for record in self.records]
+        )
+
+
+def _to_predictions(found: Sequence[Found | FoundLabels | None]) -> Iterator[Prediction | None]:
     """Yield each as a list of records with a score. The records of all are read together."""
-    sources = {id(each.objects): each.objects for each in found if each}
+    of_indexes = [each for each in found if isinstance(each, Found)]
+    sources = {id(each.objects): each.objects for each in of_indexes}
     records = {
-        key: iter(objects.records(np.concatenate([each.rows for each in found if each and each.objects is objects])))
+        key: iter(objects.records(np.concatenate([each.rows for each in of_indexes if each.objects is objects])))
         for key, objects in sources.items()
     }
     for each in found:
-        if each:
+        if isinstance(each, FoundLabels):
+            yield {"recommendations": each.records}
+        elif each:
             own = islice(records[id(each.objects)], len(each.rows))
             yield {
                 "neighbors" if each.neighbors else "recommendations": [
@@ -263,7 +284,7 @@ class Answers:
     scores: Vectors
     embeddings: tuple[Vectors, Vectors]
     #: What was found for each instance that asked an index, in place of its embeddings; empty if none did.
-    found: Sequence[Found | None] = ()
+    found: Sequence[Found | FoundLabels | None] = ()
 
     @property
     def uniform(self) -> tuple[str, Float32] | None:
@@ -281,7 +302,7 @@ class Answers:
         scores, left, right = (
             Vectors(vectors.rows, vectors.values.round(digits)) for vectors in (self.scores, *self.embeddings)
         )
-        found = [each and replace(each, scores=each.scores.round(digits)) for each in self.found]
+        found = [each and each.rounded(digits) for each in self.found]
         return Answers(count=self.count, scores=scores, embeddings=(left, right), found=found)
 
     def split(self, counts: Sequence[int]) -> list[Answers]:

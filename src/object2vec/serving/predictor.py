@@ -31,13 +31,14 @@ from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 from object2vec.ops import library
 from object2vec.ops.convolution import in_tap_order
+from object2vec.retrieval.label_probabilities import LabelProbabilities
 from object2vec.retrieval.object_index import ObjectIndex, indexed_sides
 from object2vec.schema.schema import Schema
 from object2vec.serving.headers import Mode, to_mode
 from object2vec.serving.instances import Column, Instances, describe_unknown_id, read_sides
 from object2vec.serving.pair_scorer import PairScorer
 from object2vec.serving.query import Query
-from object2vec.serving.search import Search, Searcher, read_asked
+from object2vec.serving.search import LabelSearch, Search, Searcher, read_asked
 from object2vec.serving.token_scorer import TokenPairScorer
 
 
@@ -207,14 +208,16 @@ class Predictor:
         Raises:
             RequestError: an id that the model does not know, or an instance that an index cannot answer.
         """
-        searches: Sequence[Search | None] = ()
+        searches: Sequence[Search | LabelSearch | None] = ()
         if (instances.asked or top_k) and (asked := read_asked(instances, default=top_k, neighbors=neighbors)):
             instances, searches = self.searcher.prepare(instances, asked)
         scored = (mode or self.mode) != "embedding"
+        if not scored and any(isinstance(search, LabelSearch) for search in searches):
+            raise RequestError("top_k asks for labels, and the mode is embedding, wanted classification")
         if scored and self.network.head is None:
             self._fetch_head()
         columns, warnings = read_sides(instances, self.hyperparameters.encoders, max_seq_lens)
-        token_scorer = self._token_scorer if scored else None
+        token_scorer = self._token_scorer if scored and not searches else None
         return Query(self.network, columns, len(instances), scored, token_scorer, warnings, searches)
 
     @property
@@ -233,8 +236,10 @@ class Predictor:
             if sides and self.network.head is None:
                 self._fetch_head()
             indexes = {side: ObjectIndex.open(found, side, self.network, self.schema) for side in sides}
+            label = self.schema.label_of_objects if self.schema and self.network.softmax else None
+            labels = (label, LabelProbabilities.read(found)) if label else None
         vocab_sizes = [encoder.vocab_size for encoder in self.hyperparameters.encoders]
-        self._searcher = Searcher(indexes, self.schema, vocab_sizes)
+        self._searcher = Searcher(indexes, self.schema, vocab_sizes, labels)
         return self._searcher
 
     def _fetch_head(self) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 from object2vec.model.network import Network
 from object2vec.serving.forward import MAX_BATCH_ROWS, forward
 from object2vec.serving.instances import EMPTY, Answers, Column, InputWarning, Vectors
-from object2vec.serving.search import Search, find
+from object2vec.serving.search import LabelSearch, Search, find
 from object2vec.serving.token_scorer import TokenPairScorer, single_token_pairs
 
 #: Objects that the instances of one part may ask of an index. They bound the memory of records.
@@ -27,7 +27,7 @@ class Query:
     token_scorer: TokenPairScorer | None  # None if it does not support the network, or without scores
     warnings: tuple[InputWarning, ...] = ()
     #: What each instance asks of an index; empty if none does.
-    searches: Sequence[Search | None] = ()
+    searches: Sequence[Search | LabelSearch | None] = ()
 
     @property
     def is_long(self) -> bool:
@@ -81,7 +81,7 @@ def answer_batch(queries: Sequence[Query]) -> list[Answers]:
         return [queries[0].forward()]
     counts = [query.count for query in queries]
     left, right = (Column.concatenate([query.columns[side] for query in queries], counts) for side in (0, 1))
-    searches: list[Search | None] = []
+    searches: list[Search | LabelSearch | None] = []
     if any(query.searches for query in queries):
         searches = [search for query in queries for search in query.searches or [None] * query.count]
     whole = replace(queries[0], columns=(left, right), count=sum(counts), searches=searches)

@@ -13,11 +13,14 @@ import numpy as np
 from object2vec.array_types import Bools, Int64
 from object2vec.data.records import SIDES, Side
 from object2vec.errors import RequestError, UserError
+from object2vec.retrieval.label_finder import RankedLabels
+from object2vec.retrieval.label_probabilities import LabelProbabilities
 from object2vec.retrieval.object_index import ObjectIndex
 from object2vec.retrieval.recommender import Recommender
+from object2vec.schema.label import Label
 from object2vec.schema.schema import Schema
 from object2vec.schema.values import describe
-from object2vec.serving.instances import Answers, Found, Instances, describe_unknown_id, is_id
+from object2vec.serving.instances import Answers, Found, FoundLabels, Instances, describe_unknown_id, is_id
 from object2vec.serving.top_k import TopK, read_top_k
 
 #: Results of conditions that a process keeps for a model, and their bytes: one for each object, which has more in the
@@ -43,13 +46,27 @@ class Search:
         return id(self.index), self.neighbors, self.k, id(self.allowed), len(self.excluded).bit_length()
 
 
-def find(searches: Sequence[Search | None], answers: Answers) -> Answers:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelSearch:
+    """What an instance asks of a model that classifies objects: its `k` most probable labels."""
+
+    label: Label
+    calibration: LabelProbabilities | None
+    k: int
+
+    @property
+    def batch_key(self) -> tuple[int, ...]:
+        """Return what searches have in common that can be one."""
+        return id(self.label), self.k
+
+
+def find(searches: Sequence[Search | LabelSearch | None], answers: Answers) -> Answers:
     """Return the answers with what their searches find by the embeddings of the instances."""
     batches: dict[tuple[int, ...], list[int]] = {}
     for row, search in enumerate(searches):
         if search:
             batches.setdefault(search.batch_key, []).append(row)
-    found: list[Found | None] = [None] * answers.count
+    found: list[Found | FoundLabels | None] = [None] * answers.count
     for rows in batches.values():
         batch = [search for row in rows if (search := searches[row])]
         for row, own in zip(rows, _find(batch, rows, answers), strict=True):
@@ -57,49 +74,74 @@ def find(searches: Sequence[Search | None], answers: Answers) -> Answers:
     return replace(answers, found=found)
 
 
-def _find(searches: Sequence[Search], rows: Sequence[int], answers: Answers) -> Iterator[Found]:
+def _find(
+    searches: Sequence[Search | LabelSearch], rows: Sequence[int], answers: Answers
+) -> Iterator[Found | FoundLabels]:
     """Yield what searches of one batch find, each for its instance of `rows`."""
     first = searches[0]
+    if isinstance(first, LabelSearch):
+        scores = answers.scores.values[np.searchsorted(answers.scores.rows, rows)]
+        yield from map(FoundLabels, RankedLabels.from_scores(scores, first.label, first.calibration, first.k).records())
+        return
     index, embeddings = first.index, answers.embeddings[first.side]
     queries = embeddings.values[np.searchsorted(embeddings.rows, rows)]
     best = index.neighbors.search if first.neighbors else cast(Recommender, index.recommender).recommend
-    excluded = [search.excluded for search in searches]
+    excluded = [search.excluded for search in searches if isinstance(search, Search)]
     for places, scores in zip(*best(queries, first.k, allowed=first.allowed, excluded=excluded), strict=True):
         count = np.count_nonzero(places >= 0)
         yield Found(neighbors=first.neighbors, objects=index.objects, rows=places[:count], scores=scores[:count])
 
 
 class Searcher:
-    """The indexes of a model by their side. `vocab_sizes` are those of its encoders."""
+    """The indexes of a model by their side. `vocab_sizes` are those of its encoders.
 
-    def __init__(self, indexes: Mapping[Side, ObjectIndex], schema: Schema | None, vocab_sizes: Sequence[int]) -> None:
+    `labels` has the label and the calibration of a model that classifies objects.
+    """
+
+    def __init__(
+        self,
+        indexes: Mapping[Side, ObjectIndex],
+        schema: Schema | None,
+        vocab_sizes: Sequence[int],
+        labels: tuple[Label, LabelProbabilities | None] | None = None,
+    ) -> None:
         self.indexes = indexes
+        self._labels = labels
         self._schema = schema
         self._vocab_sizes = vocab_sizes
         self._met: dict[tuple[Side, str], Bools] = {}  # by the side and the condition, the oldest first
         self._lock = Lock()
 
-    def prepare(self, instances: Instances, asked: Mapping[int, TopK]) -> tuple[Instances, list[Search | None]]:
+    def prepare(
+        self, instances: Instances, asked: Mapping[int, TopK]
+    ) -> tuple[Instances, list[Search | LabelSearch | None]]:
         """Return the instances without sides that are only implied, and what each of them asks of an index.
 
         Raises:
             RequestError: an instance has two sides, there is no index, or an excluded object or a filter is not valid.
         """
-        if self._schema:  # a text alone is a pair
+        if self._schema:  # a text alone is a pair, whose scores are those of labels
+            lone = [row for row, top_k in asked.items() if top_k.neighbors or not self._labels]
             left, right = (
-                column if self._schema[side].columns else column.without(asked)
+                column if self._schema[side].columns else column.without(lone)
                 for side, column in zip(SIDES, instances.columns, strict=True)
             )
             instances = replace(instances, columns=(left, right))
         raw = instances.raw()
-        searches: list[Search | None] = [None] * len(instances)
+        searches: list[Search | LabelSearch | None] = [None] * len(instances)
         for row, top_k in asked.items():
             searches[row] = self._search(top_k, instances, row, raw.get(row, {}))
         return instances, searches
 
-    def _search(self, top_k: TopK, instances: Instances, row: int, raw: Mapping[str, Any]) -> Search:
+    def _search(self, top_k: TopK, instances: Instances, row: int, raw: Mapping[str, Any]) -> Search | LabelSearch:
         name = instances.name(row)
         left, right = (column.tokens(row) for column in instances.columns)
+        if self._labels and not top_k.neighbors:
+            if left is None or right is None or top_k.exclude or top_k.condition:
+                raise RequestError(
+                    f"{name}: top_k asks for labels, wanted a raw value of in0, no exclude and no filter"
+                )
+            return LabelSearch(label=self._labels[0], calibration=self._labels[1], k=top_k.k)
         if left is not None and right is not None:
             raise RequestError(f"{name} has in0, in1 and top_k, wanted one side: the object to search for")
         side = int(left is None)
