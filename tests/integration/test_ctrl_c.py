@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -30,7 +31,12 @@ OUTPUTS = {
     "mine": {"hyperparameters.json", "schema", "test.jsonl", "train.jsonl", "validation.jsonl"},
     "predict": {"scores.jsonl"},
     "evaluate": {"e.json", "e.html"},
+    "index": {"config.json", "model.safetensors", "schema.json", "in0.vocabulary.tsv", "in1.vocabulary.tsv"},
+    "recommend": {"answers.jsonl"},
+    "embed": {"e.npy"},
 }
+#: Verbs whose files are in a folder that exists before.
+IN_FOLDERS = ("predict", "evaluate", "recommend", "embed")
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "t.csv").write_text("u,i,t,y\n" + "\n".join(rows))
     assert run(folder, "prepare", folder / "data") == 0
     assert run(folder, "train", folder / "model", "epochs=1") == 0
+    assert run(folder, "index", folder / "model") == 0
     return folder
 
 
@@ -53,6 +60,12 @@ def words(folder: Path, verb: str, out: Path) -> list[str]:
         "train": ["train", "--data", data, "--out", str(out), "--log", "quiet", "--hyperparameters"],
         "tune": ["tune", "--data", data, "--out", str(out), "--trials", "99", "--hyperparameters", "epochs=1"],
         "mine": ["mine", "--model", model, "--data", data, "--out", str(out)],
+        "index": ["index", "--model", str(out), "--objects", str(folder / "t.csv")],
+        "recommend": [
+            *("recommend", "--model", model, "--input", str(folder / "t.csv")),
+            *("--exclude", str(folder / "t.csv"), "--output", f"{out}/answers.jsonl"),
+        ],
+        "embed": ["embed", "--model", model, "--side", "in0", "--output", f"{out}/e.npy"],
         "predict": ["predict", "--model", model, "--input", f"{data}/train.jsonl", "--output", f"{out}/scores.jsonl"],
         "evaluate": [
             "evaluate",
@@ -81,8 +94,10 @@ def test_interrupted_at_random_moments(folder: Path, tmp_path: Path, verb: str) 
     draw = random.Random(verb)
     for number in range(TRIES):
         out = tmp_path / str(number)
-        if verb in ("predict", "evaluate"):
+        if verb in IN_FOLDERS:
             out.mkdir()
+        if verb == "index":
+            shutil.copytree(folder / "model", out)
         more = ["epochs=100", "early_stopping_patience=5"] if verb == "train" else []
         with subprocess.Popen(
             [COMMAND, *words(folder, verb, out), *more],
@@ -97,6 +112,10 @@ def test_interrupted_at_random_moments(folder: Path, tmp_path: Path, verb: str) 
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=120)
         names = {path.name for path in out.iterdir()} if out.exists() else set()
+        if verb == "index":
+            names = {name for name in names if not name.startswith("index-")}
+            assert names == OUTPUTS[verb]
+            assert object2vec.load(out).neighbors(1, side="in0")
         if process.returncode in (0, -signal.SIGINT):  # it had ended, or Python was about to
             assert names == OUTPUTS[verb]
             continue
