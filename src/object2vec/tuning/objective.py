@@ -91,7 +91,7 @@ class Objective:
         for values in tables:
             if math.isfinite(value := values.get(self.metric, math.nan)):
                 return value
-        why = "" if len(tables) == 2 else "; stars and other numbers are ranked with --relevant"
+        why = "; stars and other numbers are ranked with --relevant" if found.regression and len(tables) == 1 else ""
         raise UserError(f"{self.metric} is not defined for the validation pairs, wanted another objective{why}")
 
 
@@ -108,22 +108,21 @@ def parse_objective(text: str, hyperparameters: Hyperparameters) -> Objective:
     Raises:
         UserError: there is no such metric, it is of another output layer, or of pairs that may not decide.
     """
-    regression = hyperparameters.regression
     channel, colon, metric = text.partition(":")
-    names = _names(regression)
+    names = _names(regression=hyperparameters.regression, ranking=hyperparameters.scores <= 2)
+    others = _names(regression=not hyperparameters.regression, ranking=True)
     if colon and channel == "test":
         raise UserError(f"--objective is {shortened(text)}: test pairs never choose a model, wanted {CHANNEL}:{metric}")
     if text in names:
         return Objective(metric=metric if colon else text, of_epochs=bool(colon))
-    if text in _names(not regression):
-        layer = "mean_squared_error" if regression else "softmax"
-        raise UserError(
-            f"--objective is {text}, wanted for output_layer={layer} one of {', '.join(names[:6])}, ndcg@10"
-        )
-    (nearest,) = difflib.get_close_matches(text, [*names, *_names(not regression)], n=1, cutoff=0.0)
+    if text in others:
+        layer = "mean_squared_error" if hyperparameters.regression else "softmax"
+        what = f"output_layer={layer} and num_classes={hyperparameters.num_classes}"
+        raise UserError(f"--objective is {text}, wanted for {what} one of {', '.join(names)}")
+    (nearest,) = difflib.get_close_matches(text, [*names, *others], n=1, cutoff=0.0)
     raise UserError(f"--objective is {shortened(text)}: no such metric, the nearest is {nearest}")
 
 
-def _names(regression: bool) -> list[str]:
+def _names(*, regression: bool, ranking: bool) -> list[str]:
     of_epochs = [f"{CHANNEL}:{name}" for name in EPOCH_METRICS[regression]]
-    return list(dict.fromkeys([*of_epochs, *EVALUATION_METRICS[regression], *RANKING_METRICS]))
+    return list(dict.fromkeys([*of_epochs, *EVALUATION_METRICS[regression], *(RANKING_METRICS if ranking else ())]))

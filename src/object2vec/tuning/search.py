@@ -32,7 +32,7 @@ from object2vec.hyperparameters.kinds import Choice, Integer, Real
 from object2vec.training.checks import Job
 from object2vec.training.graceful_shutdown import Stop
 from object2vec.training.job import run
-from object2vec.tuning.objective import CHANGE_VALIDATION, CHANNEL, Objective
+from object2vec.tuning.objective import CHANGE_VALIDATION, CHANNEL, EVALUATION_METRICS, RANKING_METRICS, Objective
 from object2vec.tuning.ranges import Range, Value, paired
 
 #: The record of all trials, next to the best model.
@@ -176,6 +176,7 @@ class Search:
             UserError: the first trial cannot be run, or the objective is not defined for the pairs.
             AlgorithmError: no trial had a value.
         """
+        self._check_labels()
         deadline = time.monotonic() + seconds
         stop.training = True  # the first Ctrl-C ends the search and keeps the best model
         while len(self.trials) < count:
@@ -195,6 +196,21 @@ class Search:
             raise AlgorithmError(
                 f"no trial had a value; trial {self.trials[-1].number} failed: {self.trials[-1].error}"
             )
+
+    def _check_labels(self) -> None:
+        """Check that the validation pairs can be ranked, before a model is trained.
+
+        Raises:
+            UserError: none is a positive, or the labels do not say which are.
+        """
+        plan, metric = self.plan, self.plan.objective.metric
+        if plan.objective.of_epochs or metric not in RANKING_METRICS or metric in EVALUATION_METRICS[False]:
+            return
+        labels = self._pairs[1].labels
+        if plan.relevant is None and not np.isin(labels, (0, 1)).all():
+            raise UserError(f"a label is {labels.max():g}, wanted 0 and 1, or --relevant LABEL, to rank by {metric}")
+        if not (labels >= (1 if plan.relevant is None else plan.relevant)).any():
+            raise UserError(f"no validation pair has the label of a positive, wanted one to rank by {metric}")
 
     def _run_trial(self, folder: Path, stop: _TrialStop, on_epoch: Callable[[int, int, float], object]) -> Trial | None:
         """Train with new values into a folder; return None if the search ends before the trial does."""

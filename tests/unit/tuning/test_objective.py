@@ -29,7 +29,7 @@ def test_names_are_those_that_evaluate_gives(hyperparameters: Hyperparameters) -
         ranking=RankingOptions(relevant=1),
     )
     known = {*found.metrics[MODEL], *found.rankings[MODEL].metrics()}
-    assert {name for name in _names(regression) if ":" not in name} == known
+    assert {name for name in _names(regression=regression, ranking=True) if ":" not in name} == known
     for name in known:
         assert parse_objective(name, hyperparameters).of_evaluation(found) == pytest.approx(
             found.metrics[MODEL].get(name, found.rankings[MODEL].metrics().get(name))
@@ -37,7 +37,7 @@ def test_names_are_those_that_evaluate_gives(hyperparameters: Hyperparameters) -
 
 
 def test_directions() -> None:
-    names = {*_names(True), *_names(False)}
+    names = {*_names(regression=True, ranking=True), *_names(regression=False, ranking=True)}
     assert set(LOWER_IS_BETTER) <= {name.removeprefix("validation:") for name in names}
     assert not parse_objective("ndcg@10", SOFTMAX).minimize
     assert not parse_objective("validation:accuracy", SOFTMAX).minimize
@@ -58,8 +58,14 @@ def test_defaults() -> None:
     ("name", "sentence"),
     [
         ("test:accuracy", "test pairs never choose a model, wanted validation:accuracy"),
-        ("validation:mean_squared_error", "wanted for output_layer=softmax one of validation:cross_entropy"),
-        ("rmse", "wanted for output_layer=softmax one of validation:cross_entropy, validation:accuracy, accuracy"),
+        (
+            "validation:mean_squared_error",
+            "wanted for output_layer=softmax and num_classes=2 one of validation:cross_entropy",
+        ),
+        (
+            "rmse",
+            "wanted for output_layer=softmax and num_classes=2 one of validation:cross_entropy, validation:acc",
+        ),
         ("ncdg@10", "no such metric, the nearest is ndcg@10"),
         ("train:accuracy", "no such metric, the nearest is validation:accuracy"),
     ],
@@ -68,6 +74,15 @@ def test_bad_names(name: str, sentence: str) -> None:
     with pytest.raises(UserError, match=rf"^--objective is {name}") as raised:
         parse_objective(name, SOFTMAX)
     assert sentence in str(raised.value)
+
+
+def test_several_classes_are_not_ranked() -> None:
+    classes = configured(num_classes=3)
+    with pytest.raises(
+        UserError, match=r"^--objective is ndcg@10, wanted for output_layer=softmax and num_classes=3 one"
+    ):
+        parse_objective("ndcg@10", classes)
+    assert parse_objective("auc", classes).metric == "auc"
 
 
 def test_metric_of_epochs_is_that_of_the_best_epoch() -> None:
@@ -82,7 +97,10 @@ def test_metric_of_epochs_is_that_of_the_best_epoch() -> None:
 
 def test_epochs_are_compared_in_the_direction_of_the_objective() -> None:
     record = {"validation": {"cross_entropy": 0.25, "accuracy": 0.75}}
-    found = {name: parse_objective(name, SOFTMAX).of_epoch(record, regression=False) for name in _names(False)}
+    found = {
+        name: parse_objective(name, SOFTMAX).of_epoch(record, regression=False)
+        for name in _names(regression=False, ranking=True)
+    }
     assert found["validation:accuracy"] == 0.75
     assert (found["ndcg@10"], found["log_loss"]) == (-0.25, 0.25)
 

@@ -236,6 +236,36 @@ def test_bad_arguments(argv: list[str], sentence: str, capsys: pytest.CaptureFix
     assert error_of(capsys).startswith(sentence)
 
 
+@pytest.mark.parametrize(
+    ("labels", "more", "sentence"),
+    [
+        ((1, 4.5), [], "a label is 4.5, wanted 0 and 1, or --relevant LABEL, to rank by ndcg@10"),
+        (
+            (1, 4.5),
+            ["--relevant", "5"],
+            "no validation pair has the label of a positive, wanted one to rank by ndcg@10",
+        ),
+        ((0, 0), [], "no validation pair has the label of a positive, wanted one to rank by ndcg@10"),
+    ],
+)
+def test_pairs_that_cannot_be_ranked(
+    data: Path, labels: tuple[float, float], more: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The search ends before a model is trained."""
+    write_pairs(data / "validation.jsonl", [([1], [2], labels[0]), ([2], [1], labels[1])])
+    stars = ["--hyperparameters", "output_layer=mean_squared_error", "--objective", "ndcg@10"]
+    assert tune(data, "out", *stars, *more) == 2
+    assert error_of(capsys) == sentence
+    assert not (data.parent / "out").exists()
+
+
+def test_stars_are_ranked_with_a_label(data: Path) -> None:
+    write_pairs(data / "validation.jsonl", [([1], [2], 4.5), ([2], [1], 3), ([2], [3], 5)])
+    stars = ["--hyperparameters", "output_layer=mean_squared_error", "--objective", "ndcg@10", "--relevant", "4"]
+    assert tune(data, "out", *stars, trials=1) == 0
+    assert trials_of(data, "out")[0]["value"] > 0
+
+
 def test_bad_data(data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """An error of the first trial, such as a line that is no pair, ends the search and leaves no folder."""
     (data / "train.jsonl").write_text("{}")
