@@ -10,7 +10,7 @@ export MAKE_STARTED := $(shell date +%s)
 QUICK := $(BIN)/python -m pytest --disable-plugin-autoload -p xdist -p hypothesispytest --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench bench-busy bench-serve quality test coverage test-slow fuzz check fmt image image-test lock clean
+.PHONY: help setup demo examples bench bench-busy bench-serve quality test coverage test-slow fuzz check fmt image image-test lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ $(READY): pyproject.toml scripts/setup hatch_build.py src/object2vec/ops/build.p
 
 demo: $(READY) ## train on real film ratings, serve the models, print recommendations and neighbors, draw the films
 	$(BIN)/python scripts/demo.py
+
+examples: $(READY) ## run the scripts of examples/, and write their notebooks with the output
+	$(BIN)/python scripts/notebooks
 
 bench: $(READY) ## measure loading and training, compared with other libraries; scripts/bench says how to shorten it
 	scripts/bench
