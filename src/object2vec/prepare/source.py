@@ -273,6 +273,10 @@ def _explained(name: str) -> Iterator[None]:
         text = re.sub(r"^([\w ]+ Error: )+", "", str(error).partition("Possible fixes")[0].partition("\n\n")[0])
         sentence = "; ".join(line.strip() for line in text.splitlines() if line.strip())
         raise DataError(f"{name}: {shortened(sentence, MAX_ERROR_CHARACTERS)}") from error
+    except RuntimeError as error:
+        if str(error) == "Query interrupted":  # duckdb's own word for Ctrl-C
+            raise KeyboardInterrupt from error
+        raise
 
 
 def _select(columns: str, table: str) -> str:
