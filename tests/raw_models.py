@@ -15,6 +15,7 @@ from object2vec.schema.columns import Column, List, Text, Token
 from object2vec.schema.label import Label
 from object2vec.schema.schema import Schema, SideSchema
 from object2vec.schema.vocabulary import Vocabulary
+from object2vec.serving.instances import Instances
 from object2vec.serving.predictor import Predictor
 from small import configured, network_of
 
@@ -57,3 +58,13 @@ def write_index(model: Path, side: Side, table: Mapping[str, Sequence[object]]) 
     predictor = Predictor.load(model)
     objects = Objects.from_table(predictor.schema, side, pa.record_batch(dict(table)))
     ObjectIndex.build(objects, predictor.encode_sequences, predictor.network).write(model)
+
+
+def asked(instances: Instances) -> list[object]:
+    """Return all that a request has, as Python objects."""
+    sides = [
+        (column.rows.tolist(), column.sequences.values.tolist(), column.sequences.offsets.tolist())
+        for column in instances.columns
+    ]
+    warnings = [(warning.side, warning.column, warning.rows.tolist()) for warning in instances.warnings]
+    return [sides, warnings, instances.raw(), [instances.name(row) for row in range(len(instances))]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,12 @@ from hypothesis import strategies as st
 from object2vec.data.records import SIDES
 from object2vec.errors import Object2VecError
 from object2vec.ops import library
+from object2vec.schema.columns import Text
 from object2vec.serving import codec, raw_values
 from object2vec.serving.application import create_app
 from object2vec.serving.headers import Content
-from object2vec.serving.instances import Instances
 from object2vec.serving.predictor import Predictor
-from raw_models import film_schema, save_model, text_schema
+from raw_models import FILMS, USERS, asked, film_schema, save_model, schema_of, text_schema
 
 LINES = Content(type="application/jsonlines")
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
@@ -205,16 +206,6 @@ def test_any_csv_is_decoded_or_refused_with_a_sentence(text: str) -> None:
     is_refused(text.encode("utf-8", "surrogatepass"), Content(type="text/csv"))
 
 
-def asked(instances: Instances) -> list[object]:
-    """Return all that a request holds, as Python objects."""
-    sides = [
-        (column.rows.tolist(), column.sequences.values.tolist(), column.sequences.offsets.tolist())
-        for column in instances.columns
-    ]
-    warnings = [(warning.side, warning.column, warning.rows.tolist()) for warning in instances.warnings]
-    return [sides, warnings, instances.raw(), [instances.name(row) for row in range(len(instances))]]
-
-
 users = st.integers(0, 9) | st.sampled_from(["1", "3", "x,}", '\\"', "é\n", ""]) | st.none() | st.floats(0, 9)
 genres = st.lists(st.sampled_from(["fun", "war", "a]", "{"]), max_size=3) | st.sampled_from(["fun|war", "fun"])
 objects = (
@@ -235,6 +226,61 @@ def test_kernel_and_orjson_read_the_same_raw_values(records: list[dict[str, Any]
         plain = [codec.decode_plain(body, content, 3, schema) for _ in range(2)]
         mixed = {type(record["in1"]) for record in records if "in1" in record} == {dict, list}
         assert [found and asked(found) for found in plain] == [None if mixed else wanted] * 2
+
+
+@pytest.mark.skipif(not library.available(), reason="there is one way to read a body without kernels")
+@given(
+    st.lists(st.sampled_from(["good", "Bad ", "été", "É", "x", "-", "3", "\u00a0", "a" * 300]), max_size=4),
+    st.booleans(),
+)
+def test_kernel_and_orjson_read_the_same_words(words: list[str], has_escapes: bool) -> None:
+    schema = schema_of(((Text("title"),), [{"good": 2, "bad": 1, "été": 1, "É": 1, "a" * 300: 1}]), ((), []))
+    for text in (" ".join(words), "".join(words)):
+        body = json.dumps({"in0": {"title": text}}, ensure_ascii=has_escapes).encode()
+        found = codec.decode_plain(body, LINES, 1, schema)
+        assert found is not None
+        assert asked(found) == asked(codec.decode_any(body, LINES, 1, schema))
+
+
+@pytest.mark.skipif(not library.available(), reason="values are kept only by kernels")
+def test_kernel_reads_any_number_of_different_objects_in_any_order_of_columns() -> None:
+    """Python makes no object of them, and keeps none."""
+    users = list(map(str, range(30_000)))
+    schema = schema_of((USERS, [dict.fromkeys(users, 1)]), (FILMS, [{"a": 3}, {"fun": 2, "war": 1}]))
+    bodies = (b'{"in0": %d, "in1": {"genres": ["war", null, "x"], "film": "a"}}' % user for user in range(30_000))
+    found = codec.decode_plain(b"\n".join(bodies), LINES, 1, schema)
+    assert found is not None
+    assert found.columns[0].sequences.values.tolist() == schema["in0"].vocabulary.lookup(0, users).ravel().tolist()
+    assert found.columns[1].sequences.values.tolist() == [4, 6, 3] * 30_000
+    assert [(warning.column, len(warning.rows)) for warning in found.warnings] == [("genres", 30_000)]
+    assert not any(side.ids_by_json for side in schema.sides)
+
+
+def test_threads_read_the_same_raw_values() -> None:
+    """The kernel runs without the interpreter's lock on a body of this size."""
+    schema = film_schema()
+    body = b"\n".join(b'{"in0": %d, "in1": {"film": "b", "genres": "fun|x"}}' % (user % 12) for user in range(3_000))
+    wanted = asked(codec.decode_any(body, LINES, 1, schema))
+    with ThreadPoolExecutor(4) as pool:
+        assert all(
+            asked(found) == wanted for found in pool.map(lambda _: codec.decode(body, LINES, 1, schema), range(16))
+        )
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "message"),
+    [
+        ('{"in0": 1, "in1": {"film": [1]}}\n{"in0": [1.5]}', "jsonlines", "line 1: in1.film is the list [1]"),
+        ('{"in0": 1}\n{"in0": {"usr": 1}}\n{', "jsonlines", "line 2: in0 has the column 'usr'"),
+        ('{"in0": 1, "in1": 2}\n{"in0": {"user": {}}}', "jsonlines", "line 1: in1 is the value 2, wanted an object"),
+        ('{"in0": {"user": {}}, "in1": 2}\n{"in1": 3}', "jsonlines", "line 1: in0.user is the object {}"),
+        ("1,a,fun\n1,a\n1\n", "csv", "line 2 has 2 fields"),
+    ],
+)
+def test_the_first_of_several_errors_is_named(films: FlaskClient, body: str, kind: str, message: str) -> None:
+    reply = post(films, body, "text/csv" if kind == "csv" else f"application/{kind}")
+    assert reply.status_code == 400
+    assert reply.get_json()["message"].startswith(message)
 
 
 @pytest.mark.skipif(not library.available(), reason="there is one way to read a body without kernels")
@@ -261,7 +307,7 @@ def test_a_few_short_values_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(raw_values, "MAX_KNOWN_VALUES", 3)
     schema = film_schema()
     wanted = schema.encode("in0", range(9)).ids.tolist()
-    for text in (b"%d", b'{"user": %d, "user": %%d}' % 10**199):
+    for text in (b"%d.0", b'{"user": %d, "user": %%d}' % 10**199):
         body = b"\n".join(b'{"in0": %b}' % (text % user) for user in range(9))
         found = codec.decode(body, LINES, schema=schema)
         assert found.columns[0].sequences.values.tolist() == wanted
