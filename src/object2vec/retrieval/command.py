@@ -56,8 +56,12 @@ def _index(model: Any, arguments: argparse.Namespace) -> None:
 
 
 def _described(description: dict[str, Any]) -> str:
-    rest = ", ".join(f"{name} {value}" for name, value in description.items() if name != "kind")
-    return f"{description.get('kind', '')} ({rest})".strip() if rest else description["kind"]
+    """Return how an index searches, in one line."""
+    if "refused" in description:
+        return f"none, {description['refused']}"
+    search = description.get("search", description)
+    recalls = [f"{name} {value:.3g}" for name, value in search.items() if name.startswith("recall")]
+    return ", ".join([*dict.fromkeys([description["kind"], search["kind"]]), *recalls])
 
 
 def _add_neighbors(parser: argparse.ArgumentParser, **types: Callable[[str], Any]) -> None:
