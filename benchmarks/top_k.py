@@ -95,6 +95,8 @@ def write_model(model: Path, objects: int, dim: int, head: Mapping[str, object])
         for embedding in network.tables:
             cluster = torch.randint(0, CLUSTERS, (len(embedding.weight),))
             embedding.weight.copy_(centers[cluster] + 0.7 * torch.randn(len(cluster), dim))
+        if not hyperparameters.mlp_layers and network.head:
+            network.head.output.weight.abs_()  # training makes weighted users similar to the films that they like
     artifact.save(model, network, hyperparameters, training={}, vocabularies={})
     predictor = Predictor.load(model)
     tokens = pa.ListArray.from_arrays(np.arange(objects + 1, dtype=np.int32), np.arange(1, objects + 1, dtype=np.int32))

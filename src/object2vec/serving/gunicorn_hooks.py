@@ -35,7 +35,10 @@ def _unblock() -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001
-    """Remove a worker's count of pending requests when it has ended, also when it was killed."""
+    """Remove a worker's counts of pending requests and connections when it has ended, also when it was killed."""
     from prometheus_client.multiprocess import mark_process_dead
 
+    from object2vec.serving.worker import CONNECTIONS
+
     mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+    CONNECTIONS.remove(worker.age)

@@ -1,16 +1,37 @@
-"""gunicorn's worker with threads, and a deadline for the headers of a request."""
+"""gunicorn's worker with threads, a deadline for the headers of a request, and its share of the connections."""
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from typing import Any, Final
 
 from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
+from object2vec.serving.balancing import POLL_SECONDS, Balance, ConnectionCounts
 from object2vec.serving.deadlines import DEADLINES, set_idle_timeout
+
+#: The connections of all workers, which are forked from one process.
+CONNECTIONS: Final = ConnectionCounts()
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
     """Closes a connection whose headers are not complete in time; a thread would wait for them without end."""
+
+    def run(self) -> None:
+        self.balance = Balance(CONNECTIONS)
+        CONNECTIONS.set(self.age, 0)
+        super().run()
+
+    def accept(self, *listener: Any) -> None:
+        if self.balance.defers(self.nr_conns):
+            time.sleep(POLL_SECONDS)
+            return
+        super().accept(*listener)
+        CONNECTIONS.set(self.age, self.nr_conns)
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        super().wait_for_and_dispatch_events(timeout)
+        CONNECTIONS.set(self.age, self.nr_conns)
 
     def handle(self, conn: Any) -> Any:
         conn.header_transfer = DEADLINES.watch(conn.sock)

@@ -152,7 +152,7 @@ def test_metrics_of_workers_are_summed(tmp_path: Path) -> None:
         assert "object2vec_requests_pending 5.0" in output
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-            gunicorn_hooks.child_exit(None, process)
+            gunicorn_hooks.child_exit(None, SimpleNamespace(pid=process.pid, age=1))
 
 
 def test_empty_file_of_a_new_worker_is_skipped(tmp_path: Path) -> None:
