@@ -230,7 +230,8 @@ VERBS: Final = {
     ),
     "recommend": Verb(
         help="find the best objects of the other side",
-        description="Find the objects of the other side with the highest scores of the model.",
+        description="Find the objects of the other side with the highest scores of the model. "
+        "For a model that classifies objects, such as texts, find their most probable labels.",
         add=_add_recommend,
         run=_recommend,
     ),
