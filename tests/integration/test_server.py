@@ -211,28 +211,6 @@ def fails(model: Path, **environment: str) -> str:
     return done.stderr
 
 
-@pytest.mark.slow
-def test_workers_get_as_many_connections_each(server: Server) -> None:
-    """Also of clients that connect together, and keep their connections open."""
-
-    def sockets(pid: int) -> int:
-        return sum(str(file.readlink()).startswith("socket") for file in Path(f"/proc/{pid}/fd").iterdir())
-
-    before = [sockets(worker) for worker in server.workers()]
-    clients = [server.connection() for _ in range(16)]
-    try:
-        for client in clients:
-            client.connect()
-        for client in clients:
-            client.request("GET", "/ping")
-            assert client.getresponse().read() == b""
-        taken = [sockets(worker) - old for worker, old in zip(server.workers(), before, strict=True)]
-        assert min(taken) >= 4  # a busy machine may leave less
-    finally:
-        for client in clients:
-            client.close()
-
-
 def test_missing_model_ends_the_server(tmp_path: Path) -> None:
     assert fails(tmp_path).startswith(f"object2vec: error: {tmp_path}: no model, wanted a directory with config.json")
 

@@ -14,7 +14,7 @@ from typing import Final
 #: Numbers of workers that are told apart.
 SLOTS: Final = 256
 #: How long a worker leaves a connection to others, which may be busy; and between two looks, in seconds.
-MAX_DEFER_SECONDS: Final = 0.02
+MAX_DEFER_SECONDS: Final = 0.05
 POLL_SECONDS: Final = 0.0005
 
 
