@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of one form in one round, at least")
     parser.add_argument("--clients", type=int, default=4)
-    parser.add_argument("--pairs", type=int, nargs="*", default=[1, 20, 500, 5000], help="pairs of a request")
+    parser.add_argument("--pairs", type=int, nargs="*", default=[1, 100, 5000], help="pairs of a request")
     parser.add_argument("--only", nargs="*", default=list(SHAPES), choices=SHAPES)
     arguments = parser.parse_args()
     print("| values | pairs | token ids, requests/s | JSON | JSON Lines | CSV |")

@@ -33,8 +33,9 @@ PAGE_SIZE: Final = 100
 MAX_NAME_CHARACTERS: Final = 1024
 #: Approximate bytes of a model in each worker, besides its weights.
 MODEL_OVERHEAD_BYTES: Final = 2**20
-#: Bytes of memory for each byte of a schema's files: 8 to 15 were measured, while files of up to 33 MB were read.
-VOCABULARY_BYTES: Final = 16
+#: Bytes of memory for each byte of a schema's files: 8 to 15 were measured, while files of up to 33 MB were read, and
+#: the tables for kernels take about 3.
+VOCABULARY_BYTES: Final = 19
 #: Seconds between a worker's checks that its models are still registered.
 POLL_SECONDS: Final = 0.05
 #: Seconds that requests under way get to end when their model is unloaded.

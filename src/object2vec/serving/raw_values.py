@@ -20,7 +20,7 @@ from object2vec.schema.schema import Encoded, Schema
 from object2vec.schema.vocabulary import UNKNOWN_ID
 from object2vec.serving.instances import Column, InputWarning, Instances, RawRecords
 
-#: Objects in JSON whose token ids a process keeps for each side of a model, and the longest one.
+#: Objects in JSON that kernels do not read: how many a process keeps for each side of a model, and the longest one.
 MAX_KNOWN_VALUES: Final = 2**14
 MAX_KNOWN_BYTES: Final = 128
 #: Approximate bytes that they take for a model: 200 each, for two sides.
