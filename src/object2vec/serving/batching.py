@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from time import perf_counter, sleep
 from typing import Final
@@ -26,18 +26,32 @@ MAX_WAIT_SECONDS: Final = 0.01
 POLL_SECONDS: Final = 0.0005
 
 
+def _locked() -> Lock:
+    lock = Lock()
+    lock.acquire()
+    return lock
+
+
 @dataclass(eq=False, slots=True)
 class _Pending:
+    """A query in the queue. `woken` is released once: when there are answers, or when its thread is to run a pass."""
+
     query: Query
     answers: Answers | None = None
+    woken: Lock = field(default_factory=_locked)
 
 
 class MicroBatcher:
-    """Batches the queries of a process."""
+    """Batches the queries of a process.
+
+    One thread at a time runs passes, and wakes those whose queries it has answered. Then it hands over to a thread that
+    waits. If all threads took turns at one lock, those with answers would hold up the next pass.
+    """
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = Lock()  # for the next two
         self._waiting: deque[_Pending] = deque()
+        self._is_running = False
         self._last_requests, self._last_seconds = 1, 0.0  # requests in or during the last pass; its seconds
 
     def answer(self, query: Query) -> Iterator[Answers]:
@@ -46,12 +60,28 @@ class MicroBatcher:
 
     def _answer_in_batch(self, query: Query) -> Answers:
         own = _Pending(query)
-        self._waiting.append(own)
         with self._lock:
+            self._waiting.append(own)
+            others_run, self._is_running = self._is_running, True
+        if others_run:
+            own.woken.acquire()
+            if own.answers is not None:
+                return own.answers
+        try:
             until = perf_counter() + min(WAIT_SHARE * self._last_seconds, MAX_WAIT_SECONDS)
-            while own.answers is None and len(self._waiting) < self._last_requests and perf_counter() < until:
+            while len(self._waiting) < self._last_requests and perf_counter() < until:
                 sleep(POLL_SECONDS)
-            return own.answers or self._run_batch(own)
+            return self._run_batch(own)
+        finally:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Let the first query that waits run the next pass."""
+        with self._lock:
+            if self._waiting:
+                self._waiting[0].woken.release()
+            else:
+                self._is_running = False
 
     def _run_batch(self, own: _Pending) -> Answers:
         """Run one pass for `own` and the waiting queries that can batch with it. If it fails, only `own` fails."""
@@ -59,7 +89,7 @@ class MicroBatcher:
         room = MAX_BATCH_ROWS - own.query.count
         for _ in range(len(self._waiting)):
             other = self._waiting.popleft()
-            if other is own or other.answers is not None:
+            if other is own:
                 continue
             if other.query.count <= room and other.query.can_batch_with(own.query):
                 batch.append(other)
@@ -67,8 +97,13 @@ class MicroBatcher:
             else:
                 self._waiting.append(other)
         started = perf_counter()
-        found = answer_batch([waiting.query for waiting in batch])
+        try:
+            found = answer_batch([waiting.query for waiting in batch])
+        except BaseException:
+            self._waiting.extendleft(batch[:0:-1])
+            raise
         self._last_requests, self._last_seconds = len(batch) + len(self._waiting), perf_counter() - started
-        for waiting, answers in zip(batch, found, strict=True):
+        for waiting, answers in zip(batch[1:], found[1:], strict=True):
             waiting.answers = answers
+            waiting.woken.release()
         return found[0]
