@@ -121,9 +121,9 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def split(ratings: Ratings) -> list[Ratings]:
+def split(ratings: Ratings, seed: int = 0) -> list[Ratings]:
     """Return the parts for training, tuning and testing."""
-    order = np.random.default_rng(0).permutation(len(ratings.user))
+    order = np.random.default_rng(seed).permutation(len(ratings.user))
     ends = [0, len(order) * 8 // 10, len(order) * 9 // 10, len(order)]
     return [ratings.take(order[start:stop]) for start, stop in pairwise(ends)]
 
@@ -196,15 +196,18 @@ def report(task: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def draw_settings(grid: Mapping[str, list[Any]]) -> list[Settings]:
+    """Return up to `TRIALS` random settings of a grid, each once."""
+    generator = np.random.default_rng(0)
+    draws = ({k: v[generator.integers(len(v))] for k, v in grid.items()} for _ in range(TRIALS))
+    return list({str(settings): settings for settings in draws}.values())
+
+
 def tune(task: str, system: System, train: Ratings, validation: Ratings, threads: int) -> None:
     """Evaluate up to `TRIALS` random settings, and print the best."""
-    generator = np.random.default_rng(0)
-    trials = {
-        str(t): t for t in ({k: v[generator.integers(len(v))] for k, v in system.grid.items()} for _ in range(TRIALS))
-    }
     aim, better = ("RMSE", min) if task == "ratings" else ("NDCG@10", max)
     found = []
-    for settings in trials.values():
+    for settings in draw_settings(system.grid):
         metrics = evaluate(task, system, settings, (train, validation), 0, threads)
         found.append((metrics[aim], metrics, settings))
         print(f"  {system.name} { ({k: round(v, 4) for k, v in metrics.items()}) } {settings}", flush=True)

@@ -84,6 +84,27 @@ RECIPES: Final[Mapping[str, Recipe]] = {
             "ema_decay": "0.998",
         },
     ),
+    "history": Recipe(
+        "the same, with users described by their items: ranks items for new users; needs one vocabulary for both sides",
+        {
+            **POOLED,
+            **_dims(128),
+            **ALL_EPOCHS,
+            "tied_token_embedding_weight": "True",
+            "output_layer": "mean_squared_error",
+            "comparator_list": "hadamard",
+            "mlp_layers": "0",
+            "learning_rate": "0.005",
+            "dropout": "0.4",
+            "token_dropout": "0.5",
+            "negative_sampling_rate": "20",
+            "negative_sampling_distribution": "uniform",
+            "validation_negative_sampling": "auto",
+            "mini_batch_size": "3000",
+            "epochs": "20",
+            "ema_decay": "0.998",
+        },
+    ),
     "entailment": Recipe(
         "two texts and how they relate; needs one vocabulary for both sides",
         {

@@ -8,7 +8,7 @@ from typing import Final
 from object2vec.hyperparameters.recipes import RECIPES
 from object2vec.prepare.dataset import Dataset
 from object2vec.prepare.report import Statistics
-from object2vec.schema.columns import Text, Token
+from object2vec.schema.columns import List, Text, Token
 from object2vec.schema.schema import Schema
 
 #: Steps that an epoch has at least, where batches of `MIN_BATCH_SIZE` allow it.
@@ -25,7 +25,7 @@ def suggest_recipe(schema: Schema) -> str:
     """Return the recipe for the columns and the label of a schema."""
     first, second = (side.columns for side in schema.sides)
     if schema.label is None and schema.tied:
-        return "item2vec"
+        return "history" if any(isinstance(column, List) for column in first) else "item2vec"
     if schema.label is None:
         return "implicit" if any(isinstance(column, Token) for column in second) else "cold-start"
     if schema.label.kind == "number":
