@@ -28,7 +28,7 @@ FEW_ALLOWED: Final = 0.05
 #: Rows of approximate search, in addition to k, whose scores are computed.
 MORE_CANDIDATES: Final = 32
 #: How many lists are probed is chosen so that recall@10 reaches the target, on sampled queries.
-TARGET_RECALL: Final = 0.955
+TARGET_RECALL: Final = 0.96
 RECALL_K: Final = 10
 SAMPLE_QUERIES: Final = 400
 
