@@ -270,15 +270,17 @@ def test_values_in_training_become_unknown(csv: Path, tmp_path: Path) -> None:
     assert 0.1 < sum(row["in0"] == [2] for row in found) / len(found) < 0.3
 
 
-def test_a_label_with_one_class_is_warned_about(csv: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_label_with_one_class_is_warned_about(
+    csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     """Training on the pairs warns too."""
     write_csv(csv, [{**row, "rating": "good"} for row in table()])
     assert prepare(csv, "--in0", "title:text", "--label", "rating", "--out", tmp_path / "d") == 0
     assert caplog.messages == ["column rating: all rows have the label 'good', wanted at least two different labels"]
-    argv = ["train", "--data", str(tmp_path / "d"), "--out", str(tmp_path / "m"), "--log", "quiet"]
+    argv = ["train", "--data", str(tmp_path / "d"), "--out", str(tmp_path / "m"), "--log", "sagemaker"]
     assert main([*argv, "--hyperparameters", "epochs=1"]) == 0
     warning = "Channel train: all pairs have the label 0, wanted at least two different labels"
-    assert caplog.messages.count(warning) == 1
+    assert capsys.readouterr().out.count(warning) == 1
 
 
 def test_report(csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
