@@ -166,12 +166,13 @@ class Model:
         held_out, known = _channels_of(data, train)
         read = partial(read_pairs, hyperparameters=self.hyperparameters, schema=self.schema)
         names = self.schema.label.classes if self.schema and self.schema.label else ()
+        known_objects = self.schema["in1"].knows if self.schema else None
         return evaluate(
             self.predictor.pair_scorer,
             read(held_out),
             Pairs.concatenate([read(part) for part in known]) if known else None,
             classes=None if self.hyperparameters.regression else self.hyperparameters.num_classes,
-            ranking=RankingOptions(relevant=relevant, candidates=candidates, seed=seed),
+            ranking=RankingOptions(relevant=relevant, candidates=candidates, seed=seed, known=known_objects),
             class_names=names if len(names) == self.hyperparameters.num_classes else (),
             label_probabilities=self._labels if self._label else None,
         )

@@ -5,6 +5,7 @@ Shapes: P pairs, C scores a pair.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from object2vec.array_types import Float32, Float64, Int64
+from object2vec.array_types import Bools, Float32, Float64, Int64
 from object2vec.data.records import SIDES
 from object2vec.data.sequences import Pairs, Sequences
 from object2vec.errors import UserError
@@ -30,6 +31,8 @@ from object2vec.evaluation.ranking import Ranking, RankingTask, rank
 from object2vec.evaluation.report import to_html, to_text
 from object2vec.retrieval.label_probabilities import LabelProbabilities
 
+logger = logging.getLogger(__name__)
+
 #: Scores (P, C) of pairs of objects, by their indices (P,).
 PairScores = Callable[[Int64, Int64], Float32]
 MODEL: Final = "model"
@@ -42,12 +45,14 @@ class RankingOptions:
     """How to rank `in1` for each `in0`.
 
     A pair is relevant from the label `relevant` on; None is 1, and no ranking for ratings and several classes.
-    `candidates` is how many are drawn for each query; None ranks all.
+    `candidates` is how many are drawn for each query; None ranks all. `known` tells which objects of `in1` the model
+    knows; others are neither ranked nor to be found.
     """
 
     relevant: float | None = None
     candidates: int | None = None
     seed: int = 0
+    known: Callable[[Sequences], Bools] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +178,7 @@ def evaluate(
             train_labels = _to_classes(data.train_labels, classes)
             of_pairs = (data.test[0], labels), (data.train[0], train_labels)
             label_evaluation = evaluate_labels(MODEL, predicted, *of_pairs, label_probabilities)
+    rankings, candidates = _rankings(data, scores, classes, ranking or RankingOptions())
     return Evaluation(
         pairs=len(test),
         regression=classes is None,
@@ -180,8 +186,8 @@ def evaluate(
         confusion=confusion,
         calibration=found_calibration,
         by_frequency=_by_frequency(data, errors, root=classes is None) if train else {},
-        rankings=_rankings(data, scores, classes, ranking or RankingOptions()),
-        candidates=(ranking and ranking.candidates) or len(data.objects[1]),
+        rankings=rankings,
+        candidates=candidates,
         class_names=class_names or [str(number) for number in range(classes or 0)],
         labels=label_evaluation,
     )
@@ -256,8 +262,12 @@ def _frequency_groups(frequency: Int64, errors: Float64, *, root: bool) -> list[
     return groups
 
 
-def _rankings(data: _Indexed, scores: PairScores, classes: int | None, options: RankingOptions) -> dict[str, Ranking]:
+def _rankings(
+    data: _Indexed, scores: PairScores, classes: int | None, options: RankingOptions
+) -> tuple[dict[str, Ranking], int]:
     """Rank the objects of in1 for each object of in0 by the model, and by popularity with training pairs.
+
+    Return the metrics, and the number of candidates.
 
     Positives of training are not candidates; for regression, no pair of training is one.
 
@@ -269,23 +279,32 @@ def _rankings(data: _Indexed, scores: PairScores, classes: int | None, options: 
             raise UserError(
                 f"relevant is {options.relevant:g} for {classes} classes, wanted a regression or two classes"
             )
-        return {}
+        return {}, 0
     threshold = 1.0 if options.relevant is None else options.relevant
     binary = classes == 2 or (classes is None and bool(np.isin(data.labels, (0, 1)).all()))
     relevant = data.labels >= threshold
-    if (options.relevant is None and not binary) or not relevant.any():
-        return {}
-    seen = (data.train_labels >= threshold) | (classes is None)
+    if options.relevant is None and not binary:
+        return {}, 0
+    known = options.known(data.objects[1]) if options.known else np.ones(len(data.objects[1]), np.bool_)
+    if unknown := int((relevant & ~known[data.test[1]]).sum()):
+        logger.warning(
+            f"{unknown:,} of {relevant.sum():,} pairs to find have an unknown in1, and are left out of ranking"
+        )
+    relevant &= known[data.test[1]]
+    if not relevant.any():
+        return {}, 0
+    seen = ((data.train_labels >= threshold) | (classes is None)) & known[data.train[1]]
+    candidates, numbers = np.flatnonzero(known), np.cumsum(known) - 1
     task = RankingTask(
-        relevant=(data.test[0][relevant], data.test[1][relevant]),
-        seen=(data.train[0][seen], data.train[1][seen]),
-        candidates=len(data.objects[1]),
+        relevant=(data.test[0][relevant], numbers[data.test[1][relevant]]),
+        seen=(data.train[0][seen], numbers[data.train[1][seen]]),
+        candidates=len(candidates),
         sampled=options.candidates,
         seed=options.seed,
     )
-    found = {MODEL: rank(lambda left, right: scores(left, right)[:, -1], task)}
+    found = {MODEL: rank(lambda left, right: scores(left, candidates[right])[:, -1], task)}
     if len(data.train_labels):
         positive = data.train[1][data.train_labels >= threshold]
-        popular = baselines.popularity(positive, task.candidates)
+        popular = baselines.popularity(positive, len(known))[candidates]
         found["popularity"] = rank(lambda _, right: popular[right], task)
-    return found
+    return found, options.candidates or len(candidates)

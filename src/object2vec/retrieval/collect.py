@@ -19,6 +19,7 @@ from object2vec.hyperparameters import Hyperparameters
 from object2vec.prepare.source import Limits, Source, open_columns, open_files
 from object2vec.retrieval.objects import TOKENS, Objects, column_keys
 from object2vec.schema.columns import Token
+from object2vec.schema.pairs import to_sequences
 from object2vec.schema.schema import Schema, require_column
 from object2vec.schema.tables import to_columns
 
@@ -82,11 +83,7 @@ def _from_source(source: Source, schema: Schema, side: Side) -> Objects:
     hashes = column_keys(schema, side, columns)
     first = np.sort(np.unique(hashes, return_index=True)[1])  # of equal values that are written differently
     batch = import_extra("pyarrow").RecordBatch.from_pydict(columns)
-    rows = np.repeat(np.arange(len(encoded)), np.diff(encoded.offsets))
-    is_known = (
-        np.bincount(rows[encoded.ids >= schema[side].vocabulary.unknown_id(len(keys))], minlength=len(encoded)) > 0
-    )
-    kept = first[is_known[first]]
+    kept = first[schema[side].knows(to_sequences(encoded))[first]]
     if len(kept) < len(first):  # they would all have the score of the unknown id
         left_out = f"{len(first) - len(kept):,} of {len(first):,} {side} are left out"
         logger.warning(f"{left_out}: the model knows none of their values")

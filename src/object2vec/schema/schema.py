@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from object2vec.array_types import Int32, Int64
+from object2vec.array_types import Bools, Int32, Int64
 from object2vec.atomic_files import write_atomically
 from object2vec.data.files import read_object
 from object2vec.data.records import SIDES, Side
@@ -124,6 +124,12 @@ class SideSchema:
                 unknown[name] = np.zeros(len(offsets) - 1, np.bool_)
                 unknown[name][np.searchsorted(offsets, np.flatnonzero(is_unknown), side="right") - 1] = True
         return Encoded(offsets, ids, unknown)
+
+    def knows(self, objects: Sequences) -> Bools:
+        """Return which objects have a value that the vocabulary knows, (N,); all, for a side without columns."""
+        known = objects.values >= self.vocabulary.unknown_id(len(self.columns))
+        rows = np.repeat(np.arange(len(objects)), objects.lengths)
+        return (np.bincount(rows[known], minlength=len(objects)) > 0) | (not self.columns)
 
     @cached_property
     def ids_by_json(self) -> dict[bytes, int | list[int]]:

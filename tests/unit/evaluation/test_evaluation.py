@@ -68,6 +68,17 @@ def test_a_threshold_ranks_ratings_without_those_of_training() -> None:
     assert found.candidates == 3
 
 
+def test_unknown_objects_are_neither_candidates_nor_to_be_found(caplog: pytest.LogCaptureFixture) -> None:
+    """Of the relevant films, 10 and others, the model knows all but 10; user 2 then has nothing to find."""
+    options = RankingOptions(relevant=4, known=lambda objects: objects.values != 10)
+    known = pairs_of([([1], [10], 5.0), ([1], [13], 5.0), ([2], [10], 4.0)])
+    found = evaluate(first_token, known, TRAIN, classes=None, ranking=options)
+    assert found.rankings["model"].queries == 1
+    assert found.candidates == len({11, 12, 13})
+    assert "2 of 3 pairs to find have an unknown in1, and are left out of ranking" in caplog.text
+    assert evaluate(first_token, pairs_of([([1], [10], 5.0)]), TRAIN, classes=None, ranking=options).rankings == {}
+
+
 def classified(rows: list[tuple[int, int, int]]) -> Pairs:
     return pairs_of([([a], [b], float(label)) for a, b, label in rows])
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from object2vec.errors import ArtifactError, RawValueError, UserError
 from object2vec.schema.columns import Column, List, Text, Token
 from object2vec.schema.label import Label
+from object2vec.schema.pairs import to_sequences
 from object2vec.schema.schema import Schema, SideSchema, check_columns
 from object2vec.schema.vocabulary import Vocabulary
 
@@ -62,6 +63,14 @@ def test_unknown_values_get_the_id_of_their_column(schema: Schema) -> None:
         "genres": [True, False],
     }
     assert schema.decode("in1", encoded) == [{"movie_id": None, "genres": ["Drama", None]}, {"movie_id": "31"}]
+
+
+def test_an_object_is_known_by_any_of_its_values(schema: Schema) -> None:
+    objects = [{"movie_id": 9, "genres": ["Drama"]}, {"movie_id": 9}, {}]
+    assert schema["in1"].knows(to_sequences(schema.encode("in1", objects))).tolist() == [True, False, False]
+    assert schema["in0"].knows(to_sequences(schema.encode("in0", ["anna", "bob"]))).tolist() == [True, False]
+    no_columns = SideSchema((), Vocabulary.empty(()))
+    assert no_columns.knows(to_sequences(no_columns.encoded([], 2))).tolist() == [True, True]
 
 
 def test_a_side_with_one_column_takes_its_values(schema: Schema) -> None:
