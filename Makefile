@@ -5,7 +5,6 @@ FLAVOR ?= cpu
 SECONDS ?= 20
 BIN := .venv/bin
 READY := .venv/.ready
-export MAKE_STARTED := $(shell date +%s)
 # Plugins are named, because pytest rewrites every module of plugins that it finds by itself. That takes time.
 QUICK := $(BIN)/python -m pytest --disable-plugin-autoload -p xdist -p hypothesispytest --numprocesses 2 --dist loadfile
 
@@ -20,8 +19,8 @@ setup: $(READY) ## make .venv with the package and every tool, unless it is up t
 $(READY): pyproject.toml scripts/setup hatch_build.py src/object2vec/ops/build.py $(wildcard src/object2vec/ops/csrc/*.[ch])
 	PYTHON=$(PYTHON) scripts/setup
 
-demo: $(READY) ## train on real film ratings, serve the models, print recommendations and neighbors, draw the films
-	$(BIN)/python scripts/demo.py
+demo: $(READY) ## train on real film ratings, and print recommendations and neighbors
+	scripts/demo
 
 examples: $(READY) ## run the scripts of examples/, and write their notebooks with the output
 	$(BIN)/python scripts/notebooks

@@ -33,7 +33,7 @@ POLICIES: Final[Mapping[str, Mapping[str, str]]] = {
     "one thread": {"OMP_NUM_THREADS": "1"},
 }
 VARIABLES: Final = {name for policy in POLICIES.values() for name in policy}
-#: As in scripts/demo.py: stars that a user gives to a film.
+#: Stars that a user gives to a film.
 SETTINGS: Final = {
     "enc0_network": "pooled_embedding",
     "enc0_max_seq_len": 1,

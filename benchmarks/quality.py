@@ -7,7 +7,7 @@ settings and several seeds, and is evaluated on the third, which is used for not
 
 Each grid covers the best region of an earlier, wider search. SVD++ takes minutes per trial and had 11 trials. Two of
 our systems had one additional manual trial. The ranking continued one of its best settings to 20 epochs. The built-in's
-recipe for ratings had the settings of `make demo`, which were better than all random ones.
+recipe for ratings had the settings of an earlier demo, which were better than all random ones.
 
 ratings   RMSE of the stars, with predictions clipped to .5 to 5.
 ranking   A rating of 4 or more is a positive; systems see only positives. For each user with held-out positives, all
