@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils.validation import check_is_fitted
 
 from object2vec.api import Columns, fit
 from object2vec.array_types import Float32
@@ -33,6 +34,7 @@ class Object2VecRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
         return self._fit(X, y, "number")
 
     def predict(self, X: Any) -> Float32:
+        check_is_fitted(self)
         return self.model_.score(X)[:, 0]
 
 
@@ -42,6 +44,7 @@ class Object2VecClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         return self._fit(X, codes, "class")
 
     def predict_proba(self, X: Any) -> Float32:
+        check_is_fitted(self)
         return self.model_.score(X)[:, : len(self.classes_)]
 
     def predict(self, X: Any) -> Any:

@@ -248,7 +248,7 @@ class Model:
         Args:
             objects: one object, a list of objects, or a table.
             k: how many to return for each.
-            side: the side of `objects`; by default in0 if in1 has an index, else in1.
+            side: the side of `objects`; by default in0.
             where: SQL condition on the columns of the index.
             allowed: objects that may be returned: a list, a table or its path.
             exclude: pairs that were seen, as a table with the columns of both sides, or its path: an object that is in
@@ -268,7 +268,7 @@ class Model:
         with extracted(self.predictor.directory) as found:
             sides = indexed_sides(found) or ["in1"]
             if side is None:
-                side = "in1" if ("in1" in sides) is neighbors else "in0"
+                side = "in1" if neighbors and "in1" in sides else "in0"
             other: Side = "in1" if side == "in0" else "in0"
             own = side if neighbors else other
             if own not in self._indexes:

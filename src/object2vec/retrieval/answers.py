@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import orjson
 
 from object2vec.data.outputs import os_errors_as_user_errors, writing
-from object2vec.errors import DataError, shortened
+from object2vec.errors import DataError, UserError, shortened
 from object2vec.extras import import_extra
 from object2vec.retrieval.finder import Answers
 from object2vec.retrieval.label_finder import LabelAnswers
@@ -18,6 +18,7 @@ from object2vec.retrieval.label_finder import LabelAnswers
 if TYPE_CHECKING:
     import pyarrow as pa
 
+SUFFIXES: Final = (".jsonl", ".csv", ".parquet")
 #: Characters of a cell of a text, at most.
 MAX_CELL_CHARACTERS: Final = 40
 
@@ -30,9 +31,12 @@ def write_answers(parts: Iterable[Answers | LabelAnswers], output: str, name: st
     Raises:
         UserError: the file cannot be written.
     """
+    suffix = "" if output == "-" else Path(output).suffix.lower()
+    if suffix not in ("", *SUFFIXES):
+        raise UserError(f"--output {output}: wanted a file with one of the suffixes {', '.join(SUFFIXES)}")
     with writing(output) as file, os_errors_as_user_errors(f"--output {output}"):
-        if Path(output).suffix.lower() in (".csv", ".parquet"):
-            write_tables((part.table() for part in parts), file, Path(output).suffix.lower())
+        if suffix in (".csv", ".parquet"):
+            write_tables((part.table() for part in parts), file, suffix)
         else:
             for part in parts:
                 file.write(to_json_lines(part, name))
@@ -67,7 +71,7 @@ def write_tables(tables: Iterable[pa.Table], file: IO[bytes], suffix: str) -> No
     """Write tables one after another as one CSV or Parquet file.
 
     Raises:
-        DataError: the columns of two tables have different types.
+        DataError: the columns of two tables have different types, or there is no table.
     """
     pa = import_extra("pyarrow")
     open_writer: Callable[..., Any]
@@ -85,8 +89,9 @@ def write_tables(tables: Iterable[pa.Table], file: IO[bytes], suffix: str) -> No
             writer.write_table(part.cast(schema))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise DataError(f"values are of several types ({error}), wanted one type a column") from error
-    if writer:
-        writer.close()
+    if not writer:
+        raise DataError("the input has no rows, wanted at least one object")
+    writer.close()
 
 
 def flat(table: pa.Table) -> pa.Table:

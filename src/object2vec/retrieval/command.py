@@ -71,7 +71,7 @@ def _add_neighbors(parser: argparse.ArgumentParser, **types: Callable[[str], Any
 
 
 def _add_recommend(parser: argparse.ArgumentParser, **types: Callable[[str], Any]) -> None:
-    _add_queries(parser, "objects that recommendations are for", "by default in0 if in1 has an index, else in1", types)
+    _add_queries(parser, "objects that recommendations are for", "by default in0", types)
     text = "pairs that were seen: a table with the columns of both sides; or objects that are not to be found"
     parser.add_argument("--exclude", type=types["streamed"], metavar="TABLE", help=text)
 

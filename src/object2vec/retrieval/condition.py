@@ -51,6 +51,8 @@ def evaluate_condition(table: pa.RecordBatch, condition: str) -> Bools:
         RawValueError: it is not one condition on these columns, or uses what is not allowed.
     """
     duckdb, pa = import_extra("duckdb"), import_extra("pyarrow")
+    if not isinstance(condition, str):
+        raise _error(repr(condition), "is no text", CONDITION)
     if not condition.strip():
         raise _error(condition, "is empty", CONDITION)
     if len(condition) > MAX_CONDITION_CHARACTERS:
@@ -91,8 +93,9 @@ def _check(condition: str, columns: Sequence[str], parsed: dict[str, Any]) -> No
                 raise _error(condition, f"there is no column {shortened(column)}", f"one such as {near}")
         name = part.get("function_name", "").lower()
         if name and name not in (OPERATORS if part.get("is_operator") else FUNCTIONS).split():
-            near = difflib.get_close_matches(name, FUNCTIONS.split(), n=1, cutoff=0.0)[0]
-            raise _error(condition, f"uses {shortened(name)}", f"an allowed function, the nearest is {near}")
+            near = difflib.get_close_matches(name, FUNCTIONS.split(), n=1, cutoff=0.7)
+            hint = f", the nearest is {near[0]}" if near else ""
+            raise _error(condition, f"uses {shortened(name)}", f"an allowed function{hint}")
 
 
 def _parts(expression: dict[str, Any]) -> Iterator[dict[str, Any]]:

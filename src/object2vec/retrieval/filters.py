@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ class Filter:
         """Return the row of each object: of a table, its path, or a list."""
         objects = self._objects
         if not _is_data(given):
-            if isinstance(given, str | bytes) or not isinstance(given, Sequence | np.ndarray):
+            if isinstance(given, bytes) or not isinstance(given, Iterable):
                 raise UserError(f"{name} is {shortened(repr(given))}, wanted a list of objects, or a table")
             rows = objects.rows(list(given))
         elif objects.schema is None and isinstance(given, str | Path):

@@ -19,7 +19,7 @@ from object2vec.extras import import_extra
 from object2vec.prepare.rows import UInt64
 from object2vec.retrieval.filters import Filter
 from object2vec.retrieval.object_index import ObjectIndex
-from object2vec.retrieval.objects import TOKENS, column_keys, object_keys
+from object2vec.retrieval.objects import RESULT_NAMES, TOKENS, column_keys, object_keys
 from object2vec.schema.schema import Schema, require_column
 from object2vec.schema.tables import is_table, to_columns
 
@@ -57,7 +57,7 @@ class Answers:
     @property
     def columns(self) -> list[str]:
         """Return the names of an answer's values, in the order of a text."""
-        return ["score", *self.index.objects.columns]
+        return ["score", *self.index.objects.answers([]).schema.names]
 
     def records(self) -> list[list[dict[str, Any]]]:
         """Return the columns and the score of the objects that were found for each query, the best first."""
@@ -75,8 +75,8 @@ class Answers:
         """
         pa = import_extra("pyarrow")
         query, place = np.nonzero(self.rows >= 0)
-        objects = self.index.objects.table.take(pa.array(self.rows[query, place]))
-        taken = {"rank", "score", *objects.schema.names}
+        objects = self.index.objects.answers(self.rows[query, place])
+        taken = {*RESULT_NAMES, *objects.schema.names}
         columns = query_columns(self.queries, query, taken)
         columns |= {"rank": pa.array(place + 1), "score": pa.array(self.scores[query, place])}
         return pa.table(columns | dict(zip(objects.schema.names, objects.columns, strict=True)))
@@ -138,9 +138,9 @@ def checked_k(k: Any) -> int:
     Raises:
         UserError: it is not an integer in the range.
     """
-    if type(k) is not int or not 1 <= k <= MAX_K:
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= MAX_K:
         raise UserError(f"k is {shortened(repr(k))}, wanted an integer from 1 to {MAX_K:,}")
-    return k
+    return int(k)
 
 
 def is_single(objects: Any, schema: Schema | None) -> bool:
@@ -164,7 +164,10 @@ def parse_queries(objects: Any, schema: Schema | None, side: Side) -> Queries:
         return Queries(objects=encoded, columns=columns, keys=column_keys(schema, side, columns))
     objects = list(objects)
     keys = object_keys(schema, side, objects)
-    if schema is None or any(isinstance(value, list | tuple | np.ndarray) for value in objects):
+    lists = [isinstance(value, list | tuple | np.ndarray) for value in objects]
+    if schema is None or any(lists):
+        if not all(lists):
+            raise UserError("some objects are raw values and some are lists of token ids, wanted all of one kind")
         return Queries(objects=objects, columns={TOKENS: objects}, keys=keys)
     values = schema[side].values_of(objects, lambda row: f"{side}[{row}]")
     return Queries(objects=objects, columns=dict(zip(names, values, strict=True)), keys=keys)

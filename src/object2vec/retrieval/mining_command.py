@@ -55,6 +55,8 @@ def mine(model: Any, arguments: argparse.Namespace) -> None:
             raise UserError(f"--{name} is {getattr(arguments, name)}, wanted a number from {low} to {high}")
     window = Window(per_pair=arguments.per_pair, skip=arguments.skip, top=arguments.top, seed=arguments.seed)
     data = arguments.data
+    if Path(arguments.out).resolve() == Path(str(data)).resolve():
+        raise UserError(f"--out {arguments.out}: this is --data, wanted another folder")
     channels, values = read_prepared(data)
     if TRAIN not in channels:
         raise UserError(f"{data} has no pairs for training, wanted {PREPARED_FILES[TRAIN]}")

@@ -17,6 +17,7 @@ import numpy as np
 from object2vec.array_types import Bools, Int64
 from object2vec.data.records import Side
 from object2vec.data.sequences import Sequences
+from object2vec.errors import RawValueError, shortened
 from object2vec.extras import import_extra
 from object2vec.prepare.rows import UInt64, mix
 from object2vec.retrieval.condition import evaluate_condition
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 #: The column of token ids, for a model without a schema.
 TOKENS: Final = "tokens"
+#: Values that an answer has besides the columns of its object. A column with such a name is shown as `object_NAME`.
+RESULT_NAMES: Final = ("rank", "score")
 
 
 class Objects:
@@ -100,9 +103,14 @@ class Objects:
         return self.find(column_keys(self.schema, self.side, columns))
 
     def records(self, rows: Sequence[int] | Int64) -> list[dict[str, Any]]:
-        """Return the values of all columns of some rows."""
+        """Return the values of all columns of some rows, by their names in an answer."""
+        return self.answers(rows).to_pylist()  # type: ignore[no-any-return]
+
+    def answers(self, rows: Sequence[int] | Int64) -> pa.RecordBatch:
+        """Return some rows with the names of the columns in an answer."""
         pa = import_extra("pyarrow")
-        return self.table.take(pa.array(rows, pa.int64())).to_pylist()  # type: ignore[no-any-return]
+        names = [f"object_{name}" if name in RESULT_NAMES else name for name in self.columns]
+        return self.table.take(pa.array(rows, pa.int64())).rename_columns(names)
 
     def where(self, condition: str) -> Bools:
         """Return which objects meet a SQL condition on their columns, (N,).
@@ -137,8 +145,10 @@ def object_keys(schema: Schema | None, side: Side, objects: Sequence[Any]) -> UI
         return sequence_keys(Sequences.from_lists(objects))
     own = schema[side]
     lists = [number for number, value in enumerate(objects) if isinstance(value, list | tuple | np.ndarray)]
-    if lists:  # token ids
+    if lists:
         objects = list(objects)
+        for number in lists:
+            _check_token_ids(objects[number], f"{side}[{number}]", own.vocabulary.size)
         for number, value in zip(lists, schema.decode(side, [objects[n] for n in lists]), strict=True):
             objects[number] = value
     values = own.values_of(objects, lambda row: f"{side}[{row}]")
@@ -147,6 +157,13 @@ def object_keys(schema: Schema | None, side: Side, objects: Sequence[Any]) -> UI
         lengths, texts = row_texts(_whole(column), given, partial("{0}[{2}].{1}".format, side, column.name))
         parts.append((lengths, _hashes(texts)))
     return _combined(parts, len(objects))
+
+
+def _check_token_ids(ids: Sequence[Any], name: str, vocab_size: int) -> None:
+    for token in ids:
+        if isinstance(token, bool) or not isinstance(token, int | np.integer) or not 0 <= token < vocab_size:
+            wanted = f"a token id from 0 to {vocab_size - 1}"
+            raise RawValueError(f"{name} has the token {shortened(repr(token))}, wanted {wanted}; a list is token ids")
 
 
 def column_keys(schema: Schema | None, side: Side, columns: Mapping[str, Any]) -> UInt64:

@@ -19,7 +19,9 @@ EXPECTED_TABLE: Final = (
 
 
 def is_table(data: object) -> bool:
-    """Return whether an object holds rows and columns by itself; a list of rows does not."""
+    """Return whether an object holds rows and columns by itself; a list of rows does not, nor does a single column."""
+    if len(getattr(data, "shape", (0, 0))) == 1:
+        return False
     return isinstance(data, Mapping) or hasattr(data, "__arrow_c_stream__") or hasattr(data, "to_arrow_table")
 
 

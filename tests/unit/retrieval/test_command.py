@@ -94,6 +94,15 @@ def test_pairs_that_were_seen_are_excluded(indexed: Path, tmp_path: Path, capsys
         ("neighbors", ["1", "--side", "in0"], "no index of in0; build one with `object2vec index`"),
         ("recommend", ["1", "--where", "x"], "condition 'x': there is no column x"),
         ("recommend", ["1", "--output", "missing/o.csv"], "--output missing/o.csv: No such file or directory"),
+        (
+            "recommend",
+            ["1", "--output", "o.txt"],
+            "--output o.txt: wanted a file with one of the suffixes .jsonl, .csv",
+        ),
+        ("recommend", ["[99999]"], "in0[0] has the token 99999, wanted a token id from 0 to"),
+        ("recommend", ["[true]"], "in0[0] has the token True, wanted a token id"),
+        ("recommend", ["1", "[2]"], "some objects are raw values and some are lists of token ids"),
+        ("recommend", ["--input", "empty.jsonl", "--output", "o.parquet"], "the input has no rows"),
         ("recommend", ["--input", "missing.jsonl"], "missing.jsonl: No such file or directory"),
         ("recommend", ["--input", "bad.jsonl"], "bad.jsonl, line 2: not JSON"),
         ("embed", ["--side", "in1", "--output", "e.bin"], "--output e.bin: wanted a file that ends in .npy"),
@@ -111,6 +120,7 @@ def test_errors_are_one_sentence(
 ) -> None:
     monkeypatch.chdir(indexed)
     (indexed / "bad.jsonl").write_text("1\n{1\n")
+    (indexed / "empty.jsonl").touch()
     assert run(verb, indexed, *words) == 2
     printed = capsys.readouterr()
     assert printed.err.startswith("object2vec: error: ")

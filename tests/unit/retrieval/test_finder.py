@@ -51,6 +51,37 @@ def test_recommendations_have_the_highest_scores(model: object2vec.Model) -> Non
     assert found[0] == {**{name: values[order[0]] for name, values in TABLE.items()}, "score": found[0]["score"]}
 
 
+def test_columns_of_objects_never_replace_the_score(model: object2vec.Model, tmp_path: Path) -> None:
+    model.save(tmp_path)
+    copy = object2vec.load(tmp_path)
+    copy.index(TABLE | {"score": [7] * FILMS, "rank": [f"r{film}" for film in range(FILMS)]})
+    wanted = copy.recommend(3, k=2, where="score = 7 and rank <> 'r99'")
+    assert [each["score"] for each in wanted] == [each["score"] for each in model.recommend(3, k=2)]
+    assert [each["object_score"] for each in wanted] == [7, 7]
+    table = copy.recommend(pd.DataFrame({"user": [3]}), k=2)
+    assert table["rank"].tolist() == [1, 2]
+    assert table["score"].tolist() == pytest.approx([each["score"] for each in wanted])
+    assert table["object_rank"].tolist() == [f"r{film}" for film in table["film"]]
+
+
+def test_recommend_never_takes_the_query_for_the_other_side(model: object2vec.Model, tmp_path: Path) -> None:
+    model.save(tmp_path)
+    for path in tmp_path.glob("index-in1*"):
+        path.unlink()
+    with pytest.raises(ArtifactError, match="no index of in1"):
+        object2vec.load(tmp_path).recommend(3)
+
+
+def test_arguments_of_other_types(model: object2vec.Model) -> None:
+    assert model.recommend(3, k=np.int64(2)) == model.recommend(3, k=2)
+    best = model.recommend(3, k=1)[0]["film"]
+    assert best not in [each["film"] for each in model.recommend(3, exclude=pd.Series([best]))]
+    with pytest.raises(UserError, match="condition '5': is no text"):
+        model.recommend(3, where=5)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"in0\[0\] has the token -1, wanted a token id"):
+        model.recommend([[-1]])
+
+
 def test_neighbors_are_nearest_by_cosine_without_the_object_itself(model: object2vec.Model) -> None:
     vectors = model.encode(TABLE["film"], "in1")
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

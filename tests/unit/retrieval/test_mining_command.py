@@ -44,6 +44,13 @@ def error_of(capsys: pytest.CaptureFixture[str]) -> str:
     return line.removeprefix("object2vec: error: ").rstrip("\n")
 
 
+def test_the_data_set_is_not_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (folder / "data" / "train.jsonl").read_bytes()
+    assert mine(folder, out="data") == 2
+    assert error_of(capsys) == f"--out {folder}/data: this is --data, wanted another folder"
+    assert (folder / "data" / "train.jsonl").read_bytes() == before
+
+
 def test_data_set_with_negatives_trains(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The positives stay, the negatives are new pairs, and the rest of the data set is copied."""
     assert mine(folder, "--per-pair", "2", "--skip", "1", "--top", "9") == 0
