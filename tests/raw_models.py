@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+from flask.testing import FlaskClient
 
 from object2vec import artifact
 from object2vec.data.records import Side
@@ -68,3 +71,16 @@ def asked(instances: Instances) -> list[object]:
     ]
     warnings = [(warning.side, warning.column, warning.rows.tolist()) for warning in instances.warnings]
     return [sides, warnings, instances.raw(), [instances.name(row) for row in range(len(instances))]]
+
+
+def post(client: FlaskClient, body: Any, kind: str = "application/json", **headers: str) -> Any:
+    """Send a body, which is text or becomes JSON, and return the response."""
+    text = body if isinstance(body, str | bytes) else json.dumps(body)
+    return client.post("/invocations", data=text, content_type=kind, headers=headers)
+
+
+def predictions(client: FlaskClient, *instances: Any, **headers: str) -> Any:
+    """Return the predictions for instances."""
+    reply = post(client, {"instances": instances}, **headers)
+    assert reply.status_code == 200, reply.text
+    return reply.get_json()["predictions"]

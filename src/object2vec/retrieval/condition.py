@@ -48,7 +48,7 @@ def evaluate_condition(table: pa.RecordBatch, condition: str) -> Bools:
     """Return which rows of a table meet a condition, (N,); a null is no.
 
     Raises:
-        RawValueError: it is not one condition on these columns, or uses what is not allowed.
+        RawValueError: it is not a single condition on these columns, or it uses a function that is not allowed.
     """
     duckdb, pa = import_extra("duckdb"), import_extra("pyarrow")
     if not isinstance(condition, str):

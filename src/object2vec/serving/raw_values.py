@@ -131,7 +131,7 @@ def to_column(side: Side, rows: Int64, encoded: Encoded) -> tuple[Column, tuple[
 def to_instances(
     encoded: Sequence[Encoded | None], label: str, numbers: Sequence[int] | Int64, raw: RawRecords
 ) -> Instances:
-    """Return instances that all have the same sides. A side that is None is absent."""
+    """Return instances that all have the same sides: those that are not None."""
     rows = np.arange(len(numbers))
     sides = [
         (Column.from_lists([]), ()) if own is None else to_column(side, rows, own)

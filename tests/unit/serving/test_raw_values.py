@@ -22,7 +22,7 @@ from object2vec.serving import codec, raw_values
 from object2vec.serving.application import create_app
 from object2vec.serving.headers import Content
 from object2vec.serving.predictor import Predictor
-from raw_models import FILMS, USERS, asked, film_schema, save_model, schema_of, text_schema
+from raw_models import FILMS, USERS, asked, film_schema, post, predictions, save_model, schema_of, text_schema
 
 LINES = Content(type="application/jsonlines")
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
@@ -37,17 +37,6 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> FlaskClient:
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> FlaskClient:
     return create_app(Predictor.load(save_model(tmp_path_factory.mktemp("texts"), text_schema()))).test_client()
-
-
-def post(client: FlaskClient, body: Any, kind: str = "application/json", **headers: str) -> Any:
-    text = body if isinstance(body, str | bytes) else json.dumps(body)
-    return client.post("/invocations", data=text, content_type=kind, headers=headers)
-
-
-def predictions(client: FlaskClient, *instances: Any, **headers: str) -> Any:
-    reply = post(client, {"instances": instances}, **headers)
-    assert reply.status_code == 200, reply.text
-    return reply.get_json()["predictions"]
 
 
 A = {"film": "a", "genres": ["fun", "war"]}

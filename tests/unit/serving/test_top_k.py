@@ -17,7 +17,7 @@ from object2vec.retrieval.objects import Objects
 from object2vec.serving import search as search_module
 from object2vec.serving.application import create_app
 from object2vec.serving.predictor import Predictor
-from raw_models import film_schema, save_model, text_schema, write_index
+from raw_models import film_schema, post, predictions, save_model, text_schema, write_index
 
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 FILMS: dict[str, list[Any]] = {
@@ -45,17 +45,6 @@ def films(model: Path) -> FlaskClient:
 
 def film(row: int) -> dict[str, Any]:
     return {"film": FILMS["film"][row], "genres": FILMS["genres"][row]}
-
-
-def post(client: FlaskClient, body: Any, kind: str = "application/json", **headers: str) -> Any:
-    text = body if isinstance(body, str | bytes) else json.dumps(body)
-    return client.post("/invocations", data=text, content_type=kind, headers=headers)
-
-
-def predictions(client: FlaskClient, *instances: Any, **headers: str) -> Any:
-    reply = post(client, {"instances": instances}, **headers)
-    assert reply.status_code == 200, reply.text
-    return reply.get_json()["predictions"]
 
 
 def refusal(client: FlaskClient, *instances: Any, **headers: str) -> str:
