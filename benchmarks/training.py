@@ -33,7 +33,6 @@ from object2vec.model.network import Network
 from object2vec.training.console import ConsoleReport
 from object2vec.training.distributed import SINGLE_PROCESS, Group
 from object2vec.training.objective import Metrics
-from object2vec.training.step import forward_batch
 from object2vec.training.trainer import Trainer, training_batches
 
 #: Trains for about the given seconds and returns the number of examples.
@@ -222,8 +221,7 @@ class Ours:
     @torch.no_grad()
     def loss(self, batch: Batch) -> float:
         """Return the loss of a batch, without dropout."""
-        output, labels = forward_batch(self.network.eval(), batch)
-        return self.trainer.objective.loss(output, labels).item()
+        return self.trainer.objective.measure(self.network.eval(), batch)[0].item()
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -12,8 +12,7 @@ from object2vec.data.sequences import Pairs
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 from object2vec.training.distributed import SINGLE_PROCESS, Group
-from object2vec.training.objective import Metrics, Objective
-from object2vec.training.step import forward_batch
+from object2vec.training.objective import Metrics, Objective, forward_batch
 
 #: Pairs and tokens that a scoring batch has at most. The scores do not depend on them. A job with long sequences has
 #: memory for small batches only.
@@ -37,8 +36,8 @@ def evaluate(
     network.eval()
     metrics = Metrics(objective)
     for batch in takewhile(lambda _: not stop(), pairs.in_order()):
-        output, labels = forward_batch(network, batch)
-        metrics.add(objective.loss(output, labels).item(), len(labels), objective.correct(output, labels))
+        loss, correct = objective.measure(network, batch)
+        metrics.add(loss.item(), len(batch), correct)
     return metrics.of_all(group)
 
 

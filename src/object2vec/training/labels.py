@@ -14,7 +14,7 @@ from object2vec.model.network import Network
 from object2vec.retrieval.label_probabilities import LabelProbabilities, group_labels
 from object2vec.schema.schema import Schema
 from object2vec.training.checks import Job
-from object2vec.training.step import forward_batch
+from object2vec.training.objective import forward_batch
 
 #: Pairs that are scored: many more than three numbers need.
 MAX_PAIRS: Final = 20_000

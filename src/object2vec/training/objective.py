@@ -9,13 +9,26 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss
 
+from object2vec.data.batches import Batch
+from object2vec.model.network import Network
+from object2vec.model.tokens import Tokens
 from object2vec.training.distributed import Group
 
 #: Numbers of classes for which torch's softmax takes up to four times as long over rows as over columns.
 SLOW_CLASSES: Final = range(3, 16)
+
+
+def forward_batch(network: Network, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return the network's output (P, C) for a batch of P pairs, and their labels (P,)."""
+    device = network.device
+    tokens = Tokens.of(batch.objects[0], device), Tokens.of(batch.objects[1], device)
+    index = torch.from_numpy(batch.index[0]).to(device), torch.from_numpy(batch.index[1]).to(device)
+    output: Tensor = network(tokens, index)
+    return output, torch.from_numpy(batch.labels).to(device)
 
 
 class Objective:
@@ -27,6 +40,11 @@ class Objective:
     def __init__(self, *, regression: bool) -> None:
         self.regression = regression
         self.monitor = "mean_squared_error" if regression else "cross_entropy"
+
+    def measure(self, network: Network, batch: Batch) -> tuple[Tensor, int]:
+        """Return the mean loss of a batch, and how many of its pairs are correct."""
+        output, labels = forward_batch(network, batch)
+        return self.loss(output, labels), self.correct(output.detach(), labels)
 
     def loss(self, output: Tensor, labels: Tensor) -> Tensor:
         """Return the mean loss of P pairs with `output` (P, C) and `labels` (P,) float32; 0 of none."""

@@ -15,7 +15,6 @@ from torch.optim import Optimizer
 
 from object2vec.data.batches import Batch
 from object2vec.model.network import Network
-from object2vec.model.tokens import Tokens
 from object2vec.ops import fused_step
 from object2vec.ops.embedding import OptimizerStep
 from object2vec.ops.scoring import LinearHead
@@ -38,22 +37,13 @@ class StepResult(NamedTuple):
     correct: int
 
 
-def forward_batch(network: Network, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return the network's output (P, C) for a batch of P pairs, and their labels (P,)."""
-    device = network.device
-    tokens = Tokens.of(batch.objects[0], device), Tokens.of(batch.objects[1], device)
-    index = torch.from_numpy(batch.index[0]).to(device), torch.from_numpy(batch.index[1]).to(device)
-    output: Tensor = network(tokens, index)
-    return output, torch.from_numpy(batch.labels).to(device)
-
-
-def backward(network: Network, objective: Objective, batch: Batch, share: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
-    """Set the gradients of `share` times the mean loss of a batch; return that, the output (P, C), the labels (P,)."""
+def backward(network: Network, objective: Objective, batch: Batch, share: float = 1.0) -> tuple[Tensor, int]:
+    """Set the gradients of `share` times the mean loss of a batch; return that, and how many pairs are correct."""
     network.zero_grad()
-    output, labels = forward_batch(network, batch)
-    loss = share * objective.loss(output, labels)
+    loss, correct = objective.measure(network, batch)
+    loss = share * loss
     loss.backward()  # type: ignore[no-untyped-call]
-    return loss.detach(), output.detach(), labels
+    return loss.detach(), correct
 
 
 @dataclass(eq=False)
@@ -77,8 +67,7 @@ class AutogradStep:
     def backward(self, batch: Batch, share: float = 1.0) -> tuple[Tensor, int]:
         """Set the gradients of `share` times the mean loss; return that, and how many pairs got their class."""
         self.tuner.start()
-        loss, output, labels = backward(self.network, self.objective, batch, share)
-        correct = self.objective.correct(output, labels)
+        loss, correct = backward(self.network, self.objective, batch, share)
         self.tuner.stop()
         return loss, correct
 

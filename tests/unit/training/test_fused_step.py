@@ -98,8 +98,8 @@ def trained(hyperparameters: Hyperparameters, given: list[Batch], *, fused: bool
         if fused:
             ((_, loss, correct),) = step([batch])
         else:
-            left, output, labels = backward(network, objective, batch)
-            loss, correct = left.item(), objective.correct(output, labels)
+            left, correct = backward(network, objective, batch)
+            loss = left.item()
             for optimizer in optimizers:
                 optimizer.step()
         said.append((loss, correct if not objective.regression else None))
