@@ -115,7 +115,8 @@ class Model(nn.Module):
         self.comparators = hyperparameters.comparator_list
         self.regression = hyperparameters.regression
         self.dropout = nn.Dropout(hyperparameters.dropout)
-        width = hyperparameters.encoding_dim(0) * sum(2 if name == "concat" else 1 for name in self.comparators)
+        dim = hyperparameters.encoding_dim(0)
+        width = sum({"concat": 2 * dim, "cosine": 1}.get(name, dim) for name in self.comparators)
         activation = {"tanh": nn.Tanh, "relu": nn.ReLU, "linear": nn.Identity}[hyperparameters.mlp_activation]
         layers: list[nn.Module] = []
         for _ in range(hyperparameters.mlp_layers):
@@ -129,6 +130,7 @@ class Model(nn.Module):
             "hadamard": lambda: u * v,
             "concat": lambda: torch.cat([u, v], dim=1),
             "abs_diff": lambda: (u - v).abs(),
+            "cosine": lambda: nn.functional.cosine_similarity(u, v)[:, None],
         }
         output: Tensor = self.mlp(torch.cat([compare[name]() for name in self.comparators], dim=1))
         return output

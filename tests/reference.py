@@ -38,6 +38,9 @@ def output(hyperparameters: Hyperparameters, weights: Weights, tokens0: Sequence
             parts += [*u, *v]
         elif comparator == "abs_diff":
             parts += [abs(u[d] - v[d]) for d in range(len(u))]
+        elif comparator == "cosine":
+            lengths = np.sqrt(u @ u) * np.sqrt(v @ v)
+            parts += [u @ v / lengths if lengths else 0.0]
     hidden = np.array(parts)
     for layer in range(hyperparameters.mlp_layers):
         hidden = _affine(weights, f"head.layers.{layer}", hidden)

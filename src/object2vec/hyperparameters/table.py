@@ -58,7 +58,7 @@ HELP: Final = {
     "vocab_file": "A JSON object that maps words to token ids. Required with pretrained embeddings.",
     "enc1_network": "The encoder of `in1`. `enc0` copies all values of `enc0_*`; weights are not shared.",
     "enc_dim": "Dimension of an encoding. pooled_embedding uses `token_embedding_dim` instead.",
-    "comparator_list": "How the two encodings are combined. The results are concatenated in this order.",
+    "comparator_list": "How the two encodings are combined, concatenated in this order. `cosine` is an extension.",
     "token_embedding_storage_type": "`row_sparse` updates only the rows of tokens in the batch.",
     "output_layer": "`softmax` for classification, `mean_squared_error` for regression.",
     "bucket_width": "Batch inputs of similar length: lengths differ by less than this. 0 switches it off.",

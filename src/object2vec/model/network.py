@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from itertools import accumulate
 from typing import Any, Final, cast
 
 import torch
@@ -18,10 +19,10 @@ from object2vec.model.encoders import Encoder, PooledEmbedding, make_encoder
 from object2vec.model.tokens import TokenEmbedding, Tokens
 from object2vec.ops.dropout import dropout
 from object2vec.ops.embedding import set_row_grad
-from object2vec.ops.scoring import COMPARISON_TERMS, LinearHead, score_pairs
+from object2vec.ops.scoring import COMPARISON_TERMS, COSINE, PRODUCT, LinearHead, score_pairs, unit_rows
 
 #: Which of `COMPARISON_TERMS` each comparator gives.
-TERMS_OF_COMPARATOR: Final = {"hadamard": (0,), "concat": (1, 2), "abs_diff": (3,)}
+TERMS_OF_COMPARATOR: Final = {"hadamard": (0,), "concat": (1, 2), "abs_diff": (3,), "cosine": (COSINE,)}
 ACTIVATE: Final[dict[str, Callable[[Tensor], Tensor]]] = {"tanh": torch.tanh, "relu": torch.relu, "linear": lambda x: x}
 
 
@@ -40,34 +41,65 @@ class Head(nn.Module):
         super().__init__()
         self.comparators = hyperparameters.comparator_list
         self.dropout = Dropout(hyperparameters.dropout)
-        dim = hyperparameters.encoding_dim(0)
+        self.dim = hyperparameters.encoding_dim(0)
         terms = [term for name in self.comparators for term in TERMS_OF_COMPARATOR[name]]
         self._terms = [COMPARISON_TERMS[term] for term in terms]
-        columns = [dim * terms.index(i) if i in terms else -1 for i in range(len(COMPARISON_TERMS))]
+        *starts, width = accumulate((1 if term == COSINE else self.dim for term in terms), initial=0)
+        columns = [starts[terms.index(i)] if i in terms else -1 for i in range(len(COMPARISON_TERMS))]
+        self._cosine = columns.pop(COSINE)
         self._columns = torch.tensor(columns, device="cpu")  # values, also in a network of shapes
-        width = dim * len(terms)
         self.layers = nn.ModuleList()
         for _ in range(hyperparameters.mlp_layers):
             self.layers.append(nn.Linear(width, hyperparameters.mlp_dim))
             width = hyperparameters.mlp_dim
         self.activate = ACTIVATE[hyperparameters.mlp_activation]
         self.output = nn.Linear(width, hyperparameters.scores)
+        if self.has_cosine and not self.layers and hyperparameters.regression:
+            self.output.weight.data[:, self._cosine].fill_(1.0)  # the predicted number begins as the cosine
+
+    @property
+    def has_cosine(self) -> bool:
+        """Whether `cosine` is a comparator."""
+        return self._cosine >= 0
 
     @property
     def linear_head(self) -> LinearHead | None:
-        """The output layer, if it is directly on the comparators; else None."""
+        """The output layer on `linear_input`, if it is directly on the comparators; else None."""
         if self.layers or (self.training and self.dropout.p):
             return None
-        return LinearHead(self.output.weight, self.output.bias, self._columns)
+        return self._linear(self.output.weight, self.output.bias)
 
     def folded(self) -> LinearHead | None:
-        """Return all layers as one linear layer, for scoring; None if there is an activation between them."""
+        """Return all layers as one linear layer on `linear_input`, for scoring; None if there are activations."""
         if self.layers and self.activate is not ACTIVATE["linear"]:
             return None
         weight, bias = self.output.weight.double(), self.output.bias.double()
         for layer in cast(list[nn.Linear], [*reversed(self.layers)]):
             weight, bias = weight @ layer.weight.double(), bias + weight @ layer.bias.double()
-        return LinearHead(weight.float(), bias.float(), self._columns)
+        return self._linear(weight.float(), bias.float())
+
+    def linear_input(self, encodings: Tensor) -> Tensor:
+        """Return what a linear head takes for encodings (N, D): for a cosine their unit vectors too, or alone."""
+        if not self.has_cosine:
+            return encodings
+        units = unit_rows(encodings)
+        return units if len(self._terms) == 1 else torch.cat([encodings, units], dim=1)
+
+    def _linear(self, weight: Tensor, bias: Tensor) -> LinearHead:
+        """Return a layer on the comparators as one on `linear_input`, where a cosine is a sum of products."""
+        if not self.has_cosine:
+            return LinearHead(weight, bias, self._columns)
+        cosine = weight[:, self._cosine, None].expand(-1, self.dim)
+        if len(self._terms) == 1:
+            return LinearHead(cosine.contiguous(), bias, torch.tensor([0, -1, -1, -1]))
+        zeros, columns = torch.zeros_like(cosine), []
+        blocks: list[Tensor] = []
+        for term, column in enumerate(self._columns.tolist()):
+            used = column >= 0 or term == PRODUCT
+            columns.append(len(blocks) * self.dim if used else -1)
+            own = weight[:, column : column + self.dim] if column >= 0 else zeros
+            blocks += [own, cosine if term == PRODUCT else zeros] if used else []
+        return LinearHead(torch.cat(blocks, dim=1), bias, torch.tensor(columns))
 
     def forward(self, u: Tensor, v: Tensor) -> Tensor:
         """Return the output (P, C), before any softmax, of the encodings u and v, (P, D) each."""
@@ -117,8 +149,9 @@ class Network(nn.Module):
     @property
     def linear_head(self) -> LinearHead | None:
         """The output layer, if nothing is between mean embeddings, comparators and it; else None."""
-        pooled = all(isinstance(encoder, PooledEmbedding) for encoder in (self.enc0, self.enc1))
-        return self._head.linear_head if pooled and not (self.training and self.token_dropout) else None
+        plain = all(isinstance(encoder, PooledEmbedding) for encoder in (self.enc0, self.enc1))
+        plain = plain and not self._head.has_cosine and not (self.training and self.token_dropout)
+        return self._head.linear_head if plain else None
 
     def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002 -- torch's signature
         """Clear all gradients, those of tables by rows included."""
@@ -138,7 +171,7 @@ class Network(nn.Module):
         """
         u, v = (self.encode(side, tokens[side]) for side in (0, 1))
         if head := self._head.linear_head:
-            return score_pairs(u, v, *index, head)
+            return score_pairs(self._head.linear_input(u), self._head.linear_input(v), *index, head)
         # Not by [index]: threads sum its gradient in any order, so that a seed would not repeat a job.
         return self.score_encodings(u.index_select(0, index[0]), v.index_select(0, index[1]))
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-COMPARATORS: Final = ("hadamard", "concat", "abs_diff")
+COMPARATORS: Final = ("hadamard", "concat", "abs_diff", "cosine")
 ACTIVATIONS: Final = ("tanh", "relu", "linear")
 #: The optimizers that kernels step.
 OPTIMIZERS: Final = ("sgd", "adagrad", "adam")

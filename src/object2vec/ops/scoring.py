@@ -25,19 +25,33 @@ BACKWARD_PARTS = 16
 TOGETHER = 16
 
 
-#: Terms of two encodings (P, D) that comparators are made of, in the order of `LinearHead.columns`.
+#: The squared length below which a row is zeros.
+TINY_SQUARE: Final = 1e-30
+
+
+def unit_rows(x: Tensor) -> Tensor:
+    """Return the rows of `x` (P, D) divided by their lengths; rows of zeros stay, with a gradient of zeros."""
+    square = x.square().sum(dim=1, keepdim=True)
+    return x * (square > TINY_SQUARE) * square.clamp(min=TINY_SQUARE).rsqrt()
+
+
+#: Terms of two encodings (P, D) that comparators are made of. The first four are in the order of `LinearHead.columns`;
+#: the last one has one column.
 COMPARISON_TERMS: Final[tuple[Callable[[Tensor, Tensor], Tensor], ...]] = (
     lambda u, v: u * v,
     lambda u, _: u,
     lambda _, v: v,
     lambda u, v: (u - v).abs(),
+    lambda u, v: (unit_rows(u) * unit_rows(v)).sum(dim=1, keepdim=True),
 )
+PRODUCT: Final = 0
+COSINE: Final = 4
 
 
 class LinearHead(NamedTuple):
     """An output layer directly on comparators: `weight` (C, F) and `bias` (C,).
 
-    `columns` (4,) int64 gives the first column of each of `COMPARISON_TERMS`; -1 if a term is missing.
+    `columns` (4,) int64 gives the first column of each of the first `COMPARISON_TERMS`; -1 if a term is missing.
     """
 
     weight: Tensor
@@ -143,7 +157,8 @@ def token_head(
     for i, shape in enumerate(pairwise(widths.tolist())):
         check_shapes(name, **{f"weights{i}": (weights[i], shape)})
     codes = np.array([COMPARATORS.index(comparator) for comparator in comparators], np.int64)
-    joined = tables[0].shape[1] * comparators.index("concat") if "concat" in comparators else -1
+    dim, before = tables[0].shape[1], comparators[: comparators.index("concat") if "concat" in comparators else 0]
+    joined = sum(1 if name == "cosine" else dim for name in before) if "concat" in comparators else -1
     slots = _shares(max(2, room // (4 * outputs)), *sizes)
     tokens = [np.zeros(count, np.int32) for count in slots]
     parts = [np.zeros((count, outputs), np.float32) for count in slots]  # no memory until one is used

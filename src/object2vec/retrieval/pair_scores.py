@@ -40,8 +40,9 @@ class PairScores:
             raise UserError(f"the model has {classes} classes without an order, wanted two classes, or a regression")
         self.network = network
         self.side = side
-        #: All layers as one, with one output; None if there are activations between them.
-        self.linear = _one_output(network.head.folded(), difference=network.softmax)
+        #: All layers as one on encodings, with one output; None if there are activations between them, or a cosine.
+        folded = None if network.head.has_cosine else network.head.folded()
+        self.linear = _one_output(folded, difference=network.softmax)
 
     @property
     def is_product(self) -> bool:

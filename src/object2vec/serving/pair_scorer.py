@@ -28,8 +28,11 @@ class PairScorer:
     @torch.inference_mode()
     def __init__(self, network: Network, objects: tuple[Sequences, Sequences]) -> None:
         self._network = network
-        self._encodings = encode(network, 0, objects[0]), encode(network, 1, objects[1])
+        u, v = encode(network, 0, objects[0]), encode(network, 1, objects[1])
         self._linear = network.head.folded() if network.head else None
+        if network.head and self._linear:
+            u, v = network.head.linear_input(u), network.head.linear_input(v)
+        self._encodings = u, v
 
     @torch.inference_mode()
     def __call__(self, left: Int64, right: Int64) -> Float32:

@@ -169,7 +169,7 @@ def test_one_comparator_in_any_encoding(value: object) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        *([], "[]", "[", ["concat", "concat"], '["concat", "cosine"]', '["concat", ["hadamard"]]', "concat,"),
+        *([], "[]", "[", ["concat", "concat"], '["concat", "euclidean"]', '["concat", ["hadamard"]]', "concat,"),
         *('["concat",, "hadamard"]', '["concat" "hadamard"]', '["concat"', "concat]", "['concat\"]", "'concat"),
         *([None], [1], {"concat": 1}),
     ],
@@ -338,10 +338,14 @@ def test_json_value_of_another_type_is_refused(value: object) -> None:
         ("enc0_layers", "Auto", "auto, or an integer from 1 to 4"),
         (
             "comparator_list",
-            "hadamard, cosine",
-            "one or more of hadamard, concat, abs_diff, comma-separated, each once",
+            "hadamard, euclidean",
+            "one or more of hadamard, concat, abs_diff, cosine, comma-separated, each once",
         ),
-        ("comparator_list", "concat, concat", "one or more of hadamard, concat, abs_diff, comma-separated, each once"),
+        (
+            "comparator_list",
+            "concat, concat",
+            "one or more of hadamard, concat, abs_diff, cosine, comma-separated, each once",
+        ),
         ("tied_token_embedding_weight", "maybe", "True or False"),
         (
             "enc0_vocab_file",
@@ -770,4 +774,4 @@ def test_tuning_ranges_equal_the_built_in() -> None:
 
 def test_comparators_have_the_kernels_order() -> None:
     """Kernels know comparators by their position."""
-    assert COMPARATORS == ("hadamard", "concat", "abs_diff")
+    assert COMPARATORS == ("hadamard", "concat", "abs_diff", "cosine")

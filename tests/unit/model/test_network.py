@@ -16,7 +16,10 @@ from object2vec.ops.codes import ACTIVATIONS, COMPARATORS
 from small import configured, gradients_of, network_of, tokens_of, weights_of
 
 PAIRS = [([1, 2], [3]), ([4], [5, 6, 7]), ([], [1]), ([8, 8, 2], []), ([0, 3], [3, 0])]
-SELECTIONS = [", ".join(names) for count in (1, 2, 3) for names in permutations(COMPARATORS, count)]
+SELECTIONS = [
+    *(", ".join(names) for count in (1, 2, 3) for names in permutations(COMPARATORS[:3], count)),
+    *("cosine", "cosine, concat", "abs_diff, cosine, hadamard", "hadamard, concat, abs_diff, cosine"),
+]
 OUTPUTS = [{}, {"num_classes": 3}, {"output_layer": "mean_squared_error"}]
 #: Encoders of different kinds and widths on the two sides.
 UNLIKE = {
@@ -91,6 +94,30 @@ def test_a_score_by_hand() -> None:
     network.head.output.weight.data = torch.arange(1.0, 9.0)[None]
     network.head.output.bias.data = torch.tensor([1.0])
     assert network.score_encodings(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, -1.0]])).tolist() == [[40.0]]
+
+
+@pytest.mark.parametrize("comparators", ["cosine", "concat, cosine, hadamard"])
+@pytest.mark.parametrize("layers", [0, 1])
+def test_gradients_of_a_cosine_are_those_of_finite_differences(layers: int, comparators: str) -> None:
+    """A row of zeros has the cosine 0, and passes no gradient of it to either side."""
+    hyperparameters = configured(comparator_list=comparators, mlp_layers=layers, num_classes=3)
+    head = network_of(hyperparameters).double().head
+    u, v = torch.randn(2, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).unbind()
+    assert torch.autograd.gradcheck(head, (u.requires_grad_(), v.requires_grad_()))
+    zeros = torch.zeros(3, 4, dtype=torch.float64, requires_grad=True)
+    alone = network_of(configured(comparator_list="cosine", mlp_layers=layers, num_classes=3)).double().head
+    output = alone(zeros, v)
+    torch.testing.assert_close(output, alone(zeros, -v))
+    output.sum().backward()
+    assert not zeros.grad.any()
+    assert v.grad is None or not v.grad.any()
+
+
+def test_a_new_regression_by_cosine_predicts_the_cosine() -> None:
+    """u = (3, 4) and v = (4, 3) have the cosine 24 / 25. The weight of the output layer is the learned scale."""
+    network = Network(configured(comparator_list="cosine", mlp_layers=0, output_layer="mean_squared_error"))
+    output = network.score_encodings(torch.tensor([[3.0, 4.0]]), torch.tensor([[4.0, 3.0]]))
+    assert (output - network.head.output.bias).item() == pytest.approx(24 / 25)
 
 
 @pytest.mark.parametrize("network", NETWORKS)

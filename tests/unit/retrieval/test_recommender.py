@@ -22,6 +22,8 @@ HEADS = {
     "product and encodings": {"comparator_list": "concat, hadamard", "mlp_layers": 0},
     "linear layers": {"comparator_list": "hadamard, concat", "mlp_layers": 2, "mlp_activation": "linear"},
     "difference": {"comparator_list": "abs_diff, hadamard", "mlp_layers": 0},
+    "cosine": {"comparator_list": "cosine", "mlp_layers": 0},
+    "cosine and others": {"comparator_list": "concat, cosine", "mlp_layers": 1, "mlp_activation": "linear"},
     "tanh": {"mlp_layers": 1, "mlp_activation": "tanh"},
     "relu": {"mlp_layers": 2, "mlp_activation": "relu"},
 }

@@ -475,14 +475,16 @@ def test_an_id_out_of_range_in_an_array_is_named(predictor: Predictor, token: in
 
 
 @pytest.mark.parametrize(("mlp_layers", "mlp_activation"), [(0, "linear"), (1, "linear"), (2, "linear"), (2, "tanh")])
+@pytest.mark.parametrize("comparators", ["hadamard, concat, abs_diff", "cosine, concat"])
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_pairs_of_given_objects_have_their_scores(
-    kind: str, mlp_layers: int, mlp_activation: str, monkeypatch: pytest.MonkeyPatch
+    kind: str, comparators: str, mlp_layers: int, mlp_activation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However pairs are cut into blocks, and also if the layers are folded into one."""
     monkeypatch.setattr(pair_scorer, "HEAD_PAIRS", 3)
     monkeypatch.setattr(pair_scorer, "LINEAR_HEAD_PAIRS", 3)
-    hyperparameters = configured(network=kind, mlp_layers=mlp_layers, mlp_activation=mlp_activation)
+    settings = {"comparator_list": comparators, "mlp_layers": mlp_layers, "mlp_activation": mlp_activation}
+    hyperparameters = configured(network=kind, **settings)
     model = Predictor(network_of(hyperparameters), hyperparameters, directory=Path("model"))
     objects: tuple[list[list[int]], list[list[int]]] = [[1], [2, 3], []], [[4, 5, 6], [7]]
     scores = model.pair_scorer((Sequences.from_lists(objects[0]), Sequences.from_lists(objects[1])))

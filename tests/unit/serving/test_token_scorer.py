@@ -19,7 +19,9 @@ PAIRS = [([n % 8 + 1], [n // 8 + 1]) for n in range(2 * TOGETHER + 3)]
 @pytest.mark.parametrize("output", ["softmax", "mean_squared_error"])
 @pytest.mark.parametrize("activation", ["tanh", "relu", "linear"])
 @pytest.mark.parametrize("layers", [0, 2])
-@pytest.mark.parametrize("comparators", ["hadamard, concat, abs_diff", "concat", "abs_diff,hadamard"])
+@pytest.mark.parametrize(
+    "comparators", ["hadamard, concat, abs_diff", "concat", "abs_diff,hadamard", "cosine", "cosine,abs_diff,concat"]
+)
 def test_the_scores_are_torch_s(output: str, activation: str, layers: int, comparators: str) -> None:
     """Scores of every head are the same for one pair and among other pairs."""
     hyperparameters = configured(

@@ -50,7 +50,13 @@ def direct(**settings: object) -> Network:
 
 @pytest.mark.parametrize("tables", TABLES)
 @pytest.mark.parametrize("output", OUTPUTS)
-@pytest.mark.parametrize("comparators", ["hadamard", "concat", "abs_diff, hadamard", "hadamard, concat, abs_diff"])
+@pytest.mark.parametrize(
+    "comparators",
+    [
+        *("hadamard", "concat", "abs_diff, hadamard", "hadamard, concat, abs_diff"),
+        *("cosine", "concat, cosine", "cosine, abs_diff, hadamard"),
+    ],
+)
 def test_they_are_those_of_autograd(
     comparators: str, output: str, tables: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,8 +91,9 @@ def test_gradients_do_not_pile_up() -> None:
         {"mlp_layers": 0, "dropout": 0.1},
         {"mlp_layers": 0, "token_dropout": 0.1},
         {"mlp_layers": 0, "network": "hcnn"},
+        {"mlp_layers": 0, "comparator_list": "cosine"},
     ],
-    ids=["a layer", "dropout", "token dropout", "hcnn"],
+    ids=["a layer", "dropout", "token dropout", "hcnn", "cosine"],
 )
 def test_others_go_through_autograd(settings: dict[str, object]) -> None:
     """What has more between look-ups and output layer is not taken for what has nothing."""
@@ -102,7 +109,7 @@ def test_frozen_tables_get_none() -> None:
     assert row_grad(network.enc1.embedding.weight) is not None
 
 
-@pytest.mark.parametrize("comparators", ["hadamard", "concat", "hadamard, concat, abs_diff"])
+@pytest.mark.parametrize("comparators", ["hadamard", "concat", "hadamard, concat, abs_diff", "cosine, concat"])
 def test_scoring_is_the_same_with_and_without(comparators: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no gradient is wanted, the output is that of comparators and output layer one by one."""
     network = direct(comparator_list=comparators)

@@ -1,8 +1,19 @@
 /* Scores of pairs of single tokens by any head, without gradients. */
 #include "kernels.h"
 
-enum { HADAMARD, CONCAT, ABS_DIFF };
+enum { HADAMARD, CONCAT, ABS_DIFF, COSINE };
 enum { TANH, RELU, LINEAR };
+
+/* Returns the cosine of u and v, 0 if one of them is zeros. */
+static float cosine(const float *u, const float *v, int64_t dim)
+{
+    const float tiny = 1e-30f; /* TINY_SQUARE of scoring.py */
+    const float squares[] = {dot(u, u, dim), dot(v, v, dim)};
+    float scale = 1;
+    for (int side = 0; side < 2; side++)
+        scale *= squares[side] <= tiny ? 0 : 1 / sqrtf(squares[side]); /* NaN stays NaN */
+    return dot(u, v, dim) * scale;
+}
 
 /* Writes the comparators of u and v to out, in order. */
 NOINLINE void apply_comparators(const int64_t *comparators, int64_t n, const float *restrict u,
@@ -13,6 +24,10 @@ NOINLINE void apply_comparators(const int64_t *comparators, int64_t n, const flo
             memcpy(out, u, (size_t)dim * sizeof *out);
             memcpy(out + dim, v, (size_t)dim * sizeof *out);
             out += 2 * dim;
+            continue;
+        }
+        if (comparators[i] == COSINE) {
+            *out++ = cosine(u, v, dim);
             continue;
         }
         for (int64_t k = 0; k < dim; k++)
