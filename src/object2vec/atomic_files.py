@@ -30,30 +30,41 @@ def staged(directory: Path, names: Iterable[str]) -> Iterator[Path]:
     """Yield a folder to write files and folders of these names in, which replace those of the directory at the end.
 
     Each is renamed into place, in the given order, when all are complete on the disk. Those that are not written are
-    removed from the directory. After an error, the directory is as before; a new one is removed.
+    removed from the directory. After an error, the directory is as before.
     """
-    staging, new = directory / STAGING_DIR, not directory.exists()
-    directory.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
-    try:
-        yield staging
-        for path in sorted(staging.rglob("*")):
-            path.chmod(0o755 if path.is_dir() else 0o644)  # readable by all who can enter the directory
-            _sync(path)
-        for name in names:
-            if (directory / name).is_dir():
-                shutil.rmtree(directory / name)
-            if (staging / name).exists():
-                (staging / name).replace(directory / name)
-            else:
-                (directory / name).unlink(missing_ok=True)
-            _sync(directory)
-    finally:
+    staging = directory / STAGING_DIR
+    with parent_folders(staging):
         shutil.rmtree(staging, ignore_errors=True)
-        if new:
+        staging.mkdir()
+        try:
+            yield staging
+            for path in sorted(staging.rglob("*")):
+                path.chmod(0o755 if path.is_dir() else 0o644)  # readable by all who can enter the directory
+                _sync(path)
+            for name in names:
+                if (directory / name).is_dir():
+                    shutil.rmtree(directory / name)
+                if (staging / name).exists():
+                    (staging / name).replace(directory / name)
+                else:
+                    (directory / name).unlink(missing_ok=True)
+                _sync(directory)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def parent_folders(path: Path) -> Iterator[None]:
+    """Make the missing folders of a path, and remove those of them that are empty at the end."""
+    missing = [folder for folder in path.parents if not folder.exists()]
+    try:
+        if missing:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        for folder in missing:
             with suppress(OSError):  # it has files
-                directory.rmdir()
+                folder.rmdir()
 
 
 def _sync(path: Path) -> None:

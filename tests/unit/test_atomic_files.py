@@ -39,7 +39,7 @@ def test_a_new_directory_is_removed_after_an_error(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_atomically(tmp_path / "new", {"a": fail})
+        write_atomically(tmp_path / "x" / "new", {"a": fail})
     assert list(tmp_path.iterdir()) == []
     write_atomically(tmp_path / "x" / "new", {"a": Path.touch})
     assert [path.name for path in (tmp_path / "x" / "new").iterdir()] == ["a"]

@@ -257,7 +257,7 @@ def test_answers_that_make_no_array(refused: Refused, models: Path) -> None:
     ("option", "sentence"),
     [
         (("--input", "/no/such/file"), "--input /no/such/file: No such file or directory"),
-        (("--output", "/no/such/folder/file"), "--output /no/such/folder/file: No such file or directory"),
+        (("--output", "/dev/null/file"), "--output /dev/null/file: Not a directory"),
         (("--content-type", "text/csv"), "Content-Type 'text/csv' is not supported"),
         (("--accept", "text/csv"), "Accept 'text/csv' allows no reply that can be sent"),
         (("--mode", "fast"), "argument --mode: invalid choice: 'fast'"),

@@ -523,7 +523,7 @@ def test_failed_predict_keeps_the_previous_output(
     ("option", "sentence"),
     [
         (["--input", "/no/such/file"], "--input /no/such/file: No such file or directory"),
-        (["--output", "/no/such/folder/file"], "--output /no/such/folder/file: No such file or directory"),
+        (["--output", "/dev/null/file"], "--output /dev/null/file: Not a directory"),
         (["--content-type", "text/csv"], "Content-Type 'text/csv' is not supported"),
         (["--accept", "text/csv"], "Accept 'text/csv' allows no reply that can be sent"),
         (

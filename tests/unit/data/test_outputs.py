@@ -19,9 +19,20 @@ def test_error_of_another_file_does_not_name_the_output(tmp_path: Path, error: E
 
 
 def test_error_of_the_output_names_it(tmp_path: Path) -> None:
-    with pytest.raises(UserError) as raised, outputs.writing(str(tmp_path / "missing" / "out")):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError) as raised, outputs.writing(str(tmp_path / "file" / "out")):
         raise AssertionError
-    assert str(raised.value) == f"--output {tmp_path}/missing/out: No such file or directory"
+    assert str(raised.value) == f"--output {tmp_path}/file/out: Not a directory"
+
+
+def test_missing_folders_are_made_unless_there_is_an_error(tmp_path: Path) -> None:
+    output = tmp_path / "a" / "b" / "out"
+    with pytest.raises(ZeroDivisionError), outputs.writing(str(output)):
+        raise ZeroDivisionError
+    assert not list(tmp_path.iterdir())
+    with outputs.writing(str(output)) as file:
+        file.write(b"x")
+    assert output.read_bytes() == b"x"
 
 
 def test_full_disk_is_an_error_of_the_output() -> None:

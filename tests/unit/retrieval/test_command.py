@@ -93,7 +93,7 @@ def test_pairs_that_were_seen_are_excluded(indexed: Path, tmp_path: Path, capsys
         ("neighbors", ["1", "-k", "0"], "k is 0, wanted an integer from 1"),
         ("neighbors", ["1", "--side", "in0"], "no index of in0; build one with `object2vec index`"),
         ("recommend", ["1", "--where", "x"], "condition 'x': there is no column x"),
-        ("recommend", ["1", "--output", "missing/o.csv"], "--output missing/o.csv: No such file or directory"),
+        ("recommend", ["1", "--output", "films.csv/o.csv"], "--output films.csv/o.csv: Not a directory"),
         (
             "recommend",
             ["1", "--output", "o.txt"],
