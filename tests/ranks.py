@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
 from itertools import zip_longest
@@ -49,6 +49,8 @@ CONFIGURATIONS: Final[dict[str, dict[str, object]]] = {
     "sparse sgd": {"token_embedding_storage_type": "row_sparse", "optimizer": "sgd", "weight_decay": 0.01},
     "hcnn": {"network": "hcnn"},
     "bilstm sparse": {"network": "bilstm", "token_embedding_storage_type": "row_sparse"},
+    "weighted": {},
+    "weighted sparse": {"token_embedding_storage_type": "row_sparse", "negative_sampling_rate": 1},
     "negatives": {"negative_sampling_rate": 2, "token_embedding_storage_type": "row_sparse"},
     "frozen": {
         "enc0_pretrained_embedding_file": "rows.txt",
@@ -71,7 +73,7 @@ SHARDS: Final[dict[str, tuple[slice, ...]]] = {
 TRAININGS: Final = [
     *((name, "all") for name in CONFIGURATIONS),
     *(("pooled sparse", shards) for shards in SHARDS if shards != "all"),
-    *((name, shards) for name in ("pooled", "bilstm sparse") for shards in ("unequal", "three")),
+    *((name, shards) for name in ("pooled", "bilstm sparse", "weighted") for shards in ("unequal", "three")),
 ]
 
 
@@ -82,12 +84,15 @@ def rows_of(count: int) -> list[tuple[list[int], list[int], float]]:
     return [(in0, in1, float(draw.integers(2))) for in0, in1 in zip(*sides, strict=True)]
 
 
-def shard(rank: int, shards: str) -> Pairs:
-    """Return the rows of a rank."""
-    rows = rows_of(60)[SHARDS[shards][rank]]
-    return (
+def shard(name: str, rank: int, shards: str) -> Pairs:
+    """Return the rows of a rank, in a weighted configuration with weights from 0 to 3."""
+    own = SHARDS[shards][rank]
+    rows = rows_of(60)[own]
+    weights = np.arange(60, dtype=np.float32)[own] % 4 if name.startswith("weighted") else None
+    pairs = (
         pairs_of(rows) if rows else Pairs(Sequences.from_lists([]), Sequences.from_lists([]), np.empty(0, np.float32))
     )
+    return replace(pairs, weights=weights)
 
 
 def settings(name: str, *, size: int) -> Hyperparameters:
@@ -108,7 +113,7 @@ def trained(
 
 def on_a_rank(name: str, shards: str, group: Group, *, size: int = 8) -> dict[str, np.ndarray]:
     """Train as one rank; ranks other than 0 start with different weights, which must not be used."""
-    hyperparameters, pairs = settings(name, size=size), shard(group.rank, shards)
+    hyperparameters, pairs = settings(name, size=size), shard(name, group.rank, shards)
     share = group.shard() if shards.startswith("all") else (0, 1)
     train = training_batches(pairs, hyperparameters, share)
     return trained(name, train, scoring_batches(pairs, hyperparameters, share), group, seed=1 + group.rank)
@@ -116,13 +121,13 @@ def on_a_rank(name: str, shards: str, group: Group, *, size: int = 8) -> dict[st
 
 def on_one_process(name: str, shards: str, *, size: int = 8) -> dict[str, np.ndarray]:
     """Run the same training in one process, with the batches of all ranks combined."""
-    everything, ranks = shard(0, "all"), range(len(SHARDS[shards]))
+    everything, ranks = shard(name, 0, "all"), range(len(SHARDS[shards]))
     if shards.startswith("all"):
         hyperparameters = settings(name, size=len(ranks) * size)
         train: Batches | CombinedBatches = training_batches(everything, hyperparameters)
     else:
         hyperparameters = settings(name, size=size)
-        train = CombinedBatches([training_batches(shard(rank, shards), hyperparameters) for rank in ranks])
+        train = CombinedBatches([training_batches(shard(name, rank, shards), hyperparameters) for rank in ranks])
     return trained(name, train, scoring_batches(everything, hyperparameters))
 
 
@@ -145,7 +150,10 @@ class CombinedBatches:
                 )
                 index.append(np.concatenate([b.index[side] + start for b, start in zip(given, starts, strict=False)]))
             labels = np.concatenate([batch.labels for batch in given])
-            yield Batch((objects[0], objects[1]), (index[0], index[1]), labels)
+            weights = None
+            if given[0].weights is not None:
+                weights = np.concatenate([batch.weights for batch in given])
+            yield Batch((objects[0], objects[1]), (index[0], index[1]), labels, weights=weights)
 
 
 def lists(sequences: Sequences) -> list[list[int]]:
@@ -179,7 +187,7 @@ def count_stop_checks(group: Group) -> int:
     trainer = Trainer(
         network_of(hyperparameters), hyperparameters, ConsoleReport(epochs=2, model_dir=Path(), quiet=True), group
     )
-    trainer.fit(training_batches(shard(0, "all"), hyperparameters, group.shard()), None, stop)
+    trainer.fit(training_batches(shard("pooled", 0, "all"), hyperparameters, group.shard()), None, stop)
     return asked
 
 

@@ -49,7 +49,7 @@ PLAIN_COLUMNS = COLUMNS[0], *COLUMNS[2:]
 PLAIN_VALUES = VALUES[0], *VALUES[2:]
 PLAIN = Schema((SideSchema(PLAIN_COLUMNS, Vocabulary.empty(PLAIN_COLUMNS).extended(PLAIN_VALUES)), SIDE))
 
-Rows = list[tuple[list[int], list[int], float]]
+Rows = list[tuple[list[int], list[int], float, float]]
 T = TypeVar("T")
 
 
@@ -192,7 +192,9 @@ def rows(parts: list[jsonl_ops.Lines]) -> Rows:
     found: Rows = []
     for part in parts:
         sides = [np.split(part.values[side], np.cumsum(part.lengths[side]))[:-1] for side in (0, 1)]
-        found += [(a.tolist(), b.tolist(), label) for a, b, label in zip(*sides, part.labels.tolist(), strict=True)]
+        weights = [1.0] * len(part.labels) if part.weights is None else part.weights.tolist()
+        columns = zip(*sides, part.labels.tolist(), weights, strict=True)
+        found += [(a.tolist(), b.tolist(), label, weight) for a, b, label, weight in columns]
     return found
 
 
@@ -205,14 +207,15 @@ def asked(instances: Instances) -> list[object]:
     ]
 
 
-def written(data: bytes, most: tuple[int, int]) -> Iterator[tuple[list[int], list[int], float]]:
+def written(data: bytes, most: tuple[int, int]) -> Iterator[tuple[list[int], list[int], float, float]]:
     """Yield the records that the standard library reads; a line may have several, with byte order marks."""
     for line in data.split(b"\n"):
         text = line.decode().lstrip("\ufeff").strip().rstrip("\ufeff").strip()
         while text:
             record, end = json.JSONDecoder().raw_decode(text)
             text = text[end:].lstrip("\ufeff").strip()
-            yield record["in0"][: most[0]], record["in1"][: most[1]], float(record["label"])
+            sides = record["in0"][: most[0]], record["in1"][: most[1]]
+            yield *sides, float(record["label"]), float(record.get("weight", 1))
 
 
 def value_or_none(read: Callable[[], T]) -> T | None:

@@ -33,16 +33,23 @@ class Batch:
     """P pairs and their unique objects.
 
     `objects[side]` are the sequences to encode. Pair p has object `index[side][p]` on each side. `index` and `labels`
-    are (P,). If `single`, each object is one token other than 0.
+    are (P,). If `single`, each object is one token other than 0. `weights` (P,) multiply the loss of each pair; None is
+    1 for all.
     """
 
     objects: tuple[Sequences, Sequences]
     index: tuple[Int64, Int64]
     labels: Float32
     single: bool = False
+    weights: Float32 | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def weight(self) -> float:
+        """Return the sum of the weights of all pairs."""
+        return len(self) if self.weights is None else float(self.weights.sum(dtype=np.float64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +58,21 @@ class Examples:
 
     rows: tuple[Int64, Int64]
     labels: Float32
+    weights: Float32 | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: slice | Int64 | npt.NDArray[np.bool_]) -> Examples:
-        return Examples((self.rows[0][index], self.rows[1][index]), self.labels[index])
+        weights = None if self.weights is None else self.weights[index]
+        return Examples((self.rows[0][index], self.rows[1][index]), self.labels[index], weights)
 
     def __add__(self, other: Examples) -> Examples:
         row0, row1 = (np.concatenate(both) for both in zip(self.rows, other.rows, strict=True))
-        return Examples((row0, row1), np.concatenate([self.labels, other.labels]))
+        weights = None
+        if self.weights is not None and other.weights is not None:
+            weights = np.concatenate([self.weights, other.weights])
+        return Examples((row0, row1), np.concatenate([self.labels, other.labels]), weights)
 
 
 class Batches:
@@ -69,7 +81,7 @@ class Batches:
     Each epoch has a new order and new negatives, which depend only on the seed and the epoch. A large channel is
     shuffled in runs of rows: each block of 2^18 rows has random runs, shuffles their rows, and draws negatives from
     them. With `share` (r, R), only every Rth batch from batch r is given, so that ranks can share the same pairs.
-    Positives of the pairs `known` are never negatives.
+    Positives of the pairs `known` are never negatives. A negative has the weight of its positive.
     """
 
     def __init__(
@@ -88,7 +100,7 @@ class Batches:
         self.first_batch, self.stride = share
         self.bucket_width = bucket_width
         self.seed = seed
-        self.labels = pairs.labels
+        self.labels, self.weights = pairs.labels, pairs.weights
         self.sides = pairs.sides
         (first0, which0), (first1, which1) = pairs.in0.unique(), pairs.in1.unique()
         self.inverse = which0, which1
@@ -159,20 +171,22 @@ class Batches:
 
     def _advise_reads(self, runs: Sequence[tuple[int, int]]) -> None:
         """Advise the system that these runs of rows will be read soon."""
-        for column in (self.labels, *self.inverse):
+        for column in (self.labels, *self.inverse, *([] if self.weights is None else [self.weights])):
             advise_reads(column, runs)
         for side in () if self._single else self.sides:
             side.advise_reads(runs)
 
     def _with_negatives(self, rows: Int64, generator: np.random.Generator, *, from_rows: bool = False) -> Examples:
         """Return rows in order, each followed by its negatives, so that a batch encodes their `in0` once."""
+        weights = None if self.weights is None else self.weights[rows]
         if not self.sampler:
-            return Examples(self._side_rows(rows), self.labels[rows])
+            return Examples(self._side_rows(rows), self.labels[rows], weights)
         drawn = self.sampler.draw(rows, generator, from_rows=from_rows)
         row0 = self.inverse[0][rows].astype(np.int64) if self._single else rows
         labels = np.zeros(drawn.shape, np.float32)
         labels[:, 0] = self.labels[rows]
-        examples = Examples((np.repeat(row0, drawn.shape[1]), drawn.ravel()), labels.ravel())
+        weights = None if weights is None else np.repeat(weights, drawn.shape[1])
+        examples = Examples((np.repeat(row0, drawn.shape[1]), drawn.ravel()), labels.ravel(), weights)
         found = drawn.ravel() >= 0  # -1 is a failed draw
         return examples if found.all() else examples[found]
 
@@ -197,7 +211,7 @@ class Batches:
     def _batch(self, examples: Examples) -> Batch:
         first, index = sequences_ops.unique_rows(examples.rows, None if self._single else self.inverse, self._luts)
         left, right = (self._objects_at(side, rows) for side, rows in zip(self.sides, first, strict=True))
-        return Batch((left, right), index, examples.labels, self._single)
+        return Batch((left, right), index, examples.labels, self._single, examples.weights)
 
     def _objects_at(self, side: Sequences, rows: Int64) -> Sequences:
         if self._single:

@@ -119,6 +119,7 @@ class _Columns:
         self.values = (AppendOnlyArray(np.int32), AppendOnlyArray(np.int32))
         self.offsets = (AppendOnlyArray(np.int64), AppendOnlyArray(np.int64))
         self.labels = AppendOnlyArray(np.float32)
+        self.weights = AppendOnlyArray(np.float32)  # empty until a record has one
         self.cut = np.zeros(2, np.int64)
         for offsets in self.offsets:
             offsets.append(np.zeros(1, np.int64))
@@ -129,13 +130,17 @@ class _Columns:
             for side in (0, 1):
                 self.offsets[side].append(len(self.values[side]) + np.cumsum(part.lengths[side]))
                 self.values[side].append(part.values[side])
+            if part.weights is not None or len(self.weights):
+                self.weights.append(np.ones(len(self.labels) - len(self.weights)))
+                self.weights.append(np.ones(len(part.labels)) if part.weights is None else part.weights)
             self.labels.append(part.labels)
             self.cut += part.cut
 
     def close(self) -> None:
-        for column in (*self.values, *self.offsets, self.labels):
+        for column in (*self.values, *self.offsets, self.labels, self.weights):
             column.close()
 
     def pairs(self) -> Pairs:
         sides = [Sequences(v.as_array(), o.as_array()) for v, o in zip(self.values, self.offsets, strict=True)]
-        return Pairs(sides[0], sides[1], self.labels.as_array())
+        weights = self.weights.as_array() if len(self.weights) else None
+        return Pairs(sides[0], sides[1], self.labels.as_array(), weights)

@@ -24,12 +24,16 @@ from object2vec.ops.jsonl import Lines
 
 Side = Literal["in0", "in1"]
 SIDES: Final[tuple[Side, ...]] = get_args(Side)
+#: The key of a record's weight, which multiplies its loss.
+WEIGHT: Final = "weight"
 #: The boundary of two records on one line: files were concatenated without a line break.
 RECORD_BOUNDARY: Final = re.compile(rb"(?<=\})(?:%b)*(?=\{)" % UTF8_BOM)
 #: Byte order marks at either end of a line; concatenated files may be empty.
 BOMS_AROUND: Final = re.compile(rb"^(?:%b)+|(?:%b)+\s*$" % (UTF8_BOM, UTF8_BOM))
 #: Errors of taking JSON values that are not records as records.
 NOT_RECORDS: Final = (TypeError, ValueError, KeyError, OverflowError)
+#: The largest float32, the type of labels and weights in training.
+MAX_NUMBER: Final = float(np.finfo(np.float32).max)
 EXPECTED_RECORD: Final = 'wanted an object like {"in0": [1, 2], "in1": [3], "label": 1}'
 
 
@@ -87,13 +91,19 @@ class RecordReader:
                 position = int(invalid.argmax())
                 record = int(np.searchsorted(np.cumsum(lines.lengths[side]), position, side="right"))
                 raise DataError.at(chunk.file, chunk.line_of(record), self.describe_token(side, int(tokens[position])))
-        invalid = np.abs(lines.labels) > np.finfo(np.float32).max
+        invalid = np.abs(lines.labels) > MAX_NUMBER
         if not self.hyperparameters.regression:
             whole = lines.labels == np.floor(lines.labels)
             invalid |= ~whole | (lines.labels < 0) | (lines.labels >= self.hyperparameters.num_classes)
         if invalid.any():
             record = int(invalid.argmax())
             raise DataError.at(chunk.file, chunk.line_of(record), self.describe_label(f"{lines.labels[record]:g}"))
+        if lines.weights is not None:
+            invalid = (lines.weights < 0) | (lines.weights > MAX_NUMBER)
+            if invalid.any():
+                record = int(invalid.argmax())
+                what = _describe_weight(f"{lines.weights[record]:g}")
+                raise DataError.at(chunk.file, chunk.line_of(record), what)
 
     def describe_token(self, side: int, token: int) -> str:
         """Return the error for a token id out of range."""
@@ -125,6 +135,8 @@ class RecordReader:
                     return self.describe_token(side, int(token))
         if "label" not in record:
             return f"no label, {EXPECTED_RECORD}"
+        if type(record["label"]) in (int, float):
+            return _describe_weight(_describe_value(record.get(WEIGHT)))
         return self.describe_label(_describe_value(record["label"]))
 
 
@@ -171,15 +183,18 @@ def _check_line(file: Path, line: int, text: bytes, reader: RecordReader) -> Non
         raise DataError.at(file, line, reader.describe_error(record)) from None
 
 
-def _to_columns(records: list[Any], max_len: tuple[int, int]) -> tuple[Any, Any, Float64, Int64]:
-    """Return the ids and lengths of both sides, the labels, and how many lists were truncated.
+def _to_columns(records: list[Any], max_len: tuple[int, int]) -> tuple[Any, Any, Float64, Float64 | None, Int64]:
+    """Return the ids and lengths of both sides, the labels, the weights, and how many lists were truncated.
 
     Raises:
         TypeError, ValueError, KeyError, OverflowError: one is not a record.
     """
     lists = [[record[key] for record in records] for key in SIDES]
     values, lengths, cut = zip(*map(_to_column, lists, max_len), strict=True)
-    return values, lengths, np.array(array("d", [record["label"] for record in records])), np.array(cut)
+    labels, weights = np.array(array("d", [record["label"] for record in records])), None
+    if any(WEIGHT in record for record in records):
+        weights = np.array(array("d", [record.get(WEIGHT, 1) for record in records]))
+    return values, lengths, labels, weights, np.array(cut)
 
 
 def _to_column(lists: list[Any], max_len: int) -> tuple[Int32, Int64, int]:
@@ -232,11 +247,15 @@ def _split_concatenated(text: bytes) -> list[bytes]:
 
 
 def _reject_bools(record: Any) -> None:
-    """Raise TypeError where a token or a label is true or false."""
-    for key in (*SIDES, "label"):
-        value = record[key]
+    """Raise TypeError where a token, a label or a weight is true or false."""
+    for key in (*SIDES, "label", WEIGHT):
+        value = record[key] if key != WEIGHT else record.get(key)
         if isinstance(value, bool) or (isinstance(value, list) and any(isinstance(token, bool) for token in value)):
             raise TypeError(key)
+
+
+def _describe_weight(got: str) -> str:
+    return f"weight is {got}, wanted a finite number from 0"
 
 
 def _describe_value(value: Any) -> str:

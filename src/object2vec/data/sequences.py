@@ -131,17 +131,29 @@ class Sequences:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """N pairs: `in0` and `in1` are N sequences each; `labels` (N,) are classes or real numbers."""
+    """N pairs: `in0` and `in1` are N sequences each; `labels` (N,) are classes or real numbers.
+
+    `weights` (N,) multiply the loss of each pair; None is 1 for all.
+    """
 
     in0: Sequences
     in1: Sequences
     labels: Float32
+    weights: Float32 | None = None
 
     @classmethod
     def concatenate(cls, parts: Sequence[Pairs]) -> Pairs:
         """Concatenate pairs; there is at least one part."""
         first, second = (Sequences.concatenate([part.sides[side] for part in parts]) for side in (0, 1))
-        return cls(first, second, np.concatenate([part.labels for part in parts]))
+        weights = None
+        if any(part.weights is not None for part in parts):
+            weights = np.concatenate([np.ones(len(p), np.float32) if p.weights is None else p.weights for p in parts])
+        return cls(first, second, np.concatenate([part.labels for part in parts]), weights)
+
+    def take(self, index: Int64) -> Pairs:
+        """Return the pairs at `index`."""
+        weights = None if self.weights is None else self.weights[index]
+        return Pairs(self.in0.take(index), self.in1.take(index), self.labels[index], weights)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -149,17 +161,22 @@ class Pairs:
     @property
     def nbytes(self) -> int:
         """Return the bytes of all columns."""
-        return self.labels.nbytes + sum(side.values.nbytes + side.offsets.nbytes for side in self.sides)
+        return sum(column.nbytes for column in self._columns)
 
     @property
     def sides(self) -> tuple[Sequences, Sequences]:
         return self.in0, self.in1
 
     @property
+    def _columns(self) -> list[npt.NDArray[Any]]:
+        columns = [part for side in self.sides for part in (side.values, side.offsets)]
+        return [*columns, self.labels, *([] if self.weights is None else [self.weights])]
+
+    @property
     def checksum(self) -> int:
         """Return the CRC-32 of all columns, in order."""
         value = 0
-        for column in (*(part for side in self.sides for part in (side.values, side.offsets)), self.labels):
+        for column in self._columns:
             value = zlib.crc32(column.data, value)
         return value
 

@@ -92,5 +92,4 @@ def _draw(rows: Int64, counts: Int64, generator: np.random.Generator) -> tuple[I
 def mixed(parts: Sequence[Pairs], seed: int) -> Pairs:
     """Return all pairs in random order: training shuffles a large channel in runs of rows only."""
     joined = Pairs.concatenate(parts)
-    order = np.random.default_rng(seed).permutation(len(joined))
-    return Pairs(joined.in0.take(order), joined.in1.take(order), joined.labels[order])
+    return joined.take(np.random.default_rng(seed).permutation(len(joined)))

@@ -74,7 +74,9 @@ def _read_pairs(job: Job, name: str, group: Group, checkpoints: Checkpoints | No
     hosts = group.size // group.ranks_per_host
     parted = hosts > 1 and name in job.sharded
     pairs = read_channel(name, job.channels[name], job.hyperparameters, empty=parted)
-    records = int(group.sum([len(pairs)])[0]) // group.ranks_per_host
+    own_weight = len(pairs) if pairs.weights is None else pairs.weights.sum(dtype=np.float64)
+    records, weight = group.sum([len(pairs), own_weight])
+    records = int(records) // group.ranks_per_host
     if parted and not records:
         raise DataError(f"channel {name}: not able to find any data/records on any of the {hosts} hosts")
     if not parted and records != len(pairs) * hosts:
@@ -87,6 +89,10 @@ def _read_pairs(job: Job, name: str, group: Group, checkpoints: Checkpoints | No
         pooled = job.hyperparameters.encoders[side].network == "pooled_embedding"
         if pooled and (count := sequences.without_tokens):
             logger.warning(f"{count} in{side} of channel {name} hold no token but 0: they are encoded as zeros")
+    if pairs.weights is not None:
+        logger.info(f"Records of channel {name} have weights: its metrics are weighted means")
+    if records and not weight:
+        raise DataError(f"channel {name}: all records have the weight 0, wanted one that is greater")
     if checkpoints and name != "test":
         of_ranks = group.all_gather([len(pairs), pairs.checksum])
         what = ", ".join(f"{count:.0f} pairs of checksum {int(sum_):08x}" for count, sum_ in of_ranks)

@@ -37,7 +37,7 @@ def evaluate(
     metrics = Metrics(objective)
     for batch in takewhile(lambda _: not stop(), pairs.in_order()):
         loss, correct = objective.measure(network, batch)
-        metrics.add(loss.item(), len(batch), correct)
+        metrics.add(loss.item(), len(batch), correct, batch.weight)
     return metrics.of_all(group)
 
 

@@ -29,6 +29,7 @@ class Agreement(NamedTuple):
 
     loss: float  # of this step, over the pairs of all ranks
     pairs: float  # of the next step, over all ranks
+    weight: float  # of these pairs
     stop: bool  # a rank asks to stop
     checkpoint: bool  # a rank asks for a checkpoint after this step
     row_counts: list[list[int]]  # by rank, see `GradientSync.compact`
@@ -47,16 +48,24 @@ class GradientSync:
         self.parameters = [p for p in network.parameters() if p.requires_grad and p not in tables]
 
     def agree(
-        self, *, pairs: int, stop: bool, checkpoint: bool = False, loss: float = 0.0, row_counts: Sequence[int] = ()
+        self,
+        *,
+        pairs: int,
+        weight: float,
+        stop: bool,
+        checkpoint: bool = False,
+        loss: float = 0.0,
+        row_counts: Sequence[int] = (),
     ) -> Agreement:
         """Return what the ranks agree on.
 
-        `pairs` is the number of this rank's pairs in the next step, `loss` its part of the loss of this one.
+        `pairs` is the number of this rank's pairs in the next step, `weight` the sum of their
+        weights, `loss` its part of the loss of this one.
         """
-        of_ranks = self.group.all_gather([loss, pairs, stop, checkpoint, *row_counts])
-        losses, pairs_of_ranks, stops, checkpoints, *_ = zip(*of_ranks, strict=True)
-        counts = [[int(count) for count in numbers[4:]] for numbers in of_ranks]
-        return Agreement(sum(losses), sum(pairs_of_ranks), any(stops), any(checkpoints), counts)
+        of_ranks = self.group.all_gather([loss, pairs, weight, stop, checkpoint, *row_counts])
+        losses, pairs_of_ranks, weights, stops, checkpoints, *_ = zip(*of_ranks, strict=True)
+        counts = [[int(count) for count in numbers[5:]] for numbers in of_ranks]
+        return Agreement(sum(losses), sum(pairs_of_ranks), sum(weights), any(stops), any(checkpoints), counts)
 
     def compact(self) -> list[int]:
         """Shorten this rank's gradients of tables; return how many ids and rows each of them has then."""

@@ -41,40 +41,68 @@ class Objective:
         self.regression = regression
         self.monitor = "mean_squared_error" if regression else "cross_entropy"
 
-    def measure(self, network: Network, batch: Batch) -> tuple[Tensor, int]:
-        """Return the mean loss of a batch, and how many of its pairs are correct."""
+    def measure(self, network: Network, batch: Batch) -> tuple[Tensor, float]:
+        """Return the mean loss of a batch, and how many of its pairs are correct, both by the weights of pairs."""
         output, labels = forward_batch(network, batch)
-        return self.loss(output, labels), self.correct(output.detach(), labels)
+        weights = None if batch.weights is None else torch.from_numpy(batch.weights).to(network.device)
+        return self.loss(output, labels, weights), self.correct(output.detach(), labels, weights)
 
-    def loss(self, output: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean loss of P pairs with `output` (P, C) and `labels` (P,) float32; 0 of none."""
+    def loss(self, output: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Return the mean loss of P pairs with `output` (P, C) and `labels` (P,) float32; 0 of none.
+
+        With `weights` (P,) it is the weighted mean: the sum of weight times loss, divided by the sum of weights. It
+        is 0 if all weights are.
+        """
         if not len(labels):
             return output.sum()
-        if self.regression:
-            return mse_loss(output[:, 0], labels)
-        if output.shape[1] in SLOW_CLASSES:
-            return cross_entropy(output.t()[None], labels.long()[None])
-        return cross_entropy(output, labels.long())
+        if weights is None:
+            return self._losses(output, labels, "mean")
+        total = weights.sum().clamp_min(torch.finfo(weights.dtype).tiny)
+        return torch.dot(self._losses(output, labels, "none"), weights) / total
 
-    def correct(self, output: Tensor, labels: Tensor) -> int:
-        """Return how many of P pairs have the highest score for their class; 0 if there are no classes."""
-        return 0 if self.regression else int((output.argmax(dim=1) == labels).sum())
+    def _losses(self, output: Tensor, labels: Tensor, reduction: str) -> Tensor:
+        """Return the loss of each pair (P,), or their mean, as `reduction` says."""
+        if self.regression:
+            return mse_loss(output[:, 0], labels, reduction=reduction)
+        if output.shape[1] in SLOW_CLASSES:
+            losses = cross_entropy(output.t()[None], labels.long()[None], reduction=reduction)
+            return losses if reduction == "mean" else losses[0]
+        return cross_entropy(output, labels.long(), reduction=reduction)
+
+    def correct(self, output: Tensor, labels: Tensor, weights: Tensor | None = None) -> float:
+        """Return how many of P pairs have the highest score for their class, or the sum of their `weights` (P,).
+
+        It is 0 if there are no classes.
+        """
+        if self.regression:
+            return 0
+        is_correct = output.argmax(dim=1) == labels
+        return is_correct.sum().item() if weights is None else weights[is_correct].sum().item()
 
 
 class Metrics:
-    """Metrics of all rows added so far, each row counted once; `numbers` are those of a state to start from."""
+    """Metrics of all rows added so far, each row counted once, or by its weight.
 
-    def __init__(self, objective: Objective, numbers: Sequence[float] = (0, 0, 0.0, 0)) -> None:
+    `numbers` are those of a state to start from.
+    """
+
+    def __init__(self, objective: Objective, numbers: Sequence[float] = (0, 0, 0.0, 0, 0)) -> None:
         self.objective = objective
-        rows, batches, self._loss, correct = numbers
-        self.rows, self.batches, self._correct = int(rows), int(batches), int(correct)
+        rows, batches, self._loss, self._correct, *weight = numbers
+        self.rows, self.batches = int(rows), int(batches)
+        self._weight = weight[0] if weight else rows  # an older checkpoint has none
 
-    def add(self, loss: float, rows: int, correct: int) -> None:
-        """Add a batch: its rows, its mean loss, and how many rows got their class."""
+    def add(self, loss: float, rows: int, correct: float, weight: float | None = None) -> None:
+        """Add a batch: its rows, its mean loss, how many rows got their class, and the sum of the rows' weights.
+
+        Without weights, each row has the weight 1.
+        """
+        weight = rows if weight is None else weight
         self.rows += rows
         self.batches += rows > 0
-        self._loss += loss * rows
+        self._loss += loss * weight
         self._correct += correct
+        self._weight += weight
 
     def of_all(self, group: Group) -> Metrics:
         """Return the metrics of the rows that all ranks have added."""
@@ -83,12 +111,12 @@ class Metrics:
     @property
     def numbers(self) -> list[float]:
         """The state of these metrics; ranks' metrics are added by adding these."""
-        return [self.rows, self.batches, self._loss, self._correct]
+        return [self.rows, self.batches, self._loss, self._correct, self._weight]
 
     @property
     def loss(self) -> float:
-        """The mean of the monitored loss over all rows."""
-        return self._loss / self.rows
+        """The weighted mean of the monitored loss over all rows."""
+        return self._loss / (self._weight or 1)
 
     def values(self) -> dict[str, float]:
         """Every metric under its name, in the order in which they are printed."""
@@ -96,4 +124,4 @@ class Metrics:
         if self.objective.regression:
             return {"mean_squared_error": loss}
         perplexity = math.exp(loss) if loss < 700 else math.inf
-        return {"perplexity": perplexity, "cross_entropy": loss, "accuracy": self._correct / self.rows}
+        return {"perplexity": perplexity, "cross_entropy": loss, "accuracy": self._correct / (self._weight or 1)}

@@ -30,14 +30,15 @@ MAX_PAIRS: Final = 2**15
 
 
 class StepResult(NamedTuple):
-    """What a step gives: its pairs, their mean loss, and how many of them got their class."""
+    """What a step gives: its pairs, their mean loss, how many of them got their class, and the sum of their weights."""
 
     pairs: int
     loss: float
-    correct: int
+    correct: float
+    weight: float
 
 
-def backward(network: Network, objective: Objective, batch: Batch, share: float = 1.0) -> tuple[Tensor, int]:
+def backward(network: Network, objective: Objective, batch: Batch, share: float = 1.0) -> tuple[Tensor, float]:
     """Set the gradients of `share` times the mean loss of a batch; return that, and how many pairs are correct."""
     network.zero_grad()
     loss, correct = objective.measure(network, batch)
@@ -61,10 +62,10 @@ class AutogradStep:
         for batch in batches:
             loss, correct = self.backward(batch)
             self.update(batch)
-            results.append(StepResult(len(batch), loss.item(), correct))
+            results.append(StepResult(len(batch), loss.item(), correct, batch.weight))
         return results
 
-    def backward(self, batch: Batch, share: float = 1.0) -> tuple[Tensor, int]:
+    def backward(self, batch: Batch, share: float = 1.0) -> tuple[Tensor, float]:
         """Set the gradients of `share` times the mean loss; return that, and how many pairs got their class."""
         self.tuner.start()
         loss, correct = backward(self.network, self.objective, batch, share)
@@ -105,8 +106,8 @@ class FusedStep:
         self._weights = [*(table.weight for table in optimizer.tables), *optimizer.layer]
 
     def __call__(self, batches: Sequence[Batch]) -> list[StepResult]:
-        """Take a step for each batch, one after the other; by autograd if an object is not a single token."""
-        if not all(batch.single for batch in batches):
+        """Take a step for each batch, one after the other; by autograd if pairs have weights or longer objects."""
+        if not all(batch.single and batch.weights is None for batch in batches):
             return self._fallback(batches)
         self._tuner.start()
         optimizer, steps = self._optimizer, len(batches)
@@ -119,7 +120,7 @@ class FusedStep:
         found = fused_step.step_pairs(step, states, self._head, given, dim=self._dim, threads=threads)
         self._tuner.stop()
         self._tuner.finish_step(sum(map(len, batches)))
-        return [StepResult(len(batch), *result) for batch, result in zip(batches, found, strict=True)]
+        return [StepResult(len(batch), *result, len(batch)) for batch, result in zip(batches, found, strict=True)]
 
     def batches_per_call(self, size: int) -> int:
         """Return how many batches of `size` pairs to pass at a time."""

@@ -136,7 +136,7 @@ class Trainer:
         number = self.hyperparameters.epochs  # an order of its own
         with zero_learning_rate(self.optimizers):
             steps = self._steps(number, train.epoch(number), stop)
-            for batch, ((_, loss, _), _) in enumerate(steps):
+            for batch, ((_, loss, *_), _) in enumerate(steps):
                 if not math.isfinite(loss):  # its gradients make weights NaN also at a rate of 0
                     raise self._diverged(f"The loss is {loss} in the warm-up epoch, batch {batch}", train)
         for optimizer in self.optimizers:  # adagrad sums squares up over all steps
@@ -149,12 +149,12 @@ class Trainer:
         self.network.train()
         started = time.time() - self.seconds
         steps = self._steps(self.epoch, self._batches_left(train), stop, done=self.batch)
-        for (pairs, loss, correct), checkpoint in self.report.batches_of(
+        for (pairs, loss, correct, weight), checkpoint in self.report.batches_of(
             self.epoch, steps, train.examples, self.metrics, done=self.batch, before=self.seconds
         ):
             if not math.isfinite(loss):
                 raise self._diverged(f"The loss is {loss} in epoch {self.epoch}, batch {self.batch}", train)
-            self.metrics.add(loss, pairs, correct)
+            self.metrics.add(loss, pairs, correct, weight)
             self.batch += 1
             self.seconds = time.time() - started
             if checkpoint:
@@ -328,13 +328,15 @@ class Trainer:
     ) -> Iterator[tuple[StepResult, bool]]:
         """Take the steps of this rank's batches, then of no pairs until every rank has finished its own."""
         batch = next(batches, NO_PAIRS)
-        agreed = self.gradient_sync.agree(pairs=len(batch), stop=stop())
+        agreed = self.gradient_sync.agree(pairs=len(batch), weight=batch.weight, stop=stop())
         while agreed.pairs and not agreed.stop:
             following = next(batches, NO_PAIRS)
             self._seed(epoch, done)
-            loss, correct = self.autograd_step.backward(batch, share=len(batch) / agreed.pairs)
+            share = batch.weight / agreed.weight if agreed.weight else 0.0
+            loss, correct = self.autograd_step.backward(batch, share)
             agreed = self.gradient_sync.agree(
                 pairs=len(following),
+                weight=following.weight,
                 stop=stop(),
                 checkpoint=self._checkpoint_due,
                 loss=loss.item(),
@@ -345,7 +347,7 @@ class Trainer:
             if self.average:
                 self.average.update(self.network)
             done += 1
-            yield StepResult(len(batch), agreed.loss, correct), agreed.checkpoint
+            yield StepResult(len(batch), agreed.loss, correct, batch.weight), agreed.checkpoint
             batch = following
 
     @property

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,6 +49,21 @@ def test_epoch_has_each_pair_once(rows: list[tuple[list[int], list[int], float]]
     assert sum((Counter(rows_of(batch)) for batch in batches), Counter()) == counted(rows)
     assert all(1 <= len(batch) <= size for batch in batches)
     assert bucket_width or len(batches) == -(-len(rows) // size)
+
+
+@given(st.integers(1, 8), st.integers(0, 3), st.integers(0, 2))
+def test_pairs_keep_their_weights(size: int, bucket_width: int, negatives: int) -> None:
+    """Each pair has its own weight in every order; a negative has the weight of its positive."""
+    pairs = replace(pairs_of(MANY), weights=np.arange(40, dtype=np.float32))
+    batches = Batches(pairs, size=size, bucket_width=bucket_width, negatives=negatives)
+    for order in (batches.epoch(0), batches.in_order()):
+        found = [
+            (user, weight)
+            for batch in order
+            for ((user,), *_), weight in zip(rows_of(batch), batch.weights.tolist(), strict=True)
+        ]
+        assert Counter(found) == Counter({(user, float(user)): 1 + negatives for user in range(40)})
+    assert next(Batches(pairs, size=40).in_order()).weight == sum(range(40))
 
 
 @given(ROWS, st.integers(1, 8), st.integers(0, 4), st.integers(1, 9))

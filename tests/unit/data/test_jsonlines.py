@@ -56,7 +56,7 @@ def test_valid_lines_are_read(tmp_path: Path) -> None:
     path.write_text(
         '{"label": 0, "in0": [6, 0], "in1": [8]}\n'
         "\n"
-        '{"in1": [], "in0": [1], "label": 1.0, "weight": true, "text": "x", "more": {"in0": false}}\r\n'
+        '{"in1": [], "in0": [1], "label": 1.0, "note": true, "text": "x", "more": {"in0": false}}\r\n'
         "   \n"
         '{"in0": [2], "in1": [3, 3, 3], "label": 1}'
     )
@@ -69,6 +69,37 @@ def test_regression_accepts_any_number(tmp_path: Path) -> None:
     """Integers, negative numbers and fractions."""
     lines = [f'{{"in0": [1], "in1": [2], "label": {label}}}' for label in ("3", "3.5", "-1e3", "0")]
     assert read_channel("train", write(tmp_path / "x", *lines), NUMBERS).labels.tolist() == [3.0, 3.5, -1000.0, 0.0]
+
+
+@pytest.mark.parametrize("note", ["", ', "note": 1'], ids=["kernel", "any JSON"])
+def test_weights_are_read(tmp_path: Path, note: str) -> None:
+    """A record without a weight has 1, also in files before the first weight; a channel without any has none."""
+    folder = tmp_path / "train"
+    write(folder / "a", f'{{"in0": [1], "in1": [2], "label": 1{note}}}')
+    assert read_channel("train", folder, CLASSES).weights is None
+    with_weights = [f'{{"weight": {weight}, "in0": [1], "in1": [2], "label": 1{note}}}' for weight in ("0.5", "0")]
+    write(folder / "b", *with_weights, f'{{"in0": [1], "in1": [2], "label": 1{note}}}')
+    write(folder / "c", f'{{"in0": [1], "in1": [2], "label": 0{note}}}')
+    pairs = read_channel("train", folder, CLASSES)
+    assert pairs.weights.tolist() == [1, 0.5, 0, 1, 1]
+    assert pairs.weights.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("weight", "got"),
+    [
+        ("-0.5", "-0.5"),
+        ("1e39", "1e+39"),
+        ("null", "null"),
+        ('"2"', 'the string "2"'),
+        ("true", "the boolean true"),
+        ("[1]", "the list [1]"),
+    ],
+)
+def test_invalid_weight_is_named(tmp_path: Path, weight: str, got: str) -> None:
+    """A weight that is no number from 0 is an error with its file and line."""
+    path = write(tmp_path / "x", GOOD, f'{{"in0": [1], "in1": [2], "label": 1, "weight": {weight}}}')
+    assert refused(path) == f"{path}, line 2: weight is {got}, wanted a finite number from 0"
 
 
 def test_all_files_of_a_channel_are_read(tmp_path: Path) -> None:

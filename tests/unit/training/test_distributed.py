@@ -173,7 +173,7 @@ def test_group_of_one_process_changes_nothing() -> None:
     assert torch.equal(network.head.output.weight, before)
     assert torch.equal(torch.get_rng_state(), state)
     hyperparameters = settings("pooled", size=8)
-    own = list(training_batches(shard(0, "all"), hyperparameters).epoch(0))
+    own = list(training_batches(shard("pooled", 0, "all"), hyperparameters).epoch(0))
     report = ConsoleReport(epochs=1, model_dir=Path(), quiet=True)
     made = Trainer(network_of(hyperparameters), hyperparameters, report)
     assert len(list(made._steps(0, iter(own), lambda: False))) == len(own) == 8
@@ -181,12 +181,12 @@ def test_group_of_one_process_changes_nothing() -> None:
 
 
 def test_ranks_agree_on_the_next_step() -> None:
-    """Losses and pairs are added, one rank's wish is enough, and row counts are those of each rank."""
+    """Losses, pairs and weights are added, one rank's wish is enough, and row counts are those of each rank."""
     group = Group()
-    group.all_gather = lambda numbers: [list(numbers), [0.5, 3.0, 1.0, 0.0, 7.0, 9.0]]  # type: ignore[method-assign]
+    group.all_gather = lambda numbers: [list(numbers), [0.5, 3.0, 1.5, 1.0, 0.0, 7.0, 9.0]]  # type: ignore[method-assign]
     sync = GradientSync(group, network_of(configured()))
-    agreed = sync.agree(pairs=4, stop=False, checkpoint=True, loss=0.25, row_counts=[5, 6])
-    assert agreed == (0.75, 7, True, True, [[5, 6], [7, 9]])
+    agreed = sync.agree(pairs=4, weight=2.0, stop=False, checkpoint=True, loss=0.25, row_counts=[5, 6])
+    assert agreed == (0.75, 7, 3.5, True, True, [[5, 6], [7, 9]])
 
 
 @pytest.mark.parametrize("network", ["pooled_embedding", "hcnn", "bilstm"])
@@ -207,7 +207,7 @@ def test_batch_without_pairs_has_zero_loss_and_gradients(network: str, width: in
 def test_shares_of_ranks_partition_the_batches(changes: dict[str, object]) -> None:
     """Each batch of one process is in the share of exactly one of three ranks."""
     hyperparameters = configured(mini_batch_size=8, **changes)
-    pairs = shard(0, "all")
+    pairs = shard("pooled", 0, "all")
     whole = [contents(batch) for batch in training_batches(pairs, hyperparameters).epoch(1)]
     parts = [
         [contents(batch) for batch in training_batches(pairs, hyperparameters, (rank, 3)).epoch(1)] for rank in range(3)

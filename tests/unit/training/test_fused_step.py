@@ -96,7 +96,7 @@ def trained(hyperparameters: Hyperparameters, given: list[Batch], *, fused: bool
     said = []
     for batch in given:
         if fused:
-            ((_, loss, correct),) = step([batch])
+            ((_, loss, correct, _),) = step([batch])
         else:
             left, correct = backward(network, objective, batch)
             loss = left.item()

@@ -33,6 +33,35 @@ def test_mean_squared_error_by_hand() -> None:
     assert loss == pytest.approx(5 / 3)
 
 
+def test_weighted_means_by_hand() -> None:
+    """Errors 0, 2 and 1 with the weights 5, 1 and 2 have the mean square (0 + 4 + 2) / 8."""
+    output, labels, weights = (
+        torch.tensor([[1.0], [2.0], [5.0]]),
+        torch.tensor([1.0, 4.0, 4.0]),
+        torch.tensor([5.0, 1, 2]),
+    )
+    assert NUMBER.loss(output, labels, weights).item() == pytest.approx(6 / 8)
+    assert NUMBER.loss(output, labels, torch.zeros(3)).item() == 0
+
+
+@pytest.mark.parametrize("classes", [2, 3, 20])
+def test_weight_is_as_many_copies_of_a_pair(classes: int) -> None:
+    """Weights 0, 1 and 3 give the loss, its gradient and the accuracy of no, one and three copies of a pair."""
+    output = torch.randn(3, classes, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    labels, weights, copies = torch.tensor([0.0, 1, 1]), torch.tensor([0.0, 1, 3]), torch.tensor([1, 2, 2, 2])
+    weighted, copied = CLASSES.loss(output, labels, weights), CLASSES.loss(output[copies], labels[copies])
+    torch.testing.assert_close(weighted, copied)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, output)[0] for loss in (weighted, copied)))
+    assert CLASSES.correct(output, labels, weights) == CLASSES.correct(output[copies], labels[copies])
+    metrics = Metrics(CLASSES)
+    metrics.add(weighted.item(), 3, CLASSES.correct(output, labels, weights), 4)
+    metrics.add(1.0, 1, 0, 0)
+    assert (metrics.rows, metrics.loss) == (4, pytest.approx(copied.item()))
+    assert metrics.values()["accuracy"] == CLASSES.correct(output[copies], labels[copies]) / 4
+    assert Metrics(CLASSES, metrics.numbers).values() == metrics.values()
+    assert Metrics(CLASSES, [4, 2, 8.0, 3]).values()["accuracy"] == 0.75  # of an older checkpoint
+
+
 @pytest.mark.parametrize("objective", [CLASSES, NUMBER])
 def test_a_batch_of_one_has_a_loss(objective: Objective) -> None:
     """One pair has the loss that it has among copies of itself."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,23 @@ def test_scoring_needs_no_more_room_than_training(length: int, mini_batch_size: 
     """Pairs are scored 512 at a time, fewer where sequences are long, never fewer than in a batch of training."""
     pairs = pairs_of([([1], [2] * length, 1.0), ([], [], 0.0)])
     assert scoring_batches(pairs, configured(mini_batch_size=mini_batch_size)).size == size
+
+
+@pytest.mark.parametrize("storage", ["dense", "row_sparse"])
+@pytest.mark.parametrize("mlp_layers", [0, 2])
+def test_training_with_weights_is_training_with_copies(storage: str, mlp_layers: int) -> None:
+    """In batches of all pairs, a weight of n trains and validates as n copies of the pair, also by the fused step."""
+    changes = {"mlp_layers": mlp_layers, "token_embedding_storage_type": storage, "learning_rate": 0.05}
+    hyperparameters = configured(mini_batch_size=1000, epochs=3, enc0_max_seq_len=1, **changes)
+    copies = np.arange(len(ROWS)) % 3
+    weighted = replace(pairs_of(ROWS), weights=copies.astype(np.float32))
+    copied = pairs_of(ROWS).take(np.repeat(np.arange(len(ROWS)), copies))
+    (one, _), (other, _) = (fitted(hyperparameters, pairs, pairs) for pairs in (weighted, copied))
+    for channel in ("train", "validation"):
+        for ours, theirs in zip(one.history, other.history, strict=True):
+            assert ours[channel] == pytest.approx(theirs[channel], abs=1e-5)
+    for name, weight in weights_of(other.network).items():
+        np.testing.assert_allclose(weights_of(one.network)[name], weight, atol=1e-4, err_msg=name)
 
 
 def test_evaluation_drops_nothing() -> None:

@@ -57,26 +57,26 @@ static int take_number(Cursor *cursor, double *number)
     return 1;
 }
 
-enum { LABEL = 2 }; /* the key after in0 and in1 */
+enum { LABEL = 2, WEIGHT = 3 }; /* the keys after in0 and in1 */
 
 /* Takes `"name":`; returns the number of the key, or -1. */
 static inline int take_key(Cursor *cursor)
 {
-    static const char *const names[] = {"in0\"", "in1\"", "label\""};
+    static const char *const names[] = {"in0\"", "in1\"", "label\"", "weight\""};
     if (!take(cursor, '"'))
         return -1;
     int key = 0;
-    while (key <= LABEL && !take_text(cursor, names[key]))
+    while (key <= WEIGHT && !take_text(cursor, names[key]))
         key++;
-    return key <= LABEL && take(cursor, ':') ? key : -1;
+    return key <= WEIGHT && take(cursor, ':') ? key : -1;
 }
 
-/* The keys of a record, as bits; the number of tokens of each side, and its text if it is no list; the label. */
+/* The keys of a record, as bits; the number of tokens of each side, and its text if it is no list; the label and the weight. */
 typedef struct {
     int keys;
     int64_t tokens[2];
     Cursor raw[2];
-    double label;
+    double label, weight;
 } Record;
 
 /* Takes a record of any keys, each once, and writes the first max_len[s] tokens of side s to values[s]. Returns 0 for
@@ -94,8 +94,8 @@ ALWAYS_INLINE int take_record(Cursor *cursor, const int64_t *max_len, int32_t *c
             return 0;
         record->keys |= 1 << key;
         int taken;
-        if (key == LABEL) {
-            taken = take_number(cursor, &record->label);
+        if (key >= LABEL) {
+            taken = take_number(cursor, key == LABEL ? &record->label : &record->weight);
         } else if (sides && !at_end(cursor) && *cursor->at != '[') {
             const uint8_t *const from = cursor->at;
             if (*from == 'n') /* null */
@@ -122,18 +122,18 @@ static inline Cursor next_line(const uint8_t **text, const uint8_t *end)
 }
 
 KERNEL(int64_t, read_lines)(const uint8_t *bytes, int64_t size, const int64_t *max_len, int32_t *const *values,
-                            int64_t *const *lengths, double *labels, int64_t *truncated, int64_t *lines,
-                            int64_t *consumed)
+                            int64_t *const *lengths, double *labels, double *weights, int64_t *weighted,
+                            int64_t *truncated, int64_t *lines, int64_t *consumed)
 {
     int32_t *next[2] = {values[0], values[1]};
     int64_t records = 0;
     const uint8_t *text = bytes, *end = bytes + size;
-    for (*lines = *consumed = 0; text < end; ++*lines, *consumed = text - bytes) {
+    for (*lines = *consumed = *weighted = 0; text < end; ++*lines, *consumed = text - bytes) {
         Cursor line = next_line(&text, end);
         if (at_end(&line))
             continue;
         Record record;
-        if (!take_record(&line, max_len, next, NULL, &record) || record.keys != 7 || !at_end(&line))
+        if (!take_record(&line, max_len, next, NULL, &record) || (record.keys & 7) != 7 || !at_end(&line))
             break;
         for (int side = 0; side < 2; side++) {
             const int over = record.tokens[side] > max_len[side];
@@ -141,6 +141,9 @@ KERNEL(int64_t, read_lines)(const uint8_t *bytes, int64_t size, const int64_t *m
             next[side] += lengths[side][records];
             truncated[side] += over;
         }
+        const int has_weight = record.keys >> WEIGHT;
+        *weighted += has_weight;
+        weights[records] = has_weight ? record.weight : 1;
         labels[records++] = record.label;
     }
     return records;
