@@ -58,7 +58,13 @@ def encode(hyperparameters: Hyperparameters, weights: Weights, side: int, tokens
     tied = hyperparameters.tied_token_embedding_weight
     table = weights["enc0.embedding.weight" if tied else f"enc{side}.embedding.weight"].astype(np.float64)
     if encoder.network == "pooled_embedding":
-        return _mean(table, tokens)
+        pooled = _mean(table, tokens)
+        if hyperparameters.pooled_projection == "none":
+            return pooled
+        pooled = weights[f"enc{side}.projection.weight"].astype(np.float64) @ pooled
+        return {"linear": pooled, "tanh": np.tanh(pooled), "relu": np.maximum(pooled, 0)}[
+            hyperparameters.pooled_projection
+        ]
     if encoder.network == "hcnn":
         return _convolve(weights, side, encoder, table, tokens, hyperparameters.enc_dim)
     return _recur(weights, side, encoder, table, tokens, hyperparameters.enc_dim)

@@ -52,6 +52,7 @@ class Hyperparameters:
     early_stopping_tolerance: float
     early_stopping_patience: int
     recipe: str
+    pooled_projection: str
     negative_sampling_distribution: str
     validation_negative_sampling: str
     token_dropout: float
@@ -61,8 +62,11 @@ class Hyperparameters:
 
     def encoding_dim(self, side: int) -> int:
         """Return the dimension of the encodings of `side` (0 or 1)."""
-        encoder = self.encoders[side]
-        return encoder.token_embedding_dim if encoder.network == "pooled_embedding" else self.enc_dim
+        return self.enc_dim if self.has_enc_dim(side) else self.encoders[side].token_embedding_dim
+
+    def has_enc_dim(self, side: int) -> bool:
+        """Return whether the encodings of `side` have `enc_dim` numbers; else they have `token_embedding_dim`."""
+        return self.encoders[side].network != "pooled_embedding" or self.pooled_projection != "none"
 
     @property
     def regression(self) -> bool:

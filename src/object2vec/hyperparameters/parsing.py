@@ -73,7 +73,11 @@ def with_recipe(values: Mapping[str, object]) -> dict[str, object]:
     """Return a configuration with the values of its recipe; given values take precedence."""
     recipe = RECIPES.get(_text(values.get("recipe", "")))
     naming = _Naming.from_values(values)
-    given = {key: value for key, value in values.items() if _is_given(value) or key not in TABLE}
+    given = {
+        key: value
+        for key, value in values.items()
+        if _is_given(value) or key not in TABLE or _text(value) == TABLE[key].default  # none may be a choice
+    }
     return {naming.typed(name): value for name, value in (recipe.values if recipe else {}).items()} | given
 
 
@@ -216,7 +220,7 @@ def _conflicts(hyperparameters: Hyperparameters) -> Iterator[str]:
     if dims[0] != dims[1]:
         given = []
         for side, e in enumerate(hyperparameters.encoders):
-            name = f"enc{side}_token_embedding_dim" if e.network == "pooled_embedding" else "enc_dim"
+            name = "enc_dim" if hyperparameters.has_enc_dim(side) else f"enc{side}_token_embedding_dim"
             given.append(f"enc{side}_network={e.network} gives {dims[side]} numbers by {name}")
         yield f"{' and '.join(given)}: both encodings must have the same length, change one of the two"
     for side, encoder in enumerate(dict.fromkeys(hyperparameters.encoders)):  # equal encoders are checked once

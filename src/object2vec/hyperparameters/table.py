@@ -57,7 +57,7 @@ HELP: Final = {
     "freeze_pretrained_embedding": "Do not train pretrained embeddings. No effect without a file.",
     "vocab_file": "A JSON object that maps words to token ids. Required with pretrained embeddings.",
     "enc1_network": "The encoder of `in1`. `enc0` copies all values of `enc0_*`; weights are not shared.",
-    "enc_dim": "Dimension of an encoding. pooled_embedding uses `token_embedding_dim` instead.",
+    "enc_dim": "Dimension of an encoding. pooled_embedding without a projection uses `token_embedding_dim` instead.",
     "comparator_list": "How the two encodings are combined, concatenated in this order. `cosine` is an extension.",
     "token_embedding_storage_type": "`row_sparse` updates only the rows of tokens in the batch.",
     "output_layer": "`softmax` for classification, `mean_squared_error` for regression.",
@@ -66,6 +66,7 @@ HELP: Final = {
     "early_stopping_patience": "Consecutive epochs without improvement before training stops.",
     "validation_negative_sampling": "`auto` samples fixed negatives for validation and test channels of positives.",
     "recipe": "Defaults for a kind of data. `object2vec describe recipes` lists them.",
+    "pooled_projection": "A layer of `enc_dim` units with this activation behind the mean of pooled_embedding.",
     "token_dropout": "Share of the tokens of an object that a step of training leaves out. An only token stays.",
     "ema_decay": "Decay of a moving average of the weights, which is validated and saved. 0 switches it off.",
     "token_embedding_dtype": "Type of the saved token embeddings. `float16` halves the file and rounds after training.",
@@ -125,6 +126,13 @@ PLATFORM: Final = (
 #: Extensions. Their defaults give the built-in's behavior.
 OURS: Final = (
     Row("recipe", Choice((*RECIPES, "none")), "none", HELP["recipe"]),
+    Row(
+        "pooled_projection",
+        Choice((*ACTIVATIONS, "none")),
+        "none",
+        HELP["pooled_projection"],
+        Choice((*ACTIVATIONS, "none")),
+    ),
     Row(
         "negative_sampling_distribution",
         Choice(("frequency", "uniform")),

@@ -7,29 +7,43 @@ Shapes: N sequences, E dimensions of an embedding, D dimensions of an encoding.
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Callable
+from typing import Final, cast
 
 import torch
 from torch import Tensor, nn
 
-from object2vec.hyperparameters import EncoderHyperparameters
+from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.tokens import TokenEmbedding, Tokens
 from object2vec.ops import convolution
 from object2vec.ops.embedding import gather_rows, mean_pool
 from object2vec.ops.recurrent import Steps, run_lstm
 from object2vec.ops.segments import segment_max
 
+ACTIVATE: Final[dict[str, Callable[[Tensor], Tensor]]] = {"tanh": torch.tanh, "relu": torch.relu, "linear": lambda x: x}
+
 
 class PooledEmbedding(nn.Module):
-    """The mean of the token embeddings; D is E. Id 0 is no token, and a sequence without tokens gives zeros."""
+    """The mean of the token embeddings; D is E. Id 0 is no token, and a sequence without tokens gives zeros.
 
-    def __init__(self, embedding: TokenEmbedding) -> None:
+    A projection is a layer of D units on the mean, with an activation. It has no bias, which keeps zeros.
+    """
+
+    def __init__(self, embedding: TokenEmbedding, projection: str = "none", dim: int = 0) -> None:
         super().__init__()
         self.embedding = embedding
+        self.projection = None if projection == "none" else nn.Linear(embedding.dim, dim, bias=False)
+        self.activate = ACTIVATE.get(projection)
+
+    @property
+    def gives_rows(self) -> bool:
+        """Whether the encoding of a single token is its row of the table."""
+        return self.projection is None
 
     def forward(self, tokens: Tokens) -> Tensor:
         """Return the encodings of N sequences, (N, D)."""
-        return mean_pool(self.embedding.weight, *tokens)
+        mean = mean_pool(self.embedding.weight, *tokens)
+        return self.activate(self.projection(mean)) if self.projection and self.activate else mean
 
 
 class HierarchicalCNN(nn.Module):
@@ -82,13 +96,14 @@ class BiLSTM(nn.Module):
 Encoder = PooledEmbedding | HierarchicalCNN | BiLSTM
 
 
-def make_encoder(hyperparameters: EncoderHyperparameters, embedding: TokenEmbedding, enc_dim: int) -> Encoder:
-    """Return the encoder of one side's hyperparameters, over a table of embeddings."""
-    match hyperparameters.network:
+def make_encoder(hyperparameters: Hyperparameters, side: int, embedding: TokenEmbedding) -> Encoder:
+    """Return the encoder of a side, 0 or 1, over a table of embeddings."""
+    encoder, dim = hyperparameters.encoders[side], hyperparameters.enc_dim
+    match encoder.network:
         case "pooled_embedding":
-            return PooledEmbedding(embedding)
+            return PooledEmbedding(embedding, hyperparameters.pooled_projection, dim)
         case "hcnn":
-            width = hyperparameters.cnn_filter_width
-            return HierarchicalCNN(embedding, dim=enc_dim, layers=hyperparameters.layers, filter_width=width)
+            width = encoder.cnn_filter_width
+            return HierarchicalCNN(embedding, dim=dim, layers=encoder.layers, filter_width=width)
         case _:
-            return BiLSTM(embedding, dim=enc_dim, layers=hyperparameters.layers)
+            return BiLSTM(embedding, dim=dim, layers=encoder.layers)

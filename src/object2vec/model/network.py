@@ -5,7 +5,6 @@ Shapes: N objects of a side, P pairs, D numbers an encoding, C scores a pair.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 from itertools import accumulate
 from typing import Any, Final, cast
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from object2vec.hyperparameters import Hyperparameters
-from object2vec.model.encoders import Encoder, PooledEmbedding, make_encoder
+from object2vec.model.encoders import ACTIVATE, Encoder, PooledEmbedding, make_encoder
 from object2vec.model.tokens import TokenEmbedding, Tokens
 from object2vec.ops.dropout import dropout
 from object2vec.ops.embedding import set_row_grad
@@ -23,7 +22,6 @@ from object2vec.ops.scoring import COMPARISON_TERMS, COSINE, PRODUCT, LinearHead
 
 #: Which of `COMPARISON_TERMS` each comparator gives.
 TERMS_OF_COMPARATOR: Final = {"hadamard": (0,), "concat": (1, 2), "abs_diff": (3,), "cosine": (COSINE,)}
-ACTIVATE: Final[dict[str, Callable[[Tensor], Tensor]]] = {"tanh": torch.tanh, "relu": torch.relu, "linear": lambda x: x}
 
 
 class Dropout(nn.Dropout):
@@ -127,8 +125,8 @@ class Network(nn.Module):
             TokenEmbedding(e.vocab_size, e.token_embedding_dim, row_sparse=hyperparameters.row_sparse, frozen=e.frozen)
             for e in hyperparameters.encoders[: 1 if hyperparameters.tied_token_embedding_weight else 2]
         ]
-        self.enc0 = make_encoder(hyperparameters.encoders[0], tables[0], hyperparameters.enc_dim)
-        self.enc1 = make_encoder(hyperparameters.encoders[1], tables[-1], hyperparameters.enc_dim)
+        self.enc0 = make_encoder(hyperparameters, 0, tables[0])
+        self.enc1 = make_encoder(hyperparameters, 1, tables[-1])
         # As a registered module, the head can be added while other threads read it.
         self.register_module("head", Head(hyperparameters) if with_head else None)
 
@@ -149,9 +147,13 @@ class Network(nn.Module):
     @property
     def linear_head(self) -> LinearHead | None:
         """The output layer, if nothing is between mean embeddings, comparators and it; else None."""
-        plain = all(isinstance(encoder, PooledEmbedding) for encoder in (self.enc0, self.enc1))
-        plain = plain and not self._head.has_cosine and not (self.training and self.token_dropout)
+        plain = self.gives_rows and not self._head.has_cosine and not (self.training and self.token_dropout)
         return self._head.linear_head if plain else None
+
+    @property
+    def gives_rows(self) -> bool:
+        """Whether the encoding of a single token is its row of the table, on both sides."""
+        return all(isinstance(encoder, PooledEmbedding) and encoder.gives_rows for encoder in (self.enc0, self.enc1))
 
     def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002 -- torch's signature
         """Clear all gradients, those of tables by rows included."""

@@ -16,7 +16,6 @@ import numpy as np
 from torch import nn
 
 from object2vec.array_types import Float32, Int32
-from object2vec.model.encoders import PooledEmbedding
 from object2vec.model.network import Network
 from object2vec.ops import scoring as scoring_ops
 from object2vec.serving.instances import Column
@@ -37,10 +36,9 @@ class TokenPairScorer:
     @classmethod
     def from_network(cls, network: Network, activation: str) -> Self | None:
         """Return the scorer of a network; None for other encoders, no head, a large head, or without kernels."""
-        encoders, head = (network.enc0, network.enc1), network.head
-        tables = [encoder.embedding.weight for encoder in encoders]
-        pooled = all(isinstance(encoder, PooledEmbedding) for encoder in encoders)
-        if not pooled or head is None:
+        head = network.head
+        tables = [encoder.embedding.weight for encoder in (network.enc0, network.enc1)]
+        if not network.gives_rows or head is None:
             return None
         modules = cast(list[nn.Linear], [*head.layers, head.output])
         weights = sum(module.weight.numel() for module in modules)

@@ -148,7 +148,7 @@ def _log_configuration(job: Job) -> None:
         logger.info(f"Recipe {job.hyperparameters.recipe} sets: {json.dumps(chosen)}")
     logger.info(f"Final configuration: {json.dumps(job.hyperparameters.to_dict())}")
     for side, encoder in enumerate(job.hyperparameters.encoders):
-        if encoder.network == "pooled_embedding" and job.hyperparameters.enc_dim != encoder.token_embedding_dim:
+        if not job.hyperparameters.has_enc_dim(side) and job.hyperparameters.enc_dim != encoder.token_embedding_dim:
             logger.info(f"enc{side} is pooled_embedding: its encodings have token_embedding_dim numbers, not enc_dim")
 
 

@@ -62,7 +62,7 @@ def default_ranges(values: Mapping[str, object]) -> list[Range]:
 def _numbers_around(hyperparameters: Hyperparameters) -> Iterator[tuple[str, Integer | Real | Choice]]:
     """Yield ranges around configured numbers, inside the ranges of the table; leave out those without effect."""
     networks = {encoder.network for encoder in hyperparameters.encoders}
-    unused = {"enc_dim"} if networks == {"pooled_embedding"} else set()
+    unused = set() if any(map(hyperparameters.has_enc_dim, (0, 1))) else {"enc_dim"}
     if len(networks) == 2 or any(encoder.pretrained_embedding_file for encoder in hyperparameters.encoders):
         unused |= {DIM, "enc_dim"}
     if not hyperparameters.mlp_layers:

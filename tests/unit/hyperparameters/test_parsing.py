@@ -59,6 +59,7 @@ def error_of(**values: object) -> str:
 #: The hyperparameters that the built-in does not have, at their defaults.
 OURS = {
     "recipe": "none",
+    "pooled_projection": "none",
     "negative_sampling_distribution": "frequency",
     "validation_negative_sampling": "off",
     "token_dropout": 0.0,
@@ -742,6 +743,8 @@ def test_derived_properties() -> None:
     assert (regression.regression, regression.scores) == (True, 1)
     pooled = read(enc0_network="pooled_embedding", enc0_token_embedding_dim="8", enc_dim="64")
     assert [pooled.encoding_dim(side) for side in (0, 1)] == [8, 8]
+    projected = read(**pooled.to_dict() | {"pooled_projection": "tanh"})
+    assert [projected.encoding_dim(side) for side in (0, 1)] == [64, 64]
 
 
 @pytest.mark.parametrize("row", TABLE.values(), ids=list(TABLE))
@@ -759,7 +762,7 @@ def test_rows_of_the_table_are_consistent(row: Any) -> None:
 
 
 def test_tuning_ranges_equal_the_built_in() -> None:
-    """The tuning ranges are the documented ones."""
+    """The tuning ranges are the documented ones, and those of extensions that change the network."""
     assert {name: row.tunable for name, row in TABLE.items() if row.tunable} == {
         **{"dropout": Real(0, 1), "early_stopping_patience": Integer(1, 5), "epochs": Integer(4, 20)},
         **{"early_stopping_tolerance": Real(0.001, 0.1), "enc_dim": Integer(4, 4096), "mlp_dim": Integer(16, 1024)},
@@ -768,6 +771,7 @@ def test_tuning_ranges_equal_the_built_in() -> None:
         **{f"enc{side}_token_embedding_dim": Integer(5, 300) for side in (0, 1)},
         **{"learning_rate": Real(1e-6, 1), "mini_batch_size": Integer(1, 8192), "mlp_layers": Integer(1, 4)},
         **{"mlp_activation": Choice(("tanh", "relu", "linear")), "weight_decay": Real(0, 1)},
+        "pooled_projection": Choice(("tanh", "relu", "linear", "none")),
         "optimizer": Choice(("adagrad", "adam", "rmsprop", "sgd", "adadelta")),
     }
 

@@ -7,7 +7,7 @@ import pytest
 from object2vec.cli import main
 from object2vec.errors import HyperparameterError
 from object2vec.hyperparameters import parse, with_recipe
-from object2vec.hyperparameters.recipes import RECIPES
+from object2vec.hyperparameters.recipes import RECIPES, Recipe
 
 SIZES = {f"enc{side}_{name}": "9" for side in (0, 1) for name in ("max_seq_len", "vocab_size")}
 
@@ -24,8 +24,13 @@ def test_given_values_take_precedence() -> None:
     assert (found.epochs, found.dropout, found.optimizer) == (3, 0.3, "adagrad")
 
 
-def test_a_saved_configuration_is_read_back() -> None:
-    found = parse({**SIZES, "recipe": "implicit", "epochs": 3}).hyperparameters
+def test_a_saved_configuration_is_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if a value of it is the choice none, where the recipe has another."""
+    values = {**RECIPES["implicit"].values, "pooled_projection": "tanh"}
+    monkeypatch.setitem(RECIPES, "implicit", Recipe("", values))  # type: ignore[misc]
+    assert parse({**SIZES, "recipe": "implicit"}).hyperparameters.pooled_projection == "tanh"
+    found = parse({**SIZES, "recipe": "implicit", "epochs": 3, "pooled_projection": "none"}).hyperparameters
+    assert found.pooled_projection == "none"
     assert parse(found.to_dict()).hyperparameters == found
 
 

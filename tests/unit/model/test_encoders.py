@@ -12,6 +12,7 @@ from object2vec.hyperparameters.table import NETWORKS
 from object2vec.model.encoders import BiLSTM, HierarchicalCNN, PooledEmbedding
 from object2vec.model.tokens import TokenEmbedding, Tokens
 from object2vec.ops import library
+from object2vec.ops.codes import ACTIVATIONS
 from object2vec.ops.embedding import row_grad
 from object2vec.ops.segments import segment_max
 from small import configured, gradients_of, network_of, tokens_of, weights_of
@@ -22,6 +23,7 @@ SEQUENCES = [[3], [1, 2, 3, 4, 5, 6], [], [0], [8, 0, 8], [2, 5, 0, 0], [7, 7, 7
 #: Each encoder with every number of layers, odd and even dimensions and filter widths, filters wider than inputs.
 ENCODERS = [
     {"network": "pooled_embedding"},
+    *({"network": "pooled_embedding", "pooled_projection": activation} for activation in ACTIVATIONS),
     *({"network": "hcnn", "enc0_layers": n, "enc_dim": d} for n, d in [(1, 4), (2, 7), (3, 8), (4, 9), ("auto", 11)]),
     *({"network": "hcnn", "enc0_layers": 2, "enc0_cnn_filter_width": w} for w in (1, 2, 3, 4, 5, 8, 9)),
     *({"network": "bilstm", "enc0_layers": n, "enc_dim": d} for n, d in [("auto", 4), (1, 5), (2, 7), (3, 6), (4, 9)]),
@@ -140,6 +142,7 @@ def test_lstm_by_hand() -> None:
     "changes",
     [
         {"network": "pooled_embedding"},
+        {"network": "pooled_embedding", "pooled_projection": "tanh"},
         {"network": "hcnn", "enc0_layers": 2, "enc_dim": 5, "enc0_cnn_filter_width": 2},
         {"network": "bilstm", "enc0_layers": 2, "enc_dim": 4, "enc0_token_embedding_dim": 2, "enc0_vocab_size": 6},
     ],

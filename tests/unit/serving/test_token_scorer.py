@@ -91,9 +91,9 @@ def test_many_are_looked_up_in_turns(max_pairs: int) -> None:
     np.testing.assert_array_equal(predictor.score(PAIRS), together)
 
 
-@pytest.mark.parametrize("kind", ["hcnn", "bilstm"])
-def test_other_encoders_look_nothing_up(kind: str) -> None:
-    hyperparameters = configured(network=kind)
+@pytest.mark.parametrize("changes", [{"network": "hcnn"}, {"network": "bilstm"}, {"pooled_projection": "linear"}])
+def test_other_encoders_look_nothing_up(changes: dict[str, object]) -> None:
+    hyperparameters = configured(**changes)
     assert TokenPairScorer.from_network(network_of(hyperparameters), "tanh") is None
 
 

@@ -178,6 +178,7 @@ def test_batches_of_other_lengths_take_the_autograd_step(row: tuple[list[int], l
         {"dropout": 0.1},
         {"network": "hcnn"},
         {"num_classes": 3},
+        {"pooled_projection": "linear"},
         {"comparator_list": "hadamard, cosine"},
         {"token_embedding_storage_type": "dense"},
         {"tied_token_embedding_weight": "true"},

@@ -45,6 +45,9 @@ def test_default_ranges_follow_the_network() -> None:
     names = {each.name for each in default_ranges({"recipe": "ratings", **SIZES})}
     assert "weight_decay" in names
     assert not {"enc_dim", "mlp_dim", "mlp_layers", "mlp_activation"} & names
+    assert "enc_dim" in {
+        each.name for each in default_ranges({"recipe": "ratings", "pooled_projection": "tanh", **SIZES})
+    }
     mixed = {"enc0_network": "pooled_embedding", "enc1_network": "hcnn", "enc_dim": 300, **SIZES}
     assert not {"enc_dim", "enc0_token_embedding_dim"} & {each.name for each in default_ranges(mixed)}
 
