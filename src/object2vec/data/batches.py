@@ -34,7 +34,7 @@ class Batch:
 
     `objects[side]` are the sequences to encode. Pair p has object `index[side][p]` on each side. `index` and `labels`
     are (P,). If `single`, each object is one token other than 0. `weights` (P,) multiply the loss of each pair; None is
-    1 for all.
+    1 for all. `log_q` has for each object of in1 the logarithm of the probability that a batch has it.
     """
 
     objects: tuple[Sequences, Sequences]
@@ -42,6 +42,7 @@ class Batch:
     labels: Float32
     single: bool = False
     weights: Float32 | None = None
+    log_q: Float32 | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -95,6 +96,7 @@ class Batches:
         seed: int = 0,
         share: tuple[int, int] = (0, 1),
         known: Pairs | None = None,
+        with_log_q: bool = False,
     ) -> None:
         self.size = size
         self.first_batch, self.stride = share
@@ -109,6 +111,7 @@ class Batches:
         if self._single:  # replace rows by objects, so that each row is looked up only once
             self.sides = pairs.in0.take(first0), pairs.in1.take(first1)
             self._offsets = np.arange(max(size, 1 + negatives) + 1)
+        self._log_q = log_inclusion(which1, size) if with_log_q else None
         self._run_rows = RUN_ROWS if pairs.nbytes > MIN_RUN_BYTES else 1
         self.sampler = None
         if negatives:
@@ -211,7 +214,10 @@ class Batches:
     def _batch(self, examples: Examples) -> Batch:
         first, index = sequences_ops.unique_rows(examples.rows, None if self._single else self.inverse, self._luts)
         left, right = (self._objects_at(side, rows) for side, rows in zip(self.sides, first, strict=True))
-        return Batch((left, right), index, examples.labels, self._single, examples.weights)
+        log_q = None
+        if self._log_q is not None:
+            log_q = self._log_q[first[1] if self._single else self.inverse[1][first[1]]]
+        return Batch((left, right), index, examples.labels, self._single, examples.weights, log_q)
 
     def _objects_at(self, side: Sequences, rows: Int64) -> Sequences:
         if self._single:
@@ -225,3 +231,13 @@ class Batches:
         for lut in luts:
             lut[:] = -1
         return luts
+
+
+def log_inclusion(objects: Int32, size: int) -> Float32:
+    """Return the logarithm of the probability that `size` random rows have an object, for each of the objects."""
+    counts = np.zeros(int(objects.max(initial=-1)) + 1, np.int64)
+    for start in range(0, len(objects), BLOCK_ROWS):
+        np.add.at(counts, objects[start : start + BLOCK_ROWS], 1)
+    with np.errstate(divide="ignore"):  # the only object is in every row
+        found: Float32 = np.log(-np.expm1(size * np.log1p(-counts / len(objects)))).astype(np.float32)
+    return found

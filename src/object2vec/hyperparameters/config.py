@@ -58,6 +58,9 @@ class Hyperparameters:
     token_dropout: float
     ema_decay: float
     token_embedding_dtype: str
+    ranking_loss: str
+    temperature: float
+    log_q_correction: float
     seed: int
 
     def encoding_dim(self, side: int) -> int:
@@ -76,6 +79,16 @@ class Hyperparameters:
     def scores(self) -> int:
         """How many scores a pair has: one per class, or one for regression."""
         return 1 if self.regression else self.num_classes
+
+    @property
+    def ranks(self) -> bool:
+        """Whether training ranks candidates; a pair still has one score, which is served as for regression."""
+        return self.ranking_loss != "none"
+
+    @property
+    def squared_error(self) -> bool:
+        """Whether the loss is the mean squared error; if not, it is a cross-entropy."""
+        return self.regression and not self.ranks
 
     @property
     def row_sparse(self) -> bool:

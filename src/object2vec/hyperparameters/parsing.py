@@ -216,6 +216,8 @@ def _conflicts(hyperparameters: Hyperparameters) -> Iterator[str]:
     if hyperparameters.row_sparse and ema_decay:
         why = "an average of all rows at each step would cost what row_sparse saves"
         yield f"ema_decay: got '{ema_decay}', wanted 0 {sparse}: {why}"
+    if hyperparameters.ranks:
+        yield from _ranking(hyperparameters)
     dims = [hyperparameters.encoding_dim(side) for side in (0, 1)]
     if dims[0] != dims[1]:
         given = []
@@ -233,6 +235,17 @@ def _conflicts(hyperparameters: Hyperparameters) -> Iterator[str]:
             yield f"enc{side}_vocab_file: got '{encoder.vocab_file}', wanted another name: {why}"
     if hyperparameters.tied_token_embedding_weight:
         yield from _ties(*hyperparameters.encoders)
+
+
+def _ranking(hyperparameters: Hyperparameters) -> Iterator[str]:
+    """Yield a sentence for each value that a ranking loss cannot have: the scores of a batch are one matrix product."""
+    with_loss = f"with ranking_loss={hyperparameters.ranking_loss}"
+    for name, wanted in (("output_layer", "mean_squared_error"), ("mlp_layers", 0), ("negative_sampling_rate", 0)):
+        if (got := getattr(hyperparameters, name)) != wanted:
+            yield f"{name}: got '{got}', wanted {wanted} {with_loss}"
+    if "abs_diff" in hyperparameters.comparator_list:
+        got = ", ".join(hyperparameters.comparator_list)
+        yield f"comparator_list: got '{got}', wanted hadamard, concat or cosine {with_loss}"
 
 
 def _ties(first: EncoderHyperparameters, second: EncoderHyperparameters) -> Iterator[str]:

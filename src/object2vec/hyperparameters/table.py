@@ -69,6 +69,9 @@ HELP: Final = {
     "pooled_projection": "A layer of `enc_dim` units with this activation behind the mean of pooled_embedding.",
     "token_dropout": "Share of the tokens of an object that a step of training leaves out. An only token stays.",
     "ema_decay": "Decay of a moving average of the weights, which is validated and saved. 0 switches it off.",
+    "ranking_loss": "`in_batch_softmax`: pairs are positives, and the other `in1` of a batch are their negatives.",
+    "temperature": "`in_batch_softmax` divides scores by this.",
+    "log_q_correction": "How much of the popularity of `in1` its score learns: 0 none of it, 1 all of it.",
     "token_embedding_dtype": "Type of the saved token embeddings. `float16` halves the file and rounds after training.",
 }
 
@@ -143,6 +146,9 @@ OURS: Final = (
     Row("token_dropout", Real(0, 0.9), "0", HELP["token_dropout"]),
     Row("ema_decay", Real(0, 0.9999), "0", HELP["ema_decay"]),
     Row("token_embedding_dtype", Choice(("float32", "float16")), "float32", HELP["token_embedding_dtype"]),
+    Row("ranking_loss", Choice(("in_batch_softmax", "none")), "none", HELP["ranking_loss"]),
+    Row("temperature", Real(0.001, 100), "1", HELP["temperature"]),
+    Row("log_q_correction", Real(0, 1), "0", HELP["log_q_correction"]),
     Row("seed", Integer(0, 2**31 - 1), "0", "Random seed. The same seed, data and thread count give the same losses."),
 )
 BUILT_IN: Final = (*ENCODERS, *NETWORK, *TRAINING, *PLATFORM)

@@ -18,7 +18,7 @@ from object2vec.model.encoders import ACTIVATE, Encoder, PooledEmbedding, make_e
 from object2vec.model.tokens import TokenEmbedding, Tokens
 from object2vec.ops.dropout import dropout
 from object2vec.ops.embedding import set_row_grad
-from object2vec.ops.scoring import COMPARISON_TERMS, COSINE, PRODUCT, LinearHead, score_pairs, unit_rows
+from object2vec.ops.scoring import COMPARISON_TERMS, COSINE, PRODUCT, LinearHead, score_factors, score_pairs, unit_rows
 
 #: Which of `COMPARISON_TERMS` each comparator gives.
 TERMS_OF_COMPARATOR: Final = {"hadamard": (0,), "concat": (1, 2), "abs_diff": (3,), "cosine": (COSINE,)}
@@ -66,6 +66,11 @@ class Head(nn.Module):
         if self.layers or (self.training and self.dropout.p):
             return None
         return self._linear(self.output.weight, self.output.bias)
+
+    def factors(self, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the factors of the scores of all pairs of the encodings u (N, D) and v (M, D); see `score_factors`."""
+        head = self._linear(self.output.weight, self.output.bias)
+        return score_factors(self.linear_input(self.dropout(u)), self.linear_input(self.dropout(v)), head)
 
     def folded(self) -> LinearHead | None:
         """Return all layers as one linear layer on `linear_input`, for scoring; None if there are activations."""
@@ -176,6 +181,13 @@ class Network(nn.Module):
             return score_pairs(self._head.linear_input(u), self._head.linear_input(v), *index, head)
         # Not by [index]: threads sum its gradient in any order, so that a seed would not repeat a job.
         return self.score_encodings(u.index_select(0, index[0]), v.index_select(0, index[1]))
+
+    def score_factors(self, tokens: tuple[Tokens, Tokens]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return factors (N, D), (M, D) and a bias (M,) of the scores of all pairs of N objects of in0 and M of in1.
+
+        A score is left[i] @ right[j] + bias[j], but for what is the same for all j. The head must be linear.
+        """
+        return self._head.factors(self.encode(0, tokens[0]), self.encode(1, tokens[1]))
 
     def encode(self, side: int, tokens: Tokens) -> Tensor:
         """Return the encodings (N, D) of objects of `side`, 0 or 1."""

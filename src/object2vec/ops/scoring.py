@@ -69,6 +69,19 @@ def score_pairs(u: Tensor, v: Tensor, left: Tensor, right: Tensor, head: LinearH
     return scores
 
 
+def score_factors(u: Tensor, v: Tensor, head: LinearHead) -> tuple[Tensor, Tensor, Tensor]:
+    """Return factors (N, D) and (M, D) and a bias (M,): a score of u[i] and v[j] is left[i] @ right[j] + bias[j].
+
+    It is the only score of the head, without what depends on u alone. The head has no absolute difference.
+    """
+    dim = u.shape[1]
+    product, _, right, _ = (
+        head.weight[0, column : column + dim] if column >= 0 else None for column in head.columns.tolist()
+    )
+    factors = (torch.zeros_like(u), torch.zeros_like(v)) if product is None else (u * product, v)
+    return *factors, v.new_zeros(len(v)) if right is None else v @ right
+
+
 class _ScorePairs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, u: Tensor, v: Tensor, left: Tensor, right: Tensor, *head: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ def read_channels(
     share = group.shard(sharded="train" in job.sharded)
     train = training_batches(pairs, job.hyperparameters, share, processes=group.ranks_per_host)
     rate = job.hyperparameters.negative_sampling_rate
-    if not rate:
+    if not rate and not job.hyperparameters.ranks:
         _warn_of_equal_labels(pairs, group)
     logger.info(f"Negative sampling enabled with sampling rate {rate}" if rate else "Negative sampling not used")
 
@@ -82,6 +82,10 @@ def _read_pairs(job: Job, name: str, group: Group, checkpoints: Checkpoints | No
     if not parted and records != len(pairs) * hosts:
         what = f"channel {name} has {len(pairs)} of the {records} records that the {hosts} hosts have together"
         raise DataError(f"{what}, wanted the same on each, or S3DistributionType ShardedByS3Key")
+    if job.hyperparameters.ranks and (other := pairs.labels < 1).any():
+        got = f"pair {int(other.argmax()) + 1} has the label {pairs.labels[other][0]:g}"
+        loss = f"ranking_loss={job.hyperparameters.ranking_loss}"
+        raise DataError(f"channel {name}: {got}, wanted 1 with {loss}: its negatives are the other in1 of a batch")
     logger.info(f"Source words: {len(pairs.in0.values)}")
     logger.info(f"Target words: {len(pairs.in1.values)}")
     logger.info(f"Total: {len(pairs)} samples")

@@ -86,7 +86,7 @@ def check_channels(job: Job) -> None:
         return
     if channel not in job.channels:
         raise DataError(f"{OBJECTIVE} is {objective}, wanted a {channel} channel; the channels are: {given}")
-    regression = job.hyperparameters.regression
+    regression = job.hyperparameters.squared_error
     if metric in METRICS[not regression]:
         names = " or ".join(f"{channel}:{name}" for name in METRICS[regression])
         raise DataError(f"{OBJECTIVE} is {objective}, wanted for this output_layer {names}")

@@ -65,7 +65,7 @@ def _causes(evidence: Evidence) -> Iterator[Cause]:
     """Yield the causes that were checked and found."""
     hyperparameters = evidence.hyperparameters
     large = ((channel, label) for channel, label in evidence.labels.items() if label > LARGE_VALUE)
-    if hyperparameters.regression and (found := next(large, None)):
+    if hyperparameters.squared_error and (found := next(large, None)):
         channel, label = found
         fact = f"the largest |label| of channel {channel} is {label:.3g}"
         yield Cause(fact, "scale the labels", label > MAX_SQUARABLE / math.sqrt(hyperparameters.mini_batch_size))
@@ -90,7 +90,7 @@ def _can_lower_rate(evidence: Evidence) -> bool:
 def _values(evidence: Evidence) -> Iterator[str]:
     yield f"learning_rate is {evidence.hyperparameters.learning_rate}"
     yield f"weight_decay is {evidence.hyperparameters.weight_decay}"
-    if evidence.hyperparameters.regression:
+    if evidence.hyperparameters.squared_error:
         yield from (f"the largest |label| of channel {name} is {label:.3g}" for name, label in evidence.labels.items())
     if evidence.prediction is not None:
         yield f"the largest |prediction| is {evidence.prediction:.3g}"

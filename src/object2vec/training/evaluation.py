@@ -35,7 +35,9 @@ def evaluate(
     """Return the metrics of the network on the pairs of all ranks, each counted once; on `stop`, on a part of them."""
     network.eval()
     metrics = Metrics(objective)
-    for batch in takewhile(lambda _: not stop(), pairs.in_order()):
+    # A file's order may put the positives of an in0 together, so that a batch has few candidates for it.
+    batches = pairs.epoch(0) if objective.ranking else pairs.in_order()
+    for batch in takewhile(lambda _: not stop(), batches):
         loss, correct = objective.measure(network, batch)
         metrics.add(loss.item(), len(batch), correct, batch.weight)
     return metrics.of_all(group)
@@ -54,6 +56,8 @@ def scoring_batches(
     """Return batches of pairs for scoring; with `train`, each positive gets negatives that `train` does not have."""
     longest = max(1, *(side.max_length for side in pairs.sides))
     size = max(min(MAX_SCORING_PAIRS, MAX_SCORING_TOKENS // longest), hyperparameters.mini_batch_size)
+    if hyperparameters.ranks:  # the loss depends on the number of candidates
+        size = hyperparameters.mini_batch_size
     return Batches(
         pairs,
         size=size,
@@ -62,4 +66,5 @@ def scoring_batches(
         seed=hyperparameters.seed,
         share=share,
         known=train,
+        with_log_q=hyperparameters.log_q_correction > 0,
     )

@@ -7,42 +7,77 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss
 
 from object2vec.data.batches import Batch
+from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 from object2vec.model.tokens import Tokens
+from object2vec.ops.in_batch_softmax import in_batch_softmax
 from object2vec.training.distributed import Group
 
 #: Numbers of classes for which torch's softmax takes up to four times as long over rows as over columns.
 SLOW_CLASSES: Final = range(3, 16)
 
 
+def to_device(batch: Batch, device: torch.device) -> tuple[tuple[Tokens, Tokens], tuple[Tensor, Tensor]]:
+    """Return the objects of both sides of a batch, and the index of each pair, (P,) a side."""
+    tokens = Tokens.of(batch.objects[0], device), Tokens.of(batch.objects[1], device)
+    return tokens, (torch.from_numpy(batch.index[0]).to(device), torch.from_numpy(batch.index[1]).to(device))
+
+
 def forward_batch(network: Network, batch: Batch) -> tuple[Tensor, Tensor]:
     """Return the network's output (P, C) for a batch of P pairs, and their labels (P,)."""
-    device = network.device
-    tokens = Tokens.of(batch.objects[0], device), Tokens.of(batch.objects[1], device)
-    index = torch.from_numpy(batch.index[0]).to(device), torch.from_numpy(batch.index[1]).to(device)
-    output: Tensor = network(tokens, index)
-    return output, torch.from_numpy(batch.labels).to(device)
+    output: Tensor = network(*to_device(batch, network.device))
+    return output, torch.from_numpy(batch.labels).to(network.device)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankingLoss:
+    """Cross-entropy of each positive pair among all in1 of its batch.
+
+    Other positives of the same in0 are no candidates. The logit of a candidate is its score / `temperature`, less
+    `log_q_correction` times the logarithm of the probability that a batch has it.
+    """
+
+    temperature: float
+    log_q_correction: float
+
+    def measure(self, network: Network, batch: Batch) -> tuple[Tensor, float]:
+        """Return the mean loss of a batch, and how many of its pairs have the best logit, both by weights of pairs."""
+        tokens, index = to_device(batch, network.device)
+        left, right, bias = network.score_factors(tokens)
+        bias = bias / self.temperature
+        if batch.log_q is not None:
+            bias = bias - self.log_q_correction * torch.from_numpy(batch.log_q).to(network.device)
+        weights = np.ones(len(batch), np.float32) if batch.weights is None else batch.weights
+        weight = torch.from_numpy(weights).to(network.device)
+        share = weight / weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
+        loss, is_best = in_batch_softmax((left / self.temperature, right), bias, index, share)
+        return loss, weight[is_best].sum().item()
 
 
 class Objective:
-    """Cross-entropy over classes, or the mean squared error of a number.
+    """Cross-entropy over classes, or the mean squared error of a number, or a ranking loss.
 
     `monitor` names the metric that is the loss: early stopping and the choice of the best epoch go by it.
     """
 
-    def __init__(self, *, regression: bool) -> None:
+    def __init__(self, *, regression: bool, ranking: RankingLoss | None = None) -> None:
         self.regression = regression
+        self.ranking = ranking
         self.monitor = "mean_squared_error" if regression else "cross_entropy"
 
     def measure(self, network: Network, batch: Batch) -> tuple[Tensor, float]:
         """Return the mean loss of a batch, and how many of its pairs are correct, both by the weights of pairs."""
+        if self.ranking:
+            return self.ranking.measure(network, batch)
         output, labels = forward_batch(network, batch)
         weights = None if batch.weights is None else torch.from_numpy(batch.weights).to(network.device)
         return self.loss(output, labels, weights), self.correct(output.detach(), labels, weights)
@@ -78,6 +113,13 @@ class Objective:
             return 0
         is_correct = output.argmax(dim=1) == labels
         return is_correct.sum().item() if weights is None else weights[is_correct].sum().item()
+
+
+def objective_of(hyperparameters: Hyperparameters) -> Objective:
+    """Return the loss of a configuration."""
+    temperature, log_q_correction = hyperparameters.temperature, hyperparameters.log_q_correction
+    ranking = RankingLoss(temperature=temperature, log_q_correction=log_q_correction) if hyperparameters.ranks else None
+    return Objective(regression=hyperparameters.squared_error, ranking=ranking)
 
 
 class Metrics:

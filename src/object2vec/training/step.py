@@ -143,7 +143,10 @@ def make_step(
     """
     match optimizers, network.train().linear_head:
         case [RowOptimizer(tables=[_, _]) as optimizer], LinearHead() as head if (
-            optimizer.layer and fused_step.is_supported(head) and all(map(optimizer.keeps_other_rows, optimizer.tables))
+            not autograd_step.objective.ranking
+            and optimizer.layer
+            and fused_step.is_supported(head)
+            and all(map(optimizer.keeps_other_rows, optimizer.tables))
         ):
             return FusedStep(optimizer, head, autograd_step, tuner)
     return autograd_step

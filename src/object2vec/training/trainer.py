@@ -27,7 +27,7 @@ from object2vec.training.early_stopping import EarlyStopping
 from object2vec.training.ema import WeightAverage
 from object2vec.training.evaluation import evaluate, largest_output
 from object2vec.training.gradient_sync import NO_PAIRS, GradientSync
-from object2vec.training.objective import Metrics, Objective
+from object2vec.training.objective import Metrics, objective_of
 from object2vec.training.optimizers import make_optimizers, zero_learning_rate
 from object2vec.training.report import Report
 from object2vec.training.step import AutogradStep, Step, StepResult, make_step
@@ -49,6 +49,7 @@ def training_batches(
         uniform_negatives=hyperparameters.negative_sampling_distribution == "uniform",
         seed=hyperparameters.seed,
         share=share,
+        with_log_q=hyperparameters.log_q_correction > 0,
     )
 
 
@@ -78,7 +79,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         network, hyperparameters, group = self.network, self.hyperparameters, self.group
-        self.objective = Objective(regression=hyperparameters.regression)
+        self.objective = objective_of(hyperparameters)
         self.optimizers: Sequence[torch.optim.Optimizer] = make_optimizers(network, hyperparameters)
         self.gradient_sync = GradientSync(group, network)
         self._threads = ThreadTuner(torch.get_num_threads() if group.device.type == "cpu" else 1)

@@ -96,10 +96,11 @@ class Objective:
 
 
 def default_objective(hyperparameters: Hyperparameters, *, of_epochs: bool = False) -> Objective:
-    """Return the validation loss, or NDCG@10 if training draws negatives and a metric of `evaluate` will do."""
-    if hyperparameters.negative_sampling_rate and hyperparameters.scores <= 2 and not of_epochs:
+    """Return the validation loss; NDCG@10 if training has sampled negatives and a metric of `evaluate` will do."""
+    drawn = hyperparameters.negative_sampling_rate or hyperparameters.ranks
+    if drawn and hyperparameters.scores <= 2 and not of_epochs:
         return Objective(metric="ndcg@10", of_epochs=False)
-    return Objective(metric=EPOCH_METRICS[hyperparameters.regression][0], of_epochs=True)
+    return Objective(metric=EPOCH_METRICS[hyperparameters.squared_error][0], of_epochs=True)
 
 
 def parse_objective(text: str, hyperparameters: Hyperparameters) -> Objective:
@@ -109,20 +110,21 @@ def parse_objective(text: str, hyperparameters: Hyperparameters) -> Objective:
         UserError: there is no such metric, it is of another output layer, or of pairs that may not decide.
     """
     channel, colon, metric = text.partition(":")
-    names = _names(regression=hyperparameters.regression, ranking=hyperparameters.scores <= 2)
-    others = _names(regression=not hyperparameters.regression, ranking=True)
+    regression, ranks = hyperparameters.regression, hyperparameters.ranks
+    names = _names(regression=regression, ranking=hyperparameters.scores <= 2, ranks=ranks)
+    others = _names(regression=not regression, ranking=True)
     if colon and channel == "test":
         raise UserError(f"--objective is {shortened(text)}: test pairs never choose a model, wanted {CHANNEL}:{metric}")
     if text in names:
         return Objective(metric=metric if colon else text, of_epochs=bool(colon))
     if text in others:
-        layer = "mean_squared_error" if hyperparameters.regression else "softmax"
+        layer = "mean_squared_error" if regression else "softmax"
         what = f"output_layer={layer} and num_classes={hyperparameters.num_classes}"
         raise UserError(f"--objective is {text}, wanted for {what} one of {', '.join(names)}")
     (nearest,) = difflib.get_close_matches(text, [*names, *others], n=1, cutoff=0.0)
     raise UserError(f"--objective is {shortened(text)}: no such metric, the nearest is {nearest}")
 
 
-def _names(*, regression: bool, ranking: bool) -> list[str]:
-    of_epochs = [f"{CHANNEL}:{name}" for name in EPOCH_METRICS[regression]]
+def _names(*, regression: bool, ranking: bool, ranks: bool = False) -> list[str]:
+    of_epochs = [f"{CHANNEL}:{name}" for name in EPOCH_METRICS[regression and not ranks]]
     return list(dict.fromkeys([*of_epochs, *EVALUATION_METRICS[regression], *(RANKING_METRICS if ranking else ())]))

@@ -222,7 +222,7 @@ class Search:
 
         def finish_epoch(record: Mapping[str, Any]) -> None:
             history.append(record)
-            epochs.append(self.plan.objective.of_epoch(record, regression=self._configured.regression))
+            epochs.append(self.plan.objective.of_epoch(record, regression=self._configured.squared_error))
             asked.report(epochs[-1], len(epochs) - 1)
             on_epoch(number, len(epochs) - 1, epochs[-1])
             ends = len(epochs) == configuration.hyperparameters.epochs
@@ -250,7 +250,7 @@ class Search:
     def _value(self, folder: Path, history: Sequence[Mapping[str, Any]]) -> float:
         objective, plan = self.plan.objective, self.plan
         if objective.of_epochs:
-            return objective.of_best_epoch(history, regression=self._configured.regression)
+            return objective.of_best_epoch(history, regression=self._configured.squared_error)
         train, validation = self._pairs
         found = api.load(folder).evaluate(
             validation, train, relevant=plan.relevant, candidates=plan.candidates, seed=plan.seed

@@ -65,6 +65,9 @@ OURS = {
     "token_dropout": 0.0,
     "ema_decay": 0.0,
     "token_embedding_dtype": "float32",
+    "ranking_loss": "none",
+    "temperature": 1.0,
+    "log_q_correction": 0.0,
     "seed": 0,
 }
 

@@ -1,0 +1,123 @@
+"""The in-batch softmax: its value by a slow reference, its gradients, its candidates and its metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from object2vec.data.batches import Batch, Batches
+from object2vec.model.network import Network
+from object2vec.ops import in_batch_softmax as op
+from object2vec.ops.in_batch_softmax import in_batch_softmax
+from object2vec.training.gradient_sync import NO_PAIRS
+from object2vec.training.objective import objective_of
+from object2vec.training.optimizers import make_optimizers
+from object2vec.training.step import AutogradStep, backward, make_step
+from object2vec.training.thread_tuner import ThreadTuner
+from reference import in_batch_cross_entropy
+from small import configured, gradients_of, network_of, pairs_of, weights_of
+
+RANKING = {"ranking_loss": "in_batch_softmax", "output_layer": "mean_squared_error", "mlp_layers": 0}
+#: in0 2 has two positives, in1 5 is one of two in0, and a pair is there twice.
+ROWS = [([1], [5, 2], 1.0), ([2], [6], 1.0), ([2], [7], 1.0), ([3, 4], [6], 1.0), ([8], [3], 1.0), ([8], [3], 1.0)]
+
+
+def batch_of(rows: Sequence[tuple[list[int], list[int], float]], *, with_log_q: bool = False) -> Batch:
+    return next(Batches(pairs_of(rows), size=len(rows), with_log_q=with_log_q).in_order())
+
+
+@pytest.mark.parametrize("comparators", ["hadamard", "concat", "hadamard, concat", "cosine", "concat, cosine"])
+@pytest.mark.parametrize("correction", [0, 0.3, 1])
+@pytest.mark.parametrize("block", [1, 8, 2**19])
+def test_loss_equals_the_slow_reference(
+    comparators: str, correction: float, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(op, "BLOCK_SCORES", block)
+    hyperparameters = configured(
+        **RANKING, comparator_list=comparators, temperature=0.4, log_q_correction=correction, enc0_vocab_size=10
+    )
+    network, batch = network_of(hyperparameters), batch_of(ROWS, with_log_q=correction > 0)
+    losses, best = in_batch_cross_entropy(hyperparameters, weights_of(network), [row[:2] for row in ROWS])
+    with torch.no_grad():
+        loss, correct = objective_of(hyperparameters).measure(network, batch)
+    assert loss.item() == pytest.approx(np.mean(losses), abs=1e-5)
+    assert correct == sum(best)
+    trained, correct = backward(network.train(), objective_of(hyperparameters), batch)
+    assert trained.item() == pytest.approx(loss.item(), abs=1e-6)
+    assert correct == sum(best)
+
+
+@pytest.mark.parametrize("block", [1, 2, 7, 2**19])
+def test_gradients_equal_finite_differences(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(op, "BLOCK_SCORES", block)
+    generator = torch.Generator().manual_seed(0)
+    index = torch.tensor([3, 0, 0, 1, 3, 3]), torch.tensor([0, 4, 2, 2, 1, 1])
+    given = [
+        torch.randn(size, dtype=torch.float64, generator=generator, requires_grad=True) for size in ((4, 3), (5, 3), 5)
+    ]
+    weight = torch.rand(6, dtype=torch.float64, generator=generator)
+
+    def loss(left: torch.Tensor, right: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        return in_batch_softmax((left, right), bias, index, weight)[0]
+
+    assert torch.autograd.gradcheck(loss, given)
+
+
+def test_weights_and_share_scale_the_gradients() -> None:
+    hyperparameters = configured(**RANKING, comparator_list="hadamard, concat", enc0_vocab_size=10)
+    found = []
+    for share in (1.0, 0.25):
+        network = network_of(hyperparameters).train()
+        loss, _ = backward(network, objective_of(hyperparameters), batch_of(ROWS), share)
+        found.append((loss, gradients_of(network)))
+    torch.testing.assert_close(found[1][0], found[0][0] / 4)
+    for name, grad in found[0][1].items():
+        torch.testing.assert_close(found[1][1][name], None if grad is None else grad / 4)
+
+
+def test_only_candidate_is_certain() -> None:
+    """A batch with one in1 has no negatives: the loss is 0, and its gradients are 0."""
+    network = network_of(configured(**RANKING, comparator_list="hadamard", enc0_vocab_size=10)).train()
+    objective = objective_of(configured(**RANKING, comparator_list="hadamard"))
+    loss, correct = backward(network, objective, batch_of([([1], [5], 1.0), ([2], [5], 1.0)]))
+    assert (loss.item(), correct) == (0, 2)
+    assert not any(grad.any() for grad in gradients_of(network).values() if grad is not None)
+
+
+def test_batch_without_pairs_has_zero_loss_and_gradients() -> None:
+    hyperparameters = configured(**RANKING, comparator_list="hadamard, concat")
+    network = network_of(hyperparameters).train()
+    loss, correct = backward(network, objective_of(hyperparameters), NO_PAIRS)
+    assert (loss.item(), correct) == (0, 0)
+    assert network.enc0.embedding.weight.row_grad is not None
+
+
+def test_large_and_invalid_scores() -> None:
+    """Scores of any size give a finite loss; a score that is NaN gives a loss that is NaN."""
+    factors, index = torch.tensor([[1e30], [-1e30]]), (torch.arange(2), torch.arange(2))
+    bias, weight = torch.zeros(2), torch.ones(2)
+    loss, is_best = in_batch_softmax((factors, torch.tensor([[1.0], [-1.0]])), bias, index, weight)
+    assert (loss.item(), is_best.tolist()) == (0, [True, True])
+    loss, _ = in_batch_softmax((factors, torch.tensor([[1.0], [torch.nan]])), bias, index, weight)
+    assert loss.isnan()
+
+
+def test_log_q_is_the_probability_that_a_batch_has_the_object() -> None:
+    """Of 4 rows, 3 have object 0: two rows drawn independently have it with probability 1 - (1/4)²."""
+    pairs = pairs_of([([1], [3], 1.0), ([2], [3], 1.0), ([3], [3], 1.0), ([4], [8, 8], 1.0)])
+    for batch in Batches(pairs, size=2, with_log_q=True).epoch(0):
+        by_length = {1: np.log(15 / 16), 2: np.log(7 / 16)}
+        np.testing.assert_allclose(batch.log_q, [by_length[n] for n in batch.objects[1].lengths.tolist()], rtol=1e-6)
+
+
+def test_fused_step_declines_a_ranking_loss() -> None:
+    settings = {"comparator_list": "hadamard", "token_embedding_storage_type": "row_sparse"}
+    for ranking in (True, False):
+        hyperparameters = configured(**(RANKING if ranking else {"mlp_layers": 0}), **settings)
+        network: Network = network_of(hyperparameters)
+        optimizers, tuner = make_optimizers(network, hyperparameters), ThreadTuner(1)
+        step = AutogradStep(network, objective_of(hyperparameters), optimizers, tuner)
+        assert (make_step(network, optimizers, step, tuner) is step) == ranking
