@@ -43,6 +43,7 @@ def fit(
     in1: Columns = (),
     label: str | None = None,
     *,
+    weight: str | None = None,
     recipe: str = "",
     split: str | None = None,
     tied: bool | None = None,
@@ -57,13 +58,14 @@ def fit(
     """Train a model on a table, and return it.
 
     The same data, hyperparameters and seed give the model of the commands `prepare` and `train`. Ctrl-C keeps the best
-    epoch. Without `in0`, the columns in0, in1 and label hold token ids, or `data` is the path of a channel.
+    epoch. Without `in0`, the columns in0, in1, label and weight hold token ids, or `data` is the path of a channel.
 
     Args:
         data: a DataFrame, Arrow table, duckdb relation, mapping of columns, rows as dicts, or the path of a table.
         in0: the columns of the first side: names, written as `genres:list(|)`, or `Token`, `List` and `Text`.
         in1: the columns of the second side.
         label: the column of the label; without one, all pairs are positives.
+        weight: the column of weights: how much each row counts in training, a number from 0.
         recipe: defaults for a kind of data; by default the columns and the label decide.
         split: which rows are for validation and testing, as for `prepare`: `random` if neither is given.
         tied: one vocabulary for both sides; by default if both are one text.
@@ -82,11 +84,16 @@ def fit(
     _check_choices(recipe, log)
     given = {"seed": seed} | ({"recipe": recipe} if recipe else {}) | hyperparameters
     parts = {name: part for name, part in zip(PAIR_CHANNELS, (data, validation, test), strict=True) if part is not None}
+    plan = _plan(in0, in1, label, split or ("random" if len(parts) == 1 else "none"), tied, seed, weight)
+    return _fit(parts, plan, given, recipe=recipe, model_dir=model_dir, callbacks=callbacks, log=log)
+
+
+def _fit(
+    parts: Mapping[str, Any], plan: Plan | None, given: Mapping[str, object], *, recipe: str, **options: Any
+) -> Model:
     with tempfile.TemporaryDirectory(prefix="object2vec-") as folder:
-        split = split or ("random" if len(parts) == 1 else "none")
-        plan = None if in0 is None else _plan(in0, in1, label, split, tied, seed)
         channels, suggested = _write_channels(Path(folder), parts, plan, recipe)
-        return _train(channels, suggested | given, model_dir=model_dir, callbacks=callbacks, log=log)
+        return _train(channels, {**suggested, **given}, **options)
 
 
 def _check_choices(recipe: str, log: str | None) -> None:
@@ -96,7 +103,14 @@ def _check_choices(recipe: str, log: str | None) -> None:
             raise UserError(f"{name} is {shortened(repr(value))}, wanted one of {wanted}")
 
 
-def _plan(in0: Columns, in1: Columns, label: str | None, split: str, tied: bool | None, seed: int) -> Plan:
+def _plan(
+    in0: Columns | None, in1: Columns, label: str | None, split: str, tied: bool | None, seed: int, weight: str | None
+) -> Plan | None:
+    """Return what to make of a table; None for a table of token ids."""
+    if in0 is None:
+        if weight is None:
+            return None
+        raise UserError(f"weight is {shortened(repr(weight))}, wanted in0 with it; with token ids, the column weight")
     first, second = parse_columns(in0), parse_columns(in1)
     return Plan(
         in0=first,
@@ -105,6 +119,7 @@ def _plan(in0: Columns, in1: Columns, label: str | None, split: str, tied: bool 
         tied=is_text(first) and is_text(second) if tied is None else tied,
         split=parse_split(split),
         seed=seed,
+        weight=weight,
     )
 
 

@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser, **types: Callable[[str], Any]
         "--label", metavar="COLUMN", help="label: NAME, NAME:class, NAME:number or NAME:class(SEPARATOR)"
     )
     label.add_argument("--positives", action="store_true", help="all rows are pairs that belong together")
+    parser.add_argument("--weight", metavar="COLUMN", help="how much each row counts in training, a number from 0")
     parser.add_argument("--out", type=types["output"], required=True, metavar="DIR", help="folder to write")
     parser.add_argument("--split", default="random", metavar="SPLIT", help="how to split rows (default: %(default)s)")
     for name in ("validation", "test"):
@@ -104,6 +105,7 @@ def _new_plan(arguments: argparse.Namespace) -> Plan:
         in1=in1,
         label=parse_label(arguments.label) if arguments.label else None,
         tied=is_text(in0) and is_text(in1) if arguments.tied is None else arguments.tied,
+        weight=arguments.weight,
     )
 
 
@@ -113,12 +115,14 @@ def _extended(arguments: argparse.Namespace) -> tuple[Plan, dict[str, Any]]:
     from object2vec.artifact import read_config
     from object2vec.schema.schema import Schema
 
-    if arguments.in0 or arguments.in1 or arguments.label or arguments.positives or arguments.recipe:
+    own = "in0", "in1", "label", "positives", "recipe", "weight"
+    if any(getattr(arguments, name) for name in own):
         raise UserError("--extend takes the columns, the label and the settings of the model, and none of its own")
     with extracted(arguments.extend) as directory:
         schema, hyperparameters = Schema.load(directory), read_config(directory)
     first, second = (side.columns for side in schema.sides)
-    plan = _plan(arguments, in0=first, in1=second, label=schema.label, tied=schema.tied, extend=schema)
+    known = {"label": schema.label, "tied": schema.tied, "weight": schema.weight}
+    plan = _plan(arguments, in0=first, in1=second, **known, extend=schema)
     return plan, hyperparameters.to_dict()
 
 

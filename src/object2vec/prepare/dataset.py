@@ -23,7 +23,7 @@ from object2vec.prepare.rows import Chunk, Rows, RowStore, count_rows, mix, posi
 from object2vec.prepare.splits import TRAIN, Split, Splits, Splitter, measures
 from object2vec.schema.arrays import column_codes, concatenate_rows
 from object2vec.schema.columns import Column, Token
-from object2vec.schema.label import Label
+from object2vec.schema.label import Label, weight_values
 from object2vec.schema.numbering import TokenNumbering
 from object2vec.schema.schema import Schema, SideSchema, check_columns, require_column
 from object2vec.schema.vocabulary import FIRST_COLUMN_ID, UNKNOWN_ID, Vocabulary
@@ -44,7 +44,7 @@ class Plan:
 
     Without a label, all pairs are positives. `max_tokens` limits the tokens of an object. `unknown_rate` is a share of
     known values in training that become unknown, so that the model learns what these mean. `extend` is a
-    schema whose ids are kept.
+    schema whose ids are kept. `weight` names the column of weights.
     """
 
     in0: tuple[Column, ...]
@@ -56,6 +56,7 @@ class Plan:
     max_tokens: int = 512
     unknown_rate: float = 0.01
     extend: Schema | None = None
+    weight: str | None = None
 
     @property
     def sides(self) -> tuple[tuple[Column, ...], tuple[Column, ...]]:
@@ -65,8 +66,8 @@ class Plan:
     def column_names(self) -> list[str]:
         """Return the names of all columns that are read."""
         names = [column.name for columns in self.sides for column in columns]
-        names += [self.label.name] if self.label else []
-        return list(dict.fromkeys([*names, self.split.column] if self.split.column else names))
+        others = self.label.name if self.label else None, self.weight, self.split.column
+        return list(dict.fromkeys([*names, *filter(None, others)]))
 
 
 class Dataset:
@@ -137,8 +138,14 @@ class Dataset:
             counts[f"{name} truncated"] = int(np.count_nonzero(side.lengths > self.plan.max_tokens))
         index = np.repeat(np.arange(count), labels.lengths)
         kept = (sides[0][0].lengths[index] > 0) & (sides[1][0].lengths[index] > 0)
+        weights = None
+        if self.plan.weight is not None:
+            weights = weight_values(self.plan.weight, require_column(batch, self.plan.weight))
+            counts["weight"] = int(np.count_nonzero(np.isnan(weights)))
+            kept &= ~np.isnan(weights[index])
         rows = Rows(
             keys=keys,
+            weights=weights,
             labels=np.zeros(count, np.float32),
             measures=measures(self.plan.split, batch, keys, self.plan.seed),
             sides=(sides[0][0].truncate(self.plan.max_tokens), sides[1][0].truncate(self.plan.max_tokens)),
@@ -212,7 +219,7 @@ class Dataset:
         learned = [self._numberings[0].finish(counts[0])]
         learned.append(learned[0] if self.plan.tied else self._numberings[1].finish(counts[1]))
         first, second = (SideSchema(c, found[0]) for c, found in zip(self.plan.sides, learned, strict=True))
-        self.schema = Schema((first, second), label, self.plan.tied)
+        self.schema = Schema((first, second), label, self.plan.tied, self.plan.weight)
         self._ids = learned[0][1], learned[1][1]
 
     def map_chunks(self, function: Callable[[Rows, Rows, Splits], _Result]) -> Iterator[_Result]:

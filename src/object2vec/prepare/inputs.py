@@ -14,7 +14,7 @@ import orjson
 
 from object2vec.data.files import iter_files, local_path, open_file
 from object2vec.data.jsonlines import read_channel
-from object2vec.data.records import SIDES
+from object2vec.data.records import SIDES, WEIGHT
 from object2vec.data.sequences import Pairs
 from object2vec.errors import DataError, UserError
 from object2vec.hyperparameters import Hyperparameters
@@ -51,7 +51,9 @@ def _read_path(path: Path, hyperparameters: Hyperparameters, schema: Schema | No
         return read_channel("data", path, hyperparameters)
     names = [column.name for side in schema.sides for column in side.columns]
     names += [schema.label.name] if schema.label else []
-    batches = open_files([str(path)], Limits.of_machine()).batches(list(dict.fromkeys(names)))
+    source = open_files([str(path)], Limits.of_machine())
+    names += [schema.weight] if schema.weight and schema.weight in source.columns else []
+    batches = source.batches(list(dict.fromkeys(names)))
     return _encoded(schema, batches, str(path))
 
 
@@ -98,7 +100,7 @@ def _is_ids(value: Any) -> bool:
 
 
 def write_token_ids(columns: Mapping[str, Any], folder: Path, name: str) -> Path:
-    """Write columns in0, in1 and label, which hold token ids or lists of them, as JSON Lines; return the file.
+    """Write columns in0, in1, label and perhaps weight, which hold token ids, as JSON Lines; return the file.
 
     Raises:
         UserError: a column is missing.
@@ -107,11 +109,12 @@ def write_token_ids(columns: Mapping[str, Any], folder: Path, name: str) -> Path
         if each not in columns:
             wanted = "wanted the columns in0, in1 and label for token ids, or the columns of a schema"
             raise UserError(f"there is no column {each}, {wanted}")
-    lists = [_python_values(columns[each]) for each in (*SIDES, LABEL)]
+    names = [*SIDES, LABEL, *([WEIGHT] if WEIGHT in columns else [])]
+    lists = [_python_values(columns[each]) for each in names]
     path = folder / f"{name}.jsonl"
     with path.open("wb") as file:
-        for in0, in1, label in zip(*lists, strict=True):
-            record = {"in0": _to_list(in0), "in1": _to_list(in1), LABEL: label}
+        for in0, in1, *numbers in zip(*lists, strict=True):
+            record = dict(zip(names, (_to_list(in0), _to_list(in1), *numbers), strict=True))
             file.write(orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n")
     return path
 

@@ -123,7 +123,9 @@ class Statistics:
         return {
             "splits": splits,
             "vocab_size": {side: dataset.schema[side].vocabulary.size for side in SIDES},
-            "skipped": {name: dataset.counts[name] for name in ("label", *SIDES)},
+            "skipped": {
+                name: dataset.counts[name] for name in ("label", *SIDES, *(["weight"] if dataset.plan.weight else []))
+            },
             "truncated": {side: dataset.counts[f"{side} truncated"] for side in SIDES},
             "duplicates": duplicates,
             "also in train": leakage,

@@ -28,12 +28,13 @@ TOKEN_BYTES: Final = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """N rows of pairs: `keys`, `labels` and `measures`, which decide the split, are (N,)."""
+    """N rows of pairs: `keys`, `labels`, `measures`, which decide the split, and `weights` are (N,)."""
 
     keys: UInt64
     labels: Float32
     measures: Float64
     sides: tuple[Sequences, Sequences]
+    weights: Float32 | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -44,9 +45,13 @@ class Rows:
             Sequences(side.values[index], np.arange(len(index) + 1)) if side.single else side.take(index)
             for side in self.sides
         )
-        return Rows(
-            keys=self.keys[index], labels=self.labels[index], measures=self.measures[index], sides=(first, second)
-        )
+        columns = {name: None if values is None else values[index] for name, values in self.columns.items()}
+        return Rows(**columns, sides=(first, second))  # type: ignore[arg-type]
+
+    @property
+    def columns(self) -> dict[str, npt.NDArray[Any] | None]:
+        """Return the columns that have a value per row."""
+        return {"keys": self.keys, "labels": self.labels, "measures": self.measures, "weights": self.weights}
 
 
 def count_rows(batch: Mapping[str, Any]) -> int:
@@ -86,7 +91,7 @@ class RowStore:
     """Rows on disk. `append` adds a batch; `chunks` then reads all rows in the order of their keys."""
 
     def __init__(self) -> None:
-        types = {"keys": np.uint64, "labels": np.float32, "measures": np.float64}
+        types = {"keys": np.uint64, "labels": np.float32, "measures": np.float64, "weights": np.float32}
         types |= {f"lengths{side}": np.int32 for side in (0, 1)} | {f"values{side}": np.int32 for side in (0, 1)}
         self._columns = {name: AppendOnlyArray(dtype) for name, dtype in types.items()}
         #: For each batch, where each part begins and the last one ends: rows, and values of both sides.
@@ -102,8 +107,9 @@ class RowStore:
         starts = np.append(0, np.cumsum(np.bincount(parts, minlength=PARTS)))
         values = [len(self._columns[f"values{side}"]) + rows.sides[side].offsets[starts] for side in (0, 1)]
         self._starts.append((len(self) + starts, values[0], values[1]))
-        for name in ("keys", "labels", "measures"):
-            self._columns[name].append(getattr(rows, name))
+        for name, column in rows.columns.items():
+            if column is not None:
+                self._columns[name].append(column)
         for side, sequences in enumerate(rows.sides):
             self._columns[f"lengths{side}"].append(sequences.lengths)
             self._columns[f"values{side}"].append(sequences.values)
@@ -156,8 +162,8 @@ class Chunk:
             lengths = self._gather(f"lengths{side}", rows)
             ids: Int32 = self._gather(f"values{side}", values[side])
             sides.append(Sequences.from_lengths(ids, lengths))
-        keys, labels, measures = (self._gather(name, rows) for name in ("keys", "labels", "measures"))
-        return Rows(keys=keys, labels=labels, measures=measures, sides=(sides[0], sides[1]))
+        names = [name for name in ("keys", "labels", "measures", "weights") if len(self.columns[name])]
+        return Rows(**{name: self._gather(name, rows) for name in names}, sides=(sides[0], sides[1]))
 
     def _gather(self, name: str, parts: Sequence[slice]) -> npt.NDArray[Any]:
         # The system would read much more around each part, and has no memory to keep it.

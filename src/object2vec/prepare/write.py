@@ -91,7 +91,11 @@ def _write_channels(dataset: Dataset, folder: Path, written: Callable[[int], obj
 def write_pairs(pairs: Pairs, path: Path) -> Path:
     """Write pairs of token ids as a channel, and return its path."""
     rows = Rows(
-        keys=np.zeros(len(pairs), np.uint64), labels=pairs.labels, measures=np.zeros(len(pairs)), sides=pairs.sides
+        keys=np.zeros(len(pairs), np.uint64),
+        labels=pairs.labels,
+        measures=np.zeros(len(pairs)),
+        sides=pairs.sides,
+        weights=pairs.weights,
     )
     path.write_bytes(to_json_lines(rows))
     return path

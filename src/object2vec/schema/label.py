@@ -9,7 +9,9 @@ from typing import Any, Final, Literal, get_args
 
 import numpy as np
 
+from object2vec.array_types import Float32
 from object2vec.errors import RawValueError, UserError, shortened
+from object2vec.schema.arrays import column_codes
 from object2vec.schema.columns import Column, List, Token
 from object2vec.schema.values import describe, value_text
 
@@ -109,6 +111,22 @@ class Label:
             except ValueError as error:
                 raise RawValueError(f"{self.name}[{number}] is {error}, wanted a label") from error
         return codes
+
+
+def weight_values(name: str, column: Any) -> Float32:
+    """Return the weights in a column of a table, (N,); NaN where one is missing.
+
+    Raises:
+        RawValueError: a weight is not a number from 0.
+    """
+    found = column_codes(Token(name), column)
+    numbers = [_number(text) for text in found.texts.to_pylist()]
+    for text, number in zip(found.texts.to_pylist(), numbers, strict=True):
+        if number is None or number < 0:
+            raise RawValueError(f"{name} is {shortened(repr(text))}, wanted a number from 0")
+    weights = np.full(len(found.lengths), np.nan, np.float32)
+    weights[found.lengths > 0] = np.array(numbers, np.float32)[found.codes]
+    return weights
 
 
 def parse_label(text: str) -> Label:

@@ -13,7 +13,7 @@ from object2vec.data.records import SIDES, Side
 from object2vec.data.sequences import Pairs, Sequences
 from object2vec.errors import RawValueError
 from object2vec.schema.arrays import column_codes
-from object2vec.schema.label import Label
+from object2vec.schema.label import Label, weight_values
 from object2vec.schema.schema import Encoded, Schema, require_column
 from object2vec.schema.values import describe
 
@@ -21,7 +21,7 @@ from object2vec.schema.values import describe
 def encode_pairs(schema: Schema, columns: Mapping[str, Any]) -> tuple[Pairs, Counter[str]]:
     """Return a pair for each row and label, and how many rows are skipped because they lack a label or a side.
 
-    Without a label column, all pairs are positives.
+    Without a label column, all pairs are positives. Without the schema's column of weights, pairs have none.
 
     Raises:
         RawValueError: a column is missing, or a value is not of its column's kind.
@@ -32,14 +32,18 @@ def encode_pairs(schema: Schema, columns: Mapping[str, Any]) -> tuple[Pairs, Cou
     if schema.label:
         rows, labels = _encode_labels(schema.label, columns)
         skipped["label"] = len(first) - len(np.unique(rows))
-    has_sides = np.ones(len(first), np.bool_)
+    is_whole, weights = np.ones(len(first), np.bool_), None
+    if schema.weight is not None and schema.weight in getattr(columns, "column_names", columns):
+        weights = weight_values(schema.weight, columns[schema.weight])
+        is_whole &= ~np.isnan(weights)
+        skipped["weight"] = int(np.count_nonzero(np.isnan(weights)))
     for name, side in zip(SIDES, (first, second), strict=True):
         skipped[name] = int(np.count_nonzero(side.lengths == 0))
-        has_sides &= side.lengths > 0
-    rows, labels = rows[has_sides[rows]], labels[has_sides[rows]]
+        is_whole &= side.lengths > 0
+    rows, labels = rows[is_whole[rows]], labels[is_whole[rows]]
     if not np.array_equal(rows, np.arange(len(first))):
         first, second = first.take(rows), second.take(rows)
-    return Pairs(first, second, labels), skipped
+    return Pairs(first, second, labels, None if weights is None else weights[rows]), skipped
 
 
 def to_sequences(encoded: Encoded) -> Sequences:

@@ -139,11 +139,15 @@ class SideSchema:
 
 @dataclass(frozen=True)
 class Schema:
-    """How raw values become token ids. With `tied`, both sides have one vocabulary."""
+    """How raw values become token ids. With `tied`, both sides have one vocabulary.
+
+    `weight` names the column of the weights of pairs, if there is one.
+    """
 
     sides: tuple[SideSchema, SideSchema]
     label: Label | None = None
     tied: bool = False
+    weight: str | None = None
 
     def __getitem__(self, side: Side) -> SideSchema:
         return self.sides[SIDES.index(side)]
@@ -234,6 +238,7 @@ class Schema:
             **{name: [written_column(column) for column in self[name].columns] for name in SIDES},
             "label": label_to_json(self.label) if self.label else None,
             "tied": self.tied,
+            **({"weight": self.weight} if self.weight is not None else {}),
             **({"tokenizers": tokenizers} if any(tokenizers.values()) else {}),
         }
 
@@ -247,12 +252,12 @@ class Schema:
         path = directory / SCHEMA_FILE
         document = read_object(path, _WANTED, ArtifactError)
         try:
-            columns, label, tied = _parts(document)
+            columns, label, tied, weight = _parts(document)
         except (ValueError, UserError) as error:
             raise ArtifactError(f"{path}: {error}; {_WANTED}") from error
         first = Vocabulary.read(directory / vocabulary_file("in0"), columns[0])
         second = first if tied else Vocabulary.read(directory / vocabulary_file("in1"), columns[1])
-        return cls((SideSchema(columns[0], first), SideSchema(columns[1], second)), label, tied)
+        return cls((SideSchema(columns[0], first), SideSchema(columns[1], second)), label, tied, weight)
 
 
 def _value_name(name: Callable[[int], str], column: Column, row: int) -> str:
@@ -296,8 +301,10 @@ def check_columns(sides: Sequence[Sequence[Column]], *, tied: bool) -> None:
         raise UserError(f"tied sides have {counts} columns, wanted the same number, with the same buckets")
 
 
-def _parts(document: Mapping[str, Any]) -> tuple[tuple[tuple[Column, ...], tuple[Column, ...]], Label | None, bool]:
-    """Return the columns of both sides, the label, and whether the sides are tied.
+def _parts(
+    document: Mapping[str, Any],
+) -> tuple[tuple[tuple[Column, ...], tuple[Column, ...]], Label | None, bool, str | None]:
+    """Return the columns of both sides, the label, whether the sides are tied, and the column of weights.
 
     Raises:
         ValueError, UserError: the document is not a schema.
@@ -322,8 +329,10 @@ def _parts(document: Mapping[str, Any]) -> tuple[tuple[tuple[Column, ...], tuple
         raise ValueError(f'"tokenizers" must be an object of objects, got {describe(tokenizers)}')
     first, second = (tuple(_saved_column(text, tokenizers.get(name, {})) for text in document[name]) for name in SIDES)
     check_columns((first, second), tied=document["tied"])
-    label = document.get("label")
-    return (first, second), None if label is None else label_from_json(label), document["tied"]
+    label, weight = document.get("label"), document.get("weight")
+    if not isinstance(weight, str | None):
+        raise ValueError(f'"weight" must be null or the name of a column, got {describe(weight)}')
+    return (first, second), None if label is None else label_from_json(label), document["tied"], weight
 
 
 def _saved_column(text: str, tokenizers: Mapping[str, str]) -> Column:

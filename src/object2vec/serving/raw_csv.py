@@ -85,10 +85,10 @@ def _default_names(schema: Schema) -> list[str]:
 
 
 def _is_header(schema: Schema, row: Sequence[str]) -> bool:
-    """Return whether a first row names columns: one of a side at least, and perhaps the label."""
+    """Return whether a first row names columns: one of a side at least, and perhaps label and weight."""
     names = {*schema["in0"].names, *schema["in1"].names}
-    label = {schema.label.name} if schema.label else set()
-    return not names.isdisjoint(row) and names | label >= set(row)
+    others = {schema.label.name if schema.label else None, schema.weight}
+    return not names.isdisjoint(row) and names | others >= set(row)
 
 
 def _records(schema: Schema, names: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[int, dict[str, Any]]:

@@ -297,6 +297,7 @@ def test_schema_file_is_readable(schema: Schema, tmp_path: Path) -> None:
             "column 'a:text(x=1)': no option x, wanted one of buckets, max_vocabulary, min_count",
         ),
         ({"tied": 1}, '"tied" must be true or false, got the value 1'),
+        ({"weight": 1}, '"weight" must be null or the name of a column, got the value 1'),
         ({"label": 1}, '"label" must be null or an object with "column", "kind" and "classes", got the value 1'),
         (
             {"label": {"column": "a", "kind": "class", "classes": [1]}},
