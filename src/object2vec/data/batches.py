@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from object2vec.array_types import Float32, Int32, Int64
+from object2vec.data.candidates import CandidateSampler
 from object2vec.data.disk_arrays import advise_reads, empty
 from object2vec.data.negatives import NegativeSampler
 from object2vec.data.sequences import Pairs, Sequences, find_known_positives
@@ -26,6 +27,8 @@ MIN_RUN_BYTES: Final = 2**29
 RUN_ROWS: Final = 2**10
 #: Separates the random stream of scoring from those of epochs.
 SCORING_STREAM: Final = 1
+#: Separates the random stream of candidates from that of negatives.
+CANDIDATE_STREAM: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,9 @@ class Batches:
     shuffled in runs of rows: each block of 2^18 rows has random runs, shuffles their rows, and draws negatives from
     them. With `share` (r, R), only every Rth batch from batch r is given, so that ranks can share the same pairs.
     Positives of the pairs `known` are never negatives. A negative has the weight of its positive.
+
+    With `sampled_candidates`, batches are for a ranking loss: they have `log_q`, and after their own objects of in1 as
+    many others as this number of draws gives.
     """
 
     def __init__(
@@ -96,7 +102,7 @@ class Batches:
         seed: int = 0,
         share: tuple[int, int] = (0, 1),
         known: Pairs | None = None,
-        with_log_q: bool = False,
+        sampled_candidates: int | None = None,
     ) -> None:
         self.size = size
         self.first_batch, self.stride = share
@@ -110,8 +116,11 @@ class Batches:
         self._single = all(side.single for side in self.sides)
         if self._single:  # replace rows by objects, so that each row is looked up only once
             self.sides = pairs.in0.take(first0), pairs.in1.take(first1)
-            self._offsets = np.arange(max(size, 1 + negatives) + 1)
-        self._log_q = log_inclusion(which1, size) if with_log_q else None
+            self._offsets = np.arange(max(size, 1 + negatives) + (sampled_candidates or 0) + 1)
+        self.candidates = None
+        if sampled_candidates is not None:
+            self.candidates = CandidateSampler(which1, batch_size=size, sampled=sampled_candidates)
+            self._rows1 = np.arange(len(first1)) if self._single else first1.astype(np.int64)
         self._run_rows = RUN_ROWS if pairs.nbytes > MIN_RUN_BYTES else 1
         self.sampler = None
         if negatives:
@@ -137,7 +146,8 @@ class Batches:
         size = max(1, self.size // (1 + self.sampler.rate)) if self.sampler else self.size
         for start in range(self.first_batch * size, len(self.labels), self.stride * size):
             rows = np.arange(start, min(start + size, len(self.labels)))
-            yield self._batch(self._with_negatives(rows, np.random.default_rng((self.seed, SCORING_STREAM, start))))
+            place = self.seed, SCORING_STREAM, start
+            yield self._batch(self._with_negatives(rows, np.random.default_rng(place)), place)
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
         """Yield all pairs in a new order with negatives, for training. Skip the first `skip` batches."""
@@ -153,9 +163,10 @@ class Batches:
             ready = [part for part in parts if len(part) >= min_size]
             left = examples[np.array([index for part in parts if len(part) < min_size for index in part], np.int64)]
             for place in generator.permutation(len(ready)) if self.bucket_width else range(len(ready)):
-                before, member = divmod(next(batches), self.stride)
+                at = next(batches)
+                before, member = divmod(at, self.stride)
                 if member == self.first_batch and before >= skip:
-                    yield self._batch(examples[ready[place].start : ready[place].stop])
+                    yield self._batch(examples[ready[place].start : ready[place].stop], (self.seed, number, at))
 
     def _blocks(self, generator: np.random.Generator) -> Iterator[Int64]:
         """Yield all rows in a new order, in blocks."""
@@ -211,12 +222,16 @@ class Batches:
         buckets = pairwise([0, *ends])
         return examples, [range(at, min(at + self.size, end)) for a, end in buckets for at in range(a, end, self.size)]
 
-    def _batch(self, examples: Examples) -> Batch:
+    def _batch(self, examples: Examples, place: tuple[int, int, int]) -> Batch:
+        """Return the batch of some examples; `place` is the seed of its candidates."""
         first, index = sequences_ops.unique_rows(examples.rows, None if self._single else self.inverse, self._luts)
-        left, right = (self._objects_at(side, rows) for side, rows in zip(self.sides, first, strict=True))
-        log_q = None
-        if self._log_q is not None:
-            log_q = self._log_q[first[1] if self._single else self.inverse[1][first[1]]]
+        rows1, log_q = first[1], None
+        if self.candidates:
+            objects = rows1 if self._single else self.inverse[1][rows1]
+            drawn = self.candidates.draw(objects, np.random.default_rng((*place, CANDIDATE_STREAM)))
+            rows1 = np.concatenate([rows1, self._rows1[drawn]])
+            log_q = self.candidates.log_q[np.concatenate([objects, drawn])]
+        left, right = self._objects_at(self.sides[0], first[0]), self._objects_at(self.sides[1], rows1)
         return Batch((left, right), index, examples.labels, self._single, examples.weights, log_q)
 
     def _objects_at(self, side: Sequences, rows: Int64) -> Sequences:
@@ -231,13 +246,3 @@ class Batches:
         for lut in luts:
             lut[:] = -1
         return luts
-
-
-def log_inclusion(objects: Int32, size: int) -> Float32:
-    """Return the logarithm of the probability that `size` random rows have an object, for each of the objects."""
-    counts = np.zeros(int(objects.max(initial=-1)) + 1, np.int64)
-    for start in range(0, len(objects), BLOCK_ROWS):
-        np.add.at(counts, objects[start : start + BLOCK_ROWS], 1)
-    with np.errstate(divide="ignore"):  # the only object is in every row
-        found: Float32 = np.log(-np.expm1(size * np.log1p(-counts / len(objects)))).astype(np.float32)
-    return found

@@ -61,6 +61,7 @@ class Hyperparameters:
     ranking_loss: str
     temperature: float
     log_q_correction: float
+    sampled_candidates: int
     seed: int
 
     def encoding_dim(self, side: int) -> int:

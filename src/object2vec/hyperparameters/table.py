@@ -72,6 +72,7 @@ HELP: Final = {
     "ranking_loss": "`in_batch_softmax`: pairs are positives, and the other `in1` of a batch are their negatives.",
     "temperature": "`in_batch_softmax` divides scores by this.",
     "log_q_correction": "How much of the popularity of `in1` its score learns: 0 none of it, 1 all of it.",
+    "sampled_candidates": "How many `in1` are drawn uniformly for each batch, as further negatives of all its pairs.",
     "token_embedding_dtype": "Type of the saved token embeddings. `float16` halves the file and rounds after training.",
 }
 
@@ -149,6 +150,7 @@ OURS: Final = (
     Row("ranking_loss", Choice(("in_batch_softmax", "none")), "none", HELP["ranking_loss"]),
     Row("temperature", Real(0.001, 100), "1", HELP["temperature"]),
     Row("log_q_correction", Real(0, 1), "0", HELP["log_q_correction"]),
+    Row("sampled_candidates", Integer(0, 100_000), "0", HELP["sampled_candidates"]),
     Row("seed", Integer(0, 2**31 - 1), "0", "Random seed. The same seed, data and thread count give the same losses."),
 )
 BUILT_IN: Final = (*ENCODERS, *NETWORK, *TRAINING, *PLATFORM)

@@ -52,6 +52,11 @@ class Head(nn.Module):
             width = hyperparameters.mlp_dim
         self.activate = ACTIVATE[hyperparameters.mlp_activation]
         self.output = nn.Linear(width, hyperparameters.scores)
+        if hyperparameters.ranks:  # start as a plain product: with random signs, weight decay takes scores to 0
+            self.output.weight.data.zero_()
+            self.output.bias.data.zero_()
+            if "hadamard" in self.comparators:
+                self.output.weight.data[:, starts[terms.index(PRODUCT)] :][:, : self.dim].fill_(1.0)
         if self.has_cosine and not self.layers and hyperparameters.regression:
             self.output.weight.data[:, self._cosine].fill_(1.0)  # the predicted number begins as the cosine
 

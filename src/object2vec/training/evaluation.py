@@ -66,5 +66,5 @@ def scoring_batches(
         seed=hyperparameters.seed,
         share=share,
         known=train,
-        with_log_q=hyperparameters.log_q_correction > 0,
+        sampled_candidates=hyperparameters.sampled_candidates if hyperparameters.ranks else None,
     )

@@ -54,7 +54,7 @@ class RankingLoss:
         tokens, index = to_device(batch, network.device)
         left, right, bias = network.score_factors(tokens)
         bias = bias / self.temperature
-        if batch.log_q is not None:
+        if batch.log_q is not None and self.log_q_correction:
             bias = bias - self.log_q_correction * torch.from_numpy(batch.log_q).to(network.device)
         weights = np.ones(len(batch), np.float32) if batch.weights is None else batch.weights
         weight = torch.from_numpy(weights).to(network.device)

@@ -49,7 +49,7 @@ def training_batches(
         uniform_negatives=hyperparameters.negative_sampling_distribution == "uniform",
         seed=hyperparameters.seed,
         share=share,
-        with_log_q=hyperparameters.log_q_correction > 0,
+        sampled_candidates=hyperparameters.sampled_candidates if hyperparameters.ranks else None,
     )
 
 

@@ -68,6 +68,7 @@ OURS = {
     "ranking_loss": "none",
     "temperature": 1.0,
     "log_q_correction": 0.0,
+    "sampled_candidates": 0,
     "seed": 0,
 }
 

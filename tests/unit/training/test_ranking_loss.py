@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from object2vec.data.batches import Batch, Batches
+from object2vec.data.sequences import Sequences
 from object2vec.model.network import Network
 from object2vec.ops import in_batch_softmax as op
 from object2vec.ops.in_batch_softmax import in_batch_softmax
 from object2vec.training.gradient_sync import NO_PAIRS
-from object2vec.training.objective import objective_of
+from object2vec.training.objective import objective_of, to_device
 from object2vec.training.optimizers import make_optimizers
 from object2vec.training.step import AutogradStep, backward, make_step
 from object2vec.training.thread_tuner import ThreadTuner
@@ -25,8 +26,8 @@ RANKING = {"ranking_loss": "in_batch_softmax", "output_layer": "mean_squared_err
 ROWS = [([1], [5, 2], 1.0), ([2], [6], 1.0), ([2], [7], 1.0), ([3, 4], [6], 1.0), ([8], [3], 1.0), ([8], [3], 1.0)]
 
 
-def batch_of(rows: Sequence[tuple[list[int], list[int], float]], *, with_log_q: bool = False) -> Batch:
-    return next(Batches(pairs_of(rows), size=len(rows), with_log_q=with_log_q).in_order())
+def batch_of(rows: Sequence[tuple[list[int], list[int], float]]) -> Batch:
+    return next(Batches(pairs_of(rows), size=len(rows), sampled_candidates=0).in_order())
 
 
 @pytest.mark.parametrize("comparators", ["hadamard", "concat", "hadamard, concat", "cosine", "concat, cosine"])
@@ -39,7 +40,7 @@ def test_loss_equals_the_slow_reference(
     hyperparameters = configured(
         **RANKING, comparator_list=comparators, temperature=0.4, log_q_correction=correction, enc0_vocab_size=10
     )
-    network, batch = network_of(hyperparameters), batch_of(ROWS, with_log_q=correction > 0)
+    network, batch = network_of(hyperparameters), batch_of(ROWS)
     losses, best = in_batch_cross_entropy(hyperparameters, weights_of(network), [row[:2] for row in ROWS])
     with torch.no_grad():
         loss, correct = objective_of(hyperparameters).measure(network, batch)
@@ -108,7 +109,7 @@ def test_large_and_invalid_scores() -> None:
 def test_log_q_is_the_probability_that_a_batch_has_the_object() -> None:
     """Of 4 rows, 3 have object 0: two rows drawn independently have it with probability 1 - (1/4)²."""
     pairs = pairs_of([([1], [3], 1.0), ([2], [3], 1.0), ([3], [3], 1.0), ([4], [8, 8], 1.0)])
-    for batch in Batches(pairs, size=2, with_log_q=True).epoch(0):
+    for batch in Batches(pairs, size=2, sampled_candidates=0).epoch(0):
         by_length = {1: np.log(15 / 16), 2: np.log(7 / 16)}
         np.testing.assert_allclose(batch.log_q, [by_length[n] for n in batch.objects[1].lengths.tolist()], rtol=1e-6)
 
@@ -121,3 +122,41 @@ def test_fused_step_declines_a_ranking_loss() -> None:
         optimizers, tuner = make_optimizers(network, hyperparameters), ThreadTuner(1)
         step = AutogradStep(network, objective_of(hyperparameters), optimizers, tuner)
         assert (make_step(network, optimizers, step, tuner) is step) == ranking
+
+
+@pytest.mark.parametrize("single", [True, False])
+def test_sampled_candidates_are_negatives_of_all_pairs(single: bool) -> None:
+    """Batches get objects that they lack, never twice; `log_q` and the loss take them into account."""
+    rows = [([n % 3 + 1], [n % 8 + 1] * (1 if single else 2), 1.0) for n in range(24)]
+    batches = Batches(pairs_of(rows), size=2, sampled_candidates=5)
+    hyperparameters = configured(**RANKING, comparator_list="hadamard", log_q_correction=1)
+    network = network_of(hyperparameters)
+    counts = []
+    for batch in [*batches.epoch(0), *batches.in_order()]:
+        objects = [tuple(tokens) for tokens in lists_of(batch.objects[1])]
+        assert len(set(objects)) == len(objects)
+        assert batch.index[1].max() < 2
+        counts.append(len(objects))
+        np.testing.assert_allclose(batch.log_q, np.log(1 - (7 / 8) ** 2 * (7 / 8) ** 5), rtol=1e-5)
+        left, right, _ = network.score_factors(to_device(batch, network.device)[0])
+        scores = (left @ right.T)[batch.index[0]].detach().numpy()
+        own = scores[range(2), batch.index[1]]
+        if batch.index[0][0] == batch.index[0][1]:
+            continue  # one is no negative of the other
+        expected = np.mean(np.log(np.exp(scores).sum(1)) - own)
+        with torch.no_grad():
+            assert objective_of(hyperparameters).measure(network, batch)[0].item() == pytest.approx(expected, abs=1e-5)
+    assert max(counts) > 4
+    assert [b.log_q.tolist() for b in batches.epoch(0, skip=3)] == [b.log_q.tolist() for b in batches.epoch(0)][3:]
+
+
+def lists_of(sequences: Sequences) -> list[list[int]]:
+    return [sequences.slice(at, at + 1).values.tolist() for at in range(len(sequences))]
+
+
+def test_scores_start_as_products() -> None:
+    """Training with weight decay would take scores with weights of random signs to 0."""
+    torch.manual_seed(0)
+    network = Network(configured(**RANKING, comparator_list="concat, hadamard, cosine"))
+    assert network.head.output.weight.tolist() == [[0.0] * 8 + [1.0] * 5]
+    assert network.head.output.bias.item() == 0
