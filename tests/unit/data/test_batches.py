@@ -227,7 +227,7 @@ def test_epoch_resumes_at_any_batch(bucket_width: int, share: tuple[int, int], m
         made = Batches(pairs_of(MANY), **settings)
         numbers = iter(range(len(whole) + 1))
         make = made._batch
-        monkeypatch.setattr(made, "_batch", lambda examples, n=numbers, m=make: (next(n), m(examples))[1])
+        monkeypatch.setattr(made, "_batch", lambda *given, n=numbers, m=make: (next(n), m(*given))[1])
         assert [rows_of(batch) for batch in made.epoch(2, skip)] == whole[skip:]
         assert next(numbers) == max(0, len(whole) - skip)
 
