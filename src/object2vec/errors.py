@@ -23,7 +23,8 @@ A message is one sentence. It says where the error is, what was got and what was
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -95,6 +96,17 @@ class DataError(UserError):
 
 class RawValueError(UserError):
     """A raw value that is not of its column's kind, or a column that is missing."""
+
+
+@contextmanager
+def located(place: str) -> Iterator[None]:
+    """Put a place, such as a file, before the message of an error about data that does not begin with it."""
+    try:
+        yield
+    except (DataError, RawValueError, RequestError) as error:
+        if str(error).startswith(place):
+            raise
+        raise type(error)(f"{place}: {error}") from error
 
 
 class ArtifactError(UserError):

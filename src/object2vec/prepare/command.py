@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from object2vec.errors import UserError
+from object2vec.errors import UserError, located
 from object2vec.hyperparameters.recipes import RECIPES
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def prepare(arguments: argparse.Namespace) -> None:
     source = open_query(arguments.query, limits) if arguments.query else open_files(arguments.tables, limits)
     batches = source.batches(plan.column_names)
     with (
+        located(source.name),
         closing(Dataset.read(_with_progress(batches), plan, limits.threads)) as dataset,
         progress("writing", len(dataset.store)) as written,
     ):

@@ -16,7 +16,7 @@ from object2vec.data.files import iter_files, local_path, open_file
 from object2vec.data.jsonlines import read_channel
 from object2vec.data.records import SIDES, WEIGHT
 from object2vec.data.sequences import Pairs
-from object2vec.errors import DataError, UserError
+from object2vec.errors import DataError, UserError, located
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.prepare.source import Limits, is_table_file, open_files
 from object2vec.schema.pairs import encode_pairs
@@ -61,10 +61,11 @@ def _encoded(schema: Schema, tables: Iterable[Mapping[str, Any]], name: str) -> 
     """Return the pairs of tables, and warn of rows that are skipped: those that `prepare` skips too."""
     skipped: Counter[str] = Counter()
     parts = []
-    for columns in tables:
-        pairs, counts = encode_pairs(schema, columns)
-        parts.append(pairs)
-        skipped += counts
+    with located(name):
+        for columns in tables:
+            pairs, counts = encode_pairs(schema, columns)
+            parts.append(pairs)
+            skipped += counts
     for missing, count in skipped.items():
         logger.warning(f"skipped: {count:,} rows without {missing}")
     if not parts:

@@ -6,17 +6,18 @@ them in an order that depends on threads and memory.
 
 from __future__ import annotations
 
+import csv
 import glob
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from object2vec.data.files import HEAD_BYTES, READ_ERRORS, describe_encoding, iter_files, local_path, open_file
-from object2vec.errors import AlgorithmError, DataError, shortened
+from object2vec.errors import AlgorithmError, DataError, located, shortened
 from object2vec.extras import import_extra
 from object2vec.resources import cpus, memory_available, memory_limit
 from object2vec.schema.schema import require_column
@@ -65,13 +66,23 @@ class Limits:
 
 
 class Source:
-    """Rows of files or of a query: `columns` are the names of all columns."""
+    """Rows of files or of a query: `columns` are the names of all columns, `name` is that of the source in messages."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, table: str, name: str, *, ordered: bool) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        table: str,
+        name: str,
+        *,
+        ordered: bool,
+        repeated: Collection[str] = (),
+    ) -> None:
+        """Open a table of duckdb, which has given other names to columns whose names are `repeated`."""
         self._connection = connection
         self._table = table
-        self._name = name
+        self.name = name
         self._ordered = ordered
+        self._repeated = repeated
         if "s3://" in table.lower():
             connection.register_filesystem(file_system())
         with _explained(name):
@@ -87,13 +98,11 @@ class Source:
             RawValueError: there is no such column.
             DataError: a file is damaged, or the query fails.
         """
-        known = dict.fromkeys(self.columns)
-        for name in names:
-            require_column(known, name)
+        self._check_columns(names)
         chosen = ", ".join(map(_quoted, dict.fromkeys(names)))
         query = _select(chosen, self._table)
         order = "" if self._ordered else " order by all"
-        with _explained(self._name):
+        with _explained(self.name):
             sample = self._connection.sql(f"{query} limit {SAMPLE_ROWS}").to_arrow_table()
             row_bytes = max(1, sample.nbytes // max(1, len(sample)))
             rows = min(max(BATCH_BYTES // row_bytes, BATCH_ROWS[0]), BATCH_ROWS[1])
@@ -102,6 +111,14 @@ class Source:
                     name: list(map(_from_json, values.to_pylist())) if name in self._json else values
                     for name, values in zip(batch.schema.names, batch.columns, strict=True)
                 }
+
+    def _check_columns(self, names: Sequence[str]) -> None:
+        known = dict.fromkeys(self.columns)
+        with located(self.name):
+            for name in names:
+                require_column(known, name)
+                if name in self._repeated:
+                    raise DataError(f"the column {name} is there twice, wanted once")
 
     def unique(self, names: Sequence[str]) -> dict[str, pa.Array]:
         """Return a row for each combination of values of these columns, the most frequent first.
@@ -112,8 +129,7 @@ class Source:
             RawValueError: there is no such column.
             DataError: a file is damaged.
         """
-        for name in names:
-            require_column(dict.fromkeys(self.columns), name)
+        self._check_columns(names)
         others = [name for name in self.columns if name not in names]
         keys = ", ".join(map(_quoted, names))
         ends = "".join(
@@ -121,7 +137,7 @@ class Source:
             for place, name in enumerate(others)
             for each in ("min", "max")
         )
-        with _explained(self._name):
+        with _explained(self.name):
             query = f"{_select(f'{keys}{ends}, count(*) as frequency', self._table)} group by {keys}"
             self._connection.execute(f"create or replace temp table combinations as {query}")
             equal = ", ".join(
@@ -147,9 +163,10 @@ def open_files(paths: Sequence[str], limits: Limits) -> Source:
     if len(kinds) > 1:
         raise DataError(f"{paths[0]}: files of several formats ({', '.join(sorted(kinds))}), wanted one; use --query")
     reader = READERS[kinds.pop()]
-    options = _delimiter(files[0]) if reader == _CSV else ""
+    options, names = _read_header(files[0]) if reader == _CSV else ("", [])
     table = reader.format("[" + ", ".join(_literal(str(file)) for file in files) + "]", options)
-    return Source(connect(limits), table, str(paths[0]), ordered=True)
+    repeated = {name for name in names if names.count(name) > 1}
+    return Source(connect(limits), table, str(paths[0]), ordered=True, repeated=repeated)
 
 
 def open_columns(columns: Mapping[str, Any], limits: Limits) -> Source:
@@ -239,17 +256,21 @@ def _kind(file: Path) -> str:
     return kind[0]
 
 
-def _delimiter(file: Path) -> str:
-    """Return the option for the delimiter of a CSV file. duckdb detects that of zstd data, which Python cannot read."""
+def _read_header(file: Path) -> tuple[str, list[str]]:
+    """Return the option for the delimiter of a CSV file, and the names in its first line.
+
+    Neither for zstd data, which Python cannot read. duckdb detects the delimiter then.
+    """
     if file.suffix.lower() == ".zst":
-        return ""
+        return "", []
     try:
         with open_file(file) as stream:
             line = stream.readline(MAX_HEADER_BYTES).decode(errors="replace")
     except READ_ERRORS as error:
         raise DataError(f"{file}: {getattr(error, 'strerror', None) or error}, wanted a table") from error
     unquoted = re.sub(r'"[^"]*"', "", line)
-    return f", delim={_literal(max(DELIMITERS, key=unquoted.count))}"
+    delimiter = max(DELIMITERS, key=unquoted.count)
+    return f", delim={_literal(delimiter)}", next(csv.reader([line], delimiter=delimiter))
 
 
 def _from_json(value: Any) -> Any:

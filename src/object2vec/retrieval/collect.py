@@ -13,7 +13,7 @@ from object2vec.data.files import local_path
 from object2vec.data.jsonlines import read_channel
 from object2vec.data.records import SIDES, Side
 from object2vec.data.sequences import Sequences
-from object2vec.errors import UserError
+from object2vec.errors import RawValueError, UserError, located
 from object2vec.extras import import_extra
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.prepare.source import Limits, Source, open_columns, open_files
@@ -52,7 +52,8 @@ def collect_objects(
         is_path = isinstance(data, str | Path)
         limits = Limits.of_machine()
         source = open_files([str(data)], limits) if is_path else open_columns(to_columns(data), limits)
-        found = [_from_source(source, schema, each) for each in _sides_of(source.columns, schema, side)]
+        with located(source.name):
+            found = [_from_source(source, schema, each) for each in _sides_of(source.columns, schema, side)]
     for objects in found:
         if not len(objects):
             raise UserError(f"there are no objects of {objects.side}, wanted at least one")
@@ -70,7 +71,7 @@ def _sides_of(names: Sequence[str], schema: Schema, side: Side | None) -> list[S
     found: list[Side] = [each for each in SIDES if schema[each].names and set(schema[each].names) <= set(names)]
     if not found:
         wanted = " or ".join(", ".join(schema[each].names) for each in SIDES if schema[each].names)
-        raise UserError(f"the table has the columns {', '.join(names)}, wanted {wanted}")
+        raise RawValueError(f"the table has the columns {', '.join(names)}, wanted {wanted}")
     return found
 
 

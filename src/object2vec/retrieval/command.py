@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from object2vec.errors import DataError, UserError, shortened
+from object2vec.errors import DataError, UserError, located, shortened
 from object2vec.prepare.command import progress
 from object2vec.retrieval import mining_command
 
@@ -115,14 +115,16 @@ def _answer(model: Any, arguments: argparse.Namespace, name: str) -> None:
             write_answers([found], str(arguments.output), name)
         return
     with progress("answering") as answered:
-        parts = _counted(map(finder.find, read_objects(arguments.input, model.schema, finder.side)), answered)
+        parts = _answer_parts(finder, read_objects(arguments.input, model.schema, finder.side), answered)
         write_answers(parts, str(arguments.output or "-"), name)
 
 
-def _counted(parts: Iterable[Any], answered: Callable[[int], None]) -> Iterator[Any]:
-    for part in parts:
-        yield part
-        answered(len(part.queries))
+def _answer_parts(finder: Any, parts: Iterable[tuple[str, Any]], answered: Callable[[int], None]) -> Iterator[Any]:
+    for place, objects in parts:
+        with located(place):
+            found = finder.find(objects)
+        yield found
+        answered(len(found.queries))
 
 
 def _parse_object(text: str, schema: Schema | None) -> Any:
@@ -137,10 +139,11 @@ def _parse_object(text: str, schema: Schema | None) -> Any:
         raise UserError(f'{shortened(text)}: not JSON ({error}), wanted an object such as {{"film": 31}}') from error
 
 
-def read_objects(path: Path, schema: Schema | None, side: Side) -> Iterator[Any]:
+def read_objects(path: Path, schema: Schema | None, side: Side) -> Iterator[tuple[str, Any]]:
     """Yield the objects of a file in parts, lists or columns: a table, or JSON Lines of objects.
 
-    A line can be the object, or an instance as in requests: `{"in1": object}`.
+    Each part has its place in the file for messages, which count objects from there. A line can be the object, or an
+    instance as in requests: `{"in1": object}`.
 
     Raises:
         UserError: the file cannot be read.
@@ -148,10 +151,14 @@ def read_objects(path: Path, schema: Schema | None, side: Side) -> Iterator[Any]
     import orjson
 
     from object2vec.data.files import READ_ERRORS, iter_files, open_file
+    from object2vec.prepare.rows import count_rows
     from object2vec.prepare.source import Limits, is_table_file, open_files
 
     if schema and is_table_file(path):
-        yield from open_files([str(path)], Limits.of_machine()).batches(schema[side].names)
+        row = 0
+        for batch in open_files([str(path)], Limits.of_machine()).batches(schema[side].names):
+            yield _place(path, "row", row), batch
+            row += count_rows(batch)
         return
     files = list(iter_files(path))
     if not files:
@@ -162,18 +169,23 @@ def read_objects(path: Path, schema: Schema | None, side: Side) -> Iterator[Any]
         try:
             with open_file(file) as stream:
                 while lines := list(islice(stream, CHUNK_LINES)):
-                    objects = []
+                    place, objects = _place(file, "line", number), []
                     for line in lines:
                         number += 1
                         if line.strip():
                             value = orjson.loads(line)
                             is_instance = isinstance(value, dict) and side in value and side not in columns
                             objects.append(value[side] if is_instance else value)
-                    yield objects
+                    yield place, objects
         except orjson.JSONDecodeError as error:
             raise DataError.at(file, number, f"not JSON ({error}), wanted an object") from error
         except READ_ERRORS as error:
             raise DataError(f"{file}: {getattr(error, 'strerror', None) or error}, wanted objects") from error
+
+
+def _place(file: Path, unit: str, done: int) -> str:
+    """Return a place in a file, after `done` lines or rows."""
+    return f"{file}, from {unit} {done + 1}" if done else str(file)
 
 
 def _add_embed(parser: argparse.ArgumentParser, **types: Callable[[str], Any]) -> None:
@@ -208,10 +220,14 @@ def _embedded(model: Any, side: Side, path: Path | None, encoded: Callable[[int]
     else:
         found = collect_objects(None, model.schema, model.hyperparameters, side)[0]
         starts = range(0, len(found), CHUNK_LINES)
-        parts = ({name: found.table[name].slice(start, CHUNK_LINES) for name in found.key_names} for start in starts)
-    for objects in parts:
-        vectors = model.encode(objects, side)
-        yield parse_queries(objects, model.schema, side).columns, vectors
+        parts = (
+            ("", {name: found.table[name].slice(start, CHUNK_LINES) for name in found.key_names}) for start in starts
+        )
+    for place, objects in parts:
+        with located(place):
+            vectors = model.encode(objects, side)
+            columns = parse_queries(objects, model.schema, side).columns
+        yield columns, vectors
         encoded(len(vectors))
 
 

@@ -13,7 +13,7 @@ from object2vec.array_types import Bools, Int64
 from object2vec.data.files import local_path
 from object2vec.data.jsonlines import read_channel
 from object2vec.data.records import SIDES, Side
-from object2vec.errors import UserError, shortened
+from object2vec.errors import UserError, located, shortened
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.prepare.inputs import read_pairs
 from object2vec.prepare.rows import UInt64
@@ -58,9 +58,11 @@ class Filter:
         self.mask: Bools | None = None if where is None else objects.where(where).copy()
         self.seen: Seen | None = None
         if allowed is not None:
-            self._keep(self._rows_of(allowed, "allowed"), keep=True)
+            with located(_place(allowed, "allowed")):
+                self._keep(self._rows_of(allowed, "allowed"), keep=True)
         if exclude is not None:
-            self._exclude(exclude)
+            with located(_place(exclude, "exclude")):
+                self._exclude(exclude)
 
     def _keep(self, rows: Int64, *, keep: bool) -> None:
         mask = np.full(len(self._objects), not keep)
@@ -103,6 +105,11 @@ class Filter:
         if missing := int(np.count_nonzero(rows < 0)):
             logger.warning(f"{missing:,} of {len(rows):,} objects of {name} are not in the index")
         return rows
+
+
+def _place(given: Any, name: str) -> str:
+    """Return the name of a given table in a message: its path, or else the argument."""
+    return str(given) if isinstance(given, str | Path) else name
 
 
 def _is_data(given: Any) -> bool:

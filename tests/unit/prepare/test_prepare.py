@@ -307,8 +307,8 @@ def test_report(csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         ([], "prepare needs tables or --query, and not both"),
         (["x.csv", "--query", "select 1"], "prepare needs tables or --query, and not both"),
         (["{csv}"], "prepare needs --in0, and --label or --positives; or --extend with a model that has them"),
-        (["{csv}", "--in0", "user", "--positives"], "there is no column user, the nearest is user_id"),
-        (["{csv}", "--in0", "title:text", "--label", "movie_id:number"], "movie_id is 'm"),
+        (["{csv}", "--in0", "user", "--positives"], "{csv}: there is no column user, the nearest is user_id"),
+        (["{csv}", "--in0", "title:text", "--label", "movie_id:number"], "{csv}: movie_id is 'm"),
         (
             ["{csv}", "--in0", "user_id", "--label", "time:class"],
             "time has 300 different values, wanted at most 30 classes",
@@ -316,7 +316,7 @@ def test_report(csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         (["{csv}", "--in0", "user_id", "--label", "y", "--split", "x"], "split 'x': wanted one of random, time:COLUMN"),
         (
             ["{csv}", "--in0", "user_id", "--positives", "--split", "time:title"],
-            "title holds a value that is not a time",
+            "{csv}: title holds a value that is not a time",
         ),
         (["{csv}", "--in0", "a:b:text(x=1)", "--positives"], "column 'a:b:text(x=1)': no option x"),
         (

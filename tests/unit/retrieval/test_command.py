@@ -12,6 +12,7 @@ import pytest
 
 import object2vec
 from object2vec.cli import main
+from object2vec.retrieval import command
 from object2vec.schema.columns import Token
 from raw_models import save_model, schema_of
 
@@ -107,7 +108,18 @@ def test_pairs_that_were_seen_are_excluded(indexed: Path, tmp_path: Path, capsys
         ("recommend", ["--input", "bad.jsonl"], "bad.jsonl, line 2: not JSON"),
         ("embed", ["--side", "in1", "--output", "e.bin"], "--output e.bin: wanted a file that ends in .npy"),
         ("index", ["--objects", "missing.csv"], "missing.csv: No such file or directory"),
-        ("index", ["--objects", "films.csv", "--side", "in0"], "there is no column user, the nearest is"),
+        ("index", ["--objects", "films.csv", "--side", "in0"], "films.csv: there is no column user, the nearest is"),
+        ("index", ["--objects", "twice.csv"], "twice.csv: the column film is there twice, wanted once"),
+        ("recommend", ["1", "--exclude", "twice.csv"], "twice.csv: the column film is there twice, wanted once"),
+        ("recommend", ["1", "--exclude", "users.jsonl"], "users.jsonl: there is no column film, the nearest is user"),
+        (
+            "recommend",
+            ["1", "--allowed", "lists.jsonl"],
+            "lists.jsonl: film[0] is the list ['a', 'b'], wanted a string",
+        ),
+        ("recommend", ["--input", "twice.csv"], "twice.csv: there is no column user, the nearest is"),
+        ("recommend", ["--input", "users.jsonl"], "users.jsonl, from line 3: in0[1].user is the list [7], wanted"),
+        ("embed", ["--side", "in0", "--input", "users.jsonl", "--output", "e.npy"], "users.jsonl, from line 3: in0[1]"),
     ],
 )
 def test_errors_are_one_sentence(
@@ -119,7 +131,11 @@ def test_errors_are_one_sentence(
     sentence: str,
 ) -> None:
     monkeypatch.chdir(indexed)
+    monkeypatch.setattr(command, "CHUNK_LINES", 2)
     (indexed / "bad.jsonl").write_text("1\n{1\n")
+    (indexed / "twice.csv").write_text("film,title,film\n1,One,2\n")
+    (indexed / "lists.jsonl").write_text('{"film":["a","b"]}\n')
+    (indexed / "users.jsonl").write_text('{"user":1}\n{"user":2}\n{"user":3}\n{"user":[7]}\n')
     (indexed / "empty.jsonl").touch()
     assert run(verb, indexed, *words) == 2
     printed = capsys.readouterr()
