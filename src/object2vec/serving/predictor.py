@@ -209,8 +209,10 @@ class Predictor:
             RequestError: an id that the model does not know, or an instance that an index cannot answer.
         """
         searches: Sequence[Search | LabelSearch | None] = ()
-        if (instances.asked or top_k) and (asked := read_asked(instances, default=top_k, neighbors=neighbors)):
-            instances, searches = self.searcher.prepare(instances, asked)
+        if instances.asked or top_k:
+            strict = self.schema is not None  # a client of the built-in may have such keys for its own use
+            if asked := read_asked(instances, default=top_k, neighbors=neighbors, strict=strict):
+                instances, searches = self.searcher.prepare(instances, asked)
         scored = (mode or self.mode) != "embedding"
         if not scored and any(isinstance(search, LabelSearch) for search in searches):
             raise RequestError("top_k asks for labels, and the mode is embedding, wanted classification")

@@ -40,9 +40,9 @@ def decode_csv(body: bytes, schema: Schema, first: int = 1) -> Instances:
 
     encoded = encode_in_order(encode, count)
     if count < len(rows):
-        raise RequestError(
-            f"line {numbers[count]} has {lengths[count]} fields, wanted {len(names)}: {', '.join(names)}"
-        )
+        hint = "; a first line may name fewer" if numbers[0] == first else ""  # there is none
+        wanted = f"{len(names)}: {', '.join(names)}{hint}"
+        raise RequestError(f"line {numbers[count]} has {lengths[count]} fields, wanted {wanted}")
     return to_instances(encoded, "line {}", numbers, partial(_records, schema, names, rows))
 
 

@@ -143,7 +143,8 @@ class Searcher:
                 )
             return LabelSearch(label=self._labels[0], calibration=self._labels[1], k=top_k.k)
         if left is not None and right is not None:
-            raise RequestError(f"{name} has in0, in1 and top_k, wanted one side: the object to search for")
+            how = "the object to search for; in CSV, the first line names its columns"
+            raise RequestError(f"{name} has in0, in1 and top_k, wanted one side: {how}")
         side = int(left is None)
         target = side if top_k.neighbors else 1 - side
         index = self._index(SIDES[target], name)
@@ -207,11 +208,8 @@ class Searcher:
             return self._met[key]
 
 
-def read_asked(instances: Instances, *, default: int | None, neighbors: bool) -> dict[int, TopK]:
-    """Return what instances ask of an index, by the instance; see `read_top_k`."""
-    rows = instances.asked if default is None else range(len(instances))
-    asked = (
-        (row, read_top_k(instances.asked.get(row, {}), instances.name(row), default=default, neighbors=neighbors))
-        for row in rows
-    )
+def read_asked(instances: Instances, **defaults: Any) -> dict[int, TopK]:
+    """Return what instances ask of an index, by the instance; see `read_top_k` for `defaults`."""
+    rows = instances.asked if defaults["default"] is None else range(len(instances))
+    asked = ((row, read_top_k(instances.asked.get(row, {}), instances.name(row), **defaults)) for row in rows)
     return {row: top_k for row, top_k in asked if top_k}

@@ -35,18 +35,23 @@ class TopK:
     condition: str
 
 
-def read_top_k(given: Mapping[str, Any], name: str, *, default: int | None, neighbors: bool) -> TopK | None:
+def read_top_k(
+    given: Mapping[str, Any], name: str, *, default: int | None, neighbors: bool, strict: bool = True
+) -> TopK | None:
     """Return what an instance asks for. None if neither it nor `default` says how many objects.
 
     `given` has those of the instance's keys that are in `KEYS`; null counts as absent. `name` names the instance.
-    `default` and `neighbors` are for instances without these keys.
+    `default` and `neighbors` are for instances without these keys. Without `top_k`, the other keys are ignored unless
+    `strict` is set.
 
     Raises:
-        RequestError: a key has a value that it does not take.
+        RequestError: a key has a value that it does not take, or needs `top_k`.
     """
     values = {key: value for key, value in given.items() if value is not None}
     k = values.get("top_k", default)
     if k is None:
+        if strict and values:
+            raise RequestError(f"{name} has {min(values)} and no top_k, wanted the number of objects to find")
         return None
     exclude, condition = values.get("exclude", []), values.get("filter", "")
     neighbors = values.get("neighbors", neighbors)

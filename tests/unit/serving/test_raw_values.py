@@ -153,7 +153,7 @@ def test_csv_can_be_answered_as_json(films: FlaskClient) -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("1,a\n", "line 1 has 2 fields, wanted 3: user, film, genres"),
+        ("1,a\n", "line 1 has 2 fields, wanted 3: user, film, genres; a first line may name fewer"),
         ("user,film,genres\n1,a,\n1,a\n", "line 3 has 2 fields, wanted 3: user, film, genres"),
         ('1,"a,fun\n', "line 1: not CSV (unexpected end of data)"),
         (b"1,\xff,\n", "the CSV is not UTF-8 (invalid start byte at byte 2)"),

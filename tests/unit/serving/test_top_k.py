@@ -18,6 +18,7 @@ from object2vec.serving import search as search_module
 from object2vec.serving.application import create_app
 from object2vec.serving.predictor import Predictor
 from raw_models import film_schema, post, predictions, save_model, text_schema, write_index
+from small import configured, network_of
 
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 FILMS: dict[str, list[Any]] = {
@@ -185,11 +186,36 @@ def test_a_server_of_embeddings_recommends_too(model: Path, films: FlaskClient) 
     assert predictions(client, instance) == predictions(films, instance)
 
 
-def test_keys_without_top_k_change_nothing(films: FlaskClient) -> None:
-    """Other members of an instance are ignored, as always."""
-    assert predictions(films, {"in0": 1, "exclude": 5, "filter": [], "neighbors": "a", "top_k": None}) == predictions(
-        films, {"in0": 1}
+@pytest.mark.parametrize("key", ["exclude", "filter", "neighbors"])
+def test_keys_without_top_k_are_refused_by_a_model_with_a_schema(films: FlaskClient, key: str) -> None:
+    assert refusal(films, {"in0": 1}, {"in0": 1, key: "a", "top_k": None}) == (
+        f"instances[1] has {key} and no top_k, wanted the number of objects to find"
     )
+    assert predictions(films, {"in0": 1, key: None}) == predictions(films, {"in0": 1})
+
+
+def test_keys_without_top_k_change_nothing_without_a_schema() -> None:
+    """Other members of an instance are ignored, as by the built-in."""
+    hyperparameters = configured()
+    predictor = Predictor(network_of(hyperparameters), hyperparameters, directory=Path("model"))
+    client = create_app(predictor).test_client()
+    more = {"exclude": 5, "filter": [], "neighbors": "a", "top_k": None}
+    assert predictions(client, {"in0": [1], **more}) == predictions(client, {"in0": [1]})
+
+
+def test_pairs_of_csv_with_top_k_are_refused_with_the_way_to_name_a_side(films: FlaskClient) -> None:
+    headers = {ATTRIBUTES: "object2vec-top-k=2"}
+    for body, sentence in (
+        (
+            "1,a,fun\n",
+            "line 1 has in0, in1 and top_k, wanted one side: the object to search for; in CSV, the first line",
+        ),
+        ("1\n2\n", "line 1 has 1 fields, wanted 3: user, film, genres; a first line may name fewer"),
+    ):
+        reply = post(films, body, "text/csv", **headers)
+        assert reply.status_code == 400
+        assert reply.get_json()["message"].startswith(sentence)
+    assert post(films, "user\n1\n", "text/csv", **headers).status_code == 200
 
 
 def test_a_text_alone_has_neighbors(tmp_path: Path) -> None:
