@@ -52,6 +52,10 @@ CONFIGURATIONS: Final[dict[str, dict[str, object]]] = {
     "weighted": {},
     "weighted sparse": {"token_embedding_storage_type": "row_sparse", "negative_sampling_rate": 1},
     "negatives": {"negative_sampling_rate": 2, "token_embedding_storage_type": "row_sparse"},
+    "ranking": {
+        **{"ranking_loss": "in_batch_softmax", "output_layer": "mean_squared_error", "comparator_list": "hadamard"},
+        **{"mlp_layers": 0, "token_embedding_storage_type": "row_sparse", "sampled_candidates": 2},
+    },
     "frozen": {
         "enc0_pretrained_embedding_file": "rows.txt",
         "enc0_vocab_file": "words.json",
@@ -63,6 +67,7 @@ ALL: Final = slice(None)
 SHARDS: Final[dict[str, tuple[slice, ...]]] = {
     "all": (ALL, ALL),
     "all of three": (ALL, ALL, ALL),
+    "the same twice": (ALL, ALL),
     "halves": (slice(30), slice(30, 60)),
     "unequal": (slice(49), slice(49, 60)),
     "first": (slice(60), slice(0)),
@@ -71,7 +76,8 @@ SHARDS: Final[dict[str, tuple[slice, ...]]] = {
 }
 #: Each configuration, and those with different exchanges also with the shards that differ most.
 TRAININGS: Final = [
-    *((name, "all") for name in CONFIGURATIONS),
+    *((name, "all") for name in CONFIGURATIONS if name != "ranking"),
+    ("ranking", "the same twice"),  # the candidates of a rank are those of its own batch
     *(("pooled sparse", shards) for shards in SHARDS if shards != "all"),
     *((name, shards) for name in ("pooled", "bilstm sparse", "weighted") for shards in ("unequal", "three")),
 ]
@@ -125,6 +131,9 @@ def on_one_process(name: str, shards: str, *, size: int = 8) -> dict[str, np.nda
     if shards.startswith("all"):
         hyperparameters = settings(name, size=len(ranks) * size)
         train: Batches | CombinedBatches = training_batches(everything, hyperparameters)
+    elif name == "ranking":
+        hyperparameters = settings(name, size=size)
+        train = training_batches(everything, hyperparameters)
     else:
         hyperparameters = settings(name, size=size)
         train = CombinedBatches([training_batches(shard(name, rank, shards), hyperparameters) for rank in ranks])

@@ -30,25 +30,31 @@ KINDS: dict[str, dict[str, object]] = {
     "bilstm, buckets": {"enc0_network": "bilstm", "bucket_width": 2, "weight_decay": 0.01},
     "regression": {"output_layer": "mean_squared_error", "mlp_layers": 0, "comparator_list": "hadamard"},
     "projection": {"pooled_projection": "tanh", "comparator_list": "cosine, concat", "mlp_layers": 0},
+    "ranking": {
+        **{"ranking_loss": "in_batch_softmax", "output_layer": "mean_squared_error", "comparator_list": "cosine"},
+        **{"mlp_layers": 0, "temperature": 0.1, "log_q_correction": 0.5, "sampled_candidates": 2, "dropout": 0.2},
+    },
     "early stop": {"early_stopping_patience": 1, "early_stopping_tolerance": 0.1, "epochs": 9, "dropout": 0.5},
 }
 QUICK = ("row sparse adam", "tied, averaged")
 COMMON = {"epochs": 4, "mini_batch_size": 8, "learning_rate": 0.02, "early_stopping_patience": 5}
 
 
-def channels(folder: Path, count: int = 60) -> dict[str, Path]:
+def channels(folder: Path, count: int = 60, *, positives: bool = False) -> dict[str, Path]:
     draw = random.Random(1)
     found = {}
     for name in ("train", "validation", "test"):
         sides = [[[draw.randint(1, 8) for _ in range(draw.randint(1, 6))] for _ in range(count)] for _ in range(2)]
-        rows = [(in0, in1, float(in0[0] % 2 == in1[0] % 2)) for in0, in1 in zip(*sides, strict=True)]
+        rows = [(in0, in1, float(positives or in0[0] % 2 == in1[0] % 2)) for in0, in1 in zip(*sides, strict=True)]
         found[name] = write_pairs(folder / name, rows)
     return found
 
 
 def job(folder: Path, *, name: str = "", resumed: bool = True, **values: object) -> Job:
     """Return a small job on the channels of a folder; `name` is for its model and checkpoints."""
-    given = {path.name: path for path in folder.iterdir() if path.is_file()} or channels(folder)
+    given = {path.name: path for path in folder.iterdir() if path.is_file()} or channels(
+        folder, positives="ranking_loss" in values
+    )
     return Job(
         configuration=parse(SMALL | COMMON | values),
         channels=given,
@@ -86,7 +92,7 @@ def test_repeatedly_interrupted_job_equals_uninterrupted_one(
     while not any("test cross_entropy" in line or "test mean_squared_error" in line for line in caplog.messages):
         starts += 1
         assert starts < 100, "it does not come to its end"
-        run(job(tmp_path, **values), stop=StopAfter(9))
+        run(job(tmp_path, **values), stop=StopAfter(12))
     assert starts > 2
     assert measured(caplog.messages) == whole
     assert [line for line in last if line.startswith(("#quality", "Best", "Early"))] == [
