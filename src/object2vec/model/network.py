@@ -57,6 +57,8 @@ class Head(nn.Module):
             self.output.bias.data.zero_()
             if "hadamard" in self.comparators:
                 self.output.weight.data[:, starts[terms.index(PRODUCT)] :][:, : self.dim].fill_(1.0)
+            # Weights of a product that grow would undo the weight decay of the embeddings.
+            self.output.weight.requires_grad_(self.comparators != ("hadamard",))
         if self.has_cosine and not self.layers and hyperparameters.regression:
             self.output.weight.data[:, self._cosine].fill_(1.0)  # the predicted number begins as the cosine
 

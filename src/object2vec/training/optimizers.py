@@ -44,7 +44,7 @@ def make_optimizers(network: Network, hyperparameters: Hyperparameters) -> list[
         if parameter.requires_grad and parameter not in lazy:
             by_decay.setdefault(0.0 if "bias" in name else hyperparameters.weight_decay, []).append(parameter)
     head = network.head
-    if tables and head and {p for group in by_decay.values() for p in group} == set(head.output.parameters()):
+    if tables and head and {p for group in by_decay.values() for p in group} <= set(head.output.parameters()):
         return [RowOptimizer(tables, hyperparameters, head.output)]
     groups = [{"params": parameters, "weight_decay": decay} for decay, parameters in by_decay.items()]
     kind, rate = hyperparameters.optimizer, hyperparameters.learning_rate

@@ -160,3 +160,16 @@ def test_scores_start_as_products() -> None:
     network = Network(configured(**RANKING, comparator_list="concat, hadamard, cosine"))
     assert network.head.output.weight.tolist() == [[0.0] * 8 + [1.0] * 5]
     assert network.head.output.bias.item() == 0
+
+
+def test_training_keeps_the_weights_of_a_product() -> None:
+    """Only the embeddings are trained, by rows; next to other comparators, all weights are."""
+    for comparators, is_kept in (("hadamard", True), ("concat, hadamard", False)):
+        hyperparameters = configured(**RANKING, comparator_list=comparators, weight_decay=0.1, optimizer="adam")
+        network, batch = Network(hyperparameters), batch_of(ROWS)
+        before, rows = network.head.output.weight.clone(), network.enc0.embedding.weight[:4].clone()
+        (optimizer,) = make_optimizers(network, hyperparameters)
+        backward(network, objective_of(hyperparameters), batch)
+        optimizer.step()
+        assert torch.equal(network.head.output.weight, before) == is_kept
+        assert not torch.equal(network.enc0.embedding.weight[:4], rows)
