@@ -147,6 +147,10 @@ class CombinedBatches:
         self.ranks = ranks
         self.size = ranks[0].size
         self.examples = sum(rank.examples for rank in ranks)
+        self.labels = np.concatenate([rank.labels for rank in ranks])
+        weights = [rank.weights for rank in ranks if rank.weights is not None]
+        self.weights = np.concatenate(weights) if weights else None
+        self.sampler = None
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
         for batches in zip_longest(*(rank.epoch(number, skip) for rank in self.ranks)):

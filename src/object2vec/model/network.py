@@ -157,6 +157,11 @@ class Network(nn.Module):
         return {name: parameter.detach() for name, parameter in self.named_parameters() if parameter.requires_grad}
 
     @property
+    def output_bias(self) -> Tensor:
+        """The bias of the output layer (C,)."""
+        return self._head.output.bias
+
+    @property
     def linear_head(self) -> LinearHead | None:
         """The output layer, if nothing is between mean embeddings, comparators and it; else None."""
         plain = self.gives_rows and not self._head.has_cosine and not (self.training and self.token_dropout)

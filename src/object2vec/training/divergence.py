@@ -20,7 +20,7 @@ from object2vec.training.distributed import Group
 
 #: Labels, embeddings and predictions above this are named as a cause: those of a model that trains well are far below.
 LARGE_VALUE: Final = 1e3
-#: Labels above this overflow float32 when they are squared, for any prediction.
+#: Errors above this overflow float32 when they are squared.
 MAX_SQUARABLE: Final = float(np.sqrt(np.finfo(np.float32).max))
 
 

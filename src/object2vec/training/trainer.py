@@ -27,6 +27,7 @@ from object2vec.training.early_stopping import EarlyStopping
 from object2vec.training.ema import WeightAverage
 from object2vec.training.evaluation import evaluate, largest_output
 from object2vec.training.gradient_sync import NO_PAIRS, GradientSync
+from object2vec.training.initial_bias import start_at_labels
 from object2vec.training.objective import Metrics, objective_of
 from object2vec.training.optimizers import make_optimizers, zero_learning_rate
 from object2vec.training.report import Report
@@ -106,12 +107,16 @@ class Trainer:
     def fit(self, train: Batches, validation: Batches | None, stop: Callable[[], bool]) -> BestModel:
         """Train until the last epoch, until early stopping, or until `stop()`, which is checked before each batch.
 
+        The output layer of a network that has not been trained starts at the labels.
+
         The network then has the weights of the epoch with the lowest validation loss, or training loss if there is
         no validation. With `ema_decay`, the averaged weights are validated and kept.
 
         Raises:
             AlgorithmError: the loss is not finite.
         """
+        if not self.epochs_before and (self.epoch, self.batch) == (0, 0):
+            start_at_labels(self.network.output_bias, train, self.objective, self.group)
         try:
             while self.epoch < self.hyperparameters.epochs and not self.early_stopping.stop:
                 whole = self._train(train, stop) and self._finish_epoch(train, validation, stop)

@@ -41,8 +41,8 @@ def failure(folder: Path, train: float, validation: float | None = None, **value
 @pytest.mark.parametrize(
     ("label", "values"),
     [
-        (1e19, {"learning_rate": 0.000001, "mlp_layers": 1, "mlp_dim": 8}),
-        (1e19, {"weight_decay": 10_000}),
+        (5e19, {"learning_rate": 0.000001, "mlp_layers": 1, "mlp_dim": 8}),
+        (5e19, {"weight_decay": 10_000}),
         (3e38, {"optimizer": "adadelta", "mlp_layers": 0}),
         (2e25, {"network": "hcnn", "token_embedding_storage_type": "row_sparse", "optimizer": "adagrad"}),
         (-1e30, {"optimizer": "sgd", "learning_rate": 1}),
