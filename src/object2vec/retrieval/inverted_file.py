@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 from object2vec.array_types import Bools, Float32, Int64
 from object2vec.errors import ArtifactError
 from object2vec.ops.lists import BLOCK_ROWS, MAX_CODE, CodeLists, scan_lists
+from object2vec.retrieval.array_files import open_array, write_array
 from object2vec.retrieval.exact import TINY, Vectors, as_tensor
 
 #: Vectors that are assigned and encoded at a time, and queries that are searched at a time.
@@ -151,21 +152,3 @@ def _encode(vectors: Vectors, stored: Float32) -> CodeLists:
         codes[block, :, row] = padded.view(np.uint32)
         numbers[block, row] = np.arange(rows.start, rows.start + len(block))
     return CodeLists(codes.view(np.uint8).reshape(*codes.shape, 4), numbers, starts, len(vectors))
-
-
-def write_array(array: Any, path: Path) -> None:
-    """Write an array to a file that `open_array` reads."""
-    with path.open("wb") as file:
-        np.save(file, array)
-
-
-def open_array(path: Path) -> Any:
-    """Memory-map an array.
-
-    Raises:
-        ArtifactError: the file is missing or damaged.
-    """
-    try:
-        return np.load(path, mmap_mode="r")
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path}: missing or damaged ({error})") from error

@@ -25,6 +25,7 @@ from object2vec.data.files import read_object
 from object2vec.data.records import SIDES, Side
 from object2vec.data.sequences import Sequences
 from object2vec.errors import AlgorithmError, ArtifactError, UserError
+from object2vec.retrieval.array_files import open_array, write_array
 from object2vec.retrieval.objects import Objects
 from object2vec.schema.schema import Schema
 
@@ -93,7 +94,7 @@ class ObjectIndex:
         return {
             f"{prefix}objects.arrow": self.objects.write_table,
             f"{prefix}keys.npy": self.objects.write_keys,
-            f"{prefix}vectors.npy": partial(_write_array, self.vectors),
+            f"{prefix}vectors.npy": partial(write_array, self.vectors),
             **self.neighbors.fills(f"{prefix}neighbors."),
             **(self.recommender.fills(f"{prefix}recommender.") if self.recommender else {}),
         }
@@ -139,22 +140,25 @@ class ObjectIndex:
 
         manifest = read_manifest(directory, side)
         prefix, refusal = manifest["prefix"], manifest["recommendations"].get("refused", "")
+        recommender = None
         try:
             objects = Objects.open(schema, side, directory / f"{prefix}objects.arrow", directory / f"{prefix}keys.npy")
-            vectors = np.load(directory / f"{prefix}vectors.npy", mmap_mode="r")
+            vectors = open_array(directory / f"{prefix}vectors.npy")
             if not len(objects) == len(vectors) == manifest["objects"]:
                 raise ValueError(f"{len(objects)} objects and {len(vectors)} vectors")
+            neighbors = VectorIndex.open(directory, f"{prefix}neighbors.", vectors)
+            if not refusal:
+                number = SIDES.index(side)
+                recommender = Recommender.open(directory, f"{prefix}recommender.", network, vectors, number)
+        except ArtifactError as error:
+            raise ArtifactError(f"{error}; {_WANTED}") from error
         except (OSError, ValueError) as error:
             raise ArtifactError(f"{directory / prefix}*: damaged index ({error}); {_WANTED}") from error
-        recommender = None
-        if not refusal:
-            number = SIDES.index(side)
-            recommender = Recommender.open(directory, f"{prefix}recommender.", network, vectors, number)
         return cls(
             side=side,
             objects=objects,
             vectors=vectors,
-            neighbors=VectorIndex.open(directory, f"{prefix}neighbors.", vectors),
+            neighbors=neighbors,
             recommender=recommender,
             refusal=refusal,
         )
@@ -209,8 +213,3 @@ def _encode(objects: Objects, encode: Encode, encoded: Callable[[int], object]) 
         return parts.as_array().reshape(len(objects), width)
     finally:
         parts.close()
-
-
-def _write_array(array: Float32, path: Path) -> None:
-    with path.open("wb") as file:
-        np.save(file, array)

@@ -20,6 +20,7 @@ from object2vec.data.sequences import Sequences
 from object2vec.errors import RawValueError, shortened
 from object2vec.extras import import_extra
 from object2vec.prepare.rows import UInt64, mix
+from object2vec.retrieval.array_files import open_array
 from object2vec.retrieval.condition import evaluate_condition
 from object2vec.schema.arrays import column_codes, row_texts
 from object2vec.schema.columns import List, Token
@@ -60,7 +61,7 @@ class Objects:
         """Open the files that `write_table` and `write_keys` wrote, without reading them."""
         pa = import_extra("pyarrow")
         batch = import_extra("pyarrow.ipc").open_file(pa.memory_map(str(table))).get_batch(0)
-        stored = np.load(keys, mmap_mode="r")
+        stored = open_array(keys)
         return cls(schema, side, batch, stored[0], stored[1].view(np.int64))
 
     def write_table(self, path: Path) -> None:

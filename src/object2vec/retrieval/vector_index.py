@@ -18,8 +18,9 @@ from torch import Tensor
 from object2vec.array_types import Bools, Float32, Int64
 from object2vec.data.files import read_object
 from object2vec.errors import ArtifactError
+from object2vec.retrieval.array_files import open_array, write_array
 from object2vec.retrieval.exact import METRICS, Metric, Vectors, best_pairs, highest, search_all, search_subset
-from object2vec.retrieval.inverted_file import InvertedFile, open_array, write_array
+from object2vec.retrieval.inverted_file import InvertedFile
 
 #: Search is exact for at most so many vectors.
 EXACT_UP_TO: Final = 100_000

@@ -97,6 +97,20 @@ def test_an_index_that_does_not_fit_is_refused(
         reopen(directory)
 
 
+@pytest.mark.parametrize(
+    "name", ["json", "a.objects.arrow", "a.keys.npy", "a.vectors.npy", "a.neighbors.json", "a.neighbors.norms.npy"]
+)
+@pytest.mark.parametrize("content", [b"x", b"{}"])
+def test_a_damaged_file_is_named_with_the_way_to_repair_it(directory: Path, name: str, content: bytes) -> None:
+    build(directory).write(directory)
+    path = directory / f"index-in1.{name}"
+    path.write_bytes(content.ljust(path.stat().st_size))
+    with pytest.raises(ArtifactError, match=r"; build it again with `object2vec index`$") as raised:
+        reopen(directory)
+    assert "pickle" not in str(raised.value)
+    assert "index-in1." in str(raised.value)
+
+
 def test_a_model_replaces_an_older_index(directory: Path) -> None:
     build(directory).write(directory)
     hyperparameters = configured()
