@@ -58,7 +58,7 @@ def encode(hyperparameters: Hyperparameters, weights: Weights, side: int, tokens
     tied = hyperparameters.tied_token_embedding_weight
     table = weights["enc0.embedding.weight" if tied else f"enc{side}.embedding.weight"].astype(np.float64)
     if encoder.network == "pooled_embedding":
-        pooled = _mean(table, tokens)
+        pooled = _pool(table, tokens, hyperparameters.token_pooling)
         if hyperparameters.pooled_projection == "none":
             return pooled
         pooled = weights[f"enc{side}.projection.weight"].astype(np.float64) @ pooled
@@ -70,13 +70,14 @@ def encode(hyperparameters: Hyperparameters, weights: Weights, side: int, tokens
     return _recur(weights, side, encoder, table, tokens, hyperparameters.enc_dim)
 
 
-def _mean(table: Array, tokens: Sequence[int]) -> Array:
-    """Return the mean embedding, without id 0; zeros if there is no other id."""
+def _pool(table: Array, tokens: Sequence[int], pooling: str) -> Array:
+    """Return the mean embedding, the sum, or the sum by the root of the count, without id 0; zeros of no other id."""
     counted = [token for token in tokens if token != 0]
     total = np.zeros(table.shape[1])
     for token in counted:
         total += table[token]
-    return total / len(counted) if counted else total
+    divisor = {"mean": len(counted), "sqrtn": np.sqrt(len(counted)), "sum": 1}[pooling]
+    return total / divisor if counted else total
 
 
 def _convolve(

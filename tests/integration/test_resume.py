@@ -29,7 +29,10 @@ KINDS: dict[str, dict[str, object]] = {
     "hcnn, negatives": {"enc0_network": "hcnn", "negative_sampling_rate": 2, "dropout": 0.2},
     "bilstm, buckets": {"enc0_network": "bilstm", "bucket_width": 2, "weight_decay": 0.01},
     "regression": {"output_layer": "mean_squared_error", "mlp_layers": 0, "comparator_list": "hadamard"},
-    "projection": {"pooled_projection": "tanh", "comparator_list": "cosine, concat", "mlp_layers": 0},
+    "projection": {
+        **{"token_pooling": "sum", "token_dropout": 0.3, "pooled_projection": "tanh"},
+        **{"comparator_list": "cosine, concat", "mlp_layers": 0},
+    },
     "ranking": {
         **{"ranking_loss": "in_batch_softmax", "output_layer": "mean_squared_error", "comparator_list": "cosine"},
         **{"mlp_layers": 0, "temperature": 0.1, "log_q_correction": 0.5, "sampled_candidates": 2, "dropout": 0.2},

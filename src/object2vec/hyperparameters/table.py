@@ -29,6 +29,8 @@ INDEX_FILES: Final = "index-in[01].*"
 #: The default of a hyperparameter that must be given.
 REQUIRED: Final = "required"
 NETWORKS: Final = ("hcnn", "bilstm", "pooled_embedding")
+#: How token embeddings are pooled: the power of the number of tokens that their mean is multiplied with.
+POOLINGS: Final = {"mean": 0.0, "sqrtn": 0.5, "sum": 1.0}
 OPTIMIZERS: Final = ("adagrad", "adam", "rmsprop", "sgd", "adadelta")
 ROW_SPARSE_OPTIMIZERS: Final = ("adam", "adagrad", "sgd")
 LAYERS_WHEN_AUTO: Final = {"hcnn": 4, "bilstm": 1, "pooled_embedding": 1}
@@ -66,6 +68,7 @@ HELP: Final = {
     "early_stopping_patience": "Consecutive epochs without improvement before training stops.",
     "validation_negative_sampling": "`auto` samples fixed negatives for validation and test channels of positives.",
     "recipe": "Defaults for a kind of data. `object2vec describe recipes` lists them.",
+    "token_pooling": "How pooled_embedding combines tokens. `sqrtn` is the sum divided by the root of their number.",
     "pooled_projection": "A layer of `enc_dim` units with this activation behind the mean of pooled_embedding.",
     "token_dropout": "Share of the tokens of an object that a step of training leaves out. An only token stays.",
     "ema_decay": "Decay of a moving average of the weights, which is validated and saved. 0 switches it off.",
@@ -130,6 +133,7 @@ PLATFORM: Final = (
 #: Extensions. Their defaults give the built-in's behavior.
 OURS: Final = (
     Row("recipe", Choice((*RECIPES, "none")), "none", HELP["recipe"]),
+    Row("token_pooling", Choice(tuple(POOLINGS)), "mean", HELP["token_pooling"], Choice(tuple(POOLINGS))),
     Row(
         "pooled_projection",
         Choice((*ACTIVATIONS, "none")),

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from object2vec.hyperparameters import Hyperparameters
+from object2vec.hyperparameters.table import POOLINGS
 from object2vec.model.tokens import TokenEmbedding, Tokens
 from object2vec.ops import convolution
 from object2vec.ops.embedding import gather_rows, mean_pool
@@ -26,12 +27,16 @@ ACTIVATE: Final[dict[str, Callable[[Tensor], Tensor]]] = {"tanh": torch.tanh, "r
 class PooledEmbedding(nn.Module):
     """The mean of the token embeddings; D is E. Id 0 is no token, and a sequence without tokens gives zeros.
 
-    A projection is a layer of D units on the mean, with an activation. It has no bias, which keeps zeros.
+    `pooling` is one of `POOLINGS`. A projection is a layer of D units on the mean, with an activation. It
+    has no bias, which keeps zeros.
     """
 
-    def __init__(self, embedding: TokenEmbedding, projection: str = "none", dim: int = 0) -> None:
+    def __init__(
+        self, embedding: TokenEmbedding, pooling: str = "mean", projection: str = "none", dim: int = 0
+    ) -> None:
         super().__init__()
         self.embedding = embedding
+        self.power = POOLINGS[pooling]
         self.projection = None if projection == "none" else nn.Linear(embedding.dim, dim, bias=False)
         self.activate = ACTIVATE.get(projection)
 
@@ -42,8 +47,8 @@ class PooledEmbedding(nn.Module):
 
     def forward(self, tokens: Tokens) -> Tensor:
         """Return the encodings of N sequences, (N, D)."""
-        mean = mean_pool(self.embedding.weight, *tokens)
-        return self.activate(self.projection(mean)) if self.projection and self.activate else mean
+        pooled = mean_pool(self.embedding.weight, *tokens, power=self.power)
+        return self.activate(self.projection(pooled)) if self.projection and self.activate else pooled
 
 
 class HierarchicalCNN(nn.Module):
@@ -66,7 +71,7 @@ class HierarchicalCNN(nn.Module):
     def forward(self, tokens: Tokens) -> Tensor:
         """Return the encodings of N sequences, (N, D)."""
         levels = [(cast(Tensor, level.weight), cast(Tensor, level.bias)) for level in self.levels]
-        return convolution.encode(self.embedding.weight, *tokens, levels)
+        return convolution.encode(self.embedding.weight, tokens.values, tokens.offsets, levels)
 
 
 class BiLSTM(nn.Module):
@@ -101,7 +106,7 @@ def make_encoder(hyperparameters: Hyperparameters, side: int, embedding: TokenEm
     encoder, dim = hyperparameters.encoders[side], hyperparameters.enc_dim
     match encoder.network:
         case "pooled_embedding":
-            return PooledEmbedding(embedding, hyperparameters.pooled_projection, dim)
+            return PooledEmbedding(embedding, hyperparameters.token_pooling, hyperparameters.pooled_projection, dim)
         case "hcnn":
             width = encoder.cnn_filter_width
             return HierarchicalCNN(embedding, dim=dim, layers=encoder.layers, filter_width=width)

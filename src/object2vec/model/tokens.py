@@ -24,6 +24,7 @@ class Tokens(NamedTuple):
 
     values: Tensor  # (n,) int64
     offsets: Tensor  # (N + 1,) int64
+    counts: Tensor | None = None  # (N,) tokens other than 0 before dropout, if there was any
 
     @classmethod
     def of(cls, sequences: Sequences, device: torch.device | None = None) -> Tokens:
@@ -40,7 +41,11 @@ class Tokens(NamedTuple):
     def drop(self, share: float) -> Tokens:
         """Return the sequences with 0 in place of a random share of the tokens; an only token stays."""
         kept = torch.rand_like(self.values, dtype=torch.float32) >= share
-        return self._replace(values=self.values * (kept | (self.lengths == 1).repeat_interleave(self.lengths)))
+        used = torch.nn.functional.pad((self.values != 0).cumsum(0), (1, 0))
+        return self._replace(
+            values=self.values * (kept | (self.lengths == 1).repeat_interleave(self.lengths)),
+            counts=used[self.offsets].diff(),
+        )
 
 
 class TokenEmbedding(nn.Module):

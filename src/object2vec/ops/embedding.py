@@ -104,15 +104,23 @@ def accumulate_row_grad(weight: Tensor, grad: RowGradient) -> None:
     set_row_grad(weight, grad if before is None else RowGradient.concatenate([before, grad]))
 
 
-def mean_pool(weight: Tensor, values: Tensor, offsets: Tensor) -> Tensor:
-    """Return the mean embedding of each sequence, (N, E); id 0 counts as no token, and no token gives zeros.
+def mean_pool(
+    weight: Tensor, values: Tensor, offsets: Tensor, counts: Tensor | None = None, power: float = 0.0
+) -> Tensor:
+    """Return the mean embedding of each sequence, (N, E), times its number of tokens to the `power`.
 
-    `weight` is (V, E). Sequence i is values[offsets[i]:offsets[i + 1]]. The gradient goes to `weight.row_grad`.
+    `weight` is (V, E). Sequence i is values[offsets[i]:offsets[i + 1]]. Id 0 counts as no token, and no token gives
+    zeros. `counts` (N,) are other numbers of tokens to use. The gradient goes to `weight.row_grad`.
     """
-    mean, scale = _mean_pool(weight.detach(), values, offsets)
-    if not (torch.is_grad_enabled() and weight.requires_grad):
-        return mean
-    return _attach(weight, mean, *_used_tokens(values, offsets, scale), scale)
+    pooled, scale = _mean_pool(weight.detach(), values, offsets)
+    used = None
+    if torch.is_grad_enabled() and weight.requires_grad:
+        used = _used_tokens(values, offsets, scale)
+    if power:
+        tokens = torch.where(scale > 0, 1 / scale, 0).round() if counts is None else counts.to(scale.dtype)
+        factor = tokens**power
+        pooled, scale = pooled * factor[:, None], scale * factor
+    return pooled if used is None else _attach(weight, pooled, *used, scale)
 
 
 def gather_rows(weight: Tensor, values: Tensor) -> Tensor:

@@ -175,7 +175,7 @@ class Trainer:
 
     def _seed(self, epoch: int, batch: int) -> None:
         """Reseed the step of a batch from (seed, rank, epoch, batch)."""
-        if self.hyperparameters.dropout:
+        if self.hyperparameters.dropout or self.hyperparameters.token_dropout:
             place = self.hyperparameters.seed, self.group.rank, epoch, batch
             torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
 

@@ -72,7 +72,7 @@ def incompatible_settings(theirs: Hyperparameters, ours: Hyperparameters) -> lis
         pairs |= {f"enc{side}_{name}": (getattr(one, name), getattr(other, name)) for name in names}
     names = ["comparator_list", "tied_token_embedding_weight", "mlp_layers", "output_layer"]
     pooled = any(e.network == "pooled_embedding" for e in (*theirs.encoders, *ours.encoders))
-    names += ["pooled_projection"] if pooled else []
+    names += ["token_pooling", "pooled_projection"] if pooled else []
     names += ["enc_dim"] if any(h.has_enc_dim(side) for h in (theirs, ours) for side in (0, 1)) else []
     names += ["mlp_dim", "mlp_activation"] if theirs.mlp_layers or ours.mlp_layers else []
     names += [] if theirs.regression and ours.regression else ["num_classes"]

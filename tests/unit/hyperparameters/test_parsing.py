@@ -59,6 +59,7 @@ def error_of(**values: object) -> str:
 #: The hyperparameters that the built-in does not have, at their defaults.
 OURS = {
     "recipe": "none",
+    "token_pooling": "mean",
     "pooled_projection": "none",
     "negative_sampling_distribution": "frequency",
     "validation_negative_sampling": "off",
@@ -775,6 +776,7 @@ def test_tuning_ranges_equal_the_built_in() -> None:
         **{f"enc{side}_token_embedding_dim": Integer(5, 300) for side in (0, 1)},
         **{"learning_rate": Real(1e-6, 1), "mini_batch_size": Integer(1, 8192), "mlp_layers": Integer(1, 4)},
         **{"mlp_activation": Choice(("tanh", "relu", "linear")), "weight_decay": Real(0, 1)},
+        "token_pooling": Choice(("mean", "sqrtn", "sum")),
         "pooled_projection": Choice(("tanh", "relu", "linear", "none")),
         "optimizer": Choice(("adagrad", "adam", "rmsprop", "sgd", "adadelta")),
     }

@@ -8,7 +8,7 @@ import torch
 
 import reference
 from object2vec.hyperparameters import Hyperparameters
-from object2vec.hyperparameters.table import NETWORKS
+from object2vec.hyperparameters.table import NETWORKS, POOLINGS
 from object2vec.model.encoders import BiLSTM, HierarchicalCNN, PooledEmbedding
 from object2vec.model.tokens import TokenEmbedding, Tokens
 from object2vec.ops import library
@@ -23,6 +23,7 @@ SEQUENCES = [[3], [1, 2, 3, 4, 5, 6], [], [0], [8, 0, 8], [2, 5, 0, 0], [7, 7, 7
 #: Each encoder with every number of layers, odd and even dimensions and filter widths, filters wider than inputs.
 ENCODERS = [
     {"network": "pooled_embedding"},
+    *({"network": "pooled_embedding", "token_pooling": pooling} for pooling in POOLINGS),
     *({"network": "pooled_embedding", "pooled_projection": activation} for activation in ACTIVATIONS),
     *({"network": "hcnn", "enc0_layers": n, "enc_dim": d} for n, d in [(1, 4), (2, 7), (3, 8), (4, 9), ("auto", 11)]),
     *({"network": "hcnn", "enc0_layers": 2, "enc0_cnn_filter_width": w} for w in (1, 2, 3, 4, 5, 8, 9)),
@@ -98,6 +99,17 @@ def test_pooling_by_hand() -> None:
     encoder = PooledEmbedding(table([[100.0, 100.0], [1.0, 2.0], [3.0, 6.0]]))
     actual = encoder(tokens_of([1, 0, 2], [2, 2, 1])).tolist()
     assert actual == [[2.0, 4.0], pytest.approx([7 / 3, 14 / 3])]
+    for pooling, factor in (("sqrtn", 2**0.5), ("sum", 2.0)):
+        pooled = PooledEmbedding(encoder.embedding, pooling)(tokens_of([1, 0, 2], [0, 2]))
+        assert pooled.tolist() == [pytest.approx([2 * factor, 4 * factor]), [3.0, 6.0]]
+
+
+def test_token_dropout_keeps_the_scale_of_a_sum() -> None:
+    """A sum is the mean of the tokens that are left, times the number of all. All tokens are the same here."""
+    network = network_of(configured(token_pooling="sum", token_dropout=0.5))
+    tokens = tokens_of([3] * 50 + [0], [3], [0], [])
+    wanted = network.encode(0, tokens)
+    torch.testing.assert_close(network.train().encode(0, tokens), wanted, atol=1e-4, rtol=1e-5)
 
 
 def test_convolution_by_hand() -> None:
@@ -142,7 +154,8 @@ def test_lstm_by_hand() -> None:
     "changes",
     [
         {"network": "pooled_embedding"},
-        {"network": "pooled_embedding", "pooled_projection": "tanh"},
+        {"network": "pooled_embedding", "token_pooling": "sum"},
+        {"network": "pooled_embedding", "token_pooling": "sqrtn", "pooled_projection": "tanh"},
         {"network": "hcnn", "enc0_layers": 2, "enc_dim": 5, "enc0_cnn_filter_width": 2},
         {"network": "bilstm", "enc0_layers": 2, "enc_dim": 4, "enc0_token_embedding_dim": 2, "enc0_vocab_size": 6},
     ],

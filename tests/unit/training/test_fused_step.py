@@ -155,10 +155,11 @@ def test_number_of_threads_grows_with_the_work(monkeypatch: pytest.MonkeyPatch) 
     assert [step.threads(pairs) for pairs in (1, 199, 200, 1000)] == [1, 1, *[torch.get_num_threads()] * 2]
 
 
+@pytest.mark.parametrize("pooling", ["mean", "sum"])
 @pytest.mark.parametrize("row", [([0], [1]), ([], [1]), ([1], [2, 3])], ids=["token 0", "no token", "two tokens"])
-def test_batches_of_other_lengths_take_the_autograd_step(row: tuple[list[int], list[int]]) -> None:
+def test_batches_of_other_lengths_take_the_autograd_step(row: tuple[list[int], list[int]], pooling: str) -> None:
     """The result and every weight are those of the autograd step, bit for bit."""
-    hyperparameters = matrices()
+    hyperparameters = matrices(token_pooling=pooling)
     (batch,) = Batches(pairs_of([([1], [2], 1.0), (*row, 0.0)]), size=9).in_order()
     results, weights = [], []
     for fused in (True, False):

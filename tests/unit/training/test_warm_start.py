@@ -87,6 +87,7 @@ def test_a_vocabulary_may_grow(tmp_path: Path) -> None:
         ({}, {"output_layer": "mean_squared_error"}, ["output_layer is softmax there and mean_squared_error here"]),
         ({}, {"num_classes": 3}, ["num_classes is 2 there and 3 here"]),
         ({"mlp_activation": "tanh"}, {}, ["mlp_activation is tanh there and linear here"]),
+        ({}, {"token_pooling": "sum"}, ["token_pooling is mean there and sum here"]),
         ({}, {"pooled_projection": "tanh"}, ["pooled_projection is none there and tanh here"]),
         ({}, {"tied_token_embedding_weight": True}, ["tied_token_embedding_weight is False there and True here"]),
         ({}, {"enc0_vocab_size": 8}, ["enc0_vocab_size is 9 there and less here, 8"]),
