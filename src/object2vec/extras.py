@@ -19,4 +19,4 @@ def import_extra(module: str, extra: str = "tables") -> Any:
     except ImportError as error:
         how = f"pip install 'object2vec[{extra}]'"
         need = "need" if extra.endswith("s") else "needs"
-        raise UserError(f"{extra} {need} {module}, which is not installed: {how}") from error
+        raise UserError(f"{extra} {need} {module.partition('.')[0]}, which is not installed: {how}") from error

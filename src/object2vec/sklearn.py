@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils.validation import check_is_fitted
 
 from object2vec.api import Columns, fit
 from object2vec.array_types import Float32
+from object2vec.extras import import_extra
 from object2vec.schema.tables import to_columns
 
+base: Any = import_extra("sklearn.base", "sklearn")
+check_is_fitted = import_extra("sklearn.utils.validation", "sklearn").check_is_fitted
 
-class _Estimator(BaseEstimator):  # type: ignore[misc]
+
+class _Estimator(base.BaseEstimator):  # type: ignore[misc]
     """`in0` and `in1` name columns of X; `settings` are further arguments of `object2vec.fit`."""
 
     def __init__(self, in0: Columns, in1: Columns = (), settings: Mapping[str, Any] | None = None) -> None:
@@ -29,7 +31,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         return self
 
 
-class Object2VecRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
+class Object2VecRegressor(base.RegressorMixin, _Estimator):  # type: ignore[misc]
     def fit(self, X: Any, y: Any) -> Self:
         return self._fit(X, y, "number")
 
@@ -38,7 +40,7 @@ class Object2VecRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
         return self.model_.score(X)[:, 0]
 
 
-class Object2VecClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
+class Object2VecClassifier(base.ClassifierMixin, _Estimator):  # type: ignore[misc]
     def fit(self, X: Any, y: Any) -> Self:
         self.classes_, codes = np.unique(y, return_inverse=True)
         return self._fit(X, codes, "class")

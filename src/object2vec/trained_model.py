@@ -110,13 +110,27 @@ class Model:
             RequestError: an argument cannot be used, or the model does not know a token id.
             RawValueError: a value is not of its column's kind.
         """
+        return self._encode(objects, side)[0]
+
+    def _encode(self, objects: Any, side: Side) -> tuple[Float32, Sequences | None]:
+        """Return the embeddings of objects, and their token ids if the model has a schema."""
         if self.schema is None:
-            return self.predictor.encode(objects, side)
+            return self.predictor.encode(objects, side), None
         if is_table(objects) and side in SIDES:
-            return self.predictor.encode_sequences(self._sequences(side, to_columns(objects)), side)
+            sequences = self._sequences(side, to_columns(objects))
+            return self.predictor.encode_sequences(sequences, side), sequences
         lists, encoded = encode_objects(self.schema, side, objects) if side in SIDES else (objects, None)
         _warn_of_unknown(side, encoded)
-        return self.predictor.encode(lists, side)
+        return self.predictor.encode(lists, side), Sequences.from_lists(lists)
+
+    def _encode_queries(self, objects: Any, side: Side, *, neighbors: bool) -> Float32:
+        """Return the embeddings of objects, and warn of those that the model knows nothing of."""
+        embeddings, sequences = self._encode(objects, side)
+        known = self.schema[side].knows(sequences) if self.schema and sequences else np.ones(0, np.bool_)
+        if unknown := len(known) - np.count_nonzero(known):
+            what = "neighbors are arbitrary" if neighbors else "recommendations are those of an unknown object"
+            logger.warning(f"{unknown:,} of {len(known):,} {side} have no value that the model knows: their {what}")
+        return embeddings
 
     def score(self, pairs: Any) -> Float32:
         """Return the scores (P, C) of pairs: a probability for each class in their order, or one number.
@@ -266,15 +280,19 @@ class Model:
                 logger.warning("labels are not calibrated: the model was trained without validation pairs")
             return LabelFinder(cast(Schema, self.schema), self._label, self._score_objects, self._labels, k)
         with extracted(self.predictor.directory) as found:
-            sides = indexed_sides(found) or ["in1"]
+            has_columns: list[Side] = [each for each in SIDES if not self.schema or self.schema[each].columns]
+            sides = indexed_sides(found) or has_columns
             if side is None:
                 side = "in1" if neighbors and "in1" in sides else "in0"
             other: Side = "in1" if side == "in0" else "in0"
             own = side if neighbors else other
+            if own not in has_columns:
+                raise UserError(f"this model has no columns of {own} and no objects to find, wanted objects of {side}")
             if own not in self._indexes:
                 self._indexes[own] = ObjectIndex.open(found, own, self.network, self.schema)
         index = self._indexes[own]
-        return Finder(index, side, self.encode, Filter(index.objects, side, self.hyperparameters, **limits), k)
+        encode = partial(self._encode_queries, neighbors=neighbors)
+        return Finder(index, side, encode, Filter(index.objects, side, self.hyperparameters, **limits), k)
 
     def _score_objects(self, objects: Any) -> Float32:
         """Return the scores (N, C) of a list or a table of objects of in0, for a model without columns of in1."""

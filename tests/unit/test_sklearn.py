@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -14,11 +16,20 @@ pytest.importorskip("sklearn")
 from sklearn.base import clone  # noqa: E402
 from sklearn.model_selection import GridSearchCV, cross_val_score  # noqa: E402
 
+from object2vec.errors import UserError  # noqa: E402
 from object2vec.sklearn import Object2VecClassifier, Object2VecRegressor  # noqa: E402
 
 X = pd.DataFrame([(f"u{user}", f"f{item}") for user in range(1, 9) for item in range(1, 9)], columns=["user", "y"])
 LIKES = np.array([user % 2 == item % 2 for user in range(1, 9) for item in range(1, 9)])
 SETTINGS = {"recipe": "ratings", "dropout": 0, "ema_decay": 0, "epochs": 15, "mini_batch_size": 16, "split": "none"}
+
+
+def test_missing_scikit_learn_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "sklearn"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, "object2vec.sklearn")
+    with pytest.raises(UserError, match=r"sklearn, which is not installed: pip install 'object2vec\[sklearn\]'$"):
+        importlib.import_module("object2vec.sklearn")
 
 
 def test_a_regressor_gives_the_scores_of_fit() -> None:

@@ -42,10 +42,14 @@ class RankedLabels:
         cls, scores: Float32, label: Label, calibration: LabelProbabilities | None, k: int, **more: Any
     ) -> Self:
         """Return the labels of objects with the scores (Q, C), which are the probabilities without a calibration."""
-        calibrated = calibration(scores) if calibration else scores.astype(np.float64)
+        own = scores[:, : len(label.classes)].astype(np.float64)  # a network has two classes at least
+        if calibration:
+            probabilities = calibration(own)
+        else:
+            probabilities = own / own.sum(axis=1, keepdims=True) if label.exclusive else own
         return cls(
             label=label,
-            probabilities=calibrated[:, : len(label.classes)],
+            probabilities=probabilities,
             threshold=calibration.threshold if calibration else None,
             k=min(k, len(label.classes)),
             **more,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import shutil
 import sys
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from object2vec.prepare.command import progress
 
 if TYPE_CHECKING:
     from object2vec.schema.schema import Schema
+
+logger = logging.getLogger(__name__)
 
 TRAIN: Final = "train"
 #: Smallest and largest value of arguments that are numbers.
@@ -72,6 +75,9 @@ def mine(model: Any, arguments: argparse.Namespace) -> None:
                 _copy(data / file, folder / file)
     positives = int((pairs.labels == 1).sum())
     sys.stdout.write(f"{positives:,} positive pairs, {len(negatives):,} mined negatives\n")
+    if not len(negatives):
+        why = f"no in0 has an unpaired object in the ranks from {window.skip + 1} to {window.top}"
+        logger.warning(f"there are no negatives: {why}; --skip and --top change the ranks")
     sys.stdout.write(f"written: {arguments.out}; next: object2vec train --data {arguments.out} --out model\n")
 
 

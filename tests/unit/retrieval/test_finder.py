@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import object2vec
 from object2vec.errors import ArtifactError, UserError
 from object2vec.schema.columns import Token
-from raw_models import film_schema, save_model, schema_of
+from raw_models import film_schema, save_model, schema_of, text_schema
 
 USERS, FILMS = 8, 30
 TABLE = {
@@ -211,6 +211,27 @@ def test_a_model_without_a_schema(tmp_path: Path) -> None:
 def test_wrong_arguments_are_one_sentence(model: object2vec.Model, arguments: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         model.recommend(3, **arguments)
+
+
+def test_objects_of_which_the_model_knows_nothing_are_counted(
+    model: object2vec.Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    model.neighbors([4, "new", {"film": None}], k=3, side="in1")
+    assert "2 of 3 in1 have no value that the model knows: their neighbors are arbitrary" in caplog.text
+    model.recommend(pd.DataFrame({"user": [1, 99]}), k=3)
+    assert "1 of 2 in0 have no value that the model knows: their recommendations are those of an" in caplog.text
+    caplog.clear()
+    model.neighbors([4, 5], k=3, side="in1")
+    model.recommend([[3]], k=3)
+    assert "no value" not in caplog.text
+
+
+def test_a_side_without_columns_has_no_neighbors(tmp_path: Path) -> None:
+    model = object2vec.load(save_model(tmp_path, text_schema(), num_classes=3))
+    with pytest.raises(ArtifactError, match="no index of in0; build one with `object2vec index`"):
+        model.neighbors("good")
+    with pytest.raises(UserError, match=r"^this model has no columns of in1 and no objects to find, wanted objects of"):
+        model.neighbors("good", side="in1")
 
 
 def test_a_model_without_an_index_names_the_verb(tmp_path: Path) -> None:

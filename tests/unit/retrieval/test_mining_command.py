@@ -68,6 +68,11 @@ def test_data_set_with_negatives_trains(folder: Path, capsys: pytest.CaptureFixt
     assert main([*words[:-1], str(folder / "again"), "--log", "quiet", "--hyperparameters", *SMALL]) == 0
 
 
+def test_no_negatives_give_a_warning(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert mine(folder, "--skip", "1000", "--top", "1001", out="empty") == 0
+    assert "there are no negatives: no in0 has an unpaired object in the ranks from 1001 to 1001" in caplog.text
+
+
 def test_same_seed_gives_the_same_files(folder: Path) -> None:
     for out, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         assert mine(folder, "--seed", seed, "--skip", "1", "--top", "20", out=out) == 0
