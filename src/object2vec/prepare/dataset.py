@@ -131,7 +131,7 @@ class Dataset:
         keys = row_keys(self.plan.seed, first_row, count)
         label = self.plan.label
         given = require_column(batch, label.name) if label else np.ones(count, np.int32)
-        labels = column_codes(label.column if label else Token("label"), given)
+        labels = (label or Label("label")).codes(given)
         counts = Counter(label=int(np.count_nonzero(labels.lengths == 0)))
         for name, (side, _) in zip(SIDES, sides, strict=True):
             counts[name] = int(np.count_nonzero(side.lengths == 0))

@@ -11,7 +11,7 @@ import numpy as np
 
 from object2vec.array_types import Float32
 from object2vec.errors import RawValueError, UserError, shortened
-from object2vec.schema.arrays import column_codes
+from object2vec.schema.arrays import Codes, column_codes
 from object2vec.schema.columns import Column, List, Token
 from object2vec.schema.values import describe, value_text
 
@@ -47,6 +47,23 @@ class Label:
     def exclusive(self) -> bool:
         """Whether a row has one label only."""
         return self.separator is None
+
+    def codes(self, values: Any) -> Codes:
+        """Return the labels of a column, see `column_codes`. The text NaN is a missing label, unless it is a class.
+
+        Raises:
+            RawValueError: a value is no label.
+        """
+        found = column_codes(self.column, values)
+        may_be_class = self.separator is not None or self.kind == "class"
+        names = self.classes or ["NaN"] if may_be_class else []
+        given = np.array([text.lower() != "nan" or text in names for text in found.texts.to_pylist()], np.bool_)
+        if given.all():
+            return found
+        kept = given[found.codes]
+        rows = np.repeat(np.arange(len(found.lengths)), found.lengths)[kept]
+        codes = (np.cumsum(given) - 1)[found.codes[kept]].astype(np.int32)
+        return Codes(np.bincount(rows, minlength=len(found.lengths)), codes, found.texts.filter(given))
 
     def learned(self, texts: Iterable[str]) -> Label:
         """Return the label with its kind and classes, which are learned from the values that occur.

@@ -12,7 +12,6 @@ from object2vec.array_types import Float32, Int64
 from object2vec.data.records import SIDES, Side
 from object2vec.data.sequences import Pairs, Sequences
 from object2vec.errors import RawValueError
-from object2vec.schema.arrays import column_codes
 from object2vec.schema.label import Label, weight_values
 from object2vec.schema.schema import Encoded, Schema, require_column
 from object2vec.schema.values import describe
@@ -53,7 +52,7 @@ def to_sequences(encoded: Encoded) -> Sequences:
 
 def _encode_labels(label: Label, columns: Mapping[str, Any]) -> tuple[Int64, Float32]:
     """Return the row and the number of each label."""
-    found = column_codes(label.column, require_column(columns, label.name))
+    found = label.codes(require_column(columns, label.name))
     numbers = np.array([label.code(text) for text in found.texts.to_pylist()], np.float32)
     return np.repeat(np.arange(len(found.lengths)), found.lengths), numbers[found.codes]
 
