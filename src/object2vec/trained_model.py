@@ -56,8 +56,8 @@ class Model:
     """A trained model.
 
     An object is a list of token ids, or a raw value if the model has a schema: a mapping from columns to values, or
-    the value alone if its side has one column. So with a schema, [5, 8] is two objects and [[5, 8]] is one. Many objects
-    are best given as a table with the schema's columns.
+    the value alone if its side has one column. So with a schema, [5, 8] is two objects and [[5, 8]] is one.
+    Many objects are best given as a table with the schema's columns.
     """
 
     def __init__(self, predictor: Predictor, history: Sequence[Mapping[str, Any]] = ()) -> None:
