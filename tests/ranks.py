@@ -51,6 +51,7 @@ CONFIGURATIONS: Final[dict[str, dict[str, object]]] = {
     "bilstm sparse": {"network": "bilstm", "token_embedding_storage_type": "row_sparse"},
     "weighted": {},
     "weighted sparse": {"token_embedding_storage_type": "row_sparse", "negative_sampling_rate": 1},
+    "sigmoid": {"output_layer": "sigmoid", "num_classes": 5},
     "negatives": {"negative_sampling_rate": 2, "token_embedding_storage_type": "row_sparse"},
     "ranking": {
         **{"ranking_loss": "in_batch_softmax", "output_layer": "mean_squared_error", "comparator_list": "hadamard"},
@@ -91,14 +92,17 @@ def rows_of(count: int) -> list[tuple[list[int], list[int], float]]:
 
 
 def shard(name: str, rank: int, shards: str) -> Pairs:
-    """Return the rows of a rank, in a weighted configuration with weights from 0 to 3."""
+    """Return the rows of a rank; in a weighted configuration with weights, and for sigmoid with 0 to 4 classes."""
     own = SHARDS[shards][rank]
     rows = rows_of(60)[own]
     weights = np.arange(60, dtype=np.float32)[own] % 4 if name.startswith("weighted") else None
     pairs = (
         pairs_of(rows) if rows else Pairs(Sequences.from_lists([]), Sequences.from_lists([]), np.empty(0, np.float32))
     )
-    return replace(pairs, weights=weights)
+    classes = None
+    if name == "sigmoid":
+        classes = Sequences.from_lists([list(range(row % 3, row % 5)) for row in range(60)[own]])
+    return replace(pairs, weights=weights, classes=classes)
 
 
 def settings(name: str, *, size: int) -> Hyperparameters:
@@ -163,10 +167,12 @@ class CombinedBatches:
                 )
                 index.append(np.concatenate([b.index[side] + start for b, start in zip(given, starts, strict=False)]))
             labels = np.concatenate([batch.labels for batch in given])
-            weights = None
+            weights = classes = None
             if given[0].weights is not None:
                 weights = np.concatenate([batch.weights for batch in given])
-            yield Batch((objects[0], objects[1]), (index[0], index[1]), labels, weights=weights)
+            if given[0].classes is not None:
+                classes = Sequences.concatenate([batch.classes for batch in given])
+            yield Batch((objects[0], objects[1]), (index[0], index[1]), labels, weights=weights, classes=classes)
 
 
 def lists(sequences: Sequences) -> list[list[int]]:

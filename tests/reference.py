@@ -22,6 +22,8 @@ def score(hyperparameters: Hyperparameters, weights: Weights, tokens0: Sequence[
     result = output(hyperparameters, weights, tokens0, tokens1)
     if hyperparameters.output_layer == "mean_squared_error":
         return result
+    if hyperparameters.output_layer == "sigmoid":
+        return 1 / (1 + np.exp(-result))
     powers = np.exp(result - result.max())
     return powers / powers.sum()
 

@@ -37,6 +37,7 @@ KINDS: dict[str, dict[str, object]] = {
         **{"ranking_loss": "in_batch_softmax", "output_layer": "mean_squared_error", "comparator_list": "cosine"},
         **{"mlp_layers": 0, "temperature": 0.1, "log_q_correction": 0.5, "sampled_candidates": 2, "dropout": 0.2},
     },
+    "several labels": {"output_layer": "sigmoid", "num_classes": 3},
     "early stop": {"early_stopping_patience": 1, "early_stopping_tolerance": 0.1, "epochs": 9, "dropout": 0.5},
 }
 QUICK = ("row sparse adam", "tied, averaged")

@@ -37,7 +37,8 @@ class Batch:
 
     `objects[side]` are the sequences to encode. Pair p has object `index[side][p]` on each side. `index` and `labels`
     are (P,). If `single`, each object is one token other than 0. `weights` (P,) multiply the loss of each pair; None is
-    1 for all. `log_q` has for each object of in1 the logarithm of the probability that a batch has it.
+    1 for all. `log_q` has for each object of in1 the logarithm of the probability that a batch has it. `classes` are
+    those of each pair, where it can have several.
     """
 
     objects: tuple[Sequences, Sequences]
@@ -46,6 +47,7 @@ class Batch:
     single: bool = False
     weights: Float32 | None = None
     log_q: Float32 | None = None
+    classes: Sequences | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -58,25 +60,28 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """P pairs by reference: row `rows[0][p]` of side 0 and row `rows[1][p]` of side 1; all arrays are (P,)."""
+    """P pairs by reference: row `rows[0][p]` of side 0 and row `rows[1][p]` of side 1; all arrays are (P,).
+
+    `pairs` are the given pairs that these have weights and classes of; None if there are none.
+    """
 
     rows: tuple[Int64, Int64]
     labels: Float32
-    weights: Float32 | None = None
+    pairs: Int64 | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: slice | Int64 | npt.NDArray[np.bool_]) -> Examples:
-        weights = None if self.weights is None else self.weights[index]
-        return Examples((self.rows[0][index], self.rows[1][index]), self.labels[index], weights)
+        pairs = None if self.pairs is None else self.pairs[index]
+        return Examples((self.rows[0][index], self.rows[1][index]), self.labels[index], pairs)
 
     def __add__(self, other: Examples) -> Examples:
         row0, row1 = (np.concatenate(both) for both in zip(self.rows, other.rows, strict=True))
-        weights = None
-        if self.weights is not None and other.weights is not None:
-            weights = np.concatenate([self.weights, other.weights])
-        return Examples((row0, row1), np.concatenate([self.labels, other.labels]), weights)
+        pairs = None
+        if self.pairs is not None and other.pairs is not None:
+            pairs = np.concatenate([self.pairs, other.pairs])
+        return Examples((row0, row1), np.concatenate([self.labels, other.labels]), pairs)
 
 
 class Batches:
@@ -108,7 +113,7 @@ class Batches:
         self.first_batch, self.stride = share
         self.bucket_width = bucket_width
         self.seed = seed
-        self.labels, self.weights = pairs.labels, pairs.weights
+        self.labels, self.weights, self.classes = pairs.labels, pairs.weights, pairs.classes
         self.sides = pairs.sides
         (first0, which0), (first1, which1) = pairs.in0.unique(), pairs.in1.unique()
         self.inverse = which0, which1
@@ -187,20 +192,20 @@ class Batches:
         """Advise the system that these runs of rows will be read soon."""
         for column in (self.labels, *self.inverse, *([] if self.weights is None else [self.weights])):
             advise_reads(column, runs)
-        for side in () if self._single else self.sides:
-            side.advise_reads(runs)
+        for each in (*(() if self._single else self.sides), *([] if self.classes is None else [self.classes])):
+            each.advise_reads(runs)
 
     def _with_negatives(self, rows: Int64, generator: np.random.Generator, *, from_rows: bool = False) -> Examples:
         """Return rows in order, each followed by its negatives, so that a batch encodes their `in0` once."""
-        weights = None if self.weights is None else self.weights[rows]
+        pairs = None if self.weights is None and self.classes is None else rows
         if not self.sampler:
-            return Examples(self._side_rows(rows), self.labels[rows], weights)
+            return Examples(self._side_rows(rows), self.labels[rows], pairs)
         drawn = self.sampler.draw(rows, generator, from_rows=from_rows)
         row0 = self.inverse[0][rows].astype(np.int64) if self._single else rows
         labels = np.zeros(drawn.shape, np.float32)
         labels[:, 0] = self.labels[rows]
-        weights = None if weights is None else np.repeat(weights, drawn.shape[1])
-        examples = Examples((np.repeat(row0, drawn.shape[1]), drawn.ravel()), labels.ravel(), weights)
+        pairs = None if pairs is None else np.repeat(pairs, drawn.shape[1])
+        examples = Examples((np.repeat(row0, drawn.shape[1]), drawn.ravel()), labels.ravel(), pairs)
         found = drawn.ravel() >= 0  # -1 is a failed draw
         return examples if found.all() else examples[found]
 
@@ -232,7 +237,9 @@ class Batches:
             rows1 = np.concatenate([rows1, self._rows1[drawn]])
             log_q = self.candidates.log_q[np.concatenate([objects, drawn])]
         left, right = self._objects_at(self.sides[0], first[0]), self._objects_at(self.sides[1], rows1)
-        return Batch((left, right), index, examples.labels, self._single, examples.weights, log_q)
+        weights = None if self.weights is None else self.weights[examples.pairs]
+        classes = None if self.classes is None or examples.pairs is None else self.classes.take(examples.pairs)
+        return Batch((left, right), index, examples.labels, self._single, weights, log_q, classes)
 
     def _objects_at(self, side: Sequences, rows: Int64) -> Sequences:
         if self._single:

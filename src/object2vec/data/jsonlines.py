@@ -120,6 +120,7 @@ class _Columns:
         self.offsets = (AppendOnlyArray(np.int64), AppendOnlyArray(np.int64))
         self.labels = AppendOnlyArray(np.float32)
         self.weights = AppendOnlyArray(np.float32)  # empty until a record has one
+        self.classes = AppendOnlyArray(np.int32), AppendOnlyArray(np.int64)  # values and offsets, empty if not used
         self.cut = np.zeros(2, np.int64)
         for offsets in self.offsets:
             offsets.append(np.zeros(1, np.int64))
@@ -133,14 +134,21 @@ class _Columns:
             if part.weights is not None or len(self.weights):
                 self.weights.append(np.ones(len(self.labels) - len(self.weights)))
                 self.weights.append(np.ones(len(part.labels)) if part.weights is None else part.weights)
+            if part.classes:
+                values, offsets = self.classes
+                if not len(offsets):
+                    offsets.append(np.zeros(1, np.int64))
+                offsets.append(len(values) + np.cumsum(part.classes[1]))
+                values.append(part.classes[0])
             self.labels.append(part.labels)
             self.cut += part.cut
 
     def close(self) -> None:
-        for column in (*self.values, *self.offsets, self.labels, self.weights):
+        for column in (*self.values, *self.offsets, self.labels, self.weights, *self.classes):
             column.close()
 
     def pairs(self) -> Pairs:
         sides = [Sequences(v.as_array(), o.as_array()) for v, o in zip(self.values, self.offsets, strict=True)]
         weights = self.weights.as_array() if len(self.weights) else None
-        return Pairs(sides[0], sides[1], self.labels.as_array(), weights)
+        classes = Sequences(*(column.as_array() for column in self.classes)) if len(self.classes[1]) else None
+        return Pairs(sides[0], sides[1], self.labels.as_array(), weights, classes)

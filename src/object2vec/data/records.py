@@ -14,11 +14,12 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 import orjson
 
-from object2vec.array_types import Float64, Int32, Int64
+from object2vec.array_types import Int32, Int64
 from object2vec.data.files import HEAD_BYTES, UTF8_BOM, describe_encoding, describe_format
 from object2vec.data.sequences import Sequences
 from object2vec.errors import DataError, shortened
 from object2vec.hyperparameters import Hyperparameters
+from object2vec.hyperparameters.table import MAX_CLASSES
 from object2vec.ops import jsonl as jsonl_ops
 from object2vec.ops.jsonl import Lines
 
@@ -63,8 +64,12 @@ class RecordReader:
         Raises:
             DataError: a line is not a record, or holds a value out of range; names the first such line.
         """
-        parts = [jsonl_ops.read_lines(chunk.text, self.max_len)]
-        self._check(parts[0], chunk)
+        plain = jsonl_ops.read_lines(chunk.text, self.max_len)
+        self._check(plain, chunk)
+        if self.hyperparameters.sigmoid:
+            one_each = np.ones(len(plain.labels), np.int64)
+            plain = plain._replace(classes=(plain.labels.astype(np.int32), one_each), labels=np.ones(len(one_each)))
+        parts = [plain]
         rest = Chunk(chunk.file, chunk.first_line + parts[0].lines, chunk.text[parts[0].consumed :])
         if rest.text:
             parts.append(_read_any(rest, self))
@@ -91,13 +96,16 @@ class RecordReader:
                 position = int(invalid.argmax())
                 record = int(np.searchsorted(np.cumsum(lines.lengths[side]), position, side="right"))
                 raise DataError.at(chunk.file, chunk.line_of(record), self.describe_token(side, int(tokens[position])))
-        invalid = np.abs(lines.labels) > MAX_NUMBER
+        labels = lines.classes[0] if lines.classes else lines.labels
+        invalid = np.abs(labels) > MAX_NUMBER
         if not self.hyperparameters.regression:
-            whole = lines.labels == np.floor(lines.labels)
-            invalid |= ~whole | (lines.labels < 0) | (lines.labels >= self.hyperparameters.num_classes)
+            whole = labels == np.floor(labels)
+            invalid |= ~whole | (labels < 0) | (labels >= self.hyperparameters.num_classes)
         if invalid.any():
-            record = int(invalid.argmax())
-            raise DataError.at(chunk.file, chunk.line_of(record), self.describe_label(f"{lines.labels[record]:g}"))
+            record = position = int(invalid.argmax())
+            if lines.classes:
+                record = int(np.searchsorted(np.cumsum(lines.classes[1]), position, side="right"))
+            raise DataError.at(chunk.file, chunk.line_of(record), self.describe_label(f"{labels[position]:g}"))
         if lines.weights is not None:
             invalid = (lines.weights < 0) | (lines.weights > MAX_NUMBER)
             if invalid.any():
@@ -116,7 +124,8 @@ class RecordReader:
         """Return the error for a label that is no number, or out of range."""
         if self.hyperparameters.regression:
             return f"label is {got}, wanted a finite number"
-        return f"label is {got}, wanted a class from 0 to {self.hyperparameters.num_classes - 1}"
+        several = ", or a list of them" if self.hyperparameters.sigmoid else ""
+        return f"label is {got}, wanted a class from 0 to {self.hyperparameters.num_classes - 1}{several}"
 
     def describe_error(self, record: Any) -> str:
         """Return the error for a JSON value that is not a record."""
@@ -135,7 +144,7 @@ class RecordReader:
                     return self.describe_token(side, int(token))
         if "label" not in record:
             return f"no label, {EXPECTED_RECORD}"
-        if type(record["label"]) in (int, float):
+        if type(record.get(WEIGHT, 1)) not in (int, float):
             return _describe_weight(_describe_value(record.get(WEIGHT)))
         return self.describe_label(_describe_value(record["label"]))
 
@@ -153,7 +162,7 @@ def _read_any(chunk: Chunk, reader: RecordReader) -> Lines:
         if b"true" in chunk.text or b"false" in chunk.text:
             for record in records:
                 _reject_bools(record)
-        columns = _to_columns(records, reader.max_len)
+        columns = _to_columns(records, reader)
     except NOT_RECORDS:
         for line, text in _records(chunk):
             _check_line(chunk.file, line, text, reader)
@@ -161,7 +170,7 @@ def _read_any(chunk: Chunk, reader: RecordReader) -> Lines:
     finally:
         if is_enabled:
             gc.enable()
-    return Lines(*columns, chunk.text.count(b"\n"), len(chunk.text))
+    return columns._replace(lines=chunk.text.count(b"\n"), consumed=len(chunk.text))
 
 
 def _check_line(file: Path, line: int, text: bytes, reader: RecordReader) -> None:
@@ -178,23 +187,28 @@ def _check_line(file: Path, line: int, text: bytes, reader: RecordReader) -> Non
         raise DataError.at(file, line, what) from None
     try:
         _reject_bools(record)
-        _to_columns([record], reader.max_len)
+        _to_columns([record], reader)
     except NOT_RECORDS:
         raise DataError.at(file, line, reader.describe_error(record)) from None
 
 
-def _to_columns(records: list[Any], max_len: tuple[int, int]) -> tuple[Any, Any, Float64, Float64 | None, Int64]:
-    """Return the ids and lengths of both sides, the labels, the weights, and how many lists were truncated.
+def _to_columns(records: list[Any], reader: RecordReader) -> Lines:
+    """Return the columns of records.
 
     Raises:
         TypeError, ValueError, KeyError, OverflowError: one is not a record.
     """
     lists = [[record[key] for record in records] for key in SIDES]
-    values, lengths, cut = zip(*map(_to_column, lists, max_len), strict=True)
-    labels, weights = np.array(array("d", [record["label"] for record in records])), None
+    values, lengths, cut = zip(*map(_to_column, lists, reader.max_len), strict=True)
+    labels: Any = [record["label"] for record in records]
+    weights = classes = None
+    if reader.hyperparameters.sigmoid:
+        sets = [list(dict.fromkeys(label)) if type(label) is list else [label] for label in labels]
+        classes = _to_column(sets, MAX_CLASSES)[:2]
+        labels = classes[1]
     if any(WEIGHT in record for record in records):
         weights = np.array(array("d", [record.get(WEIGHT, 1) for record in records]))
-    return values, lengths, labels, weights, np.array(cut)
+    return Lines(values, lengths, np.array(array("d", labels)), weights, classes, np.array(cut), 0, 0)
 
 
 def _to_column(lists: list[Any], max_len: int) -> tuple[Int32, Int64, int]:

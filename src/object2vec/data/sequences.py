@@ -133,13 +133,15 @@ class Sequences:
 class Pairs:
     """N pairs: `in0` and `in1` are N sequences each; `labels` (N,) are classes or real numbers.
 
-    `weights` (N,) multiply the loss of each pair; None is 1 for all.
+    `weights` (N,) multiply the loss of each pair; None is 1 for all. Where a pair can have several classes, `classes`
+    has them, and `labels` has their number.
     """
 
     in0: Sequences
     in1: Sequences
     labels: Float32
     weights: Float32 | None = None
+    classes: Sequences | None = None
 
     @classmethod
     def concatenate(cls, parts: Sequence[Pairs]) -> Pairs:
@@ -148,12 +150,15 @@ class Pairs:
         weights = None
         if any(part.weights is not None for part in parts):
             weights = np.concatenate([np.ones(len(p), np.float32) if p.weights is None else p.weights for p in parts])
-        return cls(first, second, np.concatenate([part.labels for part in parts]), weights)
+        sets = [part.classes for part in parts if part.classes is not None]
+        classes = Sequences.concatenate(sets) if len(sets) == len(parts) else None
+        return cls(first, second, np.concatenate([part.labels for part in parts]), weights, classes)
 
     def take(self, index: Int64) -> Pairs:
         """Return the pairs at `index`."""
         weights = None if self.weights is None else self.weights[index]
-        return Pairs(self.in0.take(index), self.in1.take(index), self.labels[index], weights)
+        classes = None if self.classes is None else self.classes.take(index)
+        return Pairs(self.in0.take(index), self.in1.take(index), self.labels[index], weights, classes)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -169,7 +174,8 @@ class Pairs:
 
     @property
     def _columns(self) -> list[npt.NDArray[Any]]:
-        columns = [part for side in self.sides for part in (side.values, side.offsets)]
+        sequences = [*self.sides, *([] if self.classes is None else [self.classes])]
+        columns = [part for each in sequences for part in (each.values, each.offsets)]
         return [*columns, self.labels, *([] if self.weights is None else [self.weights])]
 
     @property

@@ -78,6 +78,11 @@ class Hyperparameters:
         return self.output_layer == "mean_squared_error"
 
     @property
+    def sigmoid(self) -> bool:
+        """Whether a pair can have several classes, each with a probability of its own."""
+        return self.output_layer == "sigmoid"
+
+    @property
     def scores(self) -> int:
         """How many scores a pair has: one per class, or one for regression."""
         return 1 if self.regression else self.num_classes

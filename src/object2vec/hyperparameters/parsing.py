@@ -218,6 +218,8 @@ def _conflicts(hyperparameters: Hyperparameters) -> Iterator[str]:
         yield f"ema_decay: got '{ema_decay}', wanted 0 {sparse}: {why}"
     if hyperparameters.ranks:
         yield from _ranking(hyperparameters)
+    if hyperparameters.sigmoid and (rate := hyperparameters.negative_sampling_rate):
+        yield f"negative_sampling_rate: got '{rate}', wanted 0 with output_layer=sigmoid"
     dims = [hyperparameters.encoding_dim(side) for side in (0, 1)]
     if dims[0] != dims[1]:
         given = []

@@ -26,6 +26,8 @@ MODEL_FILES: Final = ("config.json", "model.safetensors")
 SCHEMA_FILES: Final = ("schema.json", "in0.vocabulary.tsv", "in1.vocabulary.tsv")
 #: The pattern of the names of files of an index in a model directory. They belong to its weights.
 INDEX_FILES: Final = "index-in[01].*"
+#: The largest `num_classes`.
+MAX_CLASSES: Final = 100_000
 #: The default of a hyperparameter that must be given.
 REQUIRED: Final = "required"
 NETWORKS: Final = ("hcnn", "bilstm", "pooled_embedding")
@@ -62,7 +64,7 @@ HELP: Final = {
     "enc_dim": "Dimension of an encoding. pooled_embedding without a projection uses `token_embedding_dim` instead.",
     "comparator_list": "How the two encodings are combined, concatenated in this order. `cosine` is an extension.",
     "token_embedding_storage_type": "`row_sparse` updates only the rows of tokens in the batch.",
-    "output_layer": "`softmax` for classification, `mean_squared_error` for regression.",
+    "output_layer": "`softmax` for classification, `mean_squared_error` for regression, `sigmoid` for several labels.",
     "bucket_width": "Batch inputs of similar length: lengths differ by less than this. 0 switches it off.",
     "early_stopping_tolerance": "The loss must fall by at least this much for an epoch to count as an improvement.",
     "early_stopping_patience": "Consecutive epochs without improvement before training stops.",
@@ -111,8 +113,13 @@ NETWORK: Final = (
     Row("mlp_dim", Integer(2, 10_000), "512", "Width of the layers of the feed-forward network.", Integer(16, 1024)),
     Row("mlp_activation", Choice(ACTIVATIONS), "linear", "Activation of these layers.", Choice(ACTIVATIONS)),
     Row("dropout", Real(0, 1), "0.0", "Dropout probability in training, on encodings and between layers.", Real(0, 1)),
-    Row("output_layer", Choice(("softmax", "mean_squared_error")), "softmax", HELP["output_layer"]),
-    Row("num_classes", Integer(2, 30), "2", "Number of classes of `softmax`."),
+    Row("output_layer", Choice(("softmax", "mean_squared_error", "sigmoid")), "softmax", HELP["output_layer"]),
+    Row(
+        "num_classes",
+        Integer(2, MAX_CLASSES),
+        "2",
+        "Number of classes of `softmax` and `sigmoid`; the built-in takes up to 30.",
+    ),
 )
 TRAINING: Final = (
     Row("optimizer", Choice(OPTIMIZERS), "adam", "The optimizer.", Choice(OPTIMIZERS)),

@@ -24,6 +24,10 @@ from object2vec.ops.scoring import COMPARISON_TERMS, COSINE, PRODUCT, LinearHead
 TERMS_OF_COMPARATOR: Final = {"hadamard": (0,), "concat": (1, 2), "abs_diff": (3,), "cosine": (COSINE,)}
 
 
+#: More scores a pair are faster by a matrix product, which needs memory for the comparators' results.
+MAX_KERNEL_SCORES: Final = 64
+
+
 class Dropout(nn.Dropout):
     """In training, set a random share `p` of the units to 0, and scale the rest up to keep the mean."""
 
@@ -70,7 +74,7 @@ class Head(nn.Module):
     @property
     def linear_head(self) -> LinearHead | None:
         """The output layer on `linear_input`, if it is directly on the comparators; else None."""
-        if self.layers or (self.training and self.dropout.p):
+        if self.layers or (self.training and self.dropout.p) or self.output.out_features > MAX_KERNEL_SCORES:
             return None
         return self._linear(self.output.weight, self.output.bias)
 
@@ -81,7 +85,7 @@ class Head(nn.Module):
 
     def folded(self) -> LinearHead | None:
         """Return all layers as one linear layer on `linear_input`, for scoring; None if there are activations."""
-        if self.layers and self.activate is not ACTIVATE["linear"]:
+        if self.output.out_features > MAX_KERNEL_SCORES or (self.layers and self.activate is not ACTIVATE["linear"]):
             return None
         weight, bias = self.output.weight.double(), self.output.bias.double()
         for layer in cast(list[nn.Linear], [*reversed(self.layers)]):
@@ -131,7 +135,8 @@ class Network(nn.Module):
 
     def __init__(self, hyperparameters: Hyperparameters, *, with_head: bool = True) -> None:
         super().__init__()
-        self.softmax = not hyperparameters.regression
+        self.softmax = not hyperparameters.regression and not hyperparameters.sigmoid
+        self.sigmoid = hyperparameters.sigmoid
         self.token_dropout = hyperparameters.token_dropout
         tables = [
             TokenEmbedding(e.vocab_size, e.token_embedding_dim, row_sparse=hyperparameters.row_sparse, frozen=e.frozen)
@@ -225,6 +230,8 @@ class Network(nn.Module):
 
     def scores(self, output: Tensor) -> Tensor:
         """Return the scores (P, C) for an output of `score_encodings`: probabilities in class order, or the number."""
+        if self.sigmoid:
+            return output.sigmoid()
         return output.softmax(dim=1) if self.softmax else output
 
 

@@ -18,6 +18,7 @@ class Lines(NamedTuple):
     lengths: tuple[Int64, Int64]  # tokens of each record
     labels: Float64
     weights: Float64 | None  # None if no record has one
+    classes: tuple[Int32, Int64] | None  # classes of all records, and their number, where a record may have several
     cut: Int64  # records of each side with more tokens than are kept
     lines: int
     consumed: int
@@ -43,4 +44,6 @@ def read_lines(text: bytes, max_len: tuple[int, int]) -> Lines:
     tokens = tuple(column[: int(length.sum())] for column, length in zip(values, kept, strict=True))
     lines, consumed, weighted = stop.tolist()
     given_weights = weights[:found] if weighted else None
-    return Lines((tokens[0], tokens[1]), (kept[0], kept[1]), labels[:found], given_weights, truncated, lines, consumed)
+    return Lines(
+        (tokens[0], tokens[1]), (kept[0], kept[1]), labels[:found], given_weights, None, truncated, lines, consumed
+    )

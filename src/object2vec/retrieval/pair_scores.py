@@ -36,7 +36,7 @@ class PairScores:
         if network.head is None:
             raise UserError("the model was loaded for embeddings alone, wanted one that scores pairs")
         classes = network.head.output.out_features
-        if network.softmax and classes != 2:
+        if network.sigmoid or (network.softmax and classes != 2):
             raise UserError(f"the model has {classes} classes without an order, wanted two classes, or a regression")
         self.network = network
         self.side = side

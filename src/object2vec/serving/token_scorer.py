@@ -35,10 +35,10 @@ class TokenPairScorer:
 
     @classmethod
     def from_network(cls, network: Network, activation: str) -> Self | None:
-        """Return the scorer of a network; None for other encoders, no head, a large head, or without kernels."""
+        """Return the scorer of a network; None for other networks, no head, a large head, or without kernels."""
         head = network.head
         tables = [encoder.embedding.weight for encoder in (network.enc0, network.enc1)]
-        if not network.gives_rows or head is None:
+        if not network.gives_rows or network.sigmoid or head is None:
             return None
         modules = cast(list[nn.Linear], [*head.layers, head.output])
         weights = sum(module.weight.numel() for module in modules)

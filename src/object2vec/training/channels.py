@@ -28,7 +28,7 @@ def read_channels(
     share = group.shard(sharded="train" in job.sharded)
     train = training_batches(pairs, job.hyperparameters, share, processes=group.ranks_per_host)
     rate = job.hyperparameters.negative_sampling_rate
-    if not rate and not job.hyperparameters.ranks:
+    if not rate and not job.hyperparameters.ranks and not job.hyperparameters.sigmoid:
         _warn_of_equal_labels(pairs, group)
     logger.info(f"Negative sampling enabled with sampling rate {rate}" if rate else "Negative sampling not used")
 

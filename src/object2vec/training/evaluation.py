@@ -14,10 +14,11 @@ from object2vec.model.network import Network
 from object2vec.training.distributed import SINGLE_PROCESS, Group
 from object2vec.training.objective import Metrics, Objective, forward_batch
 
-#: Pairs and tokens that a scoring batch has at most. The scores do not depend on them. A job with long sequences has
-#: memory for small batches only.
+#: Pairs, tokens and scores that a scoring batch has at most. The metrics do not depend on them. A job with long
+#: sequences has memory for small batches only.
 MAX_SCORING_PAIRS = 512
 MAX_SCORING_TOKENS = 32_768
+MAX_SCORES = 2**22
 
 
 def never() -> bool:
@@ -55,7 +56,8 @@ def scoring_batches(
 ) -> Batches:
     """Return batches of pairs for scoring; with `train`, each positive gets negatives that `train` does not have."""
     longest = max(1, *(side.max_length for side in pairs.sides))
-    size = max(min(MAX_SCORING_PAIRS, MAX_SCORING_TOKENS // longest), hyperparameters.mini_batch_size)
+    most = min(MAX_SCORING_PAIRS, MAX_SCORING_TOKENS // longest, MAX_SCORES // hyperparameters.scores)
+    size = max(most, hyperparameters.mini_batch_size)
     if hyperparameters.ranks:  # the loss depends on the number of candidates
         size = hyperparameters.mini_batch_size
     return Batches(

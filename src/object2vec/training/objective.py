@@ -13,9 +13,10 @@ from typing import Final
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.functional import cross_entropy, mse_loss, softplus
 
 from object2vec.data.batches import Batch
+from object2vec.data.sequences import Sequences
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 from object2vec.model.tokens import Tokens
@@ -64,13 +65,14 @@ class RankingLoss:
 
 
 class Objective:
-    """Cross-entropy over classes, or the mean squared error of a number, or a ranking loss.
+    """Cross-entropy over classes or of each class, the mean squared error of a number, or a ranking loss.
 
     `monitor` names the metric that is the loss: early stopping and the choice of the best epoch go by it.
     """
 
-    def __init__(self, *, regression: bool, ranking: RankingLoss | None = None) -> None:
+    def __init__(self, *, regression: bool, sigmoid: bool = False, ranking: RankingLoss | None = None) -> None:
         self.regression = regression
+        self.sigmoid = sigmoid
         self.ranking = ranking
         self.monitor = "mean_squared_error" if regression else "cross_entropy"
 
@@ -80,6 +82,8 @@ class Objective:
             return self.ranking.measure(network, batch)
         output, labels = forward_batch(network, batch)
         weights = None if batch.weights is None else torch.from_numpy(batch.weights).to(network.device)
+        if batch.classes is not None:
+            return measure_sets(output, batch.classes, weights)
         return self.loss(output, labels, weights), self.correct(output.detach(), labels, weights)
 
     def loss(self, output: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -92,8 +96,7 @@ class Objective:
             return output.sum()
         if weights is None:
             return self._losses(output, labels, "mean")
-        total = weights.sum().clamp_min(torch.finfo(weights.dtype).tiny)
-        return torch.dot(self._losses(output, labels, "none"), weights) / total
+        return weighted_mean(self._losses(output, labels, "none"), weights)
 
     def _losses(self, output: Tensor, labels: Tensor, reduction: str) -> Tensor:
         """Return the loss of each pair (P,), or their mean, as `reduction` says."""
@@ -115,11 +118,36 @@ class Objective:
         return is_correct.sum().item() if weights is None else weights[is_correct].sum().item()
 
 
+def weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
+    """Return the weighted mean of losses (P,); 0 if all weights (P,) are."""
+    return torch.dot(losses, weights) / weights.sum().clamp_min(torch.finfo(weights.dtype).tiny)
+
+
+def measure_sets(output: Tensor, classes: Sequences, weights: Tensor | None) -> tuple[Tensor, float]:
+    """Return the mean loss of P pairs that can have several classes, and how many have one of them as the best.
+
+    The loss of a pair is the sum of the binary cross-entropies of all classes, of `output` (P, C). Both results are by
+    `weights` (P,), if given.
+    """
+    pairs, count = output.shape
+    if not pairs:
+        return output.sum(), 0
+    own = torch.from_numpy(classes.values).to(output.device).long()
+    pair = torch.from_numpy(np.repeat(np.arange(pairs), classes.lengths)).to(output.device)
+    chosen = output.flatten().index_select(0, pair * count + own)
+    losses = softplus(output).sum(1).index_add(0, pair, -chosen)
+    found = (own == output.argmax(1)[pair]).to(output.dtype)
+    is_best = found.new_zeros(pairs).index_add(0, pair, found)
+    if weights is None:
+        return losses.mean(), is_best.sum().item()
+    return weighted_mean(losses, weights), torch.dot(is_best, weights).item()
+
+
 def objective_of(hyperparameters: Hyperparameters) -> Objective:
     """Return the loss of a configuration."""
     temperature, log_q_correction = hyperparameters.temperature, hyperparameters.log_q_correction
     ranking = RankingLoss(temperature=temperature, log_q_correction=log_q_correction) if hyperparameters.ranks else None
-    return Objective(regression=hyperparameters.squared_error, ranking=ranking)
+    return Objective(regression=hyperparameters.squared_error, sigmoid=hyperparameters.sigmoid, ranking=ranking)
 
 
 class Metrics:

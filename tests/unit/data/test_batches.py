@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from object2vec.data import batches as data_batches
 from object2vec.data.batches import Batch, Batches
+from object2vec.data.sequences import Sequences
 from object2vec.ops import library
 from small import pairs_of
 
@@ -64,6 +65,23 @@ def test_pairs_keep_their_weights(size: int, bucket_width: int, negatives: int) 
         ]
         assert Counter(found) == Counter({(user, float(user)): 1 + negatives for user in range(40)})
     assert next(Batches(pairs, size=40).in_order()).weight == sum(range(40))
+
+
+@given(st.integers(1, 8), st.integers(0, 3))
+def test_pairs_keep_their_classes(size: int, bucket_width: int) -> None:
+    classes = [list(range(user % 4)) for user in range(40)]
+    batches = Batches(
+        replace(pairs_of(MANY), classes=Sequences.from_lists(classes)), size=size, bucket_width=bucket_width
+    )
+    for order in (batches.epoch(0), batches.in_order()):
+        found = [
+            (row[0][0], own.tolist())
+            for batch in order
+            for row, own in zip(
+                rows_of(batch), np.split(batch.classes.values, batch.classes.offsets[1:-1]), strict=True
+            )
+        ]
+        assert sorted(found) == list(enumerate(classes))
 
 
 @given(ROWS, st.integers(1, 8), st.integers(0, 4), st.integers(1, 9))

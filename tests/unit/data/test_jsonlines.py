@@ -102,6 +102,45 @@ def test_invalid_weight_is_named(tmp_path: Path, weight: str, got: str) -> None:
     assert refused(path) == f"{path}, line 2: weight is {got}, wanted a finite number from 0"
 
 
+SEVERAL = configured(output_layer="sigmoid", num_classes=5)
+
+
+def test_several_classes_are_read(tmp_path: Path) -> None:
+    """A list of classes, none, or one class by itself; a class that is repeated counts once."""
+    labels = ("3", "[1, 4, 1.0]", "[]", "2.0", "[0]")
+    path = write(tmp_path / "x", *(f'{{"in0": [1], "in1": [2], "label": {label}}}' for label in labels))
+    pairs = read_channel("train", path, SEVERAL)
+    assert [part.tolist() for part in np.split(pairs.classes.values, pairs.classes.offsets[1:-1])] == [
+        [3],
+        [1, 4],
+        [],
+        [2],
+        [0],
+    ]
+    assert pairs.labels.tolist() == [1, 2, 0, 1, 1]
+    assert pairs.take(np.array([1, 2])).classes.values.tolist() == [1, 4]
+
+
+@pytest.mark.parametrize(
+    ("label", "got"),
+    [
+        ("5", "5"),
+        ("[1, 5]", "5"),
+        ("-1", "-1"),
+        ("null", "null"),
+        ('["a"]', 'the list ["a"]'),
+        ("[true]", "the list [true]"),
+        ("[[1]]", "the list [[1]]"),
+        ("[0.5]", "the list [0.5]"),
+        ("[4294967296]", "the list [4294967296]"),
+    ],
+)
+def test_invalid_class_of_several_is_named(tmp_path: Path, label: str, got: str) -> None:
+    lines = [f'{{"in0": [1], "in1": [2], "label": {each}}}' for each in ("[1, 2]", label)]
+    sentence = f"line 2: label is {got}, wanted a class from 0 to 4, or a list of them"
+    assert refused(path := write(tmp_path / "x", *lines), SEVERAL) == f"{path}, {sentence}"
+
+
 def test_all_files_of_a_channel_are_read(tmp_path: Path) -> None:
     """Plain and compressed files in nested folders, sorted by name, without markers."""
     line = '{{"in0": [{}], "in1": [2], "label": 1}}'.format

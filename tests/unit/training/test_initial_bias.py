@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from object2vec.data.sequences import Pairs
+from object2vec.data.sequences import Pairs, Sequences
 from object2vec.training.console import ConsoleReport
 from object2vec.training.distributed import SINGLE_PROCESS, Group
 from object2vec.training.initial_bias import start_at_labels
@@ -83,6 +83,19 @@ def test_pairs_count_by_their_weights(block: int) -> None:
     assert initial_bias(labels, negative_sampling_rate=2, **given, **REGRESSION) == pytest.approx([5 / 11])
     wanted = np.array([7.5, 2, 1.5]) / 11
     assert initial_bias(labels, negative_sampling_rate=2, num_classes=3, **given) == pytest.approx(np.log(wanted))
+
+
+@pytest.mark.parametrize("block", [2, 2**20])
+def test_several_classes_start_at_their_log_odds(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four pairs with weights 1, 1, 2 and 4, class 0 is of the first and the last; class 2 is of none."""
+    monkeypatch.setattr("object2vec.training.initial_bias.BLOCK_PAIRS", block)
+    hyperparameters = configured(output_layer="sigmoid", num_classes=3)
+    sets = Sequences.from_lists([[0, 1], [], [1], [0]])
+    train = training_batches(replace(labelled([0] * 4, [1, 1, 2, 4]), classes=sets), hyperparameters)
+    bias = torch.empty(3)
+    start_at_labels(bias, train, objective_of(hyperparameters), SINGLE_PROCESS)
+    shares = np.array([5 / 8, 3 / 8, 1 / 4])
+    assert bias.tolist() == pytest.approx(np.log(shares / (1 - shares)).tolist())
 
 
 def test_ranking_losses_keep_the_bias() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from object2vec.training.objective import Metrics, Objective
+from object2vec.data.sequences import Sequences
+from object2vec.training.objective import Metrics, Objective, measure_sets
 
 CLASSES = Objective(regression=False)
 NUMBER = Objective(regression=True)
@@ -60,6 +62,31 @@ def test_weight_is_as_many_copies_of_a_pair(classes: int) -> None:
     assert metrics.values()["accuracy"] == CLASSES.correct(output[copies], labels[copies]) / 4
     assert Metrics(CLASSES, metrics.numbers).values() == metrics.values()
     assert Metrics(CLASSES, [4, 2, 8.0, 3]).values()["accuracy"] == 0.75  # of an older checkpoint
+
+
+SETS = [[0, 2], [], [1, 2, 3]]
+
+
+def measured_sets(output: torch.Tensor, weights: torch.Tensor | None = None) -> tuple[torch.Tensor, float]:
+    return measure_sets(output, Sequences.from_lists(SETS), weights)
+
+
+def test_loss_of_several_classes_is_the_sum_over_all() -> None:
+    """It is minus the logarithm of the probability of exactly these classes; its gradient is checked numerically."""
+    output = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    has = np.array([[c in own for c in range(4)] for own in SETS])
+    probabilities = 1 / (1 + np.exp(-output.detach().numpy()))
+    losses = -np.log(np.where(has, probabilities, 1 - probabilities)).sum(axis=1)
+    weights = torch.tensor([1.0, 2, 5], dtype=torch.float64)
+    assert measured_sets(output)[0].item() == pytest.approx(losses.mean())
+    assert measured_sets(output, weights)[0].item() == pytest.approx(losses @ weights.numpy() / 8)
+    assert torch.autograd.gradcheck(lambda x: measured_sets(x, weights)[0], output)
+
+
+def test_a_pair_is_correct_if_its_best_class_is_one_of_its_own() -> None:
+    output = torch.tensor([[0.0, 0, 3, 0], [1, 0, 0, 0], [2, 1, 1, 1]])
+    assert measured_sets(output)[1] == 1
+    assert measured_sets(output, torch.tensor([2.0, 1, 1]))[1] == 2
 
 
 @pytest.mark.parametrize("objective", [CLASSES, NUMBER])
