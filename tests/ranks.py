@@ -154,7 +154,9 @@ class CombinedBatches:
         self.labels = np.concatenate([rank.labels for rank in ranks])
         weights = [rank.weights for rank in ranks if rank.weights is not None]
         self.weights = np.concatenate(weights) if weights else None
-        self.sampler = None
+        classes = [rank.classes for rank in ranks if rank.classes is not None]
+        self.classes = Sequences.concatenate(classes) if classes else None
+        self.sampler, self.stride = None, 1
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
         for batches in zip_longest(*(rank.epoch(number, skip) for rank in self.ranks)):

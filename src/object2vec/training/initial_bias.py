@@ -40,7 +40,7 @@ def start_at_labels(bias: Tensor, train: Batches, objective: Objective, group: G
         else:
             sums += np.bincount(labels.astype(np.int64), weights, len(bias))
             sums[0] += negatives
-    pairs, total, *of_all = group.sum([train.examples, total, *sums])
+    pairs, total, *of_all = group.sum([train.examples / train.stride, total, *sums])
     means = torch.tensor(of_all, dtype=torch.float64) / total
     shares = means.where(means > 0, 1 / pairs)
     if objective.sigmoid:
