@@ -48,6 +48,8 @@ CONFIGURATIONS: Final[dict[str, dict[str, object]]] = {
     "pooled sparse": {"token_embedding_storage_type": "row_sparse", "tied_token_embedding_weight": True},
     "sparse sgd": {"token_embedding_storage_type": "row_sparse", "optimizer": "sgd", "weight_decay": 0.01},
     "hcnn": {"network": "hcnn"},
+    "tied encoder": {"network": "bilstm", "tied_encoder_weight": True, "optimizer": "sgd"},
+    "projection": {"pooled_projection": "tanh", "token_pooling": "sum", "comparator_list": "cosine", "mlp_layers": 0},
     "bilstm sparse": {"network": "bilstm", "token_embedding_storage_type": "row_sparse"},
     "weighted": {},
     "weighted sparse": {"token_embedding_storage_type": "row_sparse", "negative_sampling_rate": 1},

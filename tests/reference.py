@@ -56,6 +56,7 @@ def output(hyperparameters: Hyperparameters, weights: Weights, tokens0: Sequence
 def encode(hyperparameters: Hyperparameters, weights: Weights, side: int, tokens: Sequence[int]) -> Array:
     """Return the encoding of one sequence of a side."""
     encoder = hyperparameters.encoders[side]
+    side = 0 if hyperparameters.tied_encoder_weight else side  # shared weights are saved once
     # A shared table is saved once, under the name of the first side.
     tied = hyperparameters.tied_token_embedding_weight
     table = weights["enc0.embedding.weight" if tied else f"enc{side}.embedding.weight"].astype(np.float64)

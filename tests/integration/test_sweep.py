@@ -11,7 +11,7 @@ import pytest
 
 import object2vec
 from object2vec.hyperparameters import parse
-from object2vec.hyperparameters.table import NETWORKS, OPTIMIZERS, ROW_SPARSE_OPTIMIZERS
+from object2vec.hyperparameters.table import NETWORKS, OPTIMIZERS, POOLINGS, ROW_SPARSE_OPTIMIZERS
 from object2vec.ops.codes import ACTIVATIONS, COMPARATORS
 from object2vec.training.job import Job, run
 from small import write_pairs
@@ -52,6 +52,9 @@ def configuration(number: int) -> dict[str, Any]:
         "ema_decay": 0 if sparse else draw.choice([0, 0.9]),
         "epochs": 2,
         "seed": number,
+        "token_pooling": draw.choice([*POOLINGS]),
+        "pooled_projection": draw.choice([*ACTIVATIONS, "none"]),
+        "tied_encoder_weight": number % 4 == 2,
     }
     if number % 4 == 3:  # its own second network, with the length of the first
         values |= {

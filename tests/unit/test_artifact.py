@@ -25,6 +25,8 @@ from small import configured, network_of, tokens_of, weights_of
 FORMS = [
     *({"network": name} for name in NETWORKS),
     {"network": "hcnn", "tied_token_embedding_weight": True, "token_embedding_storage_type": "row_sparse"},
+    {"network": "bilstm", "tied_encoder_weight": True},
+    {"pooled_projection": "relu", "tied_encoder_weight": True, "comparator_list": "cosine"},
     {"output_layer": "mean_squared_error", "mlp_layers": 0},
     {"enc0_pretrained_embedding_file": "g.txt", "enc0_vocab_file": "v.json"},
 ]

@@ -52,6 +52,7 @@ class Hyperparameters:
     early_stopping_tolerance: float
     early_stopping_patience: int
     recipe: str
+    tied_encoder_weight: bool
     token_pooling: str
     pooled_projection: str
     negative_sampling_distribution: str

@@ -150,6 +150,8 @@ class _Parser:
                 self.values[row.name] = self._default(row, same=same)
         if same:
             self._copy_first_encoder()
+        if self.values["tied_encoder_weight"]:
+            self._tie_tables()
         hyperparameters = self._build()
         unread = [name for name, value in self.values.items() if value is None]
         for sentence in _conflicts(hyperparameters):
@@ -191,6 +193,14 @@ class _Parser:
                 warning = f"{second}={given} has no effect: enc1_network=enc0 takes {first}={taken}"
                 self.warnings.append(self.naming.typed(warning))
             self.values[second] = taken
+
+    def _tie_tables(self) -> None:
+        """Share the token embeddings too for `tied_encoder_weight`, and warn if the user wanted them apart."""
+        name = "tied_token_embedding_weight"
+        if name in self.given and self.values[name] is False:
+            self.warnings.append(f"{name}=False has no effect: tied_encoder_weight=True shares the tables too")
+        if self.values[name] is not None:  # it is valid
+            self.values[name] = True
 
     def _build(self) -> Hyperparameters:
         """Build the configuration, with None for invalid values."""
@@ -235,8 +245,8 @@ def _conflicts(hyperparameters: Hyperparameters) -> Iterator[str]:
         if encoder.vocab_file in (*MODEL_FILES, *SCHEMA_FILES):
             why = "the model directory, where the vocabulary goes too, has a file of its own of that name"
             yield f"enc{side}_vocab_file: got '{encoder.vocab_file}', wanted another name: {why}"
-    if hyperparameters.tied_token_embedding_weight:
-        yield from _ties(*hyperparameters.encoders)
+    if hyperparameters.tied_encoder_weight or hyperparameters.tied_token_embedding_weight:
+        yield from _ties(*hyperparameters.encoders, encoders=bool(hyperparameters.tied_encoder_weight))
 
 
 def _ranking(hyperparameters: Hyperparameters) -> Iterator[str]:
@@ -250,13 +260,16 @@ def _ranking(hyperparameters: Hyperparameters) -> Iterator[str]:
         yield f"comparator_list: got '{got}', wanted hadamard, concat or cosine {with_loss}"
 
 
-def _ties(first: EncoderHyperparameters, second: EncoderHyperparameters) -> Iterator[str]:
-    """Yield a sentence for each difference between encoders that share one table."""
-    shared = ("vocab_size", "token_embedding_dim", "pretrained_embedding_file", "vocab_file")
+def _ties(first: EncoderHyperparameters, second: EncoderHyperparameters, *, encoders: bool) -> Iterator[str]:
+    """Yield a sentence for each difference between sides that share one table, or with `encoders` all weights."""
+    why = f"{'tied_encoder_weight' if encoders else 'tied_token_embedding_weight'} needs them equal"
+    shared = ["vocab_size", "token_embedding_dim", "pretrained_embedding_file", "vocab_file"]
+    if encoders:
+        shared += ["network", "layers"] + ["cnn_filter_width"] * (first.network == second.network == "hcnn")
     for name in shared:
         one, other = getattr(first, name), getattr(second, name)
         if one != other:
-            yield f"enc0_{name}={one} and enc1_{name}={other}: tied_token_embedding_weight needs them equal"
+            yield f"enc0_{name}={one} and enc1_{name}={other}: {why}"
     if first.frozen != second.frozen:
         name = "freeze_pretrained_embedding"
-        yield f"enc0_{name} and enc1_{name} differ: tied_token_embedding_weight needs them equal"
+        yield f"enc0_{name} and enc1_{name} differ: {why}"

@@ -70,6 +70,7 @@ HELP: Final = {
     "early_stopping_patience": "Consecutive epochs without improvement before training stops.",
     "validation_negative_sampling": "`auto` samples fixed negatives for validation and test channels of positives.",
     "recipe": "Defaults for a kind of data. `object2vec describe recipes` lists them.",
+    "tied_encoder_weight": "Use one encoder for both sides. It shares all weights, those of the token embeddings too.",
     "token_pooling": "How pooled_embedding combines tokens. `sqrtn` is the sum divided by the root of their number.",
     "pooled_projection": "A layer of `enc_dim` units with this activation behind the mean of pooled_embedding.",
     "token_dropout": "Share of the tokens of an object that a step of training leaves out. An only token stays.",
@@ -140,6 +141,7 @@ PLATFORM: Final = (
 #: Extensions. Their defaults give the built-in's behavior.
 OURS: Final = (
     Row("recipe", Choice((*RECIPES, "none")), "none", HELP["recipe"]),
+    Row("tied_encoder_weight", Bool(), "False", HELP["tied_encoder_weight"]),
     Row("token_pooling", Choice(tuple(POOLINGS)), "mean", HELP["token_pooling"], Choice(tuple(POOLINGS))),
     Row(
         "pooled_projection",

@@ -143,7 +143,8 @@ class Network(nn.Module):
             for e in hyperparameters.encoders[: 1 if hyperparameters.tied_token_embedding_weight else 2]
         ]
         self.enc0 = make_encoder(hyperparameters, 0, tables[0])
-        self.enc1 = make_encoder(hyperparameters, 1, tables[-1])
+        tied = hyperparameters.tied_encoder_weight
+        self.enc1 = self.enc0 if tied else make_encoder(hyperparameters, 1, tables[-1])
         # As a registered module, the head can be added while other threads read it.
         self.register_module("head", Head(hyperparameters) if with_head else None)
 

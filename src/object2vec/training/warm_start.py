@@ -70,7 +70,7 @@ def incompatible_settings(theirs: Hyperparameters, ours: Hyperparameters) -> lis
         names = ["network", "token_embedding_dim", "layers"]
         names += ["cnn_filter_width"] if one.network == other.network == "hcnn" else []
         pairs |= {f"enc{side}_{name}": (getattr(one, name), getattr(other, name)) for name in names}
-    names = ["comparator_list", "tied_token_embedding_weight", "mlp_layers", "output_layer"]
+    names = ["comparator_list", "tied_token_embedding_weight", "tied_encoder_weight", "mlp_layers", "output_layer"]
     pooled = any(e.network == "pooled_embedding" for e in (*theirs.encoders, *ours.encoders))
     names += ["token_pooling", "pooled_projection"] if pooled else []
     names += ["enc_dim"] if any(h.has_enc_dim(side) for h in (theirs, ours) for side in (0, 1)) else []

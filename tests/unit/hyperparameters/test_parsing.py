@@ -59,6 +59,7 @@ def error_of(**values: object) -> str:
 #: The hyperparameters that the built-in does not have, at their defaults.
 OURS = {
     "recipe": "none",
+    "tied_encoder_weight": False,
     "token_pooling": "mean",
     "pooled_projection": "none",
     "negative_sampling_distribution": "frequency",
@@ -592,6 +593,37 @@ def test_tied_tables_must_be_equal() -> None:
     )
     assert read(tied_token_embedding_weight="True").tied_token_embedding_weight
     assert read(**SECOND, tied_token_embedding_weight="True").tied_token_embedding_weight
+
+
+def test_tied_encoders_must_be_equal() -> None:
+    """Their layers too; only the length at which inputs are cut may differ."""
+    tied = {"tied_encoder_weight": "True"}
+    needs = "tied_encoder_weight needs them equal"
+    assert errors_of(NEEDED | SECOND | tied | {"enc1_layers": "2", "enc1_cnn_filter_width": "5"}) == (
+        f"enc0_layers=4 and enc1_layers=2: {needs}",
+        f"enc0_cnn_filter_width=3 and enc1_cnn_filter_width=5: {needs}",
+    )
+    bilstm = SECOND | tied | {"enc1_network": "bilstm", "enc1_vocab_size": "11"}
+    assert errors_of(NEEDED | bilstm) == (
+        f"enc0_vocab_size=10 and enc1_vocab_size=11: {needs}",
+        f"enc0_network=hcnn and enc1_network=bilstm: {needs}",
+        f"enc0_layers=4 and enc1_layers=1: {needs}",
+    )
+    assert read(**SECOND | tied | {"enc1_max_seq_len": "7"}).tied_encoder_weight
+
+
+def test_tied_encoders_share_their_tables() -> None:
+    """A warning says so where the user wanted two tables; an invalid value of either is one error."""
+    assert read(tied_encoder_weight="True").tied_token_embedding_weight
+    assert read(tied_encoder_weight="True", tied_token_embedding_weight="True").tied_encoder_weight
+    apart = NEEDED | {"tied_encoder_weight": "True", "tied_token_embedding_weight": "False"}
+    parsed = parse(apart)
+    assert parsed.hyperparameters.tied_token_embedding_weight
+    assert parsed.warnings == (
+        "tied_token_embedding_weight=False has no effect: tied_encoder_weight=True shares the tables too",
+    )
+    assert error_of(tied_encoder_weight="True", tied_token_embedding_weight="x").startswith("tied_token_")
+    assert error_of(tied_encoder_weight="x").startswith("tied_encoder_weight: got 'x'")
 
 
 def test_pretrained_embeddings_require_a_vocabulary() -> None:

@@ -78,6 +78,21 @@ def test_tied_tables_are_one() -> None:
     assert not torch.equal(loose.enc0.embedding.weight, loose.enc1.embedding.weight)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"network": "pooled_embedding", "pooled_projection": "tanh"}, {"network": "hcnn"}, {"network": "bilstm"}],
+)
+def test_tied_encoders_are_one(changes: dict[str, object]) -> None:
+    """Both sides have all weights in common, with the names of the first."""
+    tied = configured(tied_encoder_weight=True, **changes)
+    agrees(tied)
+    network = network_of(tied)
+    assert network.enc1 is network.enc0
+    assert not any(name.startswith("enc1.") for name, _ in network.named_parameters())
+    tokens = tokens_of([1, 2, 3], [4])
+    assert torch.equal(network.encode(0, tokens), network.encode(1, tokens))
+
+
 def test_a_score_by_hand() -> None:
     """u = (1, 2), v = (3, -1), comparators abs_diff, hadamard, concat, no layers, one output of weights 1 … 8, bias 1.
 
@@ -147,7 +162,11 @@ def test_forward_encodes_objects_once_and_pairs_them_by_index() -> None:
 
 @pytest.mark.parametrize("output", OUTPUTS, ids=["two", "three", "number"])
 @pytest.mark.parametrize("storage", ["dense", "row_sparse"])
-@pytest.mark.parametrize("changes", [*({"network": name} for name in NETWORKS), UNLIKE], ids=[*NETWORKS, "unlike"])
+@pytest.mark.parametrize(
+    "changes",
+    [*({"network": name} for name in NETWORKS), UNLIKE, {"tied_encoder_weight": True, "pooled_projection": "tanh"}],
+    ids=[*NETWORKS, "unlike", "tied"],
+)
 def test_a_gradient_reaches_every_parameter(
     changes: dict[str, object], storage: str, output: dict[str, object]
 ) -> None:

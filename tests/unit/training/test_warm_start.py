@@ -31,7 +31,13 @@ def packed(folder: Path, file: Path) -> Path:
 
 
 @pytest.mark.parametrize("form", ["directory", "folder with an archive", "archive"])
-@pytest.mark.parametrize("changes", [{}, {"tied_token_embedding_weight": True}, {"network": "hcnn", "enc0_layers": 2}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({}, {"tied_token_embedding_weight": True}, {"network": "hcnn", "enc0_layers": 2}),
+        {"tied_encoder_weight": True, "network": "bilstm"},
+    ],
+)
 def test_the_weights_are_the_models(tmp_path: Path, form: str, changes: dict[str, object]) -> None:
     """Bit for bit, in each form that a channel may have; how long they were trained is said."""
     hyperparameters = configured(**changes)
@@ -90,6 +96,7 @@ def test_a_vocabulary_may_grow(tmp_path: Path) -> None:
         ({}, {"token_pooling": "sum"}, ["token_pooling is mean there and sum here"]),
         ({}, {"pooled_projection": "tanh"}, ["pooled_projection is none there and tanh here"]),
         ({}, {"tied_token_embedding_weight": True}, ["tied_token_embedding_weight is False there and True here"]),
+        ({}, {"tied_encoder_weight": True}, ["tied_encoder_weight is False there and True here"]),
         ({}, {"enc0_vocab_size": 8}, ["enc0_vocab_size is 9 there and less here, 8"]),
     ],
 )
