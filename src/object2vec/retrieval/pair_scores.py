@@ -40,17 +40,26 @@ class PairScores:
             raise UserError(f"the model has {classes} classes without an order, wanted two classes, or a regression")
         self.network = network
         self.side = side
+        folded, has_cosine = _one_output(network.head.folded(), difference=network.softmax), network.head.has_cosine
         #: All layers as one on encodings, with one output; None if there are activations between them, or a cosine.
-        folded = None if network.head.has_cosine else network.head.folded()
-        self.linear = _one_output(folded, difference=network.softmax)
+        self.linear = None if has_cosine else folded
+        #: Whether a score is a constant and a positive or negative (-1) factor of the cosine; None if it is not.
+        self.cosine_sign = None
+        if folded and network.head.comparators == ("cosine",):
+            self.cosine_sign = float(folded.weight[0, 0].sign())
 
     @property
     def is_product(self) -> bool:
-        """Return whether a score is a product of the candidate and a function of the query, plus a constant."""
-        return self.linear is not None and int(self.linear.columns[3]) < 0
+        """Return whether a score is a product of the candidate and a function of the query, plus a constant.
+
+        For a cosine, its order is that of products with unit vectors.
+        """
+        return self.cosine_sign is not None or (self.linear is not None and int(self.linear.columns[3]) < 0)
 
     def product(self, queries: Tensor) -> tuple[Tensor, Tensor]:
         """Return the factors (Q, D) of candidates and the constants (Q, 1), if `is_product`."""
+        if self.cosine_sign is not None:
+            return self.cosine_sign * queries, torch.zeros(len(queries), 1)
         head = self.linear
         if head is None:
             raise ValueError("the head is not linear")

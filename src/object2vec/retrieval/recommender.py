@@ -25,7 +25,7 @@ from object2vec.model.network import Network
 from object2vec.model.tokens import Tokens
 from object2vec.retrieval.anchors import Anchors
 from object2vec.retrieval.array_files import open_array, write_array
-from object2vec.retrieval.exact import as_tensor, best_pairs, highest
+from object2vec.retrieval.exact import Metric, as_tensor, best_pairs, highest
 from object2vec.retrieval.pair_scores import PairScores
 from object2vec.retrieval.vector_index import VectorIndex
 
@@ -80,7 +80,9 @@ class Recommender:
             examples = _random_queries(network, 1 - side, seed) if queries is None else torch.from_numpy(queries)
             anchors = None if scores.is_product else Anchors.build(scores, candidates, examples, seed=seed)
             factors, _ = cls(scores, candidates, anchors=anchors)._linear_scores(examples)
-        index = VectorIndex.build(vectors, "dot_and_square" if anchors else "dot", queries=factors.numpy(), seed=seed)
+        product: Metric = "dot" if scores.cosine_sign is None else "cosine"
+        metric = "dot_and_square" if anchors else product
+        index = VectorIndex.build(vectors, metric, queries=factors.numpy(), seed=seed)
         return cls(scores, candidates, index, anchors)
 
     @torch.inference_mode()
@@ -99,7 +101,10 @@ class Recommender:
         elif self._anchors is None:
             factors, constants = self._linear_scores(given)
             rows, scores = self._index.search(factors.numpy(), k, allowed=allowed, excluded=excluded)
-            scores += constants.numpy()
+            if self._scores.cosine_sign is None:
+                scores += constants.numpy()
+            else:
+                rows, scores = self._rerank(given, rows, k)
         else:
             factors, _ = self._linear_scores(given)
             rows, _ = self._index.search(

@@ -106,7 +106,24 @@ def test_an_easy_head_needs_few_candidates(monkeypatch: pytest.MonkeyPatch) -> N
     assert reranked[0] < reranked[1]
 
 
-@pytest.mark.parametrize("head, limit", [("product", 10**6), ("tanh", 10**6), ("tanh", 10)])
+@pytest.mark.parametrize("weight", [2.0, -2.0])
+@pytest.mark.parametrize("output", ["mean_squared_error", "softmax"])
+def test_a_cosine_is_searched_as_one(output: str, weight: float) -> None:
+    """The index has the candidates' cosines. With a negative weight, the lowest have the highest scores."""
+    model, vectors, queries = network("cosine", output), encodings(COUNT, 0), encodings(3, 1)
+    with torch.no_grad():
+        model.head.output.weight[-1] = weight
+        model.head.output.weight[:-1] = 0
+    found = Recommender.build(model, vectors, 1)
+    assert found.description["kind"] == "product"
+    assert found.description["search"]["metric"] == "cosine"
+    rows, scores = found.recommend(queries, 5)
+    wanted = scored(model, queries, vectors, 1)
+    np.testing.assert_array_equal(rows, np.argsort(-wanted, axis=1)[:, :5])
+    np.testing.assert_allclose(scores, np.take_along_axis(wanted, rows, 1), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("head, limit", [("product", 10**6), ("cosine", 10**6), ("tanh", 10**6), ("tanh", 10)])
 def test_an_opened_recommender_answers_as_the_built_one(
     head: str, limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
