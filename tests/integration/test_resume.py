@@ -29,7 +29,9 @@ KINDS: dict[str, dict[str, object]] = {
     "hcnn, negatives": {"enc0_network": "hcnn", "negative_sampling_rate": 2, "dropout": 0.2},
     "bilstm, buckets": {"enc0_network": "bilstm", "bucket_width": 2, "weight_decay": 0.01},
     "regression": {"output_layer": "mean_squared_error", "mlp_layers": 0, "comparator_list": "hadamard"},
-    "tied encoder": {"enc0_network": "bilstm", "tied_encoder_weight": True, "ema_decay": 0.9},
+    "tied encoder": {
+        **{"enc0_network": "bilstm", "tied_encoder_weight": True, "ema_decay": 0.9, "matryoshka_dims": [2, 4]}
+    },
     "projection": {
         **{"token_pooling": "sum", "token_dropout": 0.3, "pooled_projection": "tanh"},
         **{"comparator_list": "cosine, concat", "mlp_layers": 0},

@@ -52,6 +52,7 @@ class Hyperparameters:
     early_stopping_tolerance: float
     early_stopping_patience: int
     recipe: str
+    matryoshka_dims: tuple[int, ...]
     tied_encoder_weight: bool
     token_pooling: str
     pooled_projection: str
@@ -106,7 +107,8 @@ class Hyperparameters:
         """Return a flat mapping from the built-in's names to values. `parse` reads it back."""
         flat = {f"enc{side}_{f.name}": getattr(self.encoders[side], f.name) for side in (0, 1) for f in ENCODER_FIELDS}
         flat |= {f.name: getattr(self, f.name) for f in fields(self) if f.name != "encoders"}
-        return flat | {"comparator_list": ", ".join(self.comparator_list)}
+        lists = {"comparator_list": self.comparator_list, "matryoshka_dims": self.matryoshka_dims}
+        return flat | {name: ", ".join(map(str, values)) for name, values in lists.items()}
 
 
 ENCODER_FIELDS: Final = fields(EncoderHyperparameters)

@@ -71,13 +71,29 @@ class ChoiceList:
         return f"one or more of {', '.join(self.choices)}, comma-separated, each once"
 
     def parse(self, text: str) -> tuple[str, ...]:
-        if (text[:1], text[-1:]) in (("[", "]"), ("(", ")")):
-            text = text[1:-1].strip().removesuffix(",")
-        items = [re.fullmatch(r"""\s*(["']?)([^"']*)\1\s*""", part) for part in text.split(",")]
-        chosen = tuple(item[2].strip() if item else "" for item in items)
+        chosen = _parse_list(text)
         if len(set(chosen)) != len(chosen) or not set(chosen) <= set(self.choices):
             raise ValueError(text)
         return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerList:
+    """A list of unique integers, or an empty one, written as `ChoiceList` is; the value is in ascending order."""
+
+    low: int
+    high: int
+
+    @property
+    def wanted(self) -> str:
+        return f"integers from {self.low} to {self.high}, comma-separated, each once"
+
+    def parse(self, text: str) -> tuple[int, ...]:
+        integer, items = Integer(self.low, self.high), _parse_list(text)
+        numbers = sorted(map(integer.parse, items)) if items != ("",) else []
+        if len(set(numbers)) != len(numbers):
+            raise ValueError(text)
+        return tuple(numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +144,15 @@ class Ignored:
         return text
 
 
-Kind = Integer | Real | Choice | ChoiceList | Bool | AutoInteger | FileName | Ignored
+Kind = Integer | Real | Choice | ChoiceList | IntegerList | Bool | AutoInteger | FileName | Ignored
+
+
+def _parse_list(text: str) -> tuple[str, ...]:
+    """Return the items of a list; a malformed item is empty."""
+    if (text[:1], text[-1:]) in (("[", "]"), ("(", ")")):
+        text = text[1:-1].strip().removesuffix(",")
+    items = [re.fullmatch(r"""\s*(["']?)([^"']*)\1\s*""", part) for part in text.split(",")]
+    return tuple(item[2].strip() if item else "" for item in items)
 
 
 def _parse_number(text: str, low: float, high: float) -> float:

@@ -237,6 +237,10 @@ def _conflicts(hyperparameters: Hyperparameters) -> Iterator[str]:
             name = "enc_dim" if hyperparameters.has_enc_dim(side) else f"enc{side}_token_embedding_dim"
             given.append(f"enc{side}_network={e.network} gives {dims[side]} numbers by {name}")
         yield f"{' and '.join(given)}: both encodings must have the same length, change one of the two"
+    elif dims[0] and max(hyperparameters.matryoshka_dims or [0]) > dims[0]:
+        got = ", ".join(map(str, hyperparameters.matryoshka_dims))
+        name = "enc_dim" if hyperparameters.has_enc_dim(0) else "enc0_token_embedding_dim"
+        yield f"matryoshka_dims: got '{got}', wanted at most the {dims[0]} numbers of an encoding by {name}"
     for side, encoder in enumerate(dict.fromkeys(hyperparameters.encoders)):  # equal encoders are checked once
         if encoder.pretrained_embedding_file and not encoder.vocab_file:
             got = f"got '{encoder.pretrained_embedding_file}' and no enc{side}_vocab_file, wanted both"

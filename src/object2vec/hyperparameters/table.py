@@ -14,6 +14,7 @@ from object2vec.hyperparameters.kinds import (
     FileName,
     Ignored,
     Integer,
+    IntegerList,
     Kind,
     Real,
 )
@@ -70,6 +71,7 @@ HELP: Final = {
     "early_stopping_patience": "Consecutive epochs without improvement before training stops.",
     "validation_negative_sampling": "`auto` samples fixed negatives for validation and test channels of positives.",
     "recipe": "Defaults for a kind of data. `object2vec describe recipes` lists them.",
+    "matryoshka_dims": "Lengths of prefixes of embeddings. Training also scores these, so that embeddings can be cut.",
     "tied_encoder_weight": "Use one encoder for both sides. It shares all weights, those of the token embeddings too.",
     "token_pooling": "How pooled_embedding combines tokens. `sqrtn` is the sum divided by the root of their number.",
     "pooled_projection": "A layer of `enc_dim` units with this activation behind the mean of pooled_embedding.",
@@ -141,6 +143,7 @@ PLATFORM: Final = (
 #: Extensions. Their defaults give the built-in's behavior.
 OURS: Final = (
     Row("recipe", Choice((*RECIPES, "none")), "none", HELP["recipe"]),
+    Row("matryoshka_dims", IntegerList(1, 10_000), "", HELP["matryoshka_dims"]),
     Row("tied_encoder_weight", Bool(), "False", HELP["tied_encoder_weight"]),
     Row("token_pooling", Choice(tuple(POOLINGS)), "mean", HELP["token_pooling"], Choice(tuple(POOLINGS))),
     Row(

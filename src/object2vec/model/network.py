@@ -138,6 +138,9 @@ class Network(nn.Module):
         self.softmax = not hyperparameters.regression and not hyperparameters.sigmoid
         self.sigmoid = hyperparameters.sigmoid
         self.token_dropout = hyperparameters.token_dropout
+        dim = hyperparameters.encoding_dim(0)
+        #: Lengths of prefixes of encodings that training scores too, in addition to whole encodings.
+        self.prefix_dims = tuple(prefix for prefix in hyperparameters.matryoshka_dims if prefix < dim)
         tables = [
             TokenEmbedding(e.vocab_size, e.token_embedding_dim, row_sparse=hyperparameters.row_sparse, frozen=e.frozen)
             for e in hyperparameters.encoders[: 1 if hyperparameters.tied_token_embedding_weight else 2]
@@ -170,8 +173,9 @@ class Network(nn.Module):
     @property
     def linear_head(self) -> LinearHead | None:
         """The output layer, if nothing is between mean embeddings, comparators and it; else None."""
-        plain = self.gives_rows and not self._head.has_cosine and not (self.training and self.token_dropout)
-        return self._head.linear_head if plain else None
+        plain = self.gives_rows and not self._head.has_cosine
+        more = self.training and (self.token_dropout or self.prefix_dims)
+        return self._head.linear_head if plain and not more else None
 
     @property
     def gives_rows(self) -> bool:
@@ -194,18 +198,27 @@ class Network(nn.Module):
 
         An object that is in several pairs is encoded once.
         """
-        u, v = (self.encode(side, tokens[side]) for side in (0, 1))
+        return self.score_objects(self.encode_sides(tokens), index)
+
+    def encode_sides(self, tokens: tuple[Tokens, Tokens]) -> tuple[Tensor, Tensor]:
+        """Return the encodings (N, D) and (M, D) of N objects of in0 and M of in1."""
+        return self.encode(0, tokens[0]), self.encode(1, tokens[1])
+
+    def score_objects(self, encodings: tuple[Tensor, Tensor], index: tuple[Tensor, Tensor]) -> Tensor:
+        """Return the output (P, C) of P pairs, as `forward` does, of objects with these encodings."""
+        u, v = encodings
         if head := self._head.linear_head:
             return score_pairs(self._head.linear_input(u), self._head.linear_input(v), *index, head)
         # Not by [index]: threads sum its gradient in any order, so that a seed would not repeat a job.
         return self.score_encodings(u.index_select(0, index[0]), v.index_select(0, index[1]))
 
-    def score_factors(self, tokens: tuple[Tokens, Tokens]) -> tuple[Tensor, Tensor, Tensor]:
+    def score_factors(self, encodings: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return factors (N, D), (M, D) and a bias (M,) of the scores of all pairs of N objects of in0 and M of in1.
 
-        A score is left[i] @ right[j] + bias[j], but for what is the same for all j. The head must be linear.
+        `encodings` are (N, D) and (M, D). A score is left[i] @ right[j] + bias[j], but for what is the same for all j.
+        The head must be linear.
         """
-        return self._head.factors(self.encode(0, tokens[0]), self.encode(1, tokens[1]))
+        return self._head.factors(*encodings)
 
     def encode(self, side: int, tokens: Tokens) -> Tensor:
         """Return the encodings (N, D) of objects of `side`, 0 or 1."""

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, mse_loss, softplus
+from torch.nn.functional import cross_entropy, mse_loss, pad, softplus
 
 from object2vec.data.batches import Batch
 from object2vec.data.sequences import Sequences
@@ -50,10 +50,11 @@ class RankingLoss:
     temperature: float
     log_q_correction: float
 
-    def measure(self, network: Network, batch: Batch) -> tuple[Tensor, float]:
+    def measure(
+        self, network: Network, batch: Batch, encodings: tuple[Tensor, Tensor], index: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, float]:
         """Return the mean loss of a batch, and how many of its pairs have the best logit, both by weights of pairs."""
-        tokens, index = to_device(batch, network.device)
-        left, right, bias = network.score_factors(tokens)
+        left, right, bias = network.score_factors(encodings)
         bias = bias / self.temperature
         if batch.log_q is not None and self.log_q_correction:
             bias = bias - self.log_q_correction * torch.from_numpy(batch.log_q).to(network.device)
@@ -77,10 +78,29 @@ class Objective:
         self.monitor = "mean_squared_error" if regression else "cross_entropy"
 
     def measure(self, network: Network, batch: Batch) -> tuple[Tensor, float]:
-        """Return the mean loss of a batch, and how many of its pairs are correct, both by the weights of pairs."""
+        """Return the mean loss of a batch, and how many of its pairs are correct, both by the weights of pairs.
+
+        In training, the loss is the mean of those of whole encodings and of their prefixes (Matryoshka representation
+        learning, Kusupati et al. 2022, https://arxiv.org/abs/2205.13147).
+        """
+        tokens, index = to_device(batch, network.device)
+        encodings = network.encode_sides(tokens)
+        loss, correct = self._measure(network, batch, encodings, index)
+        if network.training and network.prefix_dims:
+            prefixes = [
+                self._measure(network, batch, (prefix(encodings[0], dim), prefix(encodings[1], dim)), index)[0]
+                for dim in network.prefix_dims
+            ]
+            loss = torch.stack([loss, *prefixes]).mean()
+        return loss, correct
+
+    def _measure(
+        self, network: Network, batch: Batch, encodings: tuple[Tensor, Tensor], index: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, float]:
+        """Return what `measure` does, of given encodings."""
         if self.ranking:
-            return self.ranking.measure(network, batch)
-        output, labels = forward_batch(network, batch)
+            return self.ranking.measure(network, batch, encodings, index)
+        output, labels = network.score_objects(encodings, index), torch.from_numpy(batch.labels).to(network.device)
         weights = None if batch.weights is None else torch.from_numpy(batch.weights).to(network.device)
         if batch.classes is not None:
             return measure_sets(output, batch.classes, weights)
@@ -116,6 +136,11 @@ class Objective:
             return 0
         is_correct = output.argmax(dim=1) == labels
         return is_correct.sum().item() if weights is None else weights[is_correct].sum().item()
+
+
+def prefix(encodings: Tensor, dim: int) -> Tensor:
+    """Return encodings (N, D) with zeros after the first `dim` numbers. Heads then score as if they ended there."""
+    return pad(encodings[:, :dim], (0, encodings.shape[1] - dim))
 
 
 def weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:

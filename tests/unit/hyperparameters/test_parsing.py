@@ -17,7 +17,17 @@ from builtin import NOTEBOOKS
 from object2vec.data.files import read_object
 from object2vec.errors import HyperparameterError, UserError
 from object2vec.hyperparameters import MODEL_FILES, TABLE, Hyperparameters, parse, table, typed
-from object2vec.hyperparameters.kinds import AutoInteger, Bool, Choice, ChoiceList, FileName, Ignored, Integer, Real
+from object2vec.hyperparameters.kinds import (
+    AutoInteger,
+    Bool,
+    Choice,
+    ChoiceList,
+    FileName,
+    Ignored,
+    Integer,
+    IntegerList,
+    Real,
+)
 from object2vec.hyperparameters.table import REQUIRED, ROW_SPARSE_OPTIMIZERS, Row
 from object2vec.ops.codes import COMPARATORS
 
@@ -59,6 +69,7 @@ def error_of(**values: object) -> str:
 #: The hyperparameters that the built-in does not have, at their defaults.
 OURS = {
     "recipe": "none",
+    "matryoshka_dims": "",
     "tied_encoder_weight": False,
     "token_pooling": "mean",
     "pooled_projection": "none",
@@ -459,6 +470,8 @@ def illegal(row: Row) -> list[object]:
             return [*texts, choices[0].upper(), choices[0] + "x", ",".join([choices[0], choices[0]]), 0, True]
         case Bool():
             return [*texts, "maybe", 2, -1, "TrueFalse"]
+        case IntegerList(low, high):
+            return [*texts[:-2], low - 1, high + 1, "1,", "1,1", "1;2", "[1", "x,2", 1.5, [1, [2]]]
         case FileName():
             return ["/etc/passwd", "../x", "a/b", "..", ".", "a b", "a\0b", "a\nb", ["a"], {"a": "b"}, "a\\b", "é"]
         case Ignored():
@@ -593,6 +606,21 @@ def test_tied_tables_must_be_equal() -> None:
     )
     assert read(tied_token_embedding_weight="True").tied_token_embedding_weight
     assert read(**SECOND, tied_token_embedding_weight="True").tied_token_embedding_weight
+
+
+@pytest.mark.parametrize("value", ["8, 2", "[2, 8]", "(8,2)", [8, 2], '["2", "8"]', "2,8"])
+def test_prefixes_in_any_encoding(value: object) -> None:
+    assert read(matryoshka_dims=value).matryoshka_dims == (2, 8)
+    assert read(matryoshka_dims="[]" if value == "8, 2" else "").matryoshka_dims == ()
+
+
+def test_prefixes_must_be_shorter_than_encodings() -> None:
+    pooled = {"enc0_network": "pooled_embedding", "enc0_token_embedding_dim": "8"}
+    assert read(**pooled, matryoshka_dims="8,4").matryoshka_dims == (4, 8)
+    assert error_of(**pooled, matryoshka_dims="9, 2") == (
+        "matryoshka_dims: got '2, 9', wanted at most the 8 numbers of an encoding by enc0_token_embedding_dim"
+    )
+    assert "wanted at most the 4096 numbers of an encoding by enc_dim" in error_of(matryoshka_dims="5000")
 
 
 def test_tied_encoders_must_be_equal() -> None:
@@ -745,6 +773,8 @@ def values_of(name: str) -> st.SearchStrategy[Any]:
         case ChoiceList(choices):
             subsets = st.lists(st.sampled_from(choices), min_size=1, unique=True)
             legal = subsets.map(", ".join)
+        case IntegerList(low):
+            legal = st.sets(st.integers(low, 4)).map(lambda numbers: ", ".join(map(str, sorted(numbers))))
         case Ignored():
             legal = st.text()
     return legal.flatmap(lambda value: st.sampled_from([value, value if isinstance(value, str) else str(value)]))

@@ -179,6 +179,7 @@ def test_batches_of_other_lengths_take_the_autograd_step(row: tuple[list[int], l
         {"dropout": 0.1},
         {"network": "hcnn"},
         {"num_classes": 3},
+        {"matryoshka_dims": "3"},
         {"pooled_projection": "linear"},
         {"comparator_list": "hadamard, cosine"},
         {"token_embedding_storage_type": "dense"},

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from object2vec.data.batches import Batches
 from object2vec.data.sequences import Sequences
-from object2vec.training.objective import Metrics, Objective, measure_sets
+from object2vec.training.objective import Metrics, Objective, measure_sets, objective_of
+from object2vec.training.step import backward
+from reference import in_batch_cross_entropy, output
+from small import configured, gradients_of, network_of, pairs_of, weights_of
 
 CLASSES = Objective(regression=False)
 NUMBER = Objective(regression=True)
@@ -132,3 +137,56 @@ def test_many_rows_lose_no_precision() -> None:
     for _ in range(1000):
         metrics.add(1.0, 1, 0)
     assert metrics.loss == (1e8 + 1000) / 1001
+
+
+ROWS = [([1], [5, 2], 1.0), ([2], [6], 1.0), ([2, 0, 4], [7], 1.0), ([], [3], 1.0)]
+NUMBERS = {"output_layer": "mean_squared_error"}
+PREFIX_HEADS = {
+    "products": {"mlp_layers": 0},
+    "cosine": {"mlp_layers": 0, "comparator_list": "cosine, concat", **NUMBERS},
+    "layers": {"mlp_layers": 2, "mlp_activation": "tanh", "comparator_list": "hadamard, cosine", **NUMBERS},
+    "in batch": {"mlp_layers": 0, "comparator_list": "hadamard, concat", "ranking_loss": "in_batch_softmax", **NUMBERS},
+}
+
+
+@pytest.mark.parametrize("head", PREFIX_HEADS)
+def test_loss_of_prefixes_equals_the_slow_reference(head: str) -> None:
+    """It is the mean of the losses of encodings that are 0 after 2, 3 and all 4 numbers; validation has the last."""
+    hyperparameters = configured(matryoshka_dims="4, 2, 3", **PREFIX_HEADS[head])
+    network, (batch,) = network_of(hyperparameters), Batches(pairs_of(ROWS), size=9, sampled_candidates=0).in_order()
+    losses = []
+    for dim in (2, 3, 4):
+        weights = weights_of(network)
+        for name in ("enc0.embedding.weight", "enc1.embedding.weight"):
+            weights[name] = weights[name] * (np.arange(4) < dim)
+        if hyperparameters.ranks:
+            losses.append(np.mean(in_batch_cross_entropy(hyperparameters, weights, [row[:2] for row in ROWS])[0]))
+            continue
+        outputs = np.array([output(hyperparameters, weights, *row[:2]) for row in ROWS])
+        if hyperparameters.squared_error:
+            losses.append(np.mean((outputs[:, 0] - 1) ** 2))
+        else:
+            losses.append(np.mean(np.log(np.exp(outputs).sum(1)) - outputs[:, 1]))
+    objective = objective_of(hyperparameters)
+    with torch.no_grad():
+        assert objective.measure(network, batch)[0].item() == pytest.approx(losses[-1], abs=1e-5)
+        assert objective.measure(network.train(), batch)[0].item() == pytest.approx(np.mean(losses), abs=1e-5)
+
+
+@pytest.mark.parametrize("head", PREFIX_HEADS)
+def test_gradients_of_prefixes_are_those_of_finite_differences(head: str) -> None:
+    hyperparameters = configured(matryoshka_dims="2", **PREFIX_HEADS[head])
+    network, objective = network_of(hyperparameters).double().train(), objective_of(hyperparameters)
+    (batch,) = Batches(pairs_of(ROWS), size=9, sampled_candidates=0).in_order()
+    batch = replace(batch, labels=np.ones(len(batch)), weights=np.ones(len(batch)))
+    backward(network, objective, batch)
+    found = gradients_of(network)
+    for name, parameter in network.named_parameters():
+        values, place = parameter.detach().view(-1), parameter.numel() // 2
+        value, losses = values[place].item(), []
+        for change in (1e-6, -1e-6):
+            values[place] = value + change
+            losses.append(objective.measure(network, batch)[0].item())
+        values[place] = value
+        gradient = 0 if found[name] is None else found[name].view(-1)[place].item()
+        assert gradient == pytest.approx((losses[0] - losses[1]) / 2e-6, abs=1e-5), name

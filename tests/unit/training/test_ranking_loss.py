@@ -138,7 +138,7 @@ def test_sampled_candidates_are_negatives_of_all_pairs(single: bool) -> None:
         assert batch.index[1].max() < 2
         counts.append(len(objects))
         np.testing.assert_allclose(batch.log_q, np.log(1 - (7 / 8) ** 2 * (7 / 8) ** 5), rtol=1e-5)
-        left, right, _ = network.score_factors(to_device(batch, network.device)[0])
+        left, right, _ = network.score_factors(network.encode_sides(to_device(batch, network.device)[0]))
         scores = (left @ right.T)[batch.index[0]].detach().numpy()
         own = scores[range(2), batch.index[1]]
         if batch.index[0][0] == batch.index[0][1]:
