@@ -55,6 +55,7 @@ CONFIGURATIONS: Final[dict[str, dict[str, object]]] = {
     "weighted": {},
     "weighted sparse": {"token_embedding_storage_type": "row_sparse", "negative_sampling_rate": 1},
     "sigmoid": {"output_layer": "sigmoid", "num_classes": 5},
+    "one side": {"enc1_network": "none", "token_embedding_storage_type": "row_sparse"},
     "negatives": {"negative_sampling_rate": 2, "token_embedding_storage_type": "row_sparse"},
     "ranking": {
         **{"ranking_loss": "in_batch_softmax", "output_layer": "mean_squared_error", "comparator_list": "hadamard"},

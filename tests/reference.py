@@ -31,6 +31,8 @@ def score(hyperparameters: Hyperparameters, weights: Weights, tokens0: Sequence[
 def output(hyperparameters: Hyperparameters, weights: Weights, tokens0: Sequence[int], tokens1: Sequence[int]) -> Array:
     """Return the output layer's numbers for one pair."""
     u = encode(hyperparameters, weights, 0, tokens0)
+    if hyperparameters.encoders[1].network == "none":
+        return _head(hyperparameters, weights, u)
     v = encode(hyperparameters, weights, 1, tokens1)
     parts = []
     for comparator in hyperparameters.comparator_list:
@@ -43,7 +45,10 @@ def output(hyperparameters: Hyperparameters, weights: Weights, tokens0: Sequence
         elif comparator == "cosine":
             lengths = np.sqrt(u @ u) * np.sqrt(v @ v)
             parts += [u @ v / lengths if lengths else 0.0]
-    hidden = np.array(parts)
+    return _head(hyperparameters, weights, np.array(parts))
+
+
+def _head(hyperparameters: Hyperparameters, weights: Weights, hidden: Array) -> Array:
     for layer in range(hyperparameters.mlp_layers):
         hidden = _affine(weights, f"head.layers.{layer}", hidden)
         if hyperparameters.mlp_activation == "tanh":

@@ -136,7 +136,8 @@ class Model:
     def score(self, pairs: Any) -> Float32:
         """Return the scores (P, C) of pairs: a probability for each class in their order, or one number.
 
-        `pairs` is a list of pairs of objects, or a table. Without a schema it can be an array of token ids (P, 2).
+        `pairs` is a list of pairs of objects, or a table. Without a schema it can be an array of token ids (P, 2). For
+        a model without in1, it is a list of objects of in0, or a table.
 
         Raises:
             RequestError: an argument cannot be used, or the model does not know a token id.
@@ -149,6 +150,10 @@ class Model:
         if is_table(pairs):
             columns = to_columns(pairs)
             return self._score_sequences(*(self._sequences(side, columns) for side in SIDES))
+        if self.hyperparameters.one_sided:
+            found, encoded = encode_objects(self.schema, "in0", pairs)
+            _warn_of_unknown("in0", encoded)
+            return self.predictor.score(found)
         pairs = _checked_pairs(pairs)
         lists = []
         for number, side in enumerate(SIDES):
@@ -297,7 +302,9 @@ class Model:
 
     def _score_objects(self, objects: Any) -> Float32:
         """Return the scores (N, C) of a list or a table of objects of in0, for a model without columns of in1."""
-        return self.score(objects if is_table(objects) else [(value, {}) for value in objects])
+        if is_table(objects) or self.hyperparameters.one_sided:
+            return self.score(objects)
+        return self.score([(value, {}) for value in objects])
 
     @property
     def _label(self) -> Label | None:

@@ -38,6 +38,8 @@ MAX_CPU_SECONDS = 1.0
 SIZES = {"enc0_network": "pooled_embedding", "enc0_max_seq_len": "4", "enc0_vocab_size": "100"}
 CLASSES = RecordReader(parse(SIZES).hyperparameters)
 NUMBERS = RecordReader(parse(SIZES | {"output_layer": "mean_squared_error"}).hyperparameters)
+SEVERAL = RecordReader(parse(SIZES | {"output_layer": "sigmoid", "num_classes": "9"}).hyperparameters)
+ONE_SIDE = RecordReader(parse(SIZES | {"enc1_network": "none"}).hyperparameters)
 WORDS = {"a": 0, "the": 1, "New York": 2, "é": 3, ". .": 4}
 
 COLUMNS = (Token("id"), Token("user", buckets=9), List("genres", "|"), Text("title"))
@@ -49,13 +51,14 @@ PLAIN_COLUMNS = COLUMNS[0], *COLUMNS[2:]
 PLAIN_VALUES = VALUES[0], *VALUES[2:]
 PLAIN = Schema((SideSchema(PLAIN_COLUMNS, Vocabulary.empty(PLAIN_COLUMNS).extended(PLAIN_VALUES)), SIDE))
 
-Rows = list[tuple[list[int], list[int], float, float]]
+#: Both sides, the label or the classes, and the weight of each record.
+Rows = list[tuple[list[int], list[int], float | list[int], float]]
 T = TypeVar("T")
 
 
 def lines(data: bytes) -> None:
     """Check lines of a channel: the kernel and the Python form read the same records as the standard library."""
-    for reader in (CLASSES, NUMBERS):
+    for reader in (CLASSES, NUMBERS, SEVERAL, ONE_SIDE):
         chunk = Chunk(Path("x.jsonl"), 1, data)
         parts = value_or_none(lambda reader=reader, chunk=chunk: reader.read(chunk))
         plain = value_or_none(lambda reader=reader, chunk=chunk: checked(reader, chunk))
@@ -63,7 +66,7 @@ def lines(data: bytes) -> None:
         if parts is None or plain is None:
             continue
         expect(rows(parts) == rows([plain]), "the kernel and the plain form read other records")
-        expect(rows(parts) == list(written(data, reader.max_len)), "other records than those that are written")
+        expect(rows(parts) == list(written(data, reader)), "other records than those that are written")
         expect(sum(part.lines for part in parts) in (data.count(b"\n"), data.count(b"\n") + 1), "not all lines")
 
 
@@ -193,7 +196,10 @@ def rows(parts: list[jsonl_ops.Lines]) -> Rows:
     for part in parts:
         sides = [np.split(part.values[side], np.cumsum(part.lengths[side]))[:-1] for side in (0, 1)]
         weights = [1.0] * len(part.labels) if part.weights is None else part.weights.tolist()
-        columns = zip(*sides, part.labels.tolist(), weights, strict=True)
+        labels = part.labels.tolist()
+        if part.classes:
+            labels = [own.tolist() for own in np.split(part.classes[0], np.cumsum(part.classes[1]))[:-1]]
+        columns = zip(*sides, labels, weights, strict=True)
         found += [(a.tolist(), b.tolist(), label, weight) for a, b, label, weight in columns]
     return found
 
@@ -207,15 +213,20 @@ def asked(instances: Instances) -> list[object]:
     ]
 
 
-def written(data: bytes, most: tuple[int, int]) -> Iterator[tuple[list[int], list[int], float, float]]:
+def written(data: bytes, reader: RecordReader) -> Iterator[tuple[list[int], list[int], float | list[int], float]]:
     """Yield the records that the standard library reads; a line may have several, with byte order marks."""
     for line in data.split(b"\n"):
         text = line.decode().lstrip("\ufeff").strip().rstrip("\ufeff").strip()
         while text:
             record, end = json.JSONDecoder().raw_decode(text)
             text = text[end:].lstrip("\ufeff").strip()
-            sides = record["in0"][: most[0]], record["in1"][: most[1]]
-            yield *sides, float(record["label"]), float(record.get("weight", 1))
+            left, right = (record.get(name) or [] for name in ("in0", "in1"))
+            label = record["label"]
+            if reader is SEVERAL:
+                label = list(dict.fromkeys(label)) if isinstance(label, list) else [label]
+            else:
+                label = float(label)
+            yield left[: reader.max_len[0]], right[: reader.max_len[1]], label, float(record.get("weight", 1))
 
 
 def value_or_none(read: Callable[[], T]) -> T | None:

@@ -41,6 +41,7 @@ KINDS: dict[str, dict[str, object]] = {
         **{"mlp_layers": 0, "temperature": 0.1, "log_q_correction": 0.5, "sampled_candidates": 2, "dropout": 0.2},
     },
     "several labels": {"output_layer": "sigmoid", "num_classes": 3},
+    "one side": {"enc1_network": "none", "mlp_layers": 0},
     "early stop": {"early_stopping_patience": 1, "early_stopping_tolerance": 0.1, "epochs": 9, "dropout": 0.5},
 }
 QUICK = ("row sparse adam", "tied, averaged")
@@ -57,11 +58,21 @@ def channels(folder: Path, count: int = 60, *, positives: bool = False) -> dict[
     return found
 
 
+def without_in1(path: Path) -> Path:
+    """Rewrite a channel without in1."""
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = (json.dumps({"in0": record["in0"], "label": record["label"]}) for record in records)
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
 def job(folder: Path, *, name: str = "", resumed: bool = True, **values: object) -> Job:
     """Return a small job on the channels of a folder; `name` is for its model and checkpoints."""
     given = {path.name: path for path in folder.iterdir() if path.is_file()} or channels(
         folder, positives="ranking_loss" in values
     )
+    if values.get("enc1_network") == "none":
+        given = {name: without_in1(path) for name, path in given.items()}
     return Job(
         configuration=parse(SMALL | COMMON | values),
         channels=given,

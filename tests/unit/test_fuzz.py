@@ -23,7 +23,7 @@ def test_the_targets_see_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(targets, "MAX_CPU_SECONDS", 0.0)
     with pytest.raises(AssertionError, match="it took"):
         targets.run(targets.lines, data)
-    monkeypatch.setattr(targets, "written", lambda data, most: [])
+    monkeypatch.setattr(targets, "written", lambda data, reader: [])
     with pytest.raises(AssertionError, match="other records than those that are written"):
         targets.lines(data)
 

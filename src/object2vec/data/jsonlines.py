@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import orjson
 
 from object2vec.data.disk_arrays import AppendOnlyArray
 from object2vec.data.files import READ_ERRORS, iter_files, local_path, open_file
@@ -82,6 +83,19 @@ def check_first_record(name: str, path: Path, hyperparameters: Hyperparameters) 
                 return
     if not files:
         raise _no_records(name, path, 0)
+
+
+def first_record(name: str, path: Path) -> Any:
+    """Return the first record of a channel as a JSON value; None if it cannot be read yet, as from a pipe."""
+    with suppress(DataError, orjson.JSONDecodeError):
+        for file in _files_of_channel(name, path):
+            if file.is_fifo():
+                break
+            with closing(_chunks(file)) as chunks:
+                for chunk in chunks:
+                    if text := chunk.first_record():
+                        return orjson.loads(text)
+    return None
 
 
 def _files_of_channel(name: str, path: Path) -> list[Path]:

@@ -35,6 +35,7 @@ BOMS_AROUND: Final = re.compile(rb"^(?:%b)+|(?:%b)+\s*$" % (UTF8_BOM, UTF8_BOM))
 NOT_RECORDS: Final = (TypeError, ValueError, KeyError, OverflowError)
 #: The largest float32, the type of labels and weights in training.
 MAX_NUMBER: Final = float(np.finfo(np.float32).max)
+EXPECTED_OF_ONE_SIDE: Final = 'wanted an object like {"in0": [1, 2], "label": 1}'
 EXPECTED_RECORD: Final = 'wanted an object like {"in0": [1, 2], "in1": [3], "label": 1}'
 
 
@@ -45,6 +46,10 @@ class Chunk:
     file: Path
     first_line: int
     text: bytes
+
+    def first_record(self) -> bytes:
+        """Return the text of the first record; empty if there is none."""
+        return next(_records(self), (0, b""))[1]
 
     def line_of(self, record: int) -> int:
         """Return the line number of a record of this chunk, counted from 0."""
@@ -64,7 +69,7 @@ class RecordReader:
         Raises:
             DataError: a line is not a record, or holds a value out of range; names the first such line.
         """
-        plain = jsonl_ops.read_lines(chunk.text, self.max_len)
+        plain = jsonl_ops.read_lines(chunk.text, self.max_len, sides=1 if self.hyperparameters.one_sided else 2)
         self._check(plain, chunk)
         if self.hyperparameters.sigmoid:
             one_each = np.ones(len(plain.labels), np.int64)
@@ -129,11 +134,16 @@ class RecordReader:
 
     def describe_error(self, record: Any) -> str:
         """Return the error for a JSON value that is not a record."""
+        sides = SIDES[: 1 if self.hyperparameters.one_sided else 2]
+        wanted = EXPECTED_RECORD if len(sides) == 2 else EXPECTED_OF_ONE_SIDE
         if not isinstance(record, dict):
-            return f"{_describe_value(record)}, {EXPECTED_RECORD}"
-        for side, key in enumerate(SIDES):
+            return f"{_describe_value(record)}, {wanted}"
+        if len(sides) == 1 and record.get("in1"):
+            why = "the first record has in0 alone, or enc1_network is none"
+            return f"in1 is {_describe_value(record['in1'])}, wanted no in1: {why}"
+        for side, key in enumerate(sides):
             if key not in record:
-                return f"no {key}, {EXPECTED_RECORD}"
+                return f"no {key}, {wanted}"
             if not isinstance(record[key], list):
                 return f"{key} is {_describe_value(record[key])}, wanted a list of integer token ids"
             for position, token in enumerate(record[key]):
@@ -143,7 +153,7 @@ class RecordReader:
                 if not -(2**31) <= token < 2**31:
                     return self.describe_token(side, int(token))
         if "label" not in record:
-            return f"no label, {EXPECTED_RECORD}"
+            return f"no label, {wanted}"
         if type(record.get(WEIGHT, 1)) not in (int, float):
             return _describe_weight(_describe_value(record.get(WEIGHT)))
         return self.describe_label(_describe_value(record["label"]))
@@ -198,7 +208,12 @@ def _to_columns(records: list[Any], reader: RecordReader) -> Lines:
     Raises:
         TypeError, ValueError, KeyError, OverflowError: one is not a record.
     """
-    lists = [[record[key] for record in records] for key in SIDES]
+    one_sided = reader.hyperparameters.one_sided
+    lists = [[record[key] for record in records] for key in SIDES[: 1 if one_sided else 2]]
+    if one_sided:
+        if any(record.get("in1") for record in records):
+            raise ValueError(records)
+        lists.append([[]] * len(records))
     values, lengths, cut = zip(*map(_to_column, lists, reader.max_len), strict=True)
     labels: Any = [record["label"] for record in records]
     weights = classes = None
@@ -262,8 +277,10 @@ def _split_concatenated(text: bytes) -> list[bytes]:
 
 def _reject_bools(record: Any) -> None:
     """Raise TypeError where a token, a label or a weight is true or false."""
+    if not isinstance(record, dict):
+        raise TypeError(record)
     for key in (*SIDES, "label", WEIGHT):
-        value = record[key] if key != WEIGHT else record.get(key)
+        value = record.get(key)
         if isinstance(value, bool) or (isinstance(value, list) and any(isinstance(token, bool) for token in value)):
             raise TypeError(key)
 

@@ -69,6 +69,7 @@ class Hyperparameters:
 
     def encoding_dim(self, side: int) -> int:
         """Return the dimension of the encodings of `side` (0 or 1)."""
+        side = 0 if self.one_sided else side
         return self.enc_dim if self.has_enc_dim(side) else self.encoders[side].token_embedding_dim
 
     def has_enc_dim(self, side: int) -> bool:
@@ -80,9 +81,19 @@ class Hyperparameters:
         return self.output_layer == "mean_squared_error"
 
     @property
+    def one_sided(self) -> bool:
+        """Whether there is only in0: its encoding alone is the head's input."""
+        return self.encoders[1].network == "none"
+
+    @property
     def sigmoid(self) -> bool:
         """Whether a pair can have several classes, each with a probability of its own."""
         return self.output_layer == "sigmoid"
+
+    @property
+    def tables(self) -> int:
+        """How many tables of token embeddings there are."""
+        return 1 if self.tied_token_embedding_weight or self.one_sided else 2
 
     @property
     def scores(self) -> int:

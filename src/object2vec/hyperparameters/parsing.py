@@ -26,6 +26,11 @@ from object2vec.hyperparameters.table import (
     Row,
 )
 
+#: Values of an encoder that is not there. A side without values is the token 1.
+NO_ENCODER: Final[dict[str, Any]] = {
+    **{"max_seq_len": 1, "vocab_size": 2, "layers": 1, "cnn_filter_width": 3},
+    **{"pretrained_embedding_file": "", "freeze_pretrained_embedding": True, "vocab_file": ""},
+}
 #: Characters of a name or value that an error quotes.
 MAX_QUOTED_CHARACTERS: Final = 79
 #: Layers of JSON quotes that are removed from a value.
@@ -64,7 +69,7 @@ def parse(values: Mapping[str, object]) -> Parsed:
     naming = _Naming.from_values(values)
     parser = _Parser(naming)
     for key, value in with_recipe(values).items():
-        if _is_given(value) or re.sub(r"^enc[012]_", "enc0_", key) not in TABLE:
+        if _has_value(naming, key, value) or re.sub(r"^enc[012]_", "enc0_", key) not in TABLE:
             parser.add(key, _text(value))
     return parser.finish(values)
 
@@ -76,7 +81,9 @@ def with_recipe(values: Mapping[str, object]) -> dict[str, object]:
     given = {
         key: value
         for key, value in values.items()
-        if _is_given(value) or key not in TABLE or _text(value) == TABLE[key].default  # none may be a choice
+        if _has_value(naming, key, value)
+        or key not in TABLE
+        or _text(value) == TABLE[key].default  # none may be a choice
     }
     return {naming.typed(name): value for name, value in (recipe.values if recipe else {}).items()} | given
 
@@ -89,6 +96,11 @@ def typed(text: str, values: Mapping[str, object]) -> str:
 def _is_given(value: object) -> bool:
     """Return whether a value is given; web forms and null columns write "not given" in several ways."""
     return _text(value).lower() not in ("", "none", "null")
+
+
+def _has_value(naming: _Naming, key: str, value: object) -> bool:
+    """Return whether a value is given; `none` is one for the network of the second encoder."""
+    return _is_given(value) or (naming.builtin(key) == "enc1_network" and _text(value) == "none")
 
 
 def _text(value: object) -> str:
@@ -144,12 +156,14 @@ class _Parser:
     def finish(self, given: Mapping[str, object]) -> Parsed:
         """Fill in defaults, check rules between values, and return the configuration."""
         # If enc1_network is invalid, missing values of the second encoder are not reported.
-        same = self.values.get("enc1_network") in ("enc0", None)
+        network = self.values.get("enc1_network")
         for row in TABLE.values():
             if row.name not in self.values:
-                self.values[row.name] = self._default(row, same=same)
-        if same:
+                self.values[row.name] = self._default(row, same=network in ("enc0", "none", None))
+        if network in ("enc0", None):
             self._copy_first_encoder()
+        elif network == "none":
+            self._leave_out_second_encoder(given)
         if self.values["tied_encoder_weight"]:
             self._tie_tables()
         hyperparameters = self._build()
@@ -202,6 +216,16 @@ class _Parser:
         if self.values[name] is not None:  # it is valid
             self.values[name] = True
 
+    def _leave_out_second_encoder(self, given: Mapping[str, object]) -> None:
+        """Set values for `enc1_network=none`, and warn where the user gave another value."""
+        absent = NO_ENCODER | {"token_embedding_dim": self.values["enc0_token_embedding_dim"]}
+        for name, value in absent.items():
+            typed_name = self.naming.typed(f"enc1_{name}")
+            if typed_name in given and self.values[f"enc1_{name}"] not in (None, value):
+                why = self.naming.typed("enc1_network=none")
+                self.warnings.append(f"{typed_name}={self.values[f'enc1_{name}']} has no effect with {why}")
+            self.values[f"enc1_{name}"] = value
+
     def _build(self) -> Hyperparameters:
         """Build the configuration, with None for invalid values."""
         encoders = []
@@ -230,6 +254,12 @@ def _conflicts(hyperparameters: Hyperparameters) -> Iterator[str]:
         yield from _ranking(hyperparameters)
     if hyperparameters.sigmoid and (rate := hyperparameters.negative_sampling_rate):
         yield f"negative_sampling_rate: got '{rate}', wanted 0 with output_layer=sigmoid"
+    if hyperparameters.one_sided:
+        for name in ("negative_sampling_rate", "tied_token_embedding_weight", "tied_encoder_weight"):
+            if value := getattr(hyperparameters, name):
+                yield f"{name}: got '{value}', wanted {False if value is True else 0} with enc1_network=none"
+        if hyperparameters.ranks:
+            yield f"ranking_loss: got '{hyperparameters.ranking_loss}', wanted none with enc1_network=none"
     dims = [hyperparameters.encoding_dim(side) for side in (0, 1)]
     if dims[0] != dims[1]:
         given = []

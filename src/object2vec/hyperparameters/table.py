@@ -61,7 +61,7 @@ HELP: Final = {
     "pretrained_embedding_file": "Pretrained token embeddings: a text file with one line `word v1 … vD` per word.",
     "freeze_pretrained_embedding": "Do not train pretrained embeddings. No effect without a file.",
     "vocab_file": "A JSON object that maps words to token ids. Required with pretrained embeddings.",
-    "enc1_network": "The encoder of `in1`. `enc0` copies all values of `enc0_*`; weights are not shared.",
+    "enc1_network": "The encoder of `in1`. `enc0` copies all values of `enc0_*`, not the weights. `none`: no `in1`.",
     "enc_dim": "Dimension of an encoding. pooled_embedding without a projection uses `token_embedding_dim` instead.",
     "comparator_list": "How the two encodings are combined, concatenated in this order. `cosine` is an extension.",
     "token_embedding_storage_type": "`row_sparse` updates only the rows of tokens in the batch.",
@@ -103,7 +103,7 @@ def _encoder_rows(side: int, needed: str | None) -> tuple[Row, ...]:
 ENCODERS: Final = (
     Row("enc0_network", Choice(NETWORKS), "hcnn", "The encoder of `in0`."),
     *_encoder_rows(0, REQUIRED),
-    Row("enc1_network", Choice(("enc0", *NETWORKS)), "enc0", HELP["enc1_network"]),
+    Row("enc1_network", Choice(("enc0", *NETWORKS, "none")), "enc0", HELP["enc1_network"]),
     *_encoder_rows(1, None),
     Row("enc_dim", Integer(4, 10_000), "4096", HELP["enc_dim"], Integer(4, 4096)),
 )

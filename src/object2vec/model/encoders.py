@@ -98,7 +98,20 @@ class BiLSTM(nn.Module):
         return segment_max(hidden, steps.row, tokens.offsets)
 
 
-Encoder = PooledEmbedding | HierarchicalCNN | BiLSTM
+class NoEncoder(nn.Module):
+    """The second side of a network that has only in0: zeros. It has the table of the first side."""
+
+    def __init__(self, embedding: TokenEmbedding, dim: int) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.dim = dim
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        """Return zeros for N sequences, (N, D)."""
+        return self.embedding.weight.new_zeros(len(tokens.offsets) - 1, self.dim)
+
+
+Encoder = PooledEmbedding | HierarchicalCNN | BiLSTM | NoEncoder
 
 
 def make_encoder(hyperparameters: Hyperparameters, side: int, embedding: TokenEmbedding) -> Encoder:
@@ -107,6 +120,8 @@ def make_encoder(hyperparameters: Hyperparameters, side: int, embedding: TokenEm
     match encoder.network:
         case "pooled_embedding":
             return PooledEmbedding(embedding, hyperparameters.token_pooling, hyperparameters.pooled_projection, dim)
+        case "none":
+            return NoEncoder(embedding, hyperparameters.encoding_dim(side))
         case "hcnn":
             width = encoder.cnn_filter_width
             return HierarchicalCNN(embedding, dim=dim, layers=encoder.layers, filter_width=width)

@@ -18,7 +18,16 @@ from object2vec.model.encoders import ACTIVATE, Encoder, PooledEmbedding, make_e
 from object2vec.model.tokens import TokenEmbedding, Tokens
 from object2vec.ops.dropout import dropout
 from object2vec.ops.embedding import set_row_grad
-from object2vec.ops.scoring import COMPARISON_TERMS, COSINE, PRODUCT, LinearHead, score_factors, score_pairs, unit_rows
+from object2vec.ops.scoring import (
+    COMPARISON_TERMS,
+    COSINE,
+    LEFT,
+    PRODUCT,
+    LinearHead,
+    score_factors,
+    score_pairs,
+    unit_rows,
+)
 
 #: Which of `COMPARISON_TERMS` each comparator gives.
 TERMS_OF_COMPARATOR: Final = {"hadamard": (0,), "concat": (1, 2), "abs_diff": (3,), "cosine": (COSINE,)}
@@ -26,6 +35,8 @@ TERMS_OF_COMPARATOR: Final = {"hadamard": (0,), "concat": (1, 2), "abs_diff": (3
 
 #: More scores a pair are faster by a matrix product, which needs memory for the comparators' results.
 MAX_KERNEL_SCORES: Final = 64
+#: The columns of a head that takes the first encoding alone.
+ONE_SIDE: Final = [-1, 0, -1, -1]
 
 
 class Dropout(nn.Dropout):
@@ -45,6 +56,7 @@ class Head(nn.Module):
         self.dropout = Dropout(hyperparameters.dropout)
         self.dim = hyperparameters.encoding_dim(0)
         terms = [term for name in self.comparators for term in TERMS_OF_COMPARATOR[name]]
+        terms = [LEFT] if hyperparameters.one_sided else terms
         self._terms = [COMPARISON_TERMS[term] for term in terms]
         *starts, width = accumulate((1 if term == COSINE else self.dim for term in terms), initial=0)
         columns = [starts[terms.index(i)] if i in terms else -1 for i in range(len(COMPARISON_TERMS))]
@@ -72,9 +84,14 @@ class Head(nn.Module):
         return self._cosine >= 0
 
     @property
+    def _fits_kernels(self) -> bool:
+        """Whether kernels score pairs: they are for two sides, and few scores."""
+        return self._columns.tolist() != ONE_SIDE and self.output.out_features <= MAX_KERNEL_SCORES
+
+    @property
     def linear_head(self) -> LinearHead | None:
         """The output layer on `linear_input`, if it is directly on the comparators; else None."""
-        if self.layers or (self.training and self.dropout.p) or self.output.out_features > MAX_KERNEL_SCORES:
+        if self.layers or (self.training and self.dropout.p) or not self._fits_kernels:
             return None
         return self._linear(self.output.weight, self.output.bias)
 
@@ -85,7 +102,7 @@ class Head(nn.Module):
 
     def folded(self) -> LinearHead | None:
         """Return all layers as one linear layer on `linear_input`, for scoring; None if there are activations."""
-        if self.output.out_features > MAX_KERNEL_SCORES or (self.layers and self.activate is not ACTIVATE["linear"]):
+        if not self._fits_kernels or (self.layers and self.activate is not ACTIVATE["linear"]):
             return None
         weight, bias = self.output.weight.double(), self.output.bias.double()
         for layer in cast(list[nn.Linear], [*reversed(self.layers)]):
@@ -143,7 +160,7 @@ class Network(nn.Module):
         self.prefix_dims = tuple(prefix for prefix in hyperparameters.matryoshka_dims if prefix < dim)
         tables = [
             TokenEmbedding(e.vocab_size, e.token_embedding_dim, row_sparse=hyperparameters.row_sparse, frozen=e.frozen)
-            for e in hyperparameters.encoders[: 1 if hyperparameters.tied_token_embedding_weight else 2]
+            for e in hyperparameters.encoders[: hyperparameters.tables]
         ]
         self.enc0 = make_encoder(hyperparameters, 0, tables[0])
         tied = hyperparameters.tied_encoder_weight

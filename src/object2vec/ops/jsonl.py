@@ -24,21 +24,33 @@ class Lines(NamedTuple):
     consumed: int
 
 
-def read_lines(text: bytes, max_len: tuple[int, int]) -> Lines:
+def read_lines(text: bytes, max_len: tuple[int, int], *, sides: int = 2) -> Lines:
     """Read records from whole lines, up to the first that is not plain, and keep `max_len` tokens of each side.
 
     A plain record is `{"in0": [1, 2], "in1": [3], "label": 1.5}`: perhaps with a weight, keys in any order and nothing
     else, spaces anywhere.
-    Without kernels no line is read.
+    Without kernels no line is read. With one of the `sides`, a record has no in1.
     """
     size = len(text) if library.available() else 0
     values = np.empty(size // 2 + 1, np.int32), np.empty(size // 2 + 1, np.int32)
-    rows = size // len('{"in0":[],"in1":[],"label":1}') + 1
-    lengths = np.empty(rows, np.int64), np.empty(rows, np.int64)
+    rows = size // len('{"in0":[],"in1":[],"label":1}' if sides == 2 else '{"in0":[],"label":1}') + 1
+    lengths = np.empty(rows, np.int64), (np.empty if sides == 2 else np.zeros)(rows, np.int64)
     labels, weights = np.empty(rows, np.float64), np.empty(rows, np.float64)
     truncated, stop = np.zeros(2, np.int64), np.zeros(3, np.int64)
     columns = addresses("read_lines", values, "int32"), addresses("read_lines", lengths, "int64")
-    given = text, size, np.array(max_len, np.int64), *columns, labels, weights, stop[2:], truncated, stop[:1], stop[1:2]
+    given = (
+        text,
+        size,
+        sides,
+        np.array(max_len, np.int64),
+        *columns,
+        labels,
+        weights,
+        stop[2:],
+        truncated,
+        stop[:1],
+        stop[1:2],
+    )
     found = call("read_lines", *given) if library.available() else 0
     kept = tuple(column[:found] for column in lengths)
     tokens = tuple(column[: int(length.sum())] for column, length in zip(values, kept, strict=True))

@@ -45,6 +45,7 @@ COMPARISON_TERMS: Final[tuple[Callable[[Tensor, Tensor], Tensor], ...]] = (
     lambda u, v: (unit_rows(u) * unit_rows(v)).sum(dim=1, keepdim=True),
 )
 PRODUCT: Final = 0
+LEFT: Final = 1
 COSINE: Final = 4
 
 

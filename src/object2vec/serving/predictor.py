@@ -150,23 +150,32 @@ class Predictor:
     def _encode(self, given: Column, side: Side) -> Float32:
         columns = (given, Column.from_lists([])) if side == "in0" else (Column.from_lists([]), given)
         instances = Instances(columns=columns, label="tokens[{}]", numbers=range(len(given.rows)))
-        parts = [answers.embeddings[SIDES.index(side)].values for answers in self.prepare(instances).answers()]
+        answers = self.prepare(instances, mode="embedding").answers()
+        parts = [part.embeddings[SIDES.index(side)].values for part in answers]
         return np.concatenate([_no_vectors(self.hyperparameters.encoding_dim(SIDES.index(side))), *parts])
 
-    def score(self, pairs: Iterable[tuple[Sequence[int], Sequence[int]]]) -> Float32:
+    def score(self, pairs: Iterable[Sequence[Any]]) -> Float32:
         """Return the scores (P, C) of P pairs: a probability for each class in their order, or one number.
 
-        An array of integers (P, 2) is pairs of single ids. It is much faster than lists.
+        An array of integers (P, 2) is pairs of single ids. It is much faster than lists. For a model without in1, give
+        objects of in0 in place of pairs.
 
         Raises:
             RequestError: an argument cannot be used, or the model does not know an id, at `pairs[i]`.
         """
         _handle_forks()
+        if self.hyperparameters.one_sided:
+            given = Column.from_lists([_ids(ids, f"objects[{n}]") for n, ids in enumerate(_iterable(pairs, "objects"))])
+            return self._score(
+                Instances(columns=(given, Column.from_lists([])), label="objects[{}]", numbers=given.rows)
+            )
         if isinstance(pairs, np.ndarray) and pairs.ndim == 2 and pairs.shape[1] == 2 and pairs.dtype.kind in "iu":
             return self._score_ids(pairs)
-        given = [_pair(pair, f"pairs[{n}]") for n, pair in enumerate(_iterable(pairs, "pairs"))]
-        columns = Column.from_lists([first for first, _ in given]), Column.from_lists([second for _, second in given])
-        instances = Instances(columns=columns, label="pairs[{}]", numbers=range(len(given)))
+        lists = [_pair(pair, f"pairs[{n}]") for n, pair in enumerate(_iterable(pairs, "pairs"))]
+        columns = Column.from_lists([first for first, _ in lists]), Column.from_lists([second for _, second in lists])
+        return self._score(Instances(columns=columns, label="pairs[{}]", numbers=range(len(lists))))
+
+    def _score(self, instances: Instances) -> Float32:
         query = self.prepare(instances, mode="classification")
         parts = [answers.scores.values for answers in query.answers()]
         return np.concatenate([_no_vectors(self.hyperparameters.scores), *parts])
@@ -219,6 +228,8 @@ class Predictor:
         if scored and self.network.head is None:
             self._fetch_head()
         columns, warnings = read_sides(instances, self.hyperparameters.encoders, max_seq_lens)
+        if self.hyperparameters.one_sided:
+            columns = _only_first_side(columns, instances, scored=scored)
         token_scorer = self._token_scorer if scored and not searches else None
         return Query(self.network, columns, len(instances), scored, token_scorer, warnings, searches)
 
@@ -283,6 +294,20 @@ def _ids(sequence: Any, name: str) -> list[int]:
         except TypeError:
             raise RequestError(f"{name}[{len(ids)}] is {_short_repr(token)}, wanted an integer token id") from None
     return ids
+
+
+def _only_first_side(columns: tuple[Column, Column], instances: Instances, *, scored: bool) -> tuple[Column, Column]:
+    """Return the columns of instances that are classified by in0 alone: with an empty in1 if they are scored.
+
+    Raises:
+        RequestError: an instance has no in0.
+    """
+    first, second = columns
+    lacking = np.setdiff1d(second.rows, first.rows)
+    if len(lacking):
+        raise RequestError(f"{instances.name(int(lacking[0]))} has no in0, wanted it alone: this model has no in1")
+    rows = first.rows if scored else first.rows[:0]
+    return first, Column(rows, Sequences.from_lengths(np.empty(0, np.int32), np.zeros(len(rows), np.int64)))
 
 
 def _no_vectors(width: int) -> Float32:

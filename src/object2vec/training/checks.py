@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Container, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from object2vec import artifact
 from object2vec.data.channels import CHANNELS, PAIR_CHANNELS
-from object2vec.data.jsonlines import check_first_record
-from object2vec.errors import DataError, shortened
-from object2vec.hyperparameters import Hyperparameters, Parsed
+from object2vec.data.jsonlines import check_first_record, first_record
+from object2vec.errors import DataError, HyperparameterError, shortened
+from object2vec.hyperparameters import Hyperparameters, Parsed, parse, typed
 from object2vec.schema.schema import Schema
 from object2vec.training import warm_start
 
@@ -61,6 +61,7 @@ def check_job(job: Job) -> None:
         UserError: the configuration or the data cannot be used.
     """
     check_channels(job)
+    job = without_second_side(job) if has_one_side(job) else job
     auxiliary_files(job)
     artifact.check_writable(job.model_dir)
     schema_files(job)
@@ -69,6 +70,24 @@ def check_job(job: Job) -> None:
     for name in PAIR_CHANNELS:
         if name in job.channels and name not in job.sharded:
             check_first_record(name, job.channels[name], job.hyperparameters)
+
+
+def has_one_side(job: Job) -> bool:
+    """Return whether the first record of training has no in1, and the configuration leaves open what encodes it."""
+    if "train" not in job.channels or typed("enc1_network", job.configuration.given) in job.configuration.given:
+        return False
+    record = first_record("train", job.channels["train"])
+    return isinstance(record, dict) and {"in0", "label"} <= record.keys() and "in1" not in record
+
+
+def without_second_side(job: Job) -> Job:
+    """Return the job with `enc1_network=none`; unchanged if other hyperparameters need two sides."""
+    given = job.configuration.given
+    try:
+        configuration = parse({**given, typed("enc1_network", given): "none"})
+    except HyperparameterError:
+        return job
+    return replace(job, configuration=configuration)
 
 
 def check_channels(job: Job) -> None:

@@ -23,7 +23,14 @@ from object2vec.ops import library
 from object2vec.training import warm_start
 from object2vec.training.channels import read_channels
 from object2vec.training.checkpoints import Checkpoints
-from object2vec.training.checks import Job, auxiliary_files, channel_warnings, check_channels
+from object2vec.training.checks import (
+    Job,
+    auxiliary_files,
+    channel_warnings,
+    check_channels,
+    has_one_side,
+    without_second_side,
+)
 from object2vec.training.distributed import SINGLE_PROCESS, Group
 from object2vec.training.evaluation import evaluate
 from object2vec.training.graceful_shutdown import Stop
@@ -49,6 +56,9 @@ def run(job: Job, *, group: Group = SINGLE_PROCESS, stop: Stop | None = None, st
     allocator.keep_freed()
     kernels = library.load()
     logger.log(logging.WARNING if kernels.warning else logging.INFO, kernels.warning or f"Kernels: {kernels.build}")
+    if group.any_rank(has_one_side(job)):
+        logger.info("Records of channel train have no in1: enc1_network is none")
+        job = without_second_side(job)
     _log_configuration(job)
     with explain_memory_errors(job.hyperparameters):
         _run(job, clock, group, stop or Stop(), style)

@@ -97,7 +97,7 @@ def _weights(hyperparameters: Hyperparameters) -> tuple[int, int]:
 
 def _with_tables(hyperparameters: Hyperparameters) -> Sequence[EncoderHyperparameters]:
     """Return the encoders that have a table of token embeddings of their own."""
-    return hyperparameters.encoders[: 1 if hyperparameters.tied_token_embedding_weight else 2]
+    return hyperparameters.encoders[: hyperparameters.tables]
 
 
 def _table_bytes(encoders: Sequence[EncoderHyperparameters]) -> int:

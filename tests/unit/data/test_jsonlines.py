@@ -141,6 +141,32 @@ def test_invalid_class_of_several_is_named(tmp_path: Path, label: str, got: str)
     assert refused(path := write(tmp_path / "x", *lines), SEVERAL) == f"{path}, {sentence}"
 
 
+ONE_SIDE = configured(enc1_network="none")
+
+
+@pytest.mark.parametrize("note", ["", ', "note": 1'], ids=["kernel", "any JSON"])
+def test_records_of_one_side_are_read(tmp_path: Path, note: str) -> None:
+    """in1 is absent, empty or null: each record has an empty one."""
+    sides = ("", ', "in1": []', ', "in1": null')
+    lines = [f'{{"in0": [{n + 1}, 2], "label": 1, "weight": 2{in1}{note}}}' for n, in1 in enumerate(sides)]
+    pairs = read_channel("train", write(tmp_path / "x", *lines), ONE_SIDE)
+    assert rows(pairs) == [([n + 1, 2], [], 1.0) for n in range(3)]
+    assert pairs.weights.tolist() == [2] * 3
+
+
+def test_records_of_both_kinds_are_an_error(tmp_path: Path) -> None:
+    lone = '{"in0": [1], "label": 1}'
+    path = write(tmp_path / "x", lone, GOOD)
+    why = "the first record has in0 alone, or enc1_network is none"
+    assert refused(path, ONE_SIDE) == f"{path}, line 2: in1 is the list [3], wanted no in1: {why}"
+    path = write(tmp_path / "x", lone, '{"in1": [1], "label": 1}')
+    assert refused(path, ONE_SIDE).startswith(f"{path}, line 2: in1 is the list [1], wanted no in1")
+    path = write(tmp_path / "x", lone, '{"in0": [1]}')
+    assert refused(path, ONE_SIDE) == f'{path}, line 2: no label, wanted an object like {{"in0": [1, 2], "label": 1}}'
+    path = write(tmp_path / "x", GOOD, lone)
+    assert refused(path) == f"{path}, line 2: no in1, {EXPECTED_RECORD}"
+
+
 def test_all_files_of_a_channel_are_read(tmp_path: Path) -> None:
     """Plain and compressed files in nested folders, sorted by name, without markers."""
     line = '{{"in0": [{}], "in1": [2], "label": 1}}'.format

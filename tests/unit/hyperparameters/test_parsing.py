@@ -232,8 +232,11 @@ NOT_GIVEN = [
 
 @pytest.mark.parametrize("value", NOT_GIVEN)
 def test_empty_value_means_default(value: object) -> None:
-    """Every optional hyperparameter is at its default if a client writes an empty value for it."""
-    optional = {name: value for name in TABLE if name not in NEEDED}
+    """Every optional hyperparameter is at its default if a client writes an empty value for it.
+
+    `none` is a value of the second encoder's network.
+    """
+    optional = {name: value for name in TABLE if name not in NEEDED and (name, value) != ("enc1_network", "none")}
     assert read(**optional) == read()
     assert parse(NEEDED | optional).warnings == ()
     assert parse(NEEDED | optional).num_gpus == "auto"
@@ -253,11 +256,12 @@ def test_empty_required_value_is_missing(value: object) -> None:
 @pytest.mark.parametrize("value", NOT_GIVEN)
 def test_empty_values_do_not_decide_encoder_numbering(value: object) -> None:
     """Empty enc0_* are ignored if numbering starts at one, empty enc2_* if it starts at zero."""
-    from_one = {f"enc{side}_{name}": value for side in (0, 2) for name in ("network", "layers", "vocab_file")}
+    names = ("layers", "vocab_file") if value == "none" else ("network", "layers", "vocab_file")
+    from_one = {f"enc{side}_{name}": value for side in (0, 2) for name in names}
     parsed = parse(NEEDED_FROM_ONE | from_one)
     assert parsed == parse(NEEDED_FROM_ONE)
     assert typed("enc0_layers", NEEDED_FROM_ONE | from_one) == "enc1_layers"
-    from_zero = {f"enc{side}_{name}": value for side in (1, 2) for name in ("network", "layers", "max_seq_len")}
+    from_zero = {f"enc{side}_{name}": value for side in (1, 2) for name in names}
     assert parse(NEEDED | from_zero) == parse(NEEDED)
 
 
@@ -351,7 +355,7 @@ def test_json_value_of_another_type_is_refused(value: object) -> None:
     [
         ("enc0_network", "lstm", "one of hcnn, bilstm, pooled_embedding"),
         ("enc0_network", "enc0", "one of hcnn, bilstm, pooled_embedding"),
-        ("enc1_network", "enc1", "one of enc0, hcnn, bilstm, pooled_embedding"),
+        ("enc1_network", "enc1", "one of enc0, hcnn, bilstm, pooled_embedding, none"),
         ("enc0_layers", "5", "auto, or an integer from 1 to 4"),
         ("enc0_layers", "Auto", "auto, or an integer from 1 to 4"),
         (
@@ -722,7 +726,7 @@ def test_numbering_from_one_second_copies_first() -> None:
 def test_numbering_from_one_errors_use_names_of_the_user() -> None:
     """Every error names the keys and choices as the user numbers them."""
     assert errors_of(NEEDED_FROM_ONE | {"enc2_network": "enc0"}) == (
-        "enc2_network: got 'enc0', wanted one of enc1, hcnn, bilstm, pooled_embedding",
+        "enc2_network: got 'enc0', wanted one of enc1, hcnn, bilstm, pooled_embedding, none",
     )
     assert errors_of(NEEDED_FROM_ONE | {"enc1_vocabsize": "3"}) == (
         "enc1_vocabsize: no such hyperparameter, the nearest is enc1_vocab_size",

@@ -121,21 +121,22 @@ static inline Cursor next_line(const uint8_t **text, const uint8_t *end)
     return line;
 }
 
-KERNEL(int64_t, read_lines)(const uint8_t *bytes, int64_t size, const int64_t *max_len, int32_t *const *values,
+KERNEL(int64_t, read_lines)(const uint8_t *bytes, int64_t size, int64_t sides, const int64_t *max_len, int32_t *const *values,
                             int64_t *const *lengths, double *labels, double *weights, int64_t *weighted,
                             int64_t *truncated, int64_t *lines, int64_t *consumed)
 {
     int32_t *next[2] = {values[0], values[1]};
     int64_t records = 0;
+    const int keys = 1 << LABEL | (sides == 2 ? 3 : 1);
     const uint8_t *text = bytes, *end = bytes + size;
     for (*lines = *consumed = *weighted = 0; text < end; ++*lines, *consumed = text - bytes) {
         Cursor line = next_line(&text, end);
         if (at_end(&line))
             continue;
         Record record;
-        if (!take_record(&line, max_len, next, NULL, &record) || (record.keys & 7) != 7 || !at_end(&line))
+        if (!take_record(&line, max_len, next, NULL, &record) || (record.keys & 7) != keys || !at_end(&line))
             break;
-        for (int side = 0; side < 2; side++) {
+        for (int side = 0; side < sides; side++) {
             const int over = record.tokens[side] > max_len[side];
             lengths[side][records] = over ? max_len[side] : record.tokens[side];
             next[side] += lengths[side][records];
