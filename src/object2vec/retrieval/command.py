@@ -196,17 +196,23 @@ def _add_embed(parser: argparse.ArgumentParser, **types: Callable[[str], Any]) -
     parser.add_argument("--output", type=types["output"], required=True, metavar="FILE", help=text)
     text = "type of the numbers (default: %(default)s); fewer bits change neighbors, the command prints how much"
     parser.add_argument("--dtype", choices=DTYPES, default=DTYPES[0], help=text)
+    text = "write only the first N numbers of embeddings, as for a model trained with matryoshka_dims"
+    parser.add_argument("--dims", type=int, metavar="N", help=text)
 
 
 def _embed(model: Any, arguments: argparse.Namespace) -> None:
     from object2vec.retrieval.embeddings import SAMPLE_K, write_embeddings
 
+    dtype, dims, whole = arguments.dtype, arguments.dims, model.hyperparameters.encoding_dim(0)
+    if dims is not None and not 1 <= dims <= whole:
+        raise UserError(f"--dims {dims}: wanted a number from 1 to {whole}, the length of the embeddings")
     with progress("encoding") as encoded:
         parts = _embedded(model, arguments.side, arguments.input, encoded)
-        sample = write_embeddings(parts, str(arguments.output), arguments.dtype)
-    if arguments.dtype != DTYPES[0]:
-        recall = sample.recall(arguments.dtype)
-        sys.stdout.write(f"recall@{SAMPLE_K} of {arguments.dtype}: {recall:.3f}, on {sample.count:,} embeddings\n")
+        sample = write_embeddings(parts, str(arguments.output), dtype, dims)
+    if dtype != DTYPES[0] or dims:
+        form = f"{dtype}, {dims} of {whole} numbers" if dims else dtype
+        recall = sample.recall(dtype, dims)
+        sys.stdout.write(f"recall@{SAMPLE_K} of {form}: {recall:.3f}, on {sample.count:,} embeddings\n")
     sys.stdout.write(f"written: {arguments.output}\n")
 
 

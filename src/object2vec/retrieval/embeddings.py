@@ -30,7 +30,7 @@ TEXT_HEADER_BYTES: Final = 32
 
 
 class Sample:
-    """The first embeddings of a file, to measure how fewer bits change their neighbors."""
+    """The first embeddings of a file, to measure how fewer bits or numbers change their neighbors."""
 
     def __init__(self) -> None:
         self._parts: list[Float32] = []
@@ -41,14 +41,14 @@ class Sample:
         self._parts.append(left.copy())
         self.count += len(left)
 
-    def recall(self, dtype: str) -> float:
-        """Return the share of the nearest neighbors by cosine that are the same with fewer bits."""
+    def recall(self, dtype: str, dims: int | None = None) -> float:
+        """Return the share of the nearest neighbors by cosine that are the same with fewer bits or numbers."""
         exact = np.concatenate(self._parts)
         queries = np.random.default_rng(0).permutation(len(exact))[:SAMPLE_QUERIES]
-        width = exact.shape[1]
+        cut = exact[:, :dims]
         nearest = [
             VectorIndex.build(vectors, "cosine").search(vectors[queries], SAMPLE_K, excluded=list(queries[:, None]))[0]
-            for vectors in (exact, restore(quantize(exact, dtype), dtype, width))
+            for vectors in (exact, restore(quantize(cut, dtype), dtype, cut.shape[1]))
         ]
         shared = [len(set(first) & set(second) - {-1}) for first, second in zip(*nearest, strict=True)]
         return sum(shared) / max(1, int((nearest[0] >= 0).sum()))
@@ -79,8 +79,10 @@ def restore(vectors: npt.NDArray[Any], dtype: str, width: int) -> Float32:
     return vectors.astype(np.float32)
 
 
-def write_embeddings(parts: Iterable[Part], output: str, dtype: str) -> Sample:
+def write_embeddings(parts: Iterable[Part], output: str, dtype: str, dims: int | None = None) -> Sample:
     """Write columns of objects and their embeddings to a file; its suffix decides the format. Return a sample.
+
+    Only the first `dims` numbers of embeddings are written; all of them if it is None.
 
     Raises:
         UserError: the format is not known, or cannot hold these objects; or the file cannot be written.
@@ -93,7 +95,7 @@ def write_embeddings(parts: Iterable[Part], output: str, dtype: str) -> Sample:
     def quantized() -> Iterable[tuple[Mapping[str, Any], npt.NDArray[Any]]]:
         for columns, vectors in parts:
             sample.add(vectors)
-            yield columns, quantize(vectors, dtype)
+            yield columns, quantize(vectors[:, :dims], dtype)
 
     write = {".npy": _write_npy, ".parquet": _write_parquet, ".jsonl": _write_json_lines, ".txt": _write_word2vec}
     with writing(output) as file, os_errors_as_user_errors(f"--output {output}"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -107,6 +108,7 @@ def test_pairs_that_were_seen_are_excluded(indexed: Path, tmp_path: Path, capsys
         ("recommend", ["--input", "missing.jsonl"], "missing.jsonl: No such file or directory"),
         ("recommend", ["--input", "bad.jsonl"], "bad.jsonl, line 2: not JSON"),
         ("embed", ["--side", "in1", "--output", "e.bin"], "--output e.bin: wanted a file that ends in .npy"),
+        ("embed", ["--side", "in1", "--output", "e.npy", "--dims", "999"], "--dims 999: wanted a number from 1 to "),
         ("index", ["--objects", "missing.csv"], "missing.csv: No such file or directory"),
         ("index", ["--objects", "films.csv", "--side", "in0"], "films.csv: there is no column user, the nearest is"),
         ("index", ["--objects", "twice.csv"], "twice.csv: the column film is there twice, wanted once"),
@@ -179,6 +181,16 @@ def test_embeddings_in_all_formats(indexed: Path, tmp_path: Path, suffix: str, s
         keys, found = [row[0] for row in rows], np.array([row[1:] for row in rows], np.float32)
     assert keys in (None, ["1", "2", "3", "4"])
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_embeddings_are_cut(indexed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first numbers are written, and the share of neighbors that stay is printed."""
+    wanted = object2vec.load(indexed / "model").encode([1, 2, 3, 4], "in1")
+    for dims in (wanted.shape[1], 2):
+        assert run("embed", indexed, "--side", "in1", "--output", tmp_path / "e.npy", "--dims", dims) == 0
+        np.testing.assert_array_equal(np.load(tmp_path / "e.npy"), wanted[:, :dims])
+        recall = float(re.search(rf"float32, {dims} of {wanted.shape[1]} numbers: (\S+),", capsys.readouterr().out)[1])
+        assert recall == 1 or dims == 2
 
 
 @pytest.mark.parametrize("dtype, bound", [("float16", 1e-3), ("int8", 1e-2), ("binary", 1.0)])
