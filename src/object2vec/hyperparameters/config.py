@@ -60,6 +60,8 @@ class Hyperparameters:
     validation_negative_sampling: str
     token_dropout: float
     ema_decay: float
+    learning_rate_schedule: str
+    learning_rate_warmup: float
     token_embedding_dtype: str
     ranking_loss: str
     temperature: float

@@ -35,6 +35,7 @@ NETWORKS: Final = ("hcnn", "bilstm", "pooled_embedding")
 #: How token embeddings are pooled: the power of the number of tokens that their mean is multiplied with.
 POOLINGS: Final = {"mean": 0.0, "sqrtn": 0.5, "sum": 1.0}
 OPTIMIZERS: Final = ("adagrad", "adam", "rmsprop", "sgd", "adadelta")
+SCHEDULES: Final = ("constant", "linear", "cosine")
 ROW_SPARSE_OPTIMIZERS: Final = ("adam", "adagrad", "sgd")
 LAYERS_WHEN_AUTO: Final = {"hcnn": 4, "bilstm": 1, "pooled_embedding": 1}
 
@@ -81,6 +82,8 @@ HELP: Final = {
     "temperature": "`in_batch_softmax` divides scores by this.",
     "log_q_correction": "How much of the popularity of `in1` its score learns: 0 none of it, 1 all of it.",
     "sampled_candidates": "How many `in1` are drawn uniformly for each batch, as further negatives of all its pairs.",
+    "learning_rate_schedule": "How the learning rate falls from its value to 0 over the steps of `epochs` epochs.",
+    "learning_rate_warmup": "Share of all steps in which the learning rate rises from 0 to its value.",
     "token_embedding_dtype": "Type of the saved token embeddings. `float16` halves the file and rounds after training.",
 }
 
@@ -163,6 +166,8 @@ OURS: Final = (
     Row("token_dropout", Real(0, 0.9), "0", HELP["token_dropout"]),
     Row("ema_decay", Real(0, 0.9999), "0", HELP["ema_decay"]),
     Row("token_embedding_dtype", Choice(("float32", "float16")), "float32", HELP["token_embedding_dtype"]),
+    Row("learning_rate_schedule", Choice(SCHEDULES), "constant", HELP["learning_rate_schedule"]),
+    Row("learning_rate_warmup", Real(0, 1), "0", HELP["learning_rate_warmup"]),
     Row("ranking_loss", Choice(("in_batch_softmax", "none")), "none", HELP["ranking_loss"]),
     Row("temperature", Real(0.001, 100), "1", HELP["temperature"]),
     Row("log_q_correction", Real(0, 1), "0", HELP["log_q_correction"]),

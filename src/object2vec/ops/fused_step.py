@@ -12,7 +12,6 @@ from torch import Tensor
 from object2vec.array_types import Float32, Int32, Int64
 from object2vec.ops.arguments import addresses, call, check_shapes, usable
 from object2vec.ops.codes import OPTIMIZERS
-from object2vec.ops.embedding import OptimizerStep
 from object2vec.ops.library import structs
 from object2vec.ops.scoring import LinearHead
 
@@ -26,7 +25,9 @@ def parameter_state(weight: Tensor, state: Sequence[Tensor], steps: int) -> ctyp
     return structs()["ParameterState"](at, first, second, steps)
 
 
-def pair_batch(tokens: Sequence[Int32], index: Sequence[Int64], labels: Float32) -> ctypes.Structure:
+def pair_batch(
+    tokens: Sequence[Int32], index: Sequence[Int64], labels: Float32, learning_rate: float
+) -> ctypes.Structure:
     """Refer to the unique `tokens` of each side, none of them 0; pair p has token `index[side][p]`.
 
     Tokens are numbered by first appearance: pair 0 has number 0, and a new token the next number. `labels` is (P,).
@@ -34,7 +35,8 @@ def pair_batch(tokens: Sequence[Int32], index: Sequence[Int64], labels: Float32)
     (own, partner), (left, right) = index, tokens
     check_shapes("step_pairs", index0=(own, labels.shape), index1=(partner, labels.shape))
     at = addresses("step_pairs", tokens, "int32"), addresses("step_pairs", index, "int64")
-    return structs()["PairBatch"](*at, (len(left), len(right)), *addresses("step_pairs", [labels]), len(labels))
+    pairs = *addresses("step_pairs", [labels]), len(labels)
+    return structs()["PairBatch"](*at, (len(left), len(right)), *pairs, learning_rate)
 
 
 def is_supported(head: LinearHead) -> bool:
@@ -43,18 +45,18 @@ def is_supported(head: LinearHead) -> bool:
 
 
 def step_pairs(
-    step: OptimizerStep, states: Structs, head: LinearHead, batches: Structs, *, dim: int, threads: int
+    kind: str, weight_decay: float, states: Structs, head: LinearHead, batches: Structs, *, dim: int, threads: int
 ) -> list[tuple[float, int]]:
     """Take a step for each batch of pairs; return its mean loss and number of correct pairs.
 
-    A step updates the rows, (dim,) each, of two tables that the batch has, and an output layer. `states` are of the
-    tables, the layer's weight and its bias; they count their steps. One score is to be the label; of two, the label is
-    the class, 0 or 1.
+    A step of sgd, adagrad or adam (`kind`) updates the rows, (dim,) each, of two tables that the batch has, and an
+    output layer. `states` are of the tables, the layer's weight and its bias; they count their steps. One score is to
+    be the label; of two, the label is the class, 0 or 1.
     """
     classes, width = head.weight.shape
     tokens, pairs = max(batch.n[0] + batch.n[1] for batch in batches), max(batch.pairs for batch in batches)
     scratch = torch.empty(pairs), torch.empty(threads, width + 1), torch.empty(tokens, dim)
-    settings = OPTIMIZERS.index(step.kind), step.learning_rate, step.weight_decay
+    settings = OPTIMIZERS.index(kind), weight_decay
     layer = classes, width, dim, head.columns.data_ptr()
     config = structs()["StepConfig"](*settings, *layer, threads, *addresses("step_pairs", scratch))
     given = (structs()["PairBatch"] * len(batches))(*batches)

@@ -46,10 +46,12 @@ def make_optimizers(network: Network, hyperparameters: Hyperparameters) -> list[
     head = network.head
     if tables and head and {p for group in by_decay.values() for p in group} <= set(head.output.parameters()):
         return [RowOptimizer(tables, hyperparameters, head.output)]
-    groups = [{"params": parameters, "weight_decay": decay} for decay, parameters in by_decay.items()]
     kind, rate = hyperparameters.optimizer, hyperparameters.learning_rate
     if kind == "adadelta":  # takes the size of its steps from their history, in MXNet 1.3 from nothing else
         rate = 1.0
+    groups = [
+        {"params": parameters, "weight_decay": decay, "initial_lr": rate} for decay, parameters in by_decay.items()
+    ]
     optimizers: list[Optimizer] = [TORCH_OPTIMIZERS[kind](groups, lr=rate)]
     optimizers[0].register_step_pre_hook(_make_dense_gradients)
     if tables:
@@ -74,14 +76,21 @@ def _make_dense_gradients(optimizer: Optimizer, _args: Any, _kwargs: Any) -> Non
 def zero_learning_rate(optimizers: Sequence[Optimizer]) -> Iterator[None]:
     """Set the learning rate to 0 within: a step then changes the optimizers' state, and no weight."""
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-    rates = [group["lr"] for group in groups]
+    rates = [group["initial_lr"] for group in groups]
     for group in groups:
-        group["lr"] = 0.0
+        group["initial_lr"] = 0.0
     try:
         yield
     finally:
         for group, rate in zip(groups, rates, strict=True):
-            group["lr"] = rate
+            group["initial_lr"] = rate
+
+
+def scale_learning_rates(optimizers: Sequence[Optimizer], factor: float) -> None:
+    """Set the learning rates to `factor` times those that the optimizers began with."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = factor * group["initial_lr"]
 
 
 class RowOptimizer(Optimizer):
@@ -105,7 +114,8 @@ class RowOptimizer(Optimizer):
         self.kind = hyperparameters.optimizer
         self.tables = tables
         self.layer = [] if layer is None else [layer.weight, layer.bias]
-        settings = {"lr": hyperparameters.learning_rate, "weight_decay": hyperparameters.weight_decay}
+        rate = hyperparameters.learning_rate
+        settings = {"lr": rate, "initial_lr": rate, "weight_decay": hyperparameters.weight_decay}
         super().__init__([*(table.weight for table in tables), *self.layer], settings)
 
     def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002 -- torch's signature

@@ -16,10 +16,9 @@ from torch.optim import Optimizer
 from object2vec.data.batches import Batch
 from object2vec.model.network import Network
 from object2vec.ops import fused_step
-from object2vec.ops.embedding import OptimizerStep
 from object2vec.ops.scoring import LinearHead
 from object2vec.training.objective import Objective
-from object2vec.training.optimizers import RowOptimizer
+from object2vec.training.optimizers import RowOptimizer, scale_learning_rates
 from object2vec.training.thread_tuner import ThreadTuner
 
 #: Products of a fused step that make one more thread worth it: it takes rows out of the caches of the others.
@@ -56,12 +55,12 @@ class AutogradStep:
     optimizers: Sequence[Optimizer]
     tuner: ThreadTuner
 
-    def __call__(self, batches: Sequence[Batch]) -> list[StepResult]:
-        """Take a step for each batch, one after the other."""
+    def __call__(self, batches: Sequence[Batch], factors: Sequence[float]) -> list[StepResult]:
+        """Take a step for each batch, one after the other, with these factors of the learning rates."""
         results = []
-        for batch in batches:
+        for batch, factor in zip(batches, factors, strict=True):
             loss, correct = self.backward(batch)
-            self.update(batch)
+            self.update(batch, factor)
             results.append(StepResult(len(batch), loss.item(), correct, batch.weight))
         return results
 
@@ -72,9 +71,10 @@ class AutogradStep:
         self.tuner.stop()
         return loss, correct
 
-    def update(self, batch: Batch) -> None:
-        """Let the optimizers step the weights."""
+    def update(self, batch: Batch, factor: float) -> None:
+        """Let the optimizers step the weights, with this factor of their learning rates."""
         self.tuner.start()
+        scale_learning_rates(self.optimizers, factor)
         for optimizer in self.optimizers:
             optimizer.step()
         self.tuner.stop()
@@ -105,19 +105,20 @@ class FusedStep:
         self._max_threads = torch.get_num_threads()  # results depend on this number, and on no later one
         self._weights = [*(table.weight for table in optimizer.tables), *optimizer.layer]
 
-    def __call__(self, batches: Sequence[Batch]) -> list[StepResult]:
+    def __call__(self, batches: Sequence[Batch], factors: Sequence[float]) -> list[StepResult]:
         """Take a step for each batch, one after the other; by autograd if pairs have weights or longer objects."""
         if not all(batch.single and batch.weights is None for batch in batches):
-            return self._fallback(batches)
+            return self._fallback(batches, factors)
         self._tuner.start()
         optimizer, steps = self._optimizer, len(batches)
+        rate, (_, decay) = optimizer.param_groups[0]["initial_lr"], optimizer.settings
         states = [fused_step.parameter_state(weight, *optimizer.begin(weight, steps)) for weight in self._weights]
         given = [
-            fused_step.pair_batch([side.values for side in batch.objects], batch.index, batch.labels)
-            for batch in batches
+            fused_step.pair_batch([side.values for side in batch.objects], batch.index, batch.labels, factor * rate)
+            for batch, factor in zip(batches, factors, strict=True)
         ]
-        step, threads = OptimizerStep(optimizer.kind, *optimizer.settings), self.threads(max(map(len, batches)))
-        found = fused_step.step_pairs(step, states, self._head, given, dim=self._dim, threads=threads)
+        threads = self.threads(max(map(len, batches)))
+        found = fused_step.step_pairs(optimizer.kind, decay, states, self._head, given, dim=self._dim, threads=threads)
         self._tuner.stop()
         self._tuner.finish_step(sum(map(len, batches)))
         return [StepResult(len(batch), *result, len(batch)) for batch, result in zip(batches, found, strict=True)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice, takewhile
 from typing import Any
 
@@ -28,6 +28,7 @@ from object2vec.training.ema import WeightAverage
 from object2vec.training.evaluation import evaluate, largest_output
 from object2vec.training.gradient_sync import NO_PAIRS, GradientSync
 from object2vec.training.initial_bias import start_at_labels
+from object2vec.training.learning_rate import LearningRateSchedule
 from object2vec.training.objective import Metrics, objective_of
 from object2vec.training.optimizers import make_optimizers, zero_learning_rate
 from object2vec.training.report import Report
@@ -88,6 +89,9 @@ class Trainer:
         self.step: Step = self.autograd_step
         if group.size == 1:
             self.step = make_step(network, self.optimizers, self.autograd_step, self._threads)
+        self.schedule = LearningRateSchedule(
+            hyperparameters.learning_rate_schedule, hyperparameters.learning_rate_warmup, hyperparameters.epochs
+        )
         self.early_stopping = EarlyStopping(
             patience=hyperparameters.early_stopping_patience, tolerance=hyperparameters.early_stopping_tolerance
         )
@@ -117,6 +121,9 @@ class Trainer:
         """
         if not self.epochs_before and (self.epoch, self.batch) == (0, 0):
             start_at_labels(self.network.output_bias, train, self.objective, self.group)
+        if not self.schedule.is_constant:
+            batches = self.group.all_gather([train.examples / (train.size * train.stride)])
+            self.schedule = replace(self.schedule, batches=math.ceil(max(batches)[0]))
         try:
             while self.epoch < self.hyperparameters.epochs and not self.early_stopping.stop:
                 whole = self._train(train, stop) and self._finish_epoch(train, validation, stop)
@@ -322,7 +329,7 @@ class Trainer:
         while some := list(islice(batches, size)):
             checkpoint = self._checkpoint_due
             self._seed(epoch, done)
-            *results, last = self.step(some)
+            *results, last = self.step(some, [self.schedule.factor(epoch, done + i) for i in range(len(some))])
             if self.average:
                 self.average.update(self.network)
             done += len(some)
@@ -349,7 +356,7 @@ class Trainer:
                 row_counts=self.gradient_sync.compact(),
             )
             self.gradient_sync.sum(agreed.row_counts)
-            self.autograd_step.update(batch)
+            self.autograd_step.update(batch, self.schedule.factor(epoch, done))
             if self.average:
                 self.average.update(self.network)
             done += 1

@@ -78,6 +78,8 @@ OURS = {
     "token_dropout": 0.0,
     "ema_decay": 0.0,
     "token_embedding_dtype": "float32",
+    "learning_rate_schedule": "constant",
+    "learning_rate_warmup": 0.0,
     "ranking_loss": "none",
     "temperature": 1.0,
     "log_q_correction": 0.0,

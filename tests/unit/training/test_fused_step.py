@@ -15,7 +15,7 @@ from object2vec.data.batches import Batch, Batches
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 from object2vec.training.objective import Objective
-from object2vec.training.optimizers import make_optimizers
+from object2vec.training.optimizers import make_optimizers, scale_learning_rates
 from object2vec.training.step import AutogradStep, FusedStep, Step, backward, make_step
 from object2vec.training.thread_tuner import ThreadTuner
 from small import configured, network_of, pairs_of
@@ -71,7 +71,9 @@ def test_several_batches_in_one_call_equal_single_calls() -> None:
         (optimizer,) = optimizers = make_optimizers(network, matrices())
         step = step_of(network, optimizers)
         given = batches(70)
-        said.append([one for at in range(0, len(given), at_once) for one in step(given[at : at + at_once])])
+        factors = [0.5 + i / 5 for i in range(len(given))]
+        parts = [slice(at, at + at_once) for at in range(0, len(given), at_once)]
+        said.append([one for part in parts for one in step(given[part], factors[part])])
         networks.append(network.state_dict())
         remembered.append(optimizer.state_dict()["state"])
     assert len(said[0]) == len(given) == 5
@@ -94,12 +96,14 @@ def trained(hyperparameters: Hyperparameters, given: list[Batch], *, fused: bool
     step = step_of(network, optimizers)
     assert isinstance(step, FusedStep)
     said = []
-    for batch in given:
+    for i, batch in enumerate(given):
+        factor = 1 / (1 + i)
         if fused:
-            ((_, loss, correct, _),) = step([batch])
+            ((_, loss, correct, _),) = step([batch], [factor])
         else:
             left, correct = backward(network, objective, batch)
             loss = left.item()
+            scale_learning_rates(optimizers, factor)
             for optimizer in optimizers:
                 optimizer.step()
         said.append((loss, correct if not objective.regression else None))
@@ -110,7 +114,7 @@ def trained(hyperparameters: Hyperparameters, given: list[Batch], *, fused: bool
 @pytest.mark.parametrize("optimizer", ["adam", "adagrad", "sgd"])
 @pytest.mark.parametrize("comparators", ["hadamard", "concat", "abs_diff, hadamard", "hadamard, concat, abs_diff"])
 def test_fused_step_equals_autograd_and_optimizer(comparators: str, optimizer: str, output: str, decay: float) -> None:
-    """Losses, numbers of correct pairs, and every weight after three steps are equal."""
+    """Losses, correct pairs, and every weight after three steps of unequal learning rates are equal."""
     settings = {"comparator_list": comparators, "optimizer": optimizer, "weight_decay": decay} | OUTPUTS[output]
     hyperparameters = matrices(**settings)
     ours, theirs = (trained(hyperparameters, batches(), fused=fused) for fused in (True, False))
@@ -131,7 +135,7 @@ def test_loss_of_many_pairs_does_not_overflow(scale: float) -> None:
             network.head.output.weight.mul_(scale)
         step = step_of(network, make_optimizers(network, matrices()))
         losses.append(
-            step([batch])[0].loss if fused else float(backward(network, Objective(regression=False), batch)[0])
+            step([batch], [1.0])[0].loss if fused else float(backward(network, Objective(regression=False), batch)[0])
         )
     torch.testing.assert_close(*losses, atol=1e-5, rtol=1.3e-6)
 
@@ -142,7 +146,7 @@ def test_nan_in_weights_propagates_to_the_loss() -> None:
     with torch.no_grad():
         network.enc1.embedding.weight.fill_(np.nan)
     step = step_of(network, make_optimizers(network, hyperparameters))
-    assert math.isnan(step(batches()[:1])[0].loss)
+    assert math.isnan(step(batches()[:1], [1.0])[0].loss)
 
 
 def test_number_of_threads_grows_with_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +170,7 @@ def test_batches_of_other_lengths_take_the_autograd_step(row: tuple[list[int], l
         network = network_of(hyperparameters)
         step = step_of(network, make_optimizers(network, hyperparameters))
         assert isinstance(step, FusedStep)
-        results.append((step if fused else step._fallback)([batch]))
+        results.append((step if fused else step._fallback)([batch], [1.0]))
         weights.append(network.state_dict())
     assert results[0] == results[1]
     torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0)

@@ -241,8 +241,8 @@ def test_what_the_last_step_does_to_the_weights_is_noticed() -> None:
     made = trainer(hyperparameters)
     update = made.autograd_step.update
 
-    def overflowing(batch: Batch) -> None:
-        update(batch)
+    def overflowing(batch: Batch, factor: float) -> None:
+        update(batch, factor)
         if (made.epoch, made.batch) == (1, 7):
             with torch.no_grad():
                 made.network.enc0.embedding.weight[0, 0] = math.inf  # of id 0, which no pair has
@@ -266,7 +266,7 @@ def test_warming_up_moves_no_weight() -> None:
         assert all(torch.equal(tensor, before[name]) for name, tensor in made.network.state_dict().items())
         states = [state for optimizer in made.optimizers for state in optimizer.state.values()]
         assert all(float(state["step"]) == 8 for state in states)
-        assert all(group["lr"] == 0.0004 for optimizer in made.optimizers for group in optimizer.param_groups)
+        assert all(group["initial_lr"] == 0.0004 for optimizer in made.optimizers for group in optimizer.param_groups)
         again = trainer(hyperparameters)
         again.epochs_before = 10
         again.warm_up(training_batches(pairs_of(ROWS), hyperparameters), never)
@@ -292,7 +292,7 @@ def test_an_error_while_warming_up_leaves_the_learning_rate(values: dict[str, ob
 
     with pytest.raises(KeyboardInterrupt):
         made.warm_up(training_batches(pairs_of(ROWS), hyperparameters), interrupt)
-    assert all(group["lr"] == 0.0004 for optimizer in made.optimizers for group in optimizer.param_groups)
+    assert all(group["initial_lr"] == 0.0004 for optimizer in made.optimizers for group in optimizer.param_groups)
 
 
 @pytest.mark.parametrize(

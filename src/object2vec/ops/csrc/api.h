@@ -145,6 +145,7 @@ typedef struct {
     int64_t n[2];
     const float *labels;
     int64_t pairs;
+    float learning_rate;
     double loss;
     int64_t correct;
 } PairBatch;
@@ -154,7 +155,7 @@ typedef struct {
  * shard_sums (shards, width + 1), row_grads (n[0] + n[1], dim). */
 typedef struct {
     int64_t kind;
-    float learning_rate, weight_decay;
+    float weight_decay;
     int64_t classes, width, dim;
     const int64_t *term_columns;
     int64_t shards;

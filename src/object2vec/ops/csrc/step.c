@@ -346,7 +346,7 @@ static void step_batch(const StepConfig *config, const ParameterState *parameter
         scorer.terms[i] = term_columns[i] < 0 ? NULL : weights + term_columns[i];
     OptimizerStep updates[BIAS + 1];
     for (int i = 0; i <= BIAS; i++) /* the bias has no decay */
-        updates[i] = optimizer_step(config->kind, config->learning_rate, i == BIAS ? 0 : config->weight_decay,
+        updates[i] = optimizer_step(config->kind, batch->learning_rate, i == BIAS ? 0 : config->weight_decay,
                                     parameters[i].steps + before + 1);
     step_tables(config, parameters, updates, &scorer, batch);
     update_layer(config, parameters, updates);
