@@ -1,15 +1,17 @@
-"""Settings of all tests: the same examples in each run, and one thread."""
+"""Settings of all tests: the same examples in each run, one thread, and no waiting for the disk."""
 
 from __future__ import annotations
 
+import gc
 import logging
+import os
 from collections.abc import Iterator
 
 import pytest
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Use the same examples in each run, and one thread.
+    """Use the same examples in each run, one thread, and files that need not survive a power failure.
 
     The controller of xdist does not need torch or hypothesis, whose import takes seconds.
     """
@@ -21,6 +23,14 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile("repeatable", max_examples=30, derandomize=True, deadline=None, database=None)
     settings.load_profile("repeatable")
     torch.set_num_threads(1)
+    os.fsync = lambda _: None
+
+
+def pytest_collection_finish() -> None:
+    """Leave the objects of imported modules to the end. The collector would scan them again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 @pytest.fixture(autouse=True)

@@ -371,7 +371,11 @@ def test_notebooks_train_with_all_hyperparameters_unchanged(
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in ("genres", "documents"))) for name in SIZES]
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in ("genres", "documents", "sentences, quick")))
+        for name in SIZES
+    ],
 )
 def test_notebooks_train_in_their_quick_form(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
     """With a notebook's hyperparameters and data of its shape, the job prints its metrics and its model scores."""

@@ -49,6 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_serve(folder: Path, tmp_path: Path) -> None:
     """A relative model path is relative to the working directory; no folder is left, also for an archive."""
     with tarfile.open(folder / "packed.tgz", "w:gz") as archive:

@@ -91,6 +91,7 @@ def train(tmp_path: Path, *argv: object, hyperparameters: tuple[str, ...] = ()) 
     return ["train", "--train", data, "--out", tmp_path / "model", *argv, *given]
 
 
+@pytest.mark.slow
 def test_training_that_works_imports_torch(run: Run, tmp_path: Path) -> None:
     """The program above sees torch where it is imported."""
     assert run(*train(tmp_path)) == (0, "", True)

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,6 @@ import object2vec
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "object2vec"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-TREES = {path: ast.parse(path.read_text()) for path in MODULES}
 #: The modules that may read the environment, the arguments and signals.
 SHELLS = [
     PACKAGE / name
@@ -30,6 +30,12 @@ SHELLS = [
         "serving/gunicorn_hooks.py",
     )
 ]
+
+
+@cache
+def trees() -> dict[Path, ast.Module]:
+    """Return the syntax tree of each module."""
+    return {path: ast.parse(path.read_text()) for path in MODULES}
 
 
 def test_import_contracts_are_kept() -> None:
@@ -51,7 +57,7 @@ def test_functions_and_files_are_short() -> None:
     """A function has at most 50 lines, a file 450."""
     functions = {
         f"{path.name}: {node.name}": node.end_lineno - node.lineno + 1
-        for path, tree in TREES.items()
+        for path, tree in trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef) and node.end_lineno
     }
@@ -87,7 +93,7 @@ def uses(tree: ast.AST) -> Iterator[str]:
 def test_only_shells_read_the_environment() -> None:
     """Only the modules in SHELLS use the environment, arguments, signals and /opt/ml."""
     others = [path for path in MODULES if not any(path.is_relative_to(shell) for shell in SHELLS)]
-    assert [(path, found) for path in others for found in uses(TREES[path])] == []
+    assert [(path, found) for path in others for found in uses(trees()[path])] == []
 
 
 def test_use_of_the_environment_is_recognized() -> None:
@@ -103,7 +109,7 @@ def test_use_of_the_environment_is_recognized() -> None:
 def test_modules_have_no_effects_at_import() -> None:
     """The top level of a module has only imports, definitions, assignments and docstrings."""
     allowed = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.If)
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         effects = [node for node in tree.body if not isinstance(node, allowed)]
         docstrings = [node for node in effects if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)]
         assert [ast.unparse(node) for node in effects if node not in docstrings] == [], path
@@ -111,7 +117,7 @@ def test_modules_have_no_effects_at_import() -> None:
 
 def test_the_source_has_no_pickle_eval_or_assert() -> None:
     """No module of the package unpickles, evaluates text, or checks its input with assert."""
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         for node in ast.walk(tree):
             assert not isinstance(node, ast.Assert), path
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
@@ -125,7 +131,7 @@ def test_the_source_has_no_pickle_eval_or_assert() -> None:
 
 def test_every_module_has_a_docstring() -> None:
     """Each module begins with a docstring."""
-    assert [path for path, tree in TREES.items() if not ast.get_docstring(tree)] == []
+    assert [path for path, tree in trees().items() if not ast.get_docstring(tree)] == []
 
 
 def test_only_ops_choose_the_form_of_an_operation() -> None:

@@ -359,6 +359,7 @@ def test_what_cannot_be_reached_is_one_sentence(
     assert not (stored / "o.npy").exists()
 
 
+@pytest.mark.slow
 def test_the_model_of_addresses_is_that_of_paths(client: Any, stored: Path) -> None:
     assert run("train --data s3://bucket/data --out s3://bucket/o", stored) == 0
     for path in (stored / "model").iterdir():
@@ -367,7 +368,7 @@ def test_the_model_of_addresses_is_that_of_paths(client: Any, stored: Path) -> N
             assert content == path.read_bytes(), path.name
 
 
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("suffix", ["csv", pytest.param("parquet", marks=pytest.mark.slow)])
 def test_tables_are_read_from_s3(client: Any, stored: Path, suffix: str) -> None:
     """A file, a pattern, a folder and a query give the bytes of a local file."""
     duckdb.sql(f"copy (select * from '{stored}/t.csv') to '{stored}/tables.{suffix}'")
@@ -386,6 +387,7 @@ def test_python_reads_addresses(stored: Path) -> None:
     assert found.evaluate("s3://bucket/t.csv").metrics == found.evaluate(stored / "t.csv").metrics
 
 
+@pytest.mark.slow
 def test_python_reads_and_writes_models_in_s3(client: Any, stored: Path) -> None:
     """Loading, also as a path and packed, `model_dir`, saving and evaluating on a prepared folder."""
     local = object2vec.load(stored / "model")

@@ -32,6 +32,19 @@ TORCH_OPTIMIZERS: Final[dict[str, Callable[..., Optimizer]]] = {
 }
 
 
+def _skip_import_of_compiler() -> None:
+    """Let methods of optimizers run without `torch._dynamo`, whose import takes more than a second.
+
+    torch imports it to exclude these methods from compiled code, and keeps the result in this attribute.
+    """
+    for name in ("add_param_group", "load_state_dict", "state_dict", "zero_grad"):
+        if method := getattr(getattr(Optimizer, name), "__wrapped__", None):
+            method.__dict__.setdefault("__dynamo_disable", method)
+
+
+_skip_import_of_compiler()
+
+
 def make_optimizers(network: Network, hyperparameters: Hyperparameters) -> list[Optimizer]:
     """Return optimizers that together step every parameter of the network that is not frozen.
 

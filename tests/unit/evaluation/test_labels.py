@@ -6,13 +6,14 @@ import math
 
 import numpy as np
 import pytest
-from sklearn import metrics as oracle
 
 from object2vec.evaluation.labels import BASELINE, evaluate_labels, label_metrics
 from object2vec.retrieval.label_probabilities import LabelProbabilities
 
 
 def test_metrics_equal_scikit_learn() -> None:
+    from sklearn import metrics as oracle  # takes long to import
+
     generator = np.random.default_rng(0)
     probabilities = generator.random((300, 6))
     has_label = generator.random((300, 6)) < probabilities

@@ -6,10 +6,8 @@ import math
 
 import numpy as np
 import pytest
-import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn import metrics as oracle
 
 from object2vec.evaluation.metrics import (
     binary_auc,
@@ -35,6 +33,8 @@ def random_predictions(seed: int, classes: int, *, pairs: int = 200) -> tuple[np
 @pytest.mark.parametrize("classes", [2, 3, 7])
 @given(seed=st.integers(0, 2**32))
 def test_classification_metrics_equal_scikit_learn(classes: int, seed: int) -> None:
+    from sklearn import metrics as oracle  # takes long to import
+
     probabilities, labels = random_predictions(seed, classes)
     predicted = probabilities.argmax(axis=1)
     found = classification_metrics(probabilities, labels)
@@ -56,6 +56,9 @@ def test_classification_metrics_equal_scikit_learn(classes: int, seed: int) -> N
 
 @given(seed=st.integers(0, 2**32))
 def test_regression_metrics_equal_scikit_learn_and_scipy(seed: int) -> None:
+    from scipy import stats
+    from sklearn import metrics as oracle
+
     generator = np.random.default_rng(seed)
     labels = generator.integers(1, 11, 100) / 2
     predictions = (labels + generator.normal(size=100)).round(1)
@@ -63,8 +66,8 @@ def test_regression_metrics_equal_scikit_learn_and_scipy(seed: int) -> None:
         {
             "rmse": oracle.root_mean_squared_error(labels, predictions),
             "mae": oracle.mean_absolute_error(labels, predictions),
-            "pearson": scipy.stats.pearsonr(predictions, labels).statistic,
-            "spearman": scipy.stats.spearmanr(predictions, labels).statistic,
+            "pearson": stats.pearsonr(predictions, labels).statistic,
+            "spearman": stats.spearmanr(predictions, labels).statistic,
         }
     )
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import ndcg_score, roc_auc_score
 
 from object2vec.evaluation import ranking
 from object2vec.evaluation.ranking import RankingTask, rank
@@ -43,6 +42,8 @@ def test_a_worked_example() -> None:
 
 @given(seed=st.integers(0, 2**32))
 def test_metrics_equal_a_loop_over_queries_with_scikit_learn(seed: int) -> None:
+    from sklearn.metrics import ndcg_score, roc_auc_score  # takes long to import
+
     generator = np.random.default_rng(seed)
     queries, candidates = 5, 12
     scores = generator.permutation(queries * candidates).reshape(queries, candidates).astype(np.float64)

@@ -421,7 +421,7 @@ import numpy as np, torch, object2vec
 
 torch.set_num_threads(2)
 models = [object2vec.load(path) for path in sys.argv[1:]]
-pairs = [([n % 9, 1, 2, 3, 4, 5], [n // 9 % 9, 3, 4]) for n in range(600)]
+pairs = [([n % 9, 1, 2, 3, 4, 5], [n // 9 % 9, 3, 4]) for n in range(100)]
 found = []
 
 def score():

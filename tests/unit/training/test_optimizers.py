@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -295,3 +299,22 @@ def test_the_cost_of_a_step_is_in_the_rows(optimizer: str, network: str) -> None
                 for each in optimizers:
                     each.step()
         assert (largest.numbers < rows / 10) is (storage == "row_sparse")
+
+
+@pytest.mark.slow
+def test_rows_are_stepped_without_the_compiler_of_torch() -> None:
+    """Its import takes more than a second, and jobs with a linear head do not need it."""
+    program = """
+import sys
+from object2vec.training.optimizers import make_optimizers
+from small import configured, network_of
+
+values = configured(mlp_layers=0, token_embedding_storage_type="row_sparse")
+[optimizer] = make_optimizers(network_of(values), values)
+optimizer.zero_grad()
+optimizer.load_state_dict(optimizer.state_dict())
+print("torch._dynamo" in sys.modules)
+"""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
