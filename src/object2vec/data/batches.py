@@ -93,7 +93,8 @@ class Batches:
     Positives of the pairs `known` are never negatives. A negative has the weight of its positive.
 
     With `sampled_candidates`, batches are for a ranking loss: they have `log_q`, and after their own objects of in1 as
-    many others as this number of draws gives.
+    many others as this number of draws gives. With `in0_balance`, the weight of each pair is divided by this power of
+    the number of pairs of its in0.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Batches:
         share: tuple[int, int] = (0, 1),
         known: Pairs | None = None,
         sampled_candidates: int | None = None,
+        in0_balance: float = 0.0,
     ) -> None:
         self.size = size
         self.first_batch, self.stride = share
@@ -118,6 +120,8 @@ class Batches:
         (first0, which0), (first1, which1) = pairs.in0.unique(), pairs.in1.unique()
         self.inverse = which0, which1
         self._objects = len(first0), len(first1)
+        if in0_balance:
+            self.weights = _balanced_weights(which0, pairs.weights, in0_balance)
         self._single = all(side.single for side in self.sides)
         if self._single:  # replace rows by objects, so that each row is looked up only once
             self.sides = pairs.in0.take(first0), pairs.in1.take(first1)
@@ -253,3 +257,13 @@ class Batches:
         for lut in luts:
             lut[:] = -1
         return luts
+
+
+def _balanced_weights(objects: Int32, weights: Float32 | None, power: float) -> Float32:
+    """Return the weights (N,) of pairs with these objects, divided by a power of the number of pairs of the object."""
+    factors = np.bincount(objects).clip(1).astype(np.float32) ** -power
+    balanced: Float32 = empty(len(objects), np.float32)
+    for start in range(0, len(objects), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        balanced[rows] = factors[objects[rows]] * (1 if weights is None else weights[rows])
+    return balanced

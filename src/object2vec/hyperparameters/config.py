@@ -67,6 +67,7 @@ class Hyperparameters:
     temperature: float
     log_q_correction: float
     sampled_candidates: int
+    in0_balance: float
     seed: int
 
     def encoding_dim(self, side: int) -> int:

@@ -84,6 +84,7 @@ HELP: Final = {
     "sampled_candidates": "How many `in1` are drawn uniformly for each batch, as further negatives of all its pairs.",
     "learning_rate_schedule": "How the learning rate falls from its value to 0 over the steps of `epochs` epochs.",
     "learning_rate_warmup": "Share of all steps in which the learning rate rises from 0 to its value.",
+    "in0_balance": "How much `in0` with few pairs weigh in training: 0 all pairs weigh alike, 1 all `in0` weigh alike.",
     "token_embedding_dtype": "Type of the saved token embeddings. `float16` halves the file and rounds after training.",
 }
 
@@ -172,6 +173,7 @@ OURS: Final = (
     Row("temperature", Real(0.001, 100), "1", HELP["temperature"]),
     Row("log_q_correction", Real(0, 1), "0", HELP["log_q_correction"]),
     Row("sampled_candidates", Integer(0, 100_000), "0", HELP["sampled_candidates"]),
+    Row("in0_balance", Real(0, 1), "0", HELP["in0_balance"]),
     Row("seed", Integer(0, 2**31 - 1), "0", "Random seed. The same seed, data and thread count give the same losses."),
 )
 BUILT_IN: Final = (*ENCODERS, *NETWORK, *TRAINING, *PLATFORM)

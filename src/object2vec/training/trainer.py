@@ -52,6 +52,7 @@ def training_batches(
         seed=hyperparameters.seed,
         share=share,
         sampled_candidates=hyperparameters.sampled_candidates if hyperparameters.ranks else None,
+        in0_balance=hyperparameters.in0_balance,
     )
 
 

@@ -67,6 +67,16 @@ def test_pairs_keep_their_weights(size: int, bucket_width: int, negatives: int) 
     assert next(Batches(pairs, size=40).in_order()).weight == sum(range(40))
 
 
+def test_in0_balance_divides_weights_by_a_power_of_the_pairs_of_in0() -> None:
+    """At 1, each in0 has the same weight in all; `weights` of the pairs still multiply."""
+    pairs = pairs_of([([user], [film], 1.0) for film, user in enumerate([5, 5, 6, 5, 5], start=1)])
+    own = np.array([1, 1, 1, 1, 3], np.float32)
+    for power, expected in ((0.5, [0.5, 0.5, 1, 0.5, 0.5]), (1, [0.25, 0.25, 1, 0.25, 0.25])):
+        for given_weights, factors in ((None, np.ones(5)), (own, own)):
+            batches = Batches(replace(pairs, weights=given_weights), size=9, in0_balance=power)
+            np.testing.assert_allclose(next(batches.in_order()).weights, expected * factors)
+
+
 @given(st.integers(1, 8), st.integers(0, 3))
 def test_pairs_keep_their_classes(size: int, bucket_width: int) -> None:
     classes = [list(range(user % 4)) for user in range(40)]

@@ -84,6 +84,7 @@ OURS = {
     "temperature": 1.0,
     "log_q_correction": 0.0,
     "sampled_candidates": 0,
+    "in0_balance": 0.0,
     "seed": 0,
 }
 
