@@ -42,14 +42,12 @@ def _skip_import_of_compiler() -> None:
             method.__dict__.setdefault("__dynamo_disable", method)
 
 
-_skip_import_of_compiler()
-
-
 def make_optimizers(network: Network, hyperparameters: Hyperparameters) -> list[Optimizer]:
     """Return optimizers that together step every parameter of the network that is not frozen.
 
     Weight decay is L2, on weights; biases have none.
     """
+    _skip_import_of_compiler()
     tables = [table for table in network.tables if _by_rows(table, hyperparameters.optimizer)]
     lazy = {table.weight for table in tables}
     by_decay: dict[float, list[nn.Parameter]] = {}  # where all decay alike, one group: each costs a step some time
