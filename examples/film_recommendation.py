@@ -14,7 +14,7 @@ print(ratings[["userId", "movieId", "title", "rating"]].head().to_string())
 
 # %% Train on pairs of a user and a film that the user liked
 liked = ratings[ratings.rating >= 4]
-model = o2v.fit(liked, in0="userId", in1="movieId", split="none", recipe="implicit", epochs=3, log="quiet")
+model = o2v.fit(liked, in0="userId", in1="movieId", split="none", recipe="implicit", log="quiet")
 
 # %% Index the films: the other columns of the table become columns of the answers
 model.index(liked, "in1")

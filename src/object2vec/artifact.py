@@ -12,6 +12,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -121,7 +122,9 @@ def read_config(directory: Path) -> Hyperparameters:
         made = f"written by object2vec {config.get('object2vec_version')} in format {version}"
         raise ArtifactError(f"{path}: {made}, wanted format {FORMAT_VERSION} or older; use a newer object2vec")
     try:
-        return parse(config["hyperparameters"]).hyperparameters
+        values = config["hyperparameters"]
+        # A later recipe may set hyperparameters that the model's version did not have.
+        return replace(parse(values | {"recipe": ""}).hyperparameters, recipe=values.get("recipe", "none"))
     except (KeyError, TypeError, AttributeError, HyperparameterError) as error:
         what = "; ".join(str(error).splitlines())
         raise ArtifactError(f"{path}: its hyperparameters cannot be read ({what}), {wanted}") from error

@@ -7,6 +7,7 @@ import resource
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,17 @@ def test_loaded_model_equals_the_saved_one(tmp_path: Path, changes: dict[str, ob
     assert loaded_hyperparameters == hyperparameters
     assert torch.equal(scores(network), scores(loaded.eval()))
     assert [p.requires_grad for p in loaded.parameters()] == [p.requires_grad for p in network.parameters()]
+
+
+def test_a_recipe_does_not_set_what_an_older_model_lacks(tmp_path: Path) -> None:
+    """A recipe of today may set hyperparameters that the version of the model did not have."""
+    saved(tmp_path, replace(configured(), recipe="implicit"))
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    del config["hyperparameters"]["ranking_loss"]
+    path.write_text(json.dumps(config))
+    found = artifact.read_config(tmp_path)
+    assert (found.recipe, found.ranking_loss) == ("implicit", "none")
 
 
 def test_files_are_readable_without_the_package(tmp_path: Path) -> None:

@@ -12,6 +12,15 @@ from typing import Final
 POOLED: Final = {"enc0_network": "pooled_embedding", "enc1_network": "pooled_embedding"}
 #: Train for all epochs; the best epoch is kept.
 ALL_EPOCHS: Final = {"early_stopping_patience": "5", "early_stopping_tolerance": "1e-06"}
+#: The score is the product of the encodings. Weight decay limits it, and it learns how popular `in1` is.
+RANKING: Final = {
+    "output_layer": "mean_squared_error",
+    "comparator_list": "hadamard",
+    "mlp_layers": "0",
+    "ranking_loss": "in_batch_softmax",
+    "log_q_correction": "1",
+    "sampled_candidates": "500",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +60,13 @@ RECIPES: Final[Mapping[str, Recipe]] = {
             **POOLED,
             **_dims(128),
             **ALL_EPOCHS,
-            "output_layer": "mean_squared_error",
-            "comparator_list": "hadamard",
-            "mlp_layers": "0",
-            "learning_rate": "0.005",
-            "dropout": "0.4",
-            "negative_sampling_rate": "50",
-            "negative_sampling_distribution": "uniform",
-            "validation_negative_sampling": "auto",
-            "mini_batch_size": "8192",
-            "epochs": "20",
-            "ema_decay": "0.998",
+            **RANKING,
+            "learning_rate": "0.02",
+            "weight_decay": "0.0002",
+            "in0_balance": "0.25",
+            "mini_batch_size": "1024",
+            "epochs": "12",
+            "ema_decay": "0.99",
         },
     ),
     "cold-start": Recipe(

@@ -50,13 +50,17 @@ def test_given_values_take_precedence(prepared: Path) -> None:
         "--data",
         str(prepared / "data"),
         "--recipe",
-        "implicit",
+        "cold-start",
         "--train",
         str(prepared / "data/test.jsonl"),
     ]
     assert main([*argv, "--out", str(prepared / "other"), *QUICK, "negative_sampling_rate=1"]) == 0
     found = json.loads((prepared / "other/config.json").read_text())["hyperparameters"]
-    assert (found["recipe"], found["negative_sampling_rate"], found["comparator_list"]) == ("implicit", 1, "hadamard")
+    assert (found["recipe"], found["negative_sampling_rate"], found["comparator_list"]) == (
+        "cold-start",
+        1,
+        "hadamard, concat",
+    )
 
 
 def test_a_model_without_a_schema_replaces_one_with(prepared: Path, tmp_path: Path) -> None:
