@@ -75,8 +75,9 @@ class Head(nn.Module):
                 self.output.weight.data[:, starts[terms.index(PRODUCT)] :][:, : self.dim].fill_(1.0)
             # Weights of a product that grow would undo the weight decay of the embeddings.
             self.output.weight.requires_grad_(self.comparators != ("hadamard",))
-        if self.has_cosine and not self.layers and hyperparameters.regression:
-            self.output.weight.data[:, self._cosine].fill_(1.0)  # the predicted number begins as the cosine
+        self.starts_as_cosine = self.has_cosine and not self.layers and hyperparameters.regression
+        if self.starts_as_cosine:
+            self.output.weight.data[:, self._cosine].fill_(1.0)
 
     @property
     def has_cosine(self) -> bool:
@@ -181,6 +182,11 @@ class Network(nn.Module):
     def trainable_weights(self) -> dict[str, Tensor]:
         """The weights that training changes, by name."""
         return {name: parameter.detach() for name, parameter in self.named_parameters() if parameter.requires_grad}
+
+    @property
+    def starts_as_cosine(self) -> bool:
+        """Whether the predicted number of a new network is a cosine, and not close to the bias."""
+        return self._head.starts_as_cosine
 
     @property
     def output_bias(self) -> Tensor:

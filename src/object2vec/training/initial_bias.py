@@ -12,8 +12,9 @@ from torch import Tensor
 from object2vec.array_types import Float64
 from object2vec.data.batches import Batches
 from object2vec.data.sequences import Sequences
+from object2vec.model.network import Network
 from object2vec.training.distributed import Group
-from object2vec.training.objective import Objective
+from object2vec.training.objective import Objective, forward_batch
 
 #: Pairs that are counted at a time: memory is needed for them, not for the channel.
 BLOCK_PAIRS: Final = 2**20
@@ -47,6 +48,20 @@ def start_at_labels(bias: Tensor, train: Batches, objective: Objective, group: G
         bias.copy_(shares.clamp(1 / (pairs + 1), 1 - 1 / (pairs + 1)).logit())
     else:
         bias.copy_(means if objective.regression else shares.log())
+
+
+@torch.no_grad()
+def subtract_initial_scores(network: Network, train: Batches, group: Group) -> None:
+    """Lower the bias of a regression by the mean score of the first batches of all ranks, without the bias.
+
+    A new network's scores are close to its bias, except for those by a cosine.
+    """
+    network.eval()
+    batch = next(iter(train.epoch(0)), None)
+    outputs = forward_batch(network, batch)[0] - network.output_bias if batch else network.output_bias[:0]
+    total, count = group.sum([outputs.double().sum().item(), len(outputs)])
+    network.output_bias.sub_(total / count)
+    network.train()
 
 
 def _blocks(train: Batches) -> Iterator[tuple[Float64, Float64, Sequences | None]]:

@@ -27,7 +27,7 @@ from object2vec.training.early_stopping import EarlyStopping
 from object2vec.training.ema import WeightAverage
 from object2vec.training.evaluation import evaluate, largest_output
 from object2vec.training.gradient_sync import NO_PAIRS, GradientSync
-from object2vec.training.initial_bias import start_at_labels
+from object2vec.training.initial_bias import start_at_labels, subtract_initial_scores
 from object2vec.training.learning_rate import LearningRateSchedule
 from object2vec.training.objective import Metrics, objective_of
 from object2vec.training.optimizers import make_optimizers, zero_learning_rate
@@ -122,6 +122,8 @@ class Trainer:
         """
         if not self.epochs_before and (self.epoch, self.batch) == (0, 0):
             start_at_labels(self.network.output_bias, train, self.objective, self.group)
+            if self.network.starts_as_cosine and not self.objective.ranking:
+                subtract_initial_scores(self.network, train, self.group)
         if not self.schedule.is_constant:
             batches = self.group.all_gather([train.examples / (train.size * train.stride)])
             self.schedule = replace(self.schedule, batches=math.ceil(max(batches)[0]))

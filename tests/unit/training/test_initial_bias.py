@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from object2vec.data.sequences import Pairs, Sequences
+from object2vec.model.network import Network
 from object2vec.training.console import ConsoleReport
 from object2vec.training.distributed import SINGLE_PROCESS, Group
-from object2vec.training.initial_bias import start_at_labels
-from object2vec.training.objective import objective_of
+from object2vec.training.initial_bias import start_at_labels, subtract_initial_scores
+from object2vec.training.objective import forward_batch, objective_of
 from object2vec.training.trainer import Trainer, training_batches
 from small import configured, network_of, pairs_of
 
@@ -108,6 +109,32 @@ def test_pairs_of_all_ranks_count() -> None:
     wanted = np.log(np.array([2, 2, 2, 4]) / 10)
     assert initial_bias(LABELS, group=group, num_classes=4) == pytest.approx(wanted)
     assert initial_bias(LABELS, group=group, **REGRESSION) == pytest.approx([18 / 10])
+
+
+class OneMore(Group):
+    """A group whose other rank has one pair with the score 3."""
+
+    def sum(self, numbers: list[float]) -> list[float]:
+        return [numbers[0] + 3, numbers[1] + 1]
+
+
+def test_scores_by_a_cosine_start_at_the_labels_on_average() -> None:
+    """The mean cosine of a first batch is not 0, and the bias leaves it out; other ranks count."""
+    values = {"comparator_list": "cosine, hadamard", "mlp_layers": 0, "dropout": 0.5, "matryoshka_dims": "2"}
+    hyperparameters = configured(enc0_vocab_size=50, **values, **REGRESSION)
+    torch.manual_seed(0)
+    trainer = Trainer(Network(hyperparameters), hyperparameters, ConsoleReport(epochs=1, model_dir=Path(), quiet=True))
+    train = training_batches(labelled([5, 3, 4, 4]), hyperparameters)
+    trainer.fit(train, None, lambda: True)
+    network = trainer.network.eval()
+    (batch,) = train.epoch(0)
+    scores, bias = forward_batch(network, batch)[0].detach(), network.output_bias.item()
+    assert scores.mean().item() == pytest.approx(4, abs=1e-5)
+    assert bias != pytest.approx(4, abs=1e-3)
+    with torch.no_grad():
+        network.output_bias.zero_()
+    subtract_initial_scores(network, train, OneMore())
+    assert network.output_bias.item() == pytest.approx(-((scores - bias).sum().item() + 3) / 5, abs=1e-5)
 
 
 @pytest.mark.parametrize(("epochs_before", "batch", "started"), [(0, 0, True), (1, 0, False), (0, 3, False)])
