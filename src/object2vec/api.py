@@ -133,9 +133,10 @@ def _write_channels(
     with closing(Dataset.read(_batches(parts["train"], plan, limits), plan, limits.threads)) as dataset:
         write_dataset(dataset, folder, recipe=recipe)
         channels, suggested = read_prepared(folder)
+        parsed = parse(suggested).hyperparameters
         for name in parts.keys() - {"train"}:
-            pairs = read_pairs(parts[name], parse(suggested).hyperparameters, dataset.schema)
-            channels[name] = write_pairs(pairs, folder / PREPARED_FILES[name])
+            pairs = read_pairs(parts[name], parsed, dataset.schema)
+            channels[name] = write_pairs(pairs, folder / PREPARED_FILES[name], one_sided=parsed.one_sided)
     return channels, suggested
 
 

@@ -151,7 +151,7 @@ class Model:
             columns = to_columns(pairs)
             return self._score_sequences(*(self._sequences(side, columns) for side in SIDES))
         if self.hyperparameters.one_sided:
-            found, encoded = encode_objects(self.schema, "in0", pairs)
+            found, encoded = encode_objects(self.schema, "in0", _first_of_pairs(pairs))
             _warn_of_unknown("in0", encoded)
             return self.predictor.score(found)
         pairs = _checked_pairs(pairs)
@@ -309,7 +309,7 @@ class Model:
     @property
     def _label(self) -> Label | None:
         """The label that the model gives to objects, if it is such a model."""
-        return self.schema.label_of_objects if self.schema and self.network.softmax else None
+        return self.schema.label_of_objects if self.schema and not self.hyperparameters.regression else None
 
     @cached_property
     def _labels(self) -> LabelProbabilities | None:
@@ -372,6 +372,14 @@ def _checked_side(side: Any) -> Side | None:
 def _warn_of_unknown(side: Side, encoded: Encoded | None) -> None:
     for name, rows in (encoded.unknown if encoded else {}).items():
         logger.warning(f"{int(rows.sum()):,} of {len(rows):,} {side} have an unknown {name}")
+
+
+def _first_of_pairs(objects: Any) -> Any:
+    """Return objects of in0; of a pair whose in1 is empty, in0."""
+    if isinstance(objects, str | bytes) or not isinstance(objects, Iterable):
+        return objects
+    empty: tuple[Any, ...] = ({}, [], None)
+    return [each[0] if isinstance(each, tuple) and len(each) == 2 and each[1] in empty else each for each in objects]
 
 
 def _checked_pairs(pairs: Any) -> list[Sequence[Any]]:

@@ -136,7 +136,8 @@ class Dataset:
         for name, (side, _) in zip(SIDES, sides, strict=True):
             counts[name] = int(np.count_nonzero(side.lengths == 0))
             counts[f"{name} truncated"] = int(np.count_nonzero(side.lengths > self.plan.max_tokens))
-        index = np.repeat(np.arange(count), labels.lengths)
+        is_set = label is not None and label.is_set
+        index = np.flatnonzero(labels.lengths) if is_set else np.repeat(np.arange(count), labels.lengths)
         kept = (sides[0][0].lengths[index] > 0) & (sides[1][0].lengths[index] > 0)
         weights = None
         if self.plan.weight is not None:
@@ -146,12 +147,19 @@ class Dataset:
         rows = Rows(
             keys=keys,
             weights=weights,
+            classes=Sequences.from_lengths(labels.codes, labels.lengths) if is_set else None,
             labels=np.zeros(count, np.float32),
             measures=measures(self.plan.split, batch, keys, self.plan.seed),
             sides=(sides[0][0].truncate(self.plan.max_tokens), sides[1][0].truncate(self.plan.max_tokens)),
         )
         texts = sides[0][1], sides[1][1]
-        return _Parsed(rows.take(index[kept]), texts, labels.codes[kept], labels.texts.to_pylist(), counts)
+        return _Parsed(
+            rows.take(index[kept]),
+            texts,
+            labels.codes[:0] if is_set else labels.codes[kept],
+            labels.texts.to_pylist(),
+            counts,
+        )
 
     def _parse_side(self, columns: Sequence[Column], batch: Any, rows: int) -> tuple[Sequences, list[Any]]:
         """Return the texts of each column, and the tokens of each row as indices of all of them, from 1."""
@@ -171,8 +179,13 @@ class Dataset:
         """Assign numbers to the tokens of a batch, and store it."""
         self.counts += parsed.counts
         first, second = (self._number_side(side, parsed) for side in (0, 1))
-        labels = self._number_labels(parsed.label_texts)[parsed.label_codes]
-        rows = replace(parsed.rows, labels=labels, sides=(first, second))
+        numbers, classes = self._number_labels(parsed.label_texts), parsed.rows.classes
+        if classes is None:
+            labels = numbers[parsed.label_codes]
+        else:
+            classes = Sequences(numbers.astype(np.int32)[classes.values], classes.offsets)
+            labels = classes.lengths.astype(np.float32)
+        rows = replace(parsed.rows, labels=labels, sides=(first, second), classes=classes)
         self.splitter.observe(rows)
         self.store.append(rows)
 
@@ -186,7 +199,7 @@ class Dataset:
         """Return the numbers of labels, or the labels themselves if they are known to be numbers."""
         label = self.plan.label
         if label and label.kind == "number":
-            return np.array([label.code(text) for text in texts], np.float32)
+            return np.array(label.numbers(texts), np.float32)
         numbers = [self._labels.setdefault(text, len(self._labels)) for text in texts]
         if label and len(self._labels) > MAX_LABELS:
             raise UserError(f"{label.name} has more than {MAX_LABELS} different values; are they {label.name}:number?")
@@ -201,7 +214,7 @@ class Dataset:
         if not label:
             self._label_values = np.ones(1, np.float32)
         elif self._labels:
-            self._label_values = np.array([label.code(text) for text in self._labels], np.float32)
+            self._label_values = np.array(label.numbers(self._labels), np.float32)
         self.splitter.finish(self.store)
         counts = [np.zeros(len(numbering), np.int64) for numbering in self._numberings]
         if self.plan.tied:
@@ -240,8 +253,12 @@ class Dataset:
     def _translated(self, rows: Rows, splits: Splits) -> Rows:
         """Return rows with token ids in place of numbers, and with final labels."""
         first, second = (self._translated_side(side, rows, splits == TRAIN) for side in (0, 1))
-        labels = rows.labels if self._label_values is None else self._label_values[rows.labels.astype(np.int64)]
-        return replace(rows, labels=labels, sides=(first, second))
+        labels, classes = rows.labels, rows.classes
+        if classes is not None and self._label_values is not None:
+            classes = Sequences(self._label_values.astype(np.int32)[classes.values], classes.offsets)
+        elif self._label_values is not None:
+            labels = self._label_values[labels.astype(np.int64)]
+        return replace(rows, labels=labels, sides=(first, second), classes=classes)
 
     def _translated_side(self, side: int, rows: Rows, is_train: npt.NDArray[np.bool_]) -> Sequences:
         sequences, vocabulary = rows.sides[side], self.schema.sides[side].vocabulary

@@ -92,8 +92,10 @@ def _is_raw(path: Path) -> bool:
 
 
 def has_token_ids(columns: Mapping[str, Any]) -> bool:
-    """Return whether a table has the columns in0 and in1, which hold lists of token ids."""
-    return all(side in columns and _is_ids(next(iter(columns[side]), [])) for side in SIDES)
+    """Return whether a table has the columns in0 and in1, or in0 and label, and the sides hold lists of token ids."""
+    sides = [side for side in SIDES if side in columns]
+    is_whole = len(sides) == 2 or (sides == ["in0"] and LABEL in columns)
+    return is_whole and all(_is_ids(next(iter(columns[side]), [])) for side in sides)
 
 
 def _is_ids(value: Any) -> bool:
@@ -101,21 +103,22 @@ def _is_ids(value: Any) -> bool:
 
 
 def write_token_ids(columns: Mapping[str, Any], folder: Path, name: str) -> Path:
-    """Write columns in0, in1, label and perhaps weight, which hold token ids, as JSON Lines; return the file.
+    """Write columns in0, label and perhaps in1 and weight, which hold token ids, as JSON Lines; return the file.
 
     Raises:
         UserError: a column is missing.
     """
-    for each in (*SIDES, LABEL):
+    for each in ("in0", LABEL):
         if each not in columns:
             wanted = "wanted the columns in0, in1 and label for token ids, or the columns of a schema"
             raise UserError(f"there is no column {each}, {wanted}")
-    names = [*SIDES, LABEL, *([WEIGHT] if WEIGHT in columns else [])]
+    sides = [side for side in SIDES if side in columns]
+    names = [*sides, LABEL, *([WEIGHT] if WEIGHT in columns else [])]
     lists = [_python_values(columns[each]) for each in names]
     path = folder / f"{name}.jsonl"
     with path.open("wb") as file:
-        for in0, in1, *numbers in zip(*lists, strict=True):
-            record = dict(zip(names, (_to_list(in0), _to_list(in1), *numbers), strict=True))
+        for row in zip(*lists, strict=True):
+            record = dict(zip(names, (*map(_to_list, row[: len(sides)]), *row[len(sides) :]), strict=True))
             file.write(orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n")
     return path
 

@@ -78,7 +78,8 @@ class Statistics:
             index = np.flatnonzero(splits == number)
             if len(index):
                 own = rows.take(index)
-                values, counts = np.unique(own.labels, return_counts=True)
+                given = own.labels if own.classes is None else own.classes.values
+                values, counts = np.unique(given, return_counts=True)
                 labels = Counter(dict(zip(values.tolist(), counts.tolist(), strict=True)))
                 found[name] = SplitStatistics(
                     rows=len(own),

@@ -28,25 +28,34 @@ TOKEN_BYTES: Final = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """N rows of pairs: `keys`, `labels`, `measures`, which decide the split, and `weights` are (N,)."""
+    """N rows of pairs: `keys`, `labels`, `measures`, which decide the split, and `weights` are (N,).
+
+    `classes` are those of each row, where it can have several; `labels` are then their numbers.
+    """
 
     keys: UInt64
     labels: Float32
     measures: Float64
     sides: tuple[Sequences, Sequences]
     weights: Float32 | None = None
+    classes: Sequences | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def take(self, index: Int64) -> Rows:
         """Return the rows at `index`."""
-        first, second = (
-            Sequences(side.values[index], np.arange(len(index) + 1)) if side.single else side.take(index)
-            for side in self.sides
+        first, second, *classes = (
+            Sequences(each.values[index], np.arange(len(index) + 1)) if each.single else each.take(index)
+            for each in self.sequences
         )
         columns = {name: None if values is None else values[index] for name, values in self.columns.items()}
-        return Rows(**columns, sides=(first, second))  # type: ignore[arg-type]
+        return Rows(**columns, sides=(first, second), classes=classes[0] if classes else None)  # type: ignore[arg-type]
+
+    @property
+    def sequences(self) -> list[Sequences]:
+        """Return both sides, and the classes if there are."""
+        return [*self.sides, *([] if self.classes is None else [self.classes])]
 
     @property
     def columns(self) -> dict[str, npt.NDArray[Any] | None]:
@@ -92,10 +101,10 @@ class RowStore:
 
     def __init__(self) -> None:
         types = {"keys": np.uint64, "labels": np.float32, "measures": np.float64, "weights": np.float32}
-        types |= {f"lengths{side}": np.int32 for side in (0, 1)} | {f"values{side}": np.int32 for side in (0, 1)}
+        types |= {f"{part}{which}": np.int32 for which in range(3) for part in ("lengths", "values")}
         self._columns = {name: AppendOnlyArray(dtype) for name, dtype in types.items()}
-        #: For each batch, where each part begins and the last one ends: rows, and values of both sides.
-        self._starts: list[tuple[Int64, Int64, Int64]] = []
+        #: For each batch, where each part begins and the last one ends: rows, and values of `Rows.sequences`.
+        self._starts: list[tuple[Int64, ...]] = []
 
     def __len__(self) -> int:
         return len(self._columns["keys"])
@@ -105,14 +114,14 @@ class RowStore:
         parts = (rows.keys >> np.uint64(56)).astype(np.uint8)
         rows = rows.take(np.argsort(parts, kind="stable"))
         starts = np.append(0, np.cumsum(np.bincount(parts, minlength=PARTS)))
-        values = [len(self._columns[f"values{side}"]) + rows.sides[side].offsets[starts] for side in (0, 1)]
-        self._starts.append((len(self) + starts, values[0], values[1]))
+        values = [len(self._columns[f"values{n}"]) + each.offsets[starts] for n, each in enumerate(rows.sequences)]
+        self._starts.append((len(self) + starts, *values))
         for name, column in rows.columns.items():
             if column is not None:
                 self._columns[name].append(column)
-        for side, sequences in enumerate(rows.sides):
-            self._columns[f"lengths{side}"].append(sequences.lengths)
-            self._columns[f"values{side}"].append(sequences.values)
+        for which, sequences in enumerate(rows.sequences):
+            self._columns[f"lengths{which}"].append(sequences.lengths)
+            self._columns[f"values{which}"].append(sequences.values)
 
     def batches(self) -> Iterator[Rows]:
         """Yield all rows as they were appended, which is the fastest way to read them."""
@@ -142,7 +151,7 @@ class Chunk:
     """A part of all rows that has not been read yet."""
 
     columns: dict[str, npt.NDArray[Any]]
-    starts: Sequence[tuple[Int64, Int64, Int64]]
+    starts: Sequence[tuple[Int64, ...]]
     first: int
     stop: int
 
@@ -155,15 +164,17 @@ class Chunk:
         """Return the rows in any order."""
         rows, *values = (
             [slice(int(batch[which][self.first]), int(batch[which][self.stop])) for batch in self.starts]
-            for which in range(3)
+            for which in range(len(self.starts[0]))
         )
-        sides = []
-        for side in (0, 1):
-            lengths = self._gather(f"lengths{side}", rows)
-            ids: Int32 = self._gather(f"values{side}", values[side])
-            sides.append(Sequences.from_lengths(ids, lengths))
+        parts = []
+        for which, own in enumerate(values):
+            lengths = self._gather(f"lengths{which}", rows)
+            ids: Int32 = self._gather(f"values{which}", own)
+            parts.append(Sequences.from_lengths(ids, lengths))
         names = [name for name in ("keys", "labels", "measures", "weights") if len(self.columns[name])]
-        return Rows(**{name: self._gather(name, rows) for name in names}, sides=(sides[0], sides[1]))
+        return Rows(
+            **{name: self._gather(name, rows) for name in names}, sides=(parts[0], parts[1]), classes=[*parts, None][2]
+        )
 
     def _gather(self, name: str, parts: Sequence[slice]) -> npt.NDArray[Any]:
         # The system would read much more around each part, and has no memory to keep it.

@@ -9,6 +9,7 @@ from object2vec.hyperparameters.recipes import RECIPES
 from object2vec.prepare.dataset import Dataset
 from object2vec.prepare.report import Statistics
 from object2vec.schema.columns import List, Text, Token
+from object2vec.schema.label import CLASS_KINDS
 from object2vec.schema.schema import Schema
 
 #: Steps that an epoch has at least, where batches of `MIN_BATCH_SIZE` allow it.
@@ -37,6 +38,15 @@ def suggest_recipe(schema: Schema) -> str:
     return "ratings"
 
 
+def has_one_side(schema: Schema, recipe: str, base: Mapping[str, object] | None = None) -> bool:
+    """Return whether channels have no in1, which needs a label; `recipe` and `base` as in `suggest_hyperparameters`."""
+    if schema.sides[1].columns or schema.label is None or schema.tied:
+        return False
+    if base:
+        return base["enc1_network"] == "none"
+    return "negative_sampling_rate" not in RECIPES[recipe or suggest_recipe(schema)].values
+
+
 def suggest_hyperparameters(
     dataset: Dataset, statistics: Statistics, *, recipe: str = "", base: Mapping[str, object] | None = None
 ) -> dict[str, object]:
@@ -46,14 +56,18 @@ def suggest_hyperparameters(
     """
     schema = dataset.schema
     values = dict(base or {"recipe": recipe or suggest_recipe(schema)})
-    for side in (0, 1):
+    one_sided = has_one_side(schema, recipe, base)
+    for side in (0,) if one_sided else (0, 1):
         longest = max(len(split.lengths[side]) - 1 for split in statistics.splits.values())
         values[f"enc{side}_max_seq_len"] = str(max(1, longest))
         values[f"enc{side}_vocab_size"] = str(schema.sides[side].vocabulary.size)
     if base:
         return values
-    if schema.label and schema.label.kind == "class":
-        values |= {"output_layer": "softmax", "num_classes": str(max(2, len(schema.label.classes)))}
+    if one_sided:
+        values["enc1_network"] = "none"
+    if schema.label and schema.label.kind in CLASS_KINDS:
+        values["output_layer"] = "sigmoid" if schema.label.is_set else "softmax"
+        values["num_classes"] = str(max(2, len(schema.label.classes)))
     elif schema.label:
         values["output_layer"] = "mean_squared_error"
     if schema.tied:

@@ -19,7 +19,7 @@ from object2vec.prepare.jsonlines import to_json_lines
 from object2vec.prepare.report import Statistics
 from object2vec.prepare.rows import Rows
 from object2vec.prepare.splits import Splits
-from object2vec.prepare.suggest import suggest_hyperparameters
+from object2vec.prepare.suggest import has_one_side, suggest_hyperparameters
 
 
 def write_dataset(
@@ -40,7 +40,7 @@ def write_dataset(
         AlgorithmError: the disk is full.
     """
     with staged_dataset(directory) as folder:
-        statistics = _write_channels(dataset, folder, written)
+        statistics = _write_channels(dataset, folder, written, has_one_side(dataset.schema, recipe, base))
         dataset.schema.save(folder / PREPARED_FILES["schema"])
         report = statistics.to_json(dataset)
         hyperparameters = suggest_hyperparameters(dataset, statistics, recipe=recipe, base=base)
@@ -68,12 +68,12 @@ def staged_dataset(directory: Path) -> Iterator[Path]:
         raise kind(f"{directory}: {error.strerror or error}, wanted a folder that data can be written to") from error
 
 
-def _write_channels(dataset: Dataset, folder: Path, written: Callable[[int], object]) -> Statistics:
+def _write_channels(dataset: Dataset, folder: Path, written: Callable[[int], object], one_sided: bool) -> Statistics:
     """Write a file for each split that has rows, and return statistics."""
     statistics = Statistics(dataset)
 
-    def process(rows: Rows, numbers: Rows, splits: Splits) -> tuple[int, Any, dict[str, memoryview]]:
-        lines = {name: to_json_lines(own) for name, own in rows_by_split(rows, splits).items()}
+    def process(rows: Rows, numbers: Rows, splits: Splits) -> tuple[int, Any, dict[str, memoryview | bytes]]:
+        lines = {name: to_json_lines(own, one_sided=one_sided) for name, own in rows_by_split(rows, splits).items()}
         return len(rows), statistics.of_part(rows, numbers, splits), lines
 
     with ExitStack() as stack:
@@ -88,14 +88,15 @@ def _write_channels(dataset: Dataset, folder: Path, written: Callable[[int], obj
     return statistics
 
 
-def write_pairs(pairs: Pairs, path: Path) -> Path:
-    """Write pairs of token ids as a channel, and return its path."""
+def write_pairs(pairs: Pairs, path: Path, *, one_sided: bool = False) -> Path:
+    """Write pairs of token ids as a channel, without in1 if it is `one_sided`, and return its path."""
     rows = Rows(
         keys=np.zeros(len(pairs), np.uint64),
         labels=pairs.labels,
         measures=np.zeros(len(pairs)),
         sides=pairs.sides,
         weights=pairs.weights,
+        classes=pairs.classes,
     )
-    path.write_bytes(to_json_lines(rows))
+    path.write_bytes(to_json_lines(rows, one_sided=one_sided))
     return path

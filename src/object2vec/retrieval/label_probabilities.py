@@ -18,6 +18,7 @@ import numpy as np
 
 from object2vec import artifact
 from object2vec.array_types import Bools, Float32, Float64, Int64
+from object2vec.data.sequences import Sequences
 from object2vec.errors import ArtifactError
 
 #: The names of values in answers.
@@ -104,6 +105,13 @@ def group_labels(objects: Int64, labels: Int64, classes: int, *, exclusive: bool
     has_label = np.zeros((len(first), classes), np.bool_)
     has_label[np.searchsorted(first, np.arange(len(labels)), "right") - 1, labels] = True
     return first, has_label
+
+
+def has_labels(labels: Sequences, classes: int) -> Bools:
+    """Return which labels each of N objects has, (N, C)."""
+    has_label = np.zeros((len(labels), classes), np.bool_)
+    has_label[np.repeat(np.arange(len(labels)), labels.lengths), labels.values] = True
+    return has_label
 
 
 def best_threshold(probabilities: Float64, has_label: Bools) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, get_args
 
@@ -11,18 +11,24 @@ import numpy as np
 
 from object2vec.array_types import Float32
 from object2vec.errors import RawValueError, UserError, shortened
+from object2vec.hyperparameters.table import MAX_CLASSES
 from object2vec.schema.arrays import Codes, column_codes
 from object2vec.schema.columns import Column, List, Token
 from object2vec.schema.values import describe, value_text
 
-LabelKind = Literal["class", "number"]
-#: The largest `num_classes`.
-MAX_CLASSES: Final = 30
+LabelKind = Literal["class", "classes", "number"]
+#: Kinds whose labels are names.
+CLASS_KINDS: Final = ("class", "classes")
+#: More values are not classes, unless the kind of the label says so: they may be ids.
+MAX_GUESSED_CLASSES: Final = 30
+WANTED: Final = (
+    "wanted NAME, NAME:class, NAME:number, NAME:class(SEPARATOR) for a pair of each class, or NAME:classes(SEPARATOR)"
+)
 #: Labels of these texts alone are classes.
 BINARY: Final = {"0", "1"}
 #: The largest float32, the type of labels in training.
 MAX_NUMBER: Final = float(np.finfo(np.float32).max)
-_WRITTEN: Final = re.compile(r"(.+?)(?::(class|number)(?:\((.+)\))?)?", re.DOTALL)
+_WRITTEN: Final = re.compile(r"(.+?)(?::(class|classes|number)(?:\((.+)\))?)?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +47,17 @@ class Label:
     @property
     def column(self) -> Column:
         """Return the column that holds the labels: one, or a list of them."""
-        return Token(self.name) if self.separator is None else List(self.name, self.separator)
+        return Token(self.name) if self.exclusive else List(self.name, self.separator)
 
     @property
     def exclusive(self) -> bool:
         """Whether a row has one label only."""
-        return self.separator is None
+        return self.separator is None and not self.is_set
+
+    @property
+    def is_set(self) -> bool:
+        """Whether a pair has all labels of its row; else a row becomes a pair for each."""
+        return self.kind == "classes"
 
     def codes(self, values: Any) -> Codes:
         """Return the labels of a column, see `column_codes`. The text NaN is a missing label, unless it is a class.
@@ -55,7 +66,7 @@ class Label:
             RawValueError: a value is no label.
         """
         found = column_codes(self.column, values)
-        may_be_class = self.separator is not None or self.kind == "class"
+        may_be_class = self.separator is not None or self.kind in CLASS_KINDS
         names = self.classes or ["NaN"] if may_be_class else []
         given = np.array([text.lower() != "nan" or text in names for text in found.texts.to_pylist()], np.bool_)
         if given.all():
@@ -81,9 +92,11 @@ class Label:
             if wrong:
                 raise UserError(f"{self.name} is {shortened(repr(wrong[0]))}, wanted a number")
             return replace(self, kind=kind)
-        if len(texts) > MAX_CLASSES:
-            what = f"{self.name} has {len(texts)} different values, wanted at most {MAX_CLASSES} classes"
-            raise UserError(f"{what}; use it as --in1 with --positives, or as numbers with {self.name}:number")
+        most = MAX_GUESSED_CLASSES if self.kind is None else MAX_CLASSES
+        if len(texts) > most:
+            what = f"{self.name} has {len(texts)} different values, wanted at most {most} classes"
+            how = f"as numbers with {self.name}:number" + (f", or {self.name}:class" if self.kind is None else "")
+            raise UserError(f"{what}; use it as --in1 with --positives, or {how}")
         return replace(self, kind=kind, classes=_class_names(texts))
 
     def texts(self, value: Any) -> list[str]:
@@ -92,9 +105,9 @@ class Label:
         Raises:
             ValueError: a label is missing, a list or an object.
         """
-        if self.separator is not None and isinstance(value, str):
+        if not self.exclusive and isinstance(value, str):
             value = [part for part in map(str.strip, value.split(self.separator)) if part]
-        several = value if self.separator is not None and isinstance(value, list) else [value]
+        several = value if not self.exclusive and isinstance(value, list) else [value]
         texts = [text for text in map(value_text, several) if text is not None]
         if len(texts) < len(several):
             raise ValueError("null")
@@ -106,14 +119,23 @@ class Label:
         Raises:
             RawValueError: the label is not a known class, or not a number.
         """
-        if self.kind == "class":
-            if text not in self.classes:
-                raise RawValueError(f"{self.name} is {text!r}, wanted one of {', '.join(self.classes)}")
-            return self.classes.index(text)
-        number = _number(text)
-        if number is None:
-            raise RawValueError(f"{self.name} is {text!r}, wanted a number")
-        return number
+        return self.numbers([text])[0]
+
+    def numbers(self, texts: Iterable[str]) -> list[float]:
+        """Return the class ids or the numbers of labels.
+
+        Raises:
+            RawValueError: a label is not a known class, or not a number.
+        """
+        known: Mapping[str, float] = {name: number for number, name in enumerate(self.classes)}
+        is_class, numbers = self.kind in CLASS_KINDS, []
+        for text in texts:
+            number = known.get(text) if is_class else _number(text)
+            if number is None:
+                names = ", ".join(self.classes[:MAX_GUESSED_CLASSES]) + ", …" * (len(known) > MAX_GUESSED_CLASSES)
+                raise RawValueError(f"{self.name} is {text!r}, wanted {f'one of {names}' if is_class else 'a number'}")
+            numbers.append(number)
+        return numbers
 
     def encode(self, values: Iterable[Any]) -> list[float]:
         """Return the class ids or numbers of labels.
@@ -147,14 +169,14 @@ def weight_values(name: str, column: Any) -> Float32:
 
 
 def parse_label(text: str) -> Label:
-    """Parse a written label: NAME, NAME:class, NAME:number or NAME:class(SEPARATOR).
+    """Parse a written label, see `WANTED`.
 
     Raises:
         UserError: the text is not a label.
     """
     match = _WRITTEN.fullmatch(text)
     if not match or (match[2] == "number" and match[3]):
-        raise UserError(f"label {text!r}: wanted NAME, NAME:class, NAME:number or NAME:class(SEPARATOR)")
+        raise UserError(f"label {text!r}: {WANTED}")
     kinds: dict[str | None, LabelKind] = {kind: kind for kind in get_args(LabelKind)}
     return Label(match[1], kinds.get(match[2]), separator=match[3])
 
@@ -201,6 +223,6 @@ def label_from_json(value: Any) -> Label:
 def label_to_json(label: Label) -> dict[str, Any]:
     """Return the JSON form of a label."""
     form: dict[str, Any] = {"column": label.name, "kind": label.kind}
-    if label.kind == "class":
+    if label.kind in CLASS_KINDS:
         form["classes"] = list(label.classes)
     return form | ({"separator": label.separator} if label.separator is not None else {})

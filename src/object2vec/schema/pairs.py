@@ -18,7 +18,7 @@ from object2vec.schema.values import describe
 
 
 def encode_pairs(schema: Schema, columns: Mapping[str, Any]) -> tuple[Pairs, Counter[str]]:
-    """Return a pair for each row and label, and how many rows are skipped because they lack a label or a side.
+    """Return a pair for each row and label, or for a set each row; and how many rows lack a label or a side.
 
     Without a label column, all pairs are positives. Without the schema's column of weights, pairs have none.
 
@@ -26,10 +26,14 @@ def encode_pairs(schema: Schema, columns: Mapping[str, Any]) -> tuple[Pairs, Cou
         RawValueError: a column is missing, or a value is not of its column's kind.
     """
     first, second = (to_sequences(schema.encode_columns(side, columns)) for side in SIDES)
-    rows, labels = np.arange(len(first)), np.ones(len(first), np.float32)
+    rows, labels, classes = np.arange(len(first)), np.ones(len(first), np.float32), None
     skipped: Counter[str] = Counter()
     if schema.label:
         rows, labels = _encode_labels(schema.label, columns)
+        if schema.label.is_set:
+            classes = Sequences.from_lengths(labels.astype(np.int32), np.bincount(rows, minlength=len(first)))
+            rows = np.unique(rows)
+            labels = classes.lengths[rows].astype(np.float32)
         skipped["label"] = len(first) - len(np.unique(rows))
     is_whole, weights = np.ones(len(first), np.bool_), None
     if schema.weight is not None and schema.weight in getattr(columns, "column_names", columns):
@@ -42,7 +46,8 @@ def encode_pairs(schema: Schema, columns: Mapping[str, Any]) -> tuple[Pairs, Cou
     rows, labels = rows[is_whole[rows]], labels[is_whole[rows]]
     if not np.array_equal(rows, np.arange(len(first))):
         first, second = first.take(rows), second.take(rows)
-    return Pairs(first, second, labels, None if weights is None else weights[rows]), skipped
+    classes = None if classes is None else classes.take(rows)
+    return Pairs(first, second, labels, None if weights is None else weights[rows], classes), skipped
 
 
 def to_sequences(encoded: Encoded) -> Sequences:
@@ -53,7 +58,7 @@ def to_sequences(encoded: Encoded) -> Sequences:
 def _encode_labels(label: Label, columns: Mapping[str, Any]) -> tuple[Int64, Float32]:
     """Return the row and the number of each label."""
     found = label.codes(require_column(columns, label.name))
-    numbers = np.array([label.code(text) for text in found.texts.to_pylist()], np.float32)
+    numbers = np.array(label.numbers(found.texts.to_pylist()), np.float32)
     return np.repeat(np.arange(len(found.lengths)), found.lengths), numbers[found.codes]
 
 

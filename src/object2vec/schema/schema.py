@@ -29,7 +29,7 @@ from object2vec.hyperparameters import SCHEMA_FILES
 from object2vec.ops.requests import ValueTables
 from object2vec.schema.arrays import column_codes, concatenate_rows, row_texts
 from object2vec.schema.columns import Column, List, Text, parse_column, written_column
-from object2vec.schema.label import Label, label_from_json, label_to_json
+from object2vec.schema.label import CLASS_KINDS, Label, label_from_json, label_to_json
 from object2vec.schema.tokenizer import Tokenizer
 from object2vec.schema.value_tables import value_tables
 from object2vec.schema.values import describe
@@ -155,7 +155,7 @@ class Schema:
     @property
     def label_of_objects(self) -> Label | None:
         """The label, if its classes are those of a single object, such as a text: in1 then has no columns."""
-        return self.label if self.label and self.label.kind == "class" and not self.sides[1].columns else None
+        return self.label if self.label and self.label.kind in CLASS_KINDS and not self.sides[1].columns else None
 
     @cached_property
     def tables(self) -> ValueTables | None:

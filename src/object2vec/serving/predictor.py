@@ -249,7 +249,7 @@ class Predictor:
             if sides and self.network.head is None:
                 self._fetch_head()
             indexes = {side: ObjectIndex.open(found, side, self.network, self.schema) for side in sides}
-            label = self.schema.label_of_objects if self.schema and self.network.softmax else None
+            label = self.schema.label_of_objects if self.schema and not self.hyperparameters.regression else None
             labels = (label, LabelProbabilities.read(found)) if label else None
         vocab_sizes = [encoder.vocab_size for encoder in self.hyperparameters.encoders]
         self._searcher = Searcher(indexes, self.schema, vocab_sizes, labels)
