@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,6 +15,7 @@ from object2vec.data.files import local_path
 from object2vec.errors import UserError, shortened
 from object2vec.hyperparameters import parse
 from object2vec.hyperparameters.recipes import RECIPES
+from object2vec.prepare.command import RANGES
 from object2vec.prepare.dataset import Dataset, Plan
 from object2vec.prepare.files import PREPARED_FILES, read_prepared
 from object2vec.prepare.inputs import read_pairs, write_token_ids
@@ -47,6 +49,8 @@ def fit(
     recipe: str = "",
     split: str | None = None,
     tied: bool | None = None,
+    max_tokens: int = 512,
+    unknown_rate: float = 0.01,
     validation: Any = None,
     test: Any = None,
     callbacks: Sequence[Callback] = (),
@@ -69,6 +73,8 @@ def fit(
         recipe: defaults for a kind of data; by default the columns and the label decide.
         split: which rows are for validation and testing, as for `prepare`: `random` if neither is given.
         tied: one vocabulary for both sides; by default if both are one text.
+        max_tokens: tokens of an object that are kept.
+        unknown_rate: share of known values in training that become unknown, so that the model learns what these mean.
         validation: pairs that decide which epoch is best.
         test: pairs that the best model is measured on.
         callbacks: called with the metrics of each epoch; one that returns a true value ends training.
@@ -82,9 +88,15 @@ def fit(
         AlgorithmError: training failed.
     """
     _check_choices(recipe, log)
+    for name, number in (("max_tokens", max_tokens), ("unknown_rate", unknown_rate)):
+        low, high = RANGES[name]
+        if not low <= number <= high:
+            raise UserError(f"{name} is {number}, wanted a number from {low} to {high}")
     given = {"seed": seed} | ({"recipe": recipe} if recipe else {}) | hyperparameters
     parts = {name: part for name, part in zip(PAIR_CHANNELS, (data, validation, test), strict=True) if part is not None}
     plan = _plan(in0, in1, label, split or ("random" if len(parts) == 1 else "none"), tied, seed, weight)
+    if plan:
+        plan = replace(plan, max_tokens=max_tokens, unknown_rate=unknown_rate)
     return _fit(parts, plan, given, recipe=recipe, model_dir=model_dir, callbacks=callbacks, log=log)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import pickle
 import signal
@@ -187,3 +188,13 @@ def test_a_choice_that_does_not_exist_is_an_error() -> None:
 def test_the_module_has_no_other_names() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'train'"):
         object2vec.train  # noqa: B018
+
+
+def test_fit_takes_the_limits_of_prepare(tmp_path: Path) -> None:
+    rows = {"genres": [["a", "b", "c"], ["d", "e"]] * 20, "film": ["x", "y"] * 20}
+    options = {"split": "none", "epochs": 1, "mini_batch_size": 8, "log": "quiet"}
+    object2vec.fit(rows, "genres:list", "film", max_tokens=2, unknown_rate=0, model_dir=tmp_path, **options)
+    assert json.loads((tmp_path / "config.json").read_text())["hyperparameters"]["enc0_max_seq_len"] == 2
+    for name, value in (("max_tokens", 0), ("unknown_rate", 1.5)):
+        with pytest.raises(UserError, match=f"{name} is {value}, wanted a number from"):
+            object2vec.fit(rows, "genres:list", "film", **{name: value}, **options)

@@ -25,8 +25,10 @@ LARGE_VOCABULARY: Final = 100_000
 def suggest_recipe(schema: Schema) -> str:
     """Return the recipe for the columns and the label of a schema."""
     first, second = (side.columns for side in schema.sides)
+    if schema.label is None and all(isinstance(column, List) for column in first):
+        return "history"
     if schema.label is None and schema.tied:
-        return "history" if any(isinstance(column, List) for column in first) else "item2vec"
+        return "item2vec"
     if schema.label is None:
         return "implicit" if any(isinstance(column, Token) for column in second) else "cold-start"
     if schema.label.kind == "number":

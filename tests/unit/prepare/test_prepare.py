@@ -216,6 +216,7 @@ def test_classes_and_several_labels(tmp_path: Path) -> None:
         (["--in1", "genres:list(|)", "title:text", "--positives"], "cold-start"),
         (["--in1", "movie_id", "--positives", "--tied"], "item2vec"),
         (["--in0", "genres:list(|)", "--in1", "movie_id", "--positives", "--tied"], "history"),
+        (["--in0", "genres:list(|)", "--in1", "movie_id", "--positives"], "history"),
         (["--in1", "movie_id", "--label", "rating"], "ratings"),
         (["--in1", "title:text", "--label", "rating:class"], "text-classification"),
         (["--in1", "movie_id", "--label", "rating", "--recipe", "implicit"], "implicit"),
