@@ -9,7 +9,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -18,13 +18,16 @@ from object2vec.data.records import SIDES
 from object2vec.data.sequences import Pairs, Sequences
 from object2vec.errors import UserError
 from object2vec.evaluation import baselines
-from object2vec.evaluation.labels import LabelEvaluation, evaluate_labels
+from object2vec.evaluation.labels import LabelEvaluation, evaluate_labels, evaluate_sets
 from object2vec.evaluation.metrics import (
+    MAX_SCORES,
     MIN_PROBABILITY,
     Calibration,
+    binned,
     calibration,
     classification_metrics,
     confusion_matrix,
+    many_class_metrics,
     regression_metrics,
 )
 from object2vec.evaluation.ranking import Ranking, RankingTask, rank
@@ -36,6 +39,8 @@ logger = logging.getLogger(__name__)
 #: Scores (P, C) of pairs of objects, by their indices (P,).
 PairScores = Callable[[Int64, Int64], Float32]
 MODEL: Final = "model"
+#: With more classes, many pairs are evaluated in blocks.
+MANY_CLASSES: Final = 30
 #: The limits between groups of objects by their number of training pairs: 0, 1 to 3, 4 to 15, and so on.
 FREQUENCIES: Final = (0, 1, 4, 16, 64, 256, 1024)
 
@@ -162,6 +167,10 @@ def evaluate(
         raise UserError("there are no pairs to evaluate, wanted at least one")
     data = _Indexed.from_pairs(test, train)
     scores = make_scorer(data.objects)
+    if classes is not None and test.classes is not None:
+        return _evaluate_sets(data, scores, test, train, classes, class_names, label_probabilities)
+    if classes is not None and classes > MANY_CLASSES and len(test) * classes > MAX_SCORES:
+        return _evaluate_many(data, scores, classes, class_names)
     predicted = scores(*data.test).astype(np.float64)
     systems = {MODEL: predicted} | _baseline_scores(data, classes)
     confusion = found_calibration = label_evaluation = None
@@ -190,6 +199,51 @@ def evaluate(
         candidates=candidates,
         class_names=class_names or [str(number) for number in range(classes or 0)],
         labels=label_evaluation,
+    )
+
+
+def _evaluate_sets(
+    data: _Indexed,
+    scores: PairScores,
+    test: Pairs,
+    train: Pairs | None,
+    classes: int,
+    class_names: Sequence[str],
+    calibration: LabelProbabilities | None,
+) -> Evaluation:
+    """Evaluate a model whose pairs can have several classes."""
+    metrics, labels = evaluate_sets(
+        lambda part: scores(data.test[0][part], data.test[1][part]),
+        cast(Sequences, test.classes),
+        train.classes if train else None,
+        classes,
+        calibration or LabelProbabilities(exclusive=False),
+    )
+    names = class_names or [str(number) for number in range(classes)]
+    return Evaluation(pairs=len(test), regression=False, metrics={MODEL: metrics}, class_names=names, labels=labels)
+
+
+def _evaluate_many(data: _Indexed, scores: PairScores, classes: int, class_names: Sequence[str]) -> Evaluation:
+    """Evaluate a model of many classes in blocks of pairs, without what needs all scores."""
+    labels, size = _to_classes(data.labels, classes), MAX_SCORES // classes
+    best, top, true = np.empty(len(labels), np.int64), np.empty(len(labels)), np.empty(len(labels))
+    for start in range(0, len(labels), size):
+        part = slice(start, start + size)
+        given, rows = scores(data.test[0][part], data.test[1][part]), np.arange(len(labels[part]))
+        best[part] = given.argmax(axis=1)
+        top[part], true[part] = given[rows, best[part]], given[rows, labels[part]]
+    metrics = {MODEL: many_class_metrics(best, top, true, labels, classes)}
+    if len(data.train_labels):
+        shares = baselines.class_frequencies(_to_classes(data.train_labels, classes), classes)
+        likely = np.full(len(labels), shares.argmax())
+        metrics["class frequencies"] = many_class_metrics(likely, shares[likely], shares[labels], labels, classes)
+    names = class_names or [str(number) for number in range(classes)]
+    return Evaluation(
+        pairs=len(labels),
+        regression=False,
+        metrics=metrics,
+        calibration=binned(top, best == labels),
+        class_names=names,
     )
 
 

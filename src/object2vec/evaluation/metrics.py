@@ -17,6 +17,8 @@ from object2vec.array_types import Bools, Float64, Int64
 #: Probabilities are clipped to this distance from 0 and 1, so that the log loss is finite.
 MIN_PROBABILITY: Final = 1e-15
 CALIBRATION_BINS: Final = 10
+#: Scores that are held at a time where there are many classes.
+MAX_SCORES: Final = 2**23
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,26 @@ def classification_metrics(probabilities: Float64, labels: Int64) -> dict[str, f
         "auc": auc(probabilities, labels),
         "log_loss": _mean(-np.log(np.clip(true, MIN_PROBABILITY, 1))),
         "calibration_error": calibration(probabilities, labels).error,
+    }
+
+
+def many_class_metrics(best: Int64, top: Float64, true: Float64, labels: Int64, classes: int) -> dict[str, float]:
+    """Return the metrics of P predicted distributions from the most probable class of each, `best` (P,).
+
+    `top` (P,) is its probability, and `true` (P,) that of the true class. The AUC is NaN: it needs all probabilities.
+    """
+    correct = best == labels
+    hits, total = np.bincount(labels[correct], minlength=classes), np.bincount(labels, minlength=classes)
+    total = total + np.bincount(best, minlength=classes)
+    used = total > 0
+    accuracy = _ratio(int(np.count_nonzero(correct)), len(labels))
+    return {
+        "accuracy": accuracy,
+        "macro_f1": _mean(2 * hits[used] / total[used]),
+        "micro_f1": accuracy,
+        "auc": float("nan"),
+        "log_loss": _mean(-np.log(np.clip(true, MIN_PROBABILITY, 1))),
+        "calibration_error": binned(top, correct).error,
     }
 
 

@@ -20,6 +20,8 @@ from object2vec.serving.forward import encode
 #: Pairs of one call of a head with activations, and of a linear head, which makes no intermediate results.
 HEAD_PAIRS: Final = 2**12
 LINEAR_HEAD_PAIRS: Final = 2**20
+#: Scores of one call.
+MAX_SCORES: Final = 2**25
 
 
 class PairScorer:
@@ -38,6 +40,8 @@ class PairScorer:
     def __call__(self, left: Int64, right: Int64) -> Float32:
         """Return the scores (P, C) of object left[p] of in0 with object right[p] of in1: probabilities or a number."""
         size = LINEAR_HEAD_PAIRS if self._linear else HEAD_PAIRS
+        if self._network.head:
+            size = max(1, min(size, MAX_SCORES // self._network.head.output.out_features))
         parts = [
             self._score(torch.from_numpy(left[at : at + size]), torch.from_numpy(right[at : at + size]))
             for at in range(0, max(len(left), 1), size)

@@ -15,6 +15,9 @@ from object2vec.serving.token_scorer import TokenPairScorer, single_token_pairs
 #: Objects that the instances of one part may ask of an index. They bound the memory of records.
 MAX_FOUND: Final = 2**14
 
+#: Scores in one batch: those of many classes take more memory than encodings.
+MAX_SCORES: Final = 2**22
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -37,7 +40,8 @@ class Query:
     @property
     def _part_rows(self) -> int:
         if not self.searches:
-            return MAX_BATCH_ROWS
+            head = self.network.head if self.scored else None
+            return max(1, min(MAX_BATCH_ROWS, MAX_SCORES // head.output.out_features)) if head else MAX_BATCH_ROWS
         most = max(search.k for search in self.searches if search)
         return max(1, min(MAX_BATCH_ROWS, MAX_FOUND // most))
 
