@@ -152,23 +152,27 @@ def _affine(weights: Weights, name: str, x: Array) -> Array:
 
 
 def in_batch_cross_entropy(
-    hyperparameters: Hyperparameters, weights: Weights, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]
+    hyperparameters: Hyperparameters,
+    weights: Weights,
+    pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
+    negatives: Sequence[tuple[Sequence[int], Sequence[int]]] = (),
 ) -> tuple[list[float], list[bool]]:
     """Return the cross-entropy of each positive pair of a batch, and whether it has the best logit.
 
-    The probability of an object is that of the rows of the batch, drawn with repetition.
+    The probability of an object is that of the rows of the batch, drawn with repetition. `negatives` are given ones.
     """
     size, objects = len(pairs), [tuple(right) for _, right in pairs]
 
     def logit(left: Sequence[int], right: tuple[int, ...]) -> float:
-        inclusion = 1 - (1 - objects.count(right) / size) ** size
+        inclusion = 1 - (1 - objects.count(right) / size) ** size if right in objects else 1
         score = output(hyperparameters, weights, left, right)[0]
         return float(score / hyperparameters.temperature - hyperparameters.log_q_correction * np.log(inclusion))
 
     losses, best = [], []
     for left, right in pairs:
         positives = {tuple(own) for other, own in pairs if list(other) == list(left)}
-        others = [logit(left, candidate) for candidate in set(objects) - positives]
+        given = {tuple(own) for other, own in negatives if list(other) == list(left)}
+        others = [logit(left, candidate) for candidate in (set(objects) | given) - positives]
         own = logit(left, tuple(right))
         losses.append(float(np.log(np.sum(np.exp([own, *others]))) - own))
         best.append(own > max(others, default=-np.inf))

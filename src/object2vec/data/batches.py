@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from object2vec.array_types import Float32, Int32, Int64
-from object2vec.data.candidates import CandidateSampler
+from object2vec.data.candidates import Candidates, CandidateSampler
 from object2vec.data.disk_arrays import advise_reads, empty
 from object2vec.data.negatives import NegativeSampler
 from object2vec.data.sequences import Pairs, Sequences, find_known_positives
@@ -37,8 +37,8 @@ class Batch:
 
     `objects[side]` are the sequences to encode. Pair p has object `index[side][p]` on each side. `index` and `labels`
     are (P,). If `single`, each object is one token other than 0. `weights` (P,) multiply the loss of each pair; None is
-    1 for all. `log_q` has for each object of in1 the logarithm of the probability that a batch has it. `classes` are
-    those of each pair, where it can have several.
+    1 for all. `classes` are those of each pair, where it can have several. For a ranking loss, `candidates` are objects
+    of in1 after those of the pairs.
     """
 
     objects: tuple[Sequences, Sequences]
@@ -46,8 +46,8 @@ class Batch:
     labels: Float32
     single: bool = False
     weights: Float32 | None = None
-    log_q: Float32 | None = None
     classes: Sequences | None = None
+    candidates: Candidates | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -92,9 +92,9 @@ class Batches:
     them. With `share` (r, R), only every Rth batch from batch r is given, so that ranks can share the same pairs.
     Positives of the pairs `known` are never negatives. A negative has the weight of its positive.
 
-    With `sampled_candidates`, batches are for a ranking loss: they have `log_q`, and after their own objects of in1 as
-    many others as this number of draws gives. With `in0_balance`, the weight of each pair is divided by this power of
-    the number of pairs of its in0.
+    With `sampled_candidates`, batches are for a ranking loss: they have `candidates`, with those that this number of
+    draws gives. Pairs of a label below 1 are then negatives of the positive before them, and in no batch themselves.
+    With `in0_balance`, the weight of each pair is divided by this power of the number of pairs of its in0.
     """
 
     def __init__(
@@ -122,14 +122,19 @@ class Batches:
         self._objects = len(first0), len(first1)
         if in0_balance:
             self.weights = _balanced_weights(which0, pairs.weights, in0_balance)
-        self._single = all(side.single for side in self.sides)
+        self.candidates = None
+        if sampled_candidates is not None:
+            self.candidates = CandidateSampler(
+                which1, pairs.labels, len(first1), batch_size=size, sampled=sampled_candidates
+            )
+        #: The rows that batches consist of; None is all.
+        self._rows = self.candidates.positives if self.candidates else None
+        self._count = len(pairs) if self._rows is None else len(self._rows)
+        self._single = self._rows is None and all(side.single for side in self.sides)
+        self._first1 = np.arange(len(first1)) if self._single else first1.astype(np.int64)
         if self._single:  # replace rows by objects, so that each row is looked up only once
             self.sides = pairs.in0.take(first0), pairs.in1.take(first1)
             self._offsets = np.arange(max(size, 1 + negatives) + (sampled_candidates or 0) + 1)
-        self.candidates = None
-        if sampled_candidates is not None:
-            self.candidates = CandidateSampler(which1, batch_size=size, sampled=sampled_candidates)
-            self._rows1 = np.arange(len(first1)) if self._single else first1.astype(np.int64)
         self._run_rows = RUN_ROWS if pairs.nbytes > MIN_RUN_BYTES else 1
         self.sampler = None
         if negatives:
@@ -142,9 +147,7 @@ class Batches:
     @property
     def examples(self) -> int:
         """Return the pairs of an epoch with negatives; an epoch has fewer if some negatives cannot be drawn."""
-        return len(self.labels) + (
-            int(np.count_nonzero(self.sampler.positive)) * self.sampler.rate if self.sampler else 0
-        )
+        return self._count + (int(np.count_nonzero(self.sampler.positive)) * self.sampler.rate if self.sampler else 0)
 
     def in_order(self) -> Iterator[Batch]:
         """Yield all pairs in order, for scoring.
@@ -153,8 +156,8 @@ class Batches:
         same ones.
         """
         size = max(1, self.size // (1 + self.sampler.rate)) if self.sampler else self.size
-        for start in range(self.first_batch * size, len(self.labels), self.stride * size):
-            rows = np.arange(start, min(start + size, len(self.labels)))
+        for start in range(self.first_batch * size, self._count, self.stride * size):
+            rows = self._to_rows(np.arange(start, min(start + size, self._count)))
             place = self.seed, SCORING_STREAM, start
             yield self._batch(self._with_negatives(rows, np.random.default_rng(place)), place)
 
@@ -168,7 +171,7 @@ class Batches:
             examples = self._with_negatives(rows, generator, from_rows=self._run_rows > 1)
             examples = left + examples if left else examples
             examples, parts = self._split_batches(examples)
-            min_size = self.size if done < len(self.labels) else 1
+            min_size = self.size if done < self._count else 1
             ready = [part for part in parts if len(part) >= min_size]
             left = examples[np.array([index for part in parts if len(part) < min_size for index in part], np.int64)]
             for place in generator.permutation(len(ready)) if self.bucket_width else range(len(ready)):
@@ -179,18 +182,23 @@ class Batches:
 
     def _blocks(self, generator: np.random.Generator) -> Iterator[Int64]:
         """Yield all rows in a new order, in blocks."""
-        starts: Int32 = empty(-(-len(self.labels) // self._run_rows), np.int32)
-        starts[:] = np.arange(0, len(self.labels), self._run_rows, dtype=np.int32)
+        starts: Int32 = empty(-(-self._count // self._run_rows), np.int32)
+        starts[:] = np.arange(0, self._count, self._run_rows, dtype=np.int32)
         generator.shuffle(starts)
         block = BLOCK_ROWS // self._run_rows if self.bucket_width or self._run_rows > 1 else max(CACHE_ROWS, self.size)
         for at in range(0, len(starts), block):
             runs = starts[at : at + block].astype(np.int64)
             rows = (runs[:, None] + np.arange(self._run_rows)).ravel()
-            rows = rows[rows < len(self.labels)]
+            rows = self._to_rows(rows[rows < self._count])
             if self._run_rows > 1:
                 generator.shuffle(rows)
-                self._advise_reads([(start, min(start + self._run_rows, len(self.labels))) for start in runs.tolist()])
+                ends = self._to_rows(np.minimum(runs + self._run_rows, self._count) - 1) + 1
+                self._advise_reads(list(zip(self._to_rows(runs).tolist(), ends.tolist(), strict=True)))
             yield rows
+
+    def _to_rows(self, numbers: Int64) -> Int64:
+        """Return the rows of pairs that batches consist of, given by number."""
+        return numbers if self._rows is None else self._rows[numbers]
 
     def _advise_reads(self, runs: Sequence[tuple[int, int]]) -> None:
         """Advise the system that these runs of rows will be read soon."""
@@ -201,7 +209,7 @@ class Batches:
 
     def _with_negatives(self, rows: Int64, generator: np.random.Generator, *, from_rows: bool = False) -> Examples:
         """Return rows in order, each followed by its negatives, so that a batch encodes their `in0` once."""
-        pairs = None if self.weights is None and self.classes is None else rows
+        pairs = rows if any(each is not None for each in (self.weights, self.classes, self._rows)) else None
         if not self.sampler:
             return Examples(self._side_rows(rows), self.labels[rows], pairs)
         drawn = self.sampler.draw(rows, generator, from_rows=from_rows)
@@ -234,16 +242,16 @@ class Batches:
     def _batch(self, examples: Examples, place: tuple[int, int, int]) -> Batch:
         """Return the batch of some examples; `place` is the seed of its candidates."""
         first, index = sequences_ops.unique_rows(examples.rows, None if self._single else self.inverse, self._luts)
-        rows1, log_q = first[1], None
+        rows1, candidates = first[1], None
         if self.candidates:
-            objects = rows1 if self._single else self.inverse[1][rows1]
-            drawn = self.candidates.draw(objects, np.random.default_rng((*place, CANDIDATE_STREAM)))
-            rows1 = np.concatenate([rows1, self._rows1[drawn]])
-            log_q = self.candidates.log_q[np.concatenate([objects, drawn])]
+            own = rows1 if self._single else self.inverse[1][rows1]
+            generator = np.random.default_rng((*place, CANDIDATE_STREAM))
+            candidates = self.candidates.draw(own, examples.pairs, index[0], generator)
+            rows1 = np.concatenate([rows1, self._first1[candidates.drawn], self._first1[candidates.given]])
         left, right = self._objects_at(self.sides[0], first[0]), self._objects_at(self.sides[1], rows1)
         weights = None if self.weights is None else self.weights[examples.pairs]
         classes = None if self.classes is None or examples.pairs is None else self.classes.take(examples.pairs)
-        return Batch((left, right), index, examples.labels, self._single, weights, log_q, classes)
+        return Batch((left, right), index, examples.labels, self._single, weights, classes, candidates)
 
     def _objects_at(self, side: Sequences, rows: Int64) -> Sequences:
         if self._single:

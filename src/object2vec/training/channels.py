@@ -82,10 +82,8 @@ def _read_pairs(job: Job, name: str, group: Group, checkpoints: Checkpoints | No
     if not parted and records != len(pairs) * hosts:
         what = f"channel {name} has {len(pairs)} of the {records} records that the {hosts} hosts have together"
         raise DataError(f"{what}, wanted the same on each, or S3DistributionType ShardedByS3Key")
-    if job.hyperparameters.ranks and (other := pairs.labels < 1).any():
-        got = f"pair {int(other.argmax()) + 1} has the label {pairs.labels[other][0]:g}"
-        loss = f"ranking_loss={job.hyperparameters.ranking_loss}"
-        raise DataError(f"channel {name}: {got}, wanted 1 with {loss}: its negatives are the other in1 of a batch")
+    if job.hyperparameters.ranks:
+        _check_negatives(name, pairs)
     logger.info(f"Source words: {len(pairs.in0.values)}")
     logger.info(f"Target words: {len(pairs.in1.values)}")
     logger.info(f"Total: {len(pairs)} samples")
@@ -102,3 +100,19 @@ def _read_pairs(job: Job, name: str, group: Group, checkpoints: Checkpoints | No
         what = ", ".join(f"{count:.0f} pairs of checksum {int(sum_):08x}" for count, sum_ in of_ranks)
         checkpoints.check_fingerprint({f"channel {name}": what})
     return pairs
+
+
+def _check_negatives(name: str, pairs: Pairs) -> None:
+    """Check that each pair of a label below 1 has the in0 of the pair before it, so that it is a negative of that.
+
+    Raises:
+        DataError: one has not.
+    """
+    rows = np.flatnonzero(pairs.labels < 1)
+    _, number = pairs.in0.take(np.concatenate([rows, np.maximum(rows - 1, 0)])).unique()
+    differs = (number[: len(rows)] != number[len(rows) :]) | (rows == 0)
+    if differs.any():
+        row = int(rows[differs][0])
+        got = f"pair {row + 1} has the label {pairs.labels[row]:g}"
+        wanted = "wanted 1 with a ranking loss, or the in0 of the pair before it, whose negative it then is"
+        raise DataError(f"channel {name}: {got}, {wanted}")

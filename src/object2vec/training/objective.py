@@ -20,7 +20,7 @@ from object2vec.data.sequences import Sequences
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.network import Network
 from object2vec.model.tokens import Tokens
-from object2vec.ops.in_batch_softmax import in_batch_softmax
+from object2vec.ops.in_batch_softmax import GivenNegatives, in_batch_softmax
 from object2vec.training.distributed import Group
 
 #: Numbers of classes for which torch's softmax takes up to four times as long over rows as over columns.
@@ -41,7 +41,7 @@ def forward_batch(network: Network, batch: Batch) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankingLoss:
-    """Cross-entropy of each positive pair among all in1 of its batch.
+    """Cross-entropy of each positive pair among all in1 of its batch, and the given negatives of its in0.
 
     Other positives of the same in0 are no candidates. The logit of a candidate is its score / `temperature`, less
     `log_q_correction` times the logarithm of the probability that a batch has it.
@@ -56,12 +56,16 @@ class RankingLoss:
         """Return the mean loss of a batch, and how many of its pairs have the best logit, both by weights of pairs."""
         left, right, bias = network.score_factors(encodings)
         bias = bias / self.temperature
-        if batch.log_q is not None and self.log_q_correction:
-            bias = bias - self.log_q_correction * torch.from_numpy(batch.log_q).to(network.device)
+        negatives = None
+        if batch.candidates:
+            left_of, right_of = (torch.from_numpy(side).to(network.device) for side in batch.candidates.negatives)
+            negatives = GivenNegatives(left_of, right_of, len(batch.candidates.given))
+            if self.log_q_correction:
+                bias = bias - self.log_q_correction * torch.from_numpy(batch.candidates.log_q).to(network.device)
         weights = np.ones(len(batch), np.float32) if batch.weights is None else batch.weights
         weight = torch.from_numpy(weights).to(network.device)
         share = weight / weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
-        loss, is_best = in_batch_softmax((left / self.temperature, right), bias, index, share)
+        loss, is_best = in_batch_softmax((left / self.temperature, right), bias, index, share, negatives)
         return loss, weight[is_best].sum().item()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,16 +11,19 @@ import torch
 
 from object2vec.data.batches import Batch, Batches
 from object2vec.data.sequences import Sequences
+from object2vec.errors import DataError
+from object2vec.hyperparameters import parse
 from object2vec.model.network import Network
 from object2vec.ops import in_batch_softmax as op
 from object2vec.ops.in_batch_softmax import in_batch_softmax
 from object2vec.training.gradient_sync import NO_PAIRS
+from object2vec.training.job import Job, run
 from object2vec.training.objective import objective_of, to_device
 from object2vec.training.optimizers import make_optimizers
 from object2vec.training.step import AutogradStep, backward, make_step
 from object2vec.training.thread_tuner import ThreadTuner
 from reference import in_batch_cross_entropy
-from small import configured, gradients_of, network_of, pairs_of, weights_of
+from small import SMALL, configured, gradients_of, network_of, pairs_of, weights_of, write_pairs
 
 RANKING = {"ranking_loss": "in_batch_softmax", "output_layer": "mean_squared_error", "mlp_layers": 0}
 #: in0 2 has two positives, in1 5 is one of two in0, and a pair is there twice.
@@ -111,7 +115,9 @@ def test_log_q_is_the_probability_that_a_batch_has_the_object() -> None:
     pairs = pairs_of([([1], [3], 1.0), ([2], [3], 1.0), ([3], [3], 1.0), ([4], [8, 8], 1.0)])
     for batch in Batches(pairs, size=2, sampled_candidates=0).epoch(0):
         by_length = {1: np.log(15 / 16), 2: np.log(7 / 16)}
-        np.testing.assert_allclose(batch.log_q, [by_length[n] for n in batch.objects[1].lengths.tolist()], rtol=1e-6)
+        np.testing.assert_allclose(
+            batch.candidates.log_q, [by_length[n] for n in batch.objects[1].lengths.tolist()], rtol=1e-6
+        )
 
 
 def test_fused_step_declines_a_ranking_loss() -> None:
@@ -137,7 +143,7 @@ def test_sampled_candidates_are_negatives_of_all_pairs(single: bool) -> None:
         assert len(set(objects)) == len(objects)
         assert batch.index[1].max() < 2
         counts.append(len(objects))
-        np.testing.assert_allclose(batch.log_q, np.log(1 - (7 / 8) ** 2 * (7 / 8) ** 5), rtol=1e-5)
+        np.testing.assert_allclose(batch.candidates.log_q, np.log(1 - (7 / 8) ** 2 * (7 / 8) ** 5), rtol=1e-5)
         left, right, _ = network.score_factors(network.encode_sides(to_device(batch, network.device)[0]))
         scores = (left @ right.T)[batch.index[0]].detach().numpy()
         own = scores[range(2), batch.index[1]]
@@ -147,7 +153,9 @@ def test_sampled_candidates_are_negatives_of_all_pairs(single: bool) -> None:
         with torch.no_grad():
             assert objective_of(hyperparameters).measure(network, batch)[0].item() == pytest.approx(expected, abs=1e-5)
     assert max(counts) > 4
-    assert [b.log_q.tolist() for b in batches.epoch(0, skip=3)] == [b.log_q.tolist() for b in batches.epoch(0)][3:]
+    assert [b.candidates.log_q.tolist() for b in batches.epoch(0, skip=3)] == [
+        b.candidates.log_q.tolist() for b in batches.epoch(0)
+    ][3:]
 
 
 def lists_of(sequences: Sequences) -> list[list[int]]:
@@ -173,3 +181,83 @@ def test_training_keeps_the_weights_of_a_product() -> None:
         optimizer.step()
         assert torch.equal(network.head.output.weight, before) == is_kept
         assert not torch.equal(network.enc0.embedding.weight[:4], rows)
+
+
+#: A positive and its given negatives: one that no pair has as a positive, one of another pair, one there twice.
+WITH_GIVEN = [
+    ([1], [5, 2], 1.0),
+    ([1], [9], 0.0),
+    ([1], [6], 0.0),
+    ([1], [9], 0.0),
+    ([2], [6], 1.0),
+    ([3, 4], [7], 1.0),
+    ([3, 4], [9], 0.0),
+    ([3, 4], [2, 2], 0.0),
+]
+
+
+@pytest.mark.parametrize("block", [1, 8, 2**19])
+@pytest.mark.parametrize("correction", [0, 1])
+def test_given_negatives_are_candidates_of_their_in0(
+    correction: float, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They follow their positive, are in no batch themselves, and have no correction."""
+    monkeypatch.setattr(op, "BLOCK_SCORES", block)
+    hyperparameters = configured(
+        **RANKING, comparator_list="hadamard, concat", log_q_correction=correction, enc0_vocab_size=10
+    )
+    network, objective = network_of(hyperparameters), objective_of(hyperparameters)
+    pairs, given = [row[:2] for row in WITH_GIVEN if row[2]], [row[:2] for row in WITH_GIVEN if not row[2]]
+    losses, best = in_batch_cross_entropy(hyperparameters, weights_of(network), pairs, given)
+    batches = Batches(pairs_of(WITH_GIVEN), size=3, sampled_candidates=0)
+    assert batches.examples == 3
+    for batch in [*batches.epoch(0), *batches.in_order()]:
+        with torch.no_grad():
+            loss, correct = objective.measure(network, batch)
+        assert loss.item() == pytest.approx(np.mean(losses), abs=1e-5)
+        assert correct == sum(best)
+        assert len(batch) == 3
+        assert len(batch.objects[1]) == 5
+        assert backward(network, objective, batch)[0].item() == pytest.approx(loss.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("block", [1, 9, 2**19])
+def test_gradients_with_given_negatives_equal_finite_differences(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(op, "BLOCK_SCORES", block)
+    generator = torch.Generator().manual_seed(0)
+    index = torch.tensor([3, 0, 0, 1]), torch.tensor([0, 2, 1, 1])
+    negatives = op.GivenNegatives(torch.tensor([0, 1, 1, 3]), torch.tensor([3, 3, 4, 4]), 2)
+    given = [
+        torch.randn(size, dtype=torch.float64, generator=generator, requires_grad=True) for size in ((4, 3), (5, 3), 5)
+    ]
+
+    def loss(left: torch.Tensor, right: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        return in_batch_softmax((left, right), bias, index, torch.ones(4, dtype=torch.float64), negatives)[0]
+
+    assert torch.autograd.gradcheck(loss, given)
+
+
+def test_batches_hold_the_given_negatives_of_their_own_positives() -> None:
+    """Of several batches too, and in single tokens; the same ones in every epoch."""
+    rows = [([n], [n, n][: 1 + n % 2], float(n % 3 == 0)) for n in range(30)]
+    rows = [([n - n % 3], in1, label) for ([n], in1, label) in rows]
+    for epoch in range(2):
+        found = {}
+        for batch in Batches(pairs_of(rows), size=4, sampled_candidates=0).epoch(epoch):
+            objects = [lists_of(side) for side in batch.objects]
+            for left, right in zip(*batch.candidates.negatives, strict=True):
+                found.setdefault(objects[0][left][0], []).append(objects[1][right][0])
+        assert found == {n: [n + 1, n + 2] for n in range(0, 30, 3)}
+
+
+def test_channel_rejects_a_negative_without_its_positive(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "train", [([1], [2], 1.0), ([1], [3], 0.0), ([2], [3], 0.0)])
+    job = Job(
+        configuration=parse(SMALL | RANKING | {"comparator_list": "hadamard"}),
+        channels={"train": tmp_path / "train"},
+        model_dir=tmp_path / "model",
+    )
+    with pytest.raises(
+        DataError, match="channel train: pair 3 has the label 0, wanted 1 with a ranking loss, or the in0"
+    ):
+        run(job)
