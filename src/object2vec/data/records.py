@@ -7,7 +7,7 @@ import re
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -31,6 +31,8 @@ WEIGHT: Final = "weight"
 RECORD_BOUNDARY: Final = re.compile(rb"(?<=\})(?:%b)*(?=\{)" % UTF8_BOM)
 #: Byte order marks at either end of a line; concatenated files may be empty.
 BOMS_AROUND: Final = re.compile(rb"^(?:%b)+|(?:%b)+\s*$" % (UTF8_BOM, UTF8_BOM))
+#: Where a side may be a list of lists.
+LIST_OF_LISTS: Final = re.compile(rb"\[\s*\[")
 #: Errors of taking JSON values that are not records as records.
 NOT_RECORDS: Final = (TypeError, ValueError, KeyError, OverflowError)
 #: The largest float32, the type of labels and weights in training.
@@ -52,8 +54,16 @@ class Chunk:
         return next(_records(self), (0, b""))[1]
 
     def line_of(self, record: int) -> int:
-        """Return the line number of a record of this chunk, counted from 0."""
-        return next(islice(_records(self), record, None))[0]
+        """Return the line number of a pair of this chunk, counted from 0."""
+        left = record
+        for line, text in _records(self):
+            if LIST_OF_LISTS.search(text):
+                in1 = orjson.loads(text)["in1"]
+                left -= len(in1) - 1 if _is_list_of_lists(in1) else 0
+            left -= 1
+            if left < 0:
+                return line
+        raise IndexError(record)
 
 
 class RecordReader:
@@ -132,6 +142,22 @@ class RecordReader:
         several = ", or a list of them" if self.hyperparameters.sigmoid else ""
         return f"label is {got}, wanted a class from 0 to {self.hyperparameters.num_classes - 1}{several}"
 
+    def _takes_negatives(self, label: Any) -> bool:
+        """Return whether a record of this label may have negatives."""
+        return not self.hyperparameters.sigmoid and type(label) in (int, float) and label >= 1
+
+    def _describe_tokens(self, side: int, name: str, tokens: Any) -> str | None:
+        """Return the error for what is no list of token ids, or None."""
+        if not isinstance(tokens, list):
+            return f"{name} is {_describe_value(tokens)}, wanted a list of integer token ids"
+        for numbered, token in _numbered(name, tokens):
+            is_whole = type(token) is float and token.is_integer() and abs(token) < 2**53
+            if type(token) is not int and not is_whole:
+                return f"{numbered} is {_describe_value(token)}, wanted an integer token id"
+            if not -(2**31) <= token < 2**31:
+                return self.describe_token(side, int(token))
+        return None
+
     def describe_error(self, record: Any) -> str:
         """Return the error for a JSON value that is not a record."""
         sides = SIDES[: 1 if self.hyperparameters.one_sided else 2]
@@ -144,19 +170,48 @@ class RecordReader:
         for side, key in enumerate(sides):
             if key not in record:
                 return f"no {key}, {wanted}"
-            if not isinstance(record[key], list):
-                return f"{key} is {_describe_value(record[key])}, wanted a list of integer token ids"
-            for position, token in enumerate(record[key]):
-                is_whole = type(token) is float and token.is_integer() and abs(token) < 2**53
-                if type(token) is not int and not is_whole:
-                    return f"{key}[{position}] is {_describe_value(token)}, wanted an integer token id"
-                if not -(2**31) <= token < 2**31:
-                    return self.describe_token(side, int(token))
+            several = side == 1 and _is_list_of_lists(record[key])
+            for name, tokens in _numbered(key, record[key]) if several else [(key, record[key])]:
+                if error := self._describe_tokens(side, name, tokens):
+                    return error
         if "label" not in record:
             return f"no label, {wanted}"
+        if _is_list_of_lists(record.get("in1")) and not self._takes_negatives(record["label"]):
+            why = "wanted a label from 1 and no output_layer=sigmoid: all lists but the first are negatives"
+            return f"in1 is a list of lists, and label is {_describe_value(record['label'])}, {why}"
         if type(record.get(WEIGHT, 1)) not in (int, float):
             return _describe_weight(_describe_value(record.get(WEIGHT)))
         return self.describe_label(_describe_value(record["label"]))
+
+
+def _numbered(name: str, values: list[Any]) -> Iterator[tuple[str, Any]]:
+    """Yield each value with its name, such as in1[0]."""
+    return ((f"{name}[{position}]", value) for position, value in enumerate(values))
+
+
+def _is_list_of_lists(value: Any) -> bool:
+    """Return whether `in1` is a positive and its negatives."""
+    return type(value) is list and bool(value) and type(value[0]) is list
+
+
+def _with_negatives(records: list[Any], reader: RecordReader) -> list[Any]:
+    """Return records with one `in1` each: those of label 0 after a positive are the negatives given with it.
+
+    Raises:
+        TypeError, ValueError, KeyError: negatives are not allowed there.
+    """
+    if reader.hyperparameters.one_sided:
+        return records
+    found = []
+    for record in records:
+        if not _is_list_of_lists(record["in1"]):
+            found.append(record)
+            continue
+        if not reader._takes_negatives(record["label"]):
+            raise ValueError(record)
+        first, *others = record["in1"]
+        found += [record | {"in1": first}, *(record | {"in1": other, "label": 0} for other in others)]
+    return found
 
 
 def _read_any(chunk: Chunk, reader: RecordReader) -> Lines:
@@ -169,6 +224,8 @@ def _read_any(chunk: Chunk, reader: RecordReader) -> Lines:
     gc.disable()  # searching the many new lists for cycles would double the time; there are none
     try:
         records = [orjson.loads(text) for _, text in _records(chunk)]
+        if LIST_OF_LISTS.search(chunk.text):
+            records = _with_negatives(records, reader)
         if b"true" in chunk.text or b"false" in chunk.text:
             for record in records:
                 _reject_bools(record)
@@ -196,8 +253,10 @@ def _check_line(file: Path, line: int, text: bytes, reader: RecordReader) -> Non
         what = other_format or f"not JSON ({error.msg} at character {error.pos + 1}), {EXPECTED_RECORD}"
         raise DataError.at(file, line, what) from None
     try:
-        _reject_bools(record)
-        _to_columns([record], reader)
+        records = _with_negatives([record], reader)
+        for each in records:
+            _reject_bools(each)
+        _to_columns(records, reader)
     except NOT_RECORDS:
         raise DataError.at(file, line, reader.describe_error(record)) from None
 
