@@ -61,6 +61,9 @@ CONFIGURATIONS: Final[dict[str, dict[str, object]]] = {
         **{"ranking_loss": "in_batch_softmax", "output_layer": "mean_squared_error", "comparator_list": "hadamard"},
         **{"mlp_layers": 0, "token_embedding_storage_type": "row_sparse", "sampled_candidates": 2},
     },
+    "scheduled": {"learning_rate_schedule": "linear", "learning_rate_warmup": 0.3},
+    "clipped": {"gradient_clip_norm": 0.1},
+    "clipped sparse": {"gradient_clip_norm": 0.1, "token_embedding_storage_type": "row_sparse"},
     "frozen": {
         "enc0_pretrained_embedding_file": "rows.txt",
         "enc0_vocab_file": "words.json",

@@ -62,6 +62,7 @@ class Hyperparameters:
     ema_decay: float
     learning_rate_schedule: str
     learning_rate_warmup: float
+    gradient_clip_norm: float
     token_embedding_dtype: str
     ranking_loss: str
     temperature: float

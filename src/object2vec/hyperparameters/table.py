@@ -85,6 +85,7 @@ HELP: Final = {
     "learning_rate_schedule": "How the learning rate falls from its value to 0 over the steps of `epochs` epochs.",
     "learning_rate_warmup": "Share of all steps in which the learning rate rises from 0 to its value.",
     "in0_balance": "How much `in0` with few pairs weigh in training: 0 all pairs weigh alike, 1 all `in0` weigh alike.",
+    "gradient_clip_norm": "Largest norm of the gradient of all weights; larger ones are scaled down. 0: no limit.",
     "token_embedding_dtype": "Type of the saved token embeddings. `float16` halves the file and rounds after training.",
 }
 
@@ -169,6 +170,7 @@ OURS: Final = (
     Row("token_embedding_dtype", Choice(("float32", "float16")), "float32", HELP["token_embedding_dtype"]),
     Row("learning_rate_schedule", Choice(SCHEDULES), "constant", HELP["learning_rate_schedule"]),
     Row("learning_rate_warmup", Real(0, 1), "0", HELP["learning_rate_warmup"]),
+    Row("gradient_clip_norm", Real(0, 1e6), "0", HELP["gradient_clip_norm"]),
     Row("ranking_loss", Choice(("in_batch_softmax", "none")), "none", HELP["ranking_loss"]),
     Row("temperature", Real(0.001, 100), "1", HELP["temperature"]),
     Row("log_q_correction", Real(0, 1), "0", HELP["log_q_correction"]),

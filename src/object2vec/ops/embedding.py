@@ -54,15 +54,15 @@ class RowGradient(NamedTuple):
             dense.index_add_(0, self.ids, self._by_id())
         return dense
 
-    def compact(self, weight: Tensor) -> RowGradient:
+    def compact(self, weight: Tensor, *, always: bool = False) -> RowGradient:
         """Return the same gradient in the shorter of two forms: as it is, or summed by id.
 
-        On a GPU it is summed: it adds in any order, and one rank's sum must serve for all ranks.
+        If `always`, or on a GPU, it is summed: it adds in any order, and one rank's sum must serve for all ranks.
         """
         if usable(weight):
             groups = group_by_id(self.ids, self.source, _lut(weight))
             ids = groups.rows
-            if len(self.grad) <= len(ids):
+            if len(self.grad) <= len(ids) and not always:
                 return self
             summed = weight.new_zeros(len(ids), weight.shape[1])
             add_rows(summed, groups._replace(rows=torch.arange(len(ids))), self)

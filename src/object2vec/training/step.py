@@ -17,6 +17,7 @@ from object2vec.data.batches import Batch
 from object2vec.model.network import Network
 from object2vec.ops import fused_step
 from object2vec.ops.scoring import LinearHead
+from object2vec.training.gradient_clipping import clip_gradients
 from object2vec.training.objective import Objective
 from object2vec.training.optimizers import RowOptimizer, scale_learning_rates
 from object2vec.training.thread_tuner import ThreadTuner
@@ -54,6 +55,7 @@ class AutogradStep:
     objective: Objective
     optimizers: Sequence[Optimizer]
     tuner: ThreadTuner
+    max_norm: float = 0.0  # of the gradient; 0 is any
 
     def __call__(self, batches: Sequence[Batch], factors: Sequence[float]) -> list[StepResult]:
         """Take a step for each batch, one after the other, with these factors of the learning rates."""
@@ -75,6 +77,8 @@ class AutogradStep:
         """Let the optimizers step the weights, with this factor of their learning rates."""
         self.tuner.start()
         scale_learning_rates(self.optimizers, factor)
+        if self.max_norm:
+            clip_gradients(self.network, self.max_norm)
         for optimizer in self.optimizers:
             optimizer.step()
         self.tuner.stop()
@@ -144,7 +148,7 @@ def make_step(
     """
     match optimizers, network.train().linear_head:
         case [RowOptimizer(tables=[_, _]) as optimizer], LinearHead() as head if (
-            not autograd_step.objective.ranking
+            not (autograd_step.objective.ranking or autograd_step.max_norm)
             and optimizer.layer
             and fused_step.is_supported(head)
             and all(map(optimizer.keeps_other_rows, optimizer.tables))

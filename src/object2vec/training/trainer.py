@@ -86,7 +86,9 @@ class Trainer:
         self.optimizers: Sequence[torch.optim.Optimizer] = make_optimizers(network, hyperparameters)
         self.gradient_sync = GradientSync(group, network)
         self._threads = ThreadTuner(torch.get_num_threads() if group.device.type == "cpu" else 1)
-        self.autograd_step = AutogradStep(network, self.objective, self.optimizers, self._threads)
+        self.autograd_step = AutogradStep(
+            network, self.objective, self.optimizers, self._threads, hyperparameters.gradient_clip_norm
+        )
         self.step: Step = self.autograd_step
         if group.size == 1:
             self.step = make_step(network, self.optimizers, self.autograd_step, self._threads)

@@ -80,6 +80,7 @@ OURS = {
     "token_embedding_dtype": "float32",
     "learning_rate_schedule": "constant",
     "learning_rate_warmup": 0.0,
+    "gradient_clip_norm": 0.0,
     "ranking_loss": "none",
     "temperature": 1.0,
     "log_q_correction": 0.0,

@@ -32,10 +32,10 @@ def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     torch.set_num_threads(before)
 
 
-def step_of(network: Network, optimizers: Sequence[Optimizer]) -> Step:
+def step_of(network: Network, optimizers: Sequence[Optimizer], max_norm: float = 0.0) -> Step:
     """Return the step that a trainer takes."""
     tuner = ThreadTuner(1)
-    autograd_step = AutogradStep(network, Objective(regression=not network.softmax), optimizers, tuner)
+    autograd_step = AutogradStep(network, Objective(regression=not network.softmax), optimizers, tuner, max_norm)
     return make_step(network, optimizers, autograd_step, tuner)
 
 
@@ -181,6 +181,7 @@ def test_batches_of_other_lengths_take_the_autograd_step(row: tuple[list[int], l
     [
         {"mlp_layers": 1},
         {"dropout": 0.1},
+        {"gradient_clip_norm": 1},
         {"network": "hcnn"},
         {"num_classes": 3},
         {"matryoshka_dims": "3"},
@@ -194,7 +195,8 @@ def test_batches_of_other_lengths_take_the_autograd_step(row: tuple[list[int], l
 def test_other_networks_have_no_fused_step(settings: dict[str, object]) -> None:
     hyperparameters = matrices(**settings)
     network = network_of(hyperparameters)
-    assert not isinstance(step_of(network, make_optimizers(network, hyperparameters)), FusedStep)
+    optimizers = make_optimizers(network, hyperparameters)
+    assert not isinstance(step_of(network, optimizers, hyperparameters.gradient_clip_norm), FusedStep)
 
 
 def test_frozen_table_has_no_fused_step() -> None:
