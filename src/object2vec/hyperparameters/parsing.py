@@ -289,6 +289,8 @@ def _ranking(hyperparameters: Hyperparameters) -> Iterator[str]:
     for name, wanted in (("output_layer", "mean_squared_error"), ("mlp_layers", 0), ("negative_sampling_rate", 0)):
         if (got := getattr(hyperparameters, name)) != wanted:
             yield f"{name}: got '{got}', wanted {wanted} {with_loss}"
+    if hyperparameters.one_sided:
+        yield f"enc1_network: got 'none', wanted an encoder {with_loss}"
     if "abs_diff" in hyperparameters.comparator_list:
         got = ", ".join(hyperparameters.comparator_list)
         yield f"comparator_list: got '{got}', wanted hadamard, concat or cosine {with_loss}"

@@ -90,6 +90,17 @@ def _draw(rows: Int64, counts: Int64, generator: np.random.Generator) -> tuple[I
 
 
 def mixed(parts: Sequence[Pairs], seed: int) -> Pairs:
-    """Return all pairs in random order: training shuffles a large channel in runs of rows only."""
+    """Return all pairs in random order, with each pair of label 0 after a positive of its `in0`, if there is one.
+
+    Ranking losses take it as a negative of this positive.
+    """
     joined = Pairs.concatenate(parts)
-    return joined.take(np.random.default_rng(seed).permutation(len(joined)))
+    place, in0 = np.random.default_rng(seed).permutation(len(joined)), joined.in0.unique()[1]
+    positives, negatives = (np.flatnonzero(side) for side in (joined.labels >= 1, joined.labels < 1))
+    positives, negatives = (rows[np.argsort(in0[rows], kind="stable")] for rows in (positives, negatives))
+    first, end = (np.searchsorted(in0[positives], in0[negatives], side) for side in ("left", "right"))
+    has_positive = end > first
+    turn = np.arange(len(negatives)) - np.searchsorted(in0[negatives], in0[negatives])
+    chosen = first[has_positive] + turn[has_positive] % (end - first)[has_positive]  # in turn
+    place[negatives[has_positive]] = place[positives[chosen]]
+    return joined.take(np.lexsort((joined.labels < 1, place)))

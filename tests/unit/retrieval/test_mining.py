@@ -99,6 +99,19 @@ def test_mixed_pairs_are_all_pairs_in_random_order() -> None:
     assert found.in0.values.tolist() != Pairs.concatenate(parts).in0.values.tolist()
 
 
+def test_mined_negatives_follow_positives_of_their_in0() -> None:
+    """They are distributed over the positives of an in0; a negative of an in0 without one has a place of its own."""
+    positives = pairs_of([([n % 3 + 1], [n + 1], 1) for n in range(6)])
+    negatives = pairs_of([([n % 3 + 1], [n + 10], 0) for n in range(12)] + [([9], [9], 0)])
+    found = mixed([positives, negatives], seed=1)
+    runs: list[list[int]] = []
+    for in0, label in zip(found.in0.values.tolist(), found.labels.tolist(), strict=True):
+        if label or in0 == 9:
+            runs.append([])
+        runs[-1].append(in0)
+    assert sorted(runs) == [[1] * 3, [1] * 3, [2] * 3, [2] * 3, [3] * 3, [3] * 3, [9]]
+
+
 def test_labels_other_than_0_and_1_are_refused() -> None:
     with pytest.raises(UserError, match=r"^a label is 4.5, wanted pairs with the labels 0 and 1 to mine for$"):
         mine(pairs_of([([1], [2], 1), ([1], [3], 4.5)]), model(), Window())
