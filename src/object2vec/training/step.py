@@ -148,7 +148,7 @@ def make_step(
     """
     match optimizers, network.train().linear_head:
         case [RowOptimizer(tables=[_, _]) as optimizer], LinearHead() as head if (
-            not (autograd_step.objective.ranking or autograd_step.max_norm)
+            not (autograd_step.objective.ranking or autograd_step.objective.sigmoid or autograd_step.max_norm)
             and optimizer.layer
             and fused_step.is_supported(head)
             and all(map(optimizer.keeps_other_rows, optimizer.tables))

@@ -12,7 +12,11 @@ from object2vec.errors import HyperparameterError
 from object2vec.hyperparameters import parse
 from object2vec.serving.predictor import Predictor
 from object2vec.training.job import Job, run
-from small import SMALL, weights_of, write_pairs
+from object2vec.training.objective import objective_of
+from object2vec.training.optimizers import make_optimizers
+from object2vec.training.step import AutogradStep, FusedStep, make_step
+from object2vec.training.thread_tuner import ThreadTuner
+from small import SMALL, configured, network_of, weights_of, write_pairs
 
 #: All pairs have class 0, those of odd users class 2, and those of items from 5 on class 3.
 ROWS = [([a], [b], [0, *[2] * (a % 2), *[3] * (b > 4)]) for a in range(1, 9) for b in range(1, 9)]
@@ -47,6 +51,18 @@ def test_many_classes_need_no_kernel(tmp_path: Path) -> None:
     for (in0, in1, _), own in zip(ROWS, scores, strict=False):
         wanted = reference.score(model.hyperparameters, weights_of(model.network), in0, in1)
         np.testing.assert_allclose(own, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", ["softmax", "sigmoid"])
+def test_the_fused_step_declines(layer: str) -> None:
+    """Its two classes are those of softmax."""
+    changes = {"token_embedding_storage_type": "row_sparse", "mlp_layers": 0, "output_layer": layer}
+    hyperparameters = configured(**changes)
+    network = network_of(hyperparameters)
+    optimizers, tuner = make_optimizers(network, hyperparameters), ThreadTuner(1)
+    autograd_step = AutogradStep(network, objective_of(hyperparameters), optimizers, tuner)
+    step = make_step(network, optimizers, autograd_step, tuner)
+    assert isinstance(step, AutogradStep if layer == "sigmoid" else FusedStep)
 
 
 def test_sampled_negatives_are_refused() -> None:
