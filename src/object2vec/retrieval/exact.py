@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from object2vec.array_types import Bools, Float32, Int64
-from object2vec.ops.scoring import LinearHead, score_pairs
-
-Metric = Literal["cosine", "dot", "dot_and_square"]
-METRICS: Final[tuple[Metric, ...]] = ("cosine", "dot", "dot_and_square")
+from object2vec.ops.vectors import TINY, Metric, ScoredVectors
 
 #: Vectors and queries of one product. Its scores stay in a core's cache or close to it.
 BLOCK_ROWS: Final = 2**15
@@ -26,14 +23,12 @@ BLOCK_QUERIES: Final = 64
 GROUP: Final = 64
 #: The share of |query| × |vector| by which a product can differ from a score, by the order of its sum.
 ROUNDING: Final = 1e-5
-#: The norm that vectors of zeros are divided by.
-TINY: Final = 1e-30
 
 
 class Vectors:
     """N vectors (N, D), which can be memory-mapped, with their norms (N,).
 
-    With the metric `dot_and_square`, queries are (Q, D + 1): the last number is the factor of a vector's squared norm.
+    `scored` has the scores of pairs.
     """
 
     def __init__(self, array: Float32, metric: Metric, *, norms: Float32 | None = None) -> None:
@@ -42,28 +37,17 @@ class Vectors:
         self.tensor = as_tensor(array)
         self.norms = norms_of(self.tensor) if norms is None else as_tensor(norms)
         self.dim = array.shape[1]
-        self._head = LinearHead(torch.ones(1, self.dim), torch.zeros(1), torch.tensor([0, -1, -1, -1]))
+        self.scored = ScoredVectors(self.tensor.numpy(), self.norms.numpy(), metric)
 
     def __len__(self) -> int:
         return len(self.array)
 
-    def prepare(self, queries: Float32) -> Tensor:
-        """Return queries (Q, D) as a tensor, of length 1 if scores are cosines."""
-        tensor = torch.from_numpy(np.array(queries, np.float32, order="C"))
-        return tensor / tensor.norm(dim=1, keepdim=True).clamp(min=TINY) if self.metric == "cosine" else tensor
-
-    def score(self, queries: Tensor, left: Int64, right: Int64) -> Float32:
-        """Return the scores (P,) of prepared queries left[p] with vectors right[p].
-
-        The score of a pair does not depend on other pairs.
-        """
-        query, index = (torch.from_numpy(np.ascontiguousarray(each)) for each in (left, right))
-        products = score_pairs(queries[:, : self.dim].contiguous(), self.tensor, query, index, self._head)[:, 0]
+    def prepare(self, queries: Float32) -> Float32:
+        """Return queries (Q, D), of length 1 if scores are cosines."""
+        given = np.array(queries, np.float32, order="C")
         if self.metric == "cosine":
-            products /= self.norms[index].clamp(min=TINY)
-        elif self.metric == "dot_and_square":
-            products += queries[query, self.dim] * self.norms[index].square()
-        return products.numpy()
+            given /= np.maximum(np.sqrt(np.square(given).sum(axis=1, keepdims=True)), np.float32(TINY))
+        return given
 
     def lengths(self, rows: slice | Tensor) -> Tensor:
         """Return the norms of what queries are multiplied with: unit vectors, vectors, or vectors with their square."""
@@ -92,7 +76,7 @@ def as_tensor(array: Float32) -> Tensor:
 @torch.inference_mode()
 def search_all(
     vectors: Vectors,
-    queries: Tensor,
+    queries: Float32,
     k: int,
     *,
     allowed: Bools | None = None,
@@ -102,24 +86,24 @@ def search_all(
 
     See `VectorIndex.search`.
     """
-    found = []
+    found, tensor = [], torch.from_numpy(queries)
     for start in range(0, len(vectors), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
         forbidden = None if allowed is None else torch.from_numpy(~allowed[rows])
         for first in range(0, len(queries), BLOCK_QUERIES):
             part = slice(first, first + BLOCK_QUERIES)
-            scores = _products(vectors, queries[part], rows, forbidden)
+            scores = _products(vectors, tensor[part], rows, forbidden)
             for number, hidden in enumerate((excluded or ())[part]):
                 own = hidden[(hidden >= start) & (hidden < start + BLOCK_ROWS)] - start
                 scores[number, torch.from_numpy(own)] = -torch.inf
-            left, right = _candidates(scores, k, margin=_margin(vectors, queries[part], rows))
+            left, right = _candidates(scores, k, margin=_margin(vectors, tensor[part], rows))
             found.append((left + first, right + start))
     left, right = (np.concatenate(each) for each in zip(*found, strict=True)) if found else (np.empty(0, np.int64),) * 2
-    return best_pairs(left, right, vectors.score(queries, left, right), len(queries), k)
+    return best_pairs(left, right, vectors.scored.score(queries, left, right), len(queries), k)
 
 
 def search_subset(
-    vectors: Vectors, queries: Tensor, k: int, rows: Int64, excluded: Sequence[Int64] | None = None
+    vectors: Vectors, queries: Float32, k: int, rows: Int64, excluded: Sequence[Int64] | None = None
 ) -> tuple[Int64, Float32]:
     """Return the same as `search_all` among some rows, ascending, which are copied."""
     part = Vectors(vectors.array[rows], vectors.metric)

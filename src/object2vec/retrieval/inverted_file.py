@@ -5,7 +5,7 @@ Shapes: N vectors, D dimensions, Q queries, L lists.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,9 +17,10 @@ from torch import Tensor
 
 from object2vec.array_types import Bools, Float32, Int64
 from object2vec.errors import ArtifactError
-from object2vec.ops.lists import BLOCK_ROWS, MAX_CODE, CodeLists, scan_lists
+from object2vec.ops.lists import BLOCK_ROWS, EXTRA_ROWS, MAX_CODE, CodeLists, search_lists
+from object2vec.ops.vectors import TINY
 from object2vec.retrieval.array_files import open_array, write_array
-from object2vec.retrieval.exact import TINY, Vectors, as_tensor
+from object2vec.retrieval.exact import Vectors
 
 #: Vectors that are assigned and encoded at a time, and queries that are searched at a time.
 CHUNK_ROWS: Final = 2**13
@@ -32,13 +33,9 @@ _FILES: Final = ("codes", "rows", "starts", "centroids")
 
 @dataclass(frozen=True, slots=True)
 class InvertedFile:
-    """N unit vectors in L lists, each as the codes of its difference from the centroid of its list.
-
-    `centroids` (L + 2, D) has two rows more: the difference of code 0, and of one step.
-    """
+    """N unit vectors in lists, each as the codes of its difference from the centroid of its list."""
 
     lists: CodeLists
-    centroids: Float32
 
     @classmethod
     def build(cls, vectors: Vectors, *, seed: int = 0) -> InvertedFile:
@@ -52,31 +49,44 @@ class InvertedFile:
         residuals = units - centroids[_nearest(units, centroids)]
         low, high = residuals.amin(0), residuals.amax(0)
         steps = ((high - low) / MAX_CODE).clamp(min=TINY)
-        stored = torch.cat([centroids, low[None], steps[None]]).numpy()
-        return cls(_encode(vectors, stored), stored)
+        return cls(_encode(vectors, torch.cat([centroids, low[None], steps[None]])))
 
-    def search(self, queries: Tensor, count: int, probed: int, allowed: Bools | None = None) -> Int64:
-        """Return the rows (Q, count) of the highest approximate products with queries (Q, D), in any order.
+    def search(
+        self,
+        vectors: Vectors,
+        queries: Float32,
+        count: int,
+        *,
+        candidates: int,
+        probed: Int64,
+        allowed: Bools | None = None,
+        excluded: Sequence[Int64] | None = None,
+    ) -> tuple[Int64, Float32]:
+        """Return the rows (Q, count) of the highest scores with prepared queries (Q, D), and the scores.
 
-        Where fewer are found, the row is -1.
+        See `search_lists`.
         """
-        stored = as_tensor(self.centroids)
-        centroids, low, steps = stored[:-2], stored[-2], stored[-1]
         found = []
-        for part in queries.split(CHUNK_QUERIES):  # type: ignore[no-untyped-call]
-            units = torch.nn.functional.pad(part, (0, stored.shape[1] - part.shape[1]))
-            near = (units @ centroids.T).topk(min(probed, len(centroids)), dim=1, sorted=False)
-            scaled = units * steps
-            scales = (scaled.abs().amax(1) / MAX_CODE).clamp(min=TINY)
-            codes = torch.nn.functional.pad((scaled / scales[:, None]).round(), (0, -scaled.shape[1] % 4))
-            bases = near.values + (units @ low)[:, None]
-            given = codes.to(torch.int8).numpy(), scales.numpy()
-            found.append(scan_lists(self.lists, given, (near.indices.numpy(), bases.numpy()), count, allowed)[0])
-        return np.concatenate(found) if found else np.empty((0, count), np.int64)
+        for start in range(0, max(1, len(queries)), CHUNK_QUERIES):
+            part = slice(start, start + CHUNK_QUERIES)
+            found.append(
+                search_lists(
+                    self.lists,
+                    vectors.scored,
+                    queries[part],
+                    count,
+                    candidates=candidates,
+                    probed=probed[part],
+                    allowed=allowed,
+                    excluded=None if excluded is None else excluded[part],
+                )
+            )
+        rows, scores = zip(*found, strict=True)
+        return (rows[0], scores[0]) if len(found) == 1 else (np.concatenate(rows), np.concatenate(scores))
 
     def fills(self, prefix: str) -> dict[str, Callable[[Path], object]]:
         """Return the names of the files, each with a function that writes it."""
-        arrays = self.lists.codes, self.lists.rows, self.lists.starts, self.centroids
+        arrays = self.lists.codes, self.lists.rows, self.lists.starts, self.lists.centroids
         return {f"{prefix}{name}.npy": partial(write_array, array) for name, array in zip(_FILES, arrays, strict=True)}
 
     @classmethod
@@ -88,12 +98,9 @@ class InvertedFile:
         """
         codes, rows, starts, centroids = (open_array(directory / f"{prefix}{name}.npy") for name in _FILES)
         try:
-            lists = CodeLists(codes, rows, starts, count)
+            return cls(CodeLists(codes, rows, starts, centroids, count))
         except (ValueError, IndexError) as error:
             raise ArtifactError(f"{directory / prefix}*: damaged lists ({error})") from error
-        if centroids.ndim != 2 or centroids.dtype != np.float32 or len(centroids) != len(lists) + 2:
-            raise ArtifactError(f"{directory / prefix}centroids.npy: does not fit the lists")
-        return cls(lists, centroids)
 
 
 def unit_vectors(vectors: Vectors, rows: Tensor | slice) -> Tensor:
@@ -126,29 +133,30 @@ def spherical_k_means(points: Tensor, count: int, generator: np.random.Generator
 
 def _nearest(points: Tensor, centroids: Tensor) -> Tensor:
     """Return the index of the nearest centroid of each point, (n,)."""
-    chunks = range(0, len(points), CHUNK_ROWS)
-    return torch.cat([(points[at : at + CHUNK_ROWS] @ centroids.T).argmax(1) for at in chunks])
+    return torch.cat([(points[rows] @ centroids.T).argmax(1) for rows in _chunks(len(points))])
 
 
-def _encode(vectors: Vectors, stored: Float32) -> CodeLists:
-    """Return the codes of all vectors in their lists."""
-    tensor = torch.from_numpy(stored)
-    centroids, low, steps = tensor[:-2], tensor[-2], tensor[-1]
-    chunks = [slice(at, at + CHUNK_ROWS) for at in range(0, len(vectors), CHUNK_ROWS)]
-    nearest = torch.cat([_nearest(unit_vectors(vectors, rows), centroids) for rows in chunks])
+def _chunks(count: int) -> list[slice]:
+    return [slice(at, at + CHUNK_ROWS) for at in range(0, count, CHUNK_ROWS)]
+
+
+def _encode(vectors: Vectors, stored: Tensor) -> CodeLists:
+    """Return the codes of all vectors in the lists of centroids; for `stored`, see `CodeLists`."""
+    centroids, (low, steps) = stored[:-EXTRA_ROWS], stored[-EXTRA_ROWS:]
+    nearest = torch.cat([_nearest(unit_vectors(vectors, rows), centroids) for rows in _chunks(len(vectors))])
     sizes = torch.bincount(nearest, minlength=len(centroids)).numpy()
     starts = np.concatenate([[0], np.cumsum(-(-sizes // BLOCK_ROWS))]).astype(np.int64)
     order = np.argsort(nearest.numpy(), kind="stable")
     place = np.empty(len(vectors), np.int64)  # of each vector, among the rows of all blocks
     place[order] = np.arange(len(order)) + np.repeat(starts[:-1] * BLOCK_ROWS - (np.cumsum(sizes) - sizes), sizes)
-    quads = -(-stored.shape[1] // 4)
+    quads = -(-centroids.shape[1] // 4)
     codes = np.zeros((starts[-1], quads, BLOCK_ROWS), np.uint32)  # four codes each
     numbers = np.full((starts[-1], BLOCK_ROWS), -1, np.int32)
-    for rows in chunks:
+    for rows in _chunks(len(vectors)):
         residuals = unit_vectors(vectors, rows) - centroids[nearest[rows]] - low
-        found = (residuals / steps).round_().clamp_(0, MAX_CODE).to(torch.uint8)
-        padded = torch.nn.functional.pad(found, (0, 4 * quads - found.shape[1])).numpy()
+        found = (residuals / steps).round_().clamp_(0, MAX_CODE)
+        padded = torch.nn.functional.pad(found, (0, 4 * quads - found.shape[1])).to(torch.uint8).numpy()
         block, row = np.divmod(place[rows], BLOCK_ROWS)
         codes[block, :, row] = padded.view(np.uint32)
         numbers[block, row] = np.arange(rows.start, rows.start + len(block))
-    return CodeLists(codes.view(np.uint8).reshape(*codes.shape, 4), numbers, starts, len(vectors))
+    return CodeLists(codes.view(np.uint8).reshape(*codes.shape, 4), numbers, starts, stored.numpy(), len(vectors))

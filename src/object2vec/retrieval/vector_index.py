@@ -6,6 +6,7 @@ Shapes: N vectors, D dimensions, Q queries.
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,25 +14,27 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from object2vec.array_types import Bools, Float32, Int64
 from object2vec.data.files import read_object
 from object2vec.errors import ArtifactError
+from object2vec.ops.vectors import METRICS, Metric
 from object2vec.retrieval.array_files import open_array, write_array
-from object2vec.retrieval.exact import METRICS, Metric, Vectors, best_pairs, highest, search_all, search_subset
+from object2vec.retrieval.exact import Vectors, search_all, search_subset
 from object2vec.retrieval.inverted_file import InvertedFile
 
 #: Search is exact for at most so many vectors.
 EXACT_UP_TO: Final = 100_000
 #: If at most this share of the rows is allowed, they are copied and searched exactly.
 FEW_ALLOWED: Final = 0.05
-#: Rows of approximate search, in addition to k, whose scores are computed.
-MORE_CANDIDATES: Final = 32
+#: Rows of approximate search, in addition to k, whose scores are computed: the first with which the target is reached.
+MORE_CANDIDATES: Final = (8, 32, 128)
+#: The same for an index that does not say how many.
+DEFAULT_CANDIDATES: Final = 32
 #: How many lists are probed is chosen so that recall@10 reaches the target, on sampled queries.
-TARGET_RECALL: Final = 0.96
+TARGET_RECALL: Final = 0.955
 RECALL_K: Final = 10
-SAMPLE_QUERIES: Final = 400
+SAMPLE_QUERIES: Final = 800
 
 
 class VectorIndex:
@@ -86,17 +89,20 @@ class VectorIndex:
             return search_subset(self._vectors, prepared, k, np.flatnonzero(allowed), excluded)
         if self._lists is None:
             return search_all(self._vectors, prepared, k, allowed=allowed, excluded=excluded)
-        hidden_rows = max(map(len, excluded or ()), default=0)
+        hidden = np.array([len(each) for each in excluded] if excluded else [0], np.int64)
         # Farther neighbors are in more lists.
-        factor = max(1.0, (k + hidden_rows) / RECALL_K) ** 0.5 / share
-        probed = int(np.ceil(self.description["lists_probed"] * factor))
-        candidates = self._lists.search(prepared, k + hidden_rows + MORE_CANDIDATES, probed, allowed)
-        for query, hidden in enumerate(excluded or ()):
-            candidates[query, np.isin(candidates[query], hidden)] = -1
-        rows, scores = _best(self._vectors, prepared, candidates, k)
+        factors = np.sqrt(np.maximum(1, (k + hidden) / RECALL_K)) / share
+        probed = np.broadcast_to(np.ceil(self.description["lists_probed"] * factors).astype(np.int64), len(prepared))
+        rows, scores = self._lists.search(
+            *(self._vectors, prepared, k),
+            candidates=k + self.description.get("more_candidates", DEFAULT_CANDIDATES),
+            probed=probed,
+            allowed=allowed,
+            excluded=excluded,
+        )
         if len(lacking := np.flatnonzero(rows[:, k - 1 :] < 0)):
             own = None if excluded is None else [excluded[query] for query in lacking.tolist()]
-            part = prepared[torch.from_numpy(lacking)]
+            part = prepared[lacking]
             rows[lacking], scores[lacking] = search_all(self._vectors, part, k, allowed=allowed, excluded=own)
         return rows, scores
 
@@ -118,8 +124,11 @@ class VectorIndex:
         path = directory / f"{prefix}json"
         description = read_object(path, "wanted the description of an index", ArtifactError)
         metric, probed = description.get("metric"), description.get("lists_probed", 1)
-        if metric not in METRICS or type(probed) is not int or probed < 1:
-            raise ArtifactError(f"{path}: metric {metric!r} and lists_probed {probed!r}, wanted an index")
+        more = description.get("more_candidates", DEFAULT_CANDIDATES)
+        if metric not in METRICS or not all(type(each) is int and each > 0 for each in (probed, more)):
+            raise ArtifactError(
+                f"{path}: metric {metric!r}, lists_probed {probed!r} and more_candidates {more!r}, wanted an index"
+            )
         norms = open_array(directory / f"{prefix}norms.npy")
         if norms.shape != (len(vectors),) or norms.dtype != np.float32:
             raise ArtifactError(f"{directory / prefix}norms.npy: {len(norms)} norms, wanted {len(vectors)}")
@@ -127,15 +136,6 @@ class VectorIndex:
         if description.get("kind") == "approximate":
             lists = InvertedFile.open(directory, prefix, len(vectors))
         return cls(Vectors(vectors, metric, norms=norms), description, lists)
-
-
-def _best(vectors: Vectors, queries: Tensor, candidates: Int64, k: int) -> tuple[Int64, Float32]:
-    """Return the k best (Q, k) of the candidates (Q, n) of each query by their scores; -1 is no candidate."""
-    left, place = np.nonzero(candidates >= 0)
-    scores = np.full(candidates.shape, -np.inf, np.float32)
-    scores[left, place] = vectors.score(queries, left, candidates[left, place])
-    left, place = highest(scores, k)
-    return best_pairs(left, candidates[left, place], scores[left, place], len(queries), k)
 
 
 def _choose_probes(
@@ -146,14 +146,21 @@ def _choose_probes(
     drawn = np.sort(generator.choice(count, min(count, SAMPLE_QUERIES), replace=False))
     sample = vectors.prepare((vectors.array if queries is None else queries)[drawn])
     # A vector is not its own neighbor.
-    hidden = drawn[:, None] if queries is None else np.full((len(drawn), 1), -1)
-    wanted, _ = search_all(vectors, sample, RECALL_K, excluded=list(hidden))
-    total, recall, probed = len(lists.lists), 0.0, 0
-    for probed in sorted({min(total, size * 2**power // 4) for power in range(32) for size in (4, 5, 6, 7)}):
-        candidates = lists.search(sample, RECALL_K + MORE_CANDIDATES, probed)
-        candidates[candidates == hidden] = -1
-        found, _ = _best(vectors, sample, candidates, RECALL_K)
-        recall = float(np.mean((found[:, :, None] == wanted[:, None, :]).any(axis=2)))
-        if recall >= TARGET_RECALL:
+    hidden = None if queries is not None else list(drawn[:, None])
+    wanted, _ = search_all(vectors, sample, RECALL_K, excluded=hidden)
+
+    def recall(probed: int, more: int) -> float:
+        found, _ = lists.search(
+            *(vectors, sample, RECALL_K),
+            candidates=RECALL_K + more,
+            probed=np.full(len(sample), probed),
+            excluded=hidden,
+        )
+        return float(np.mean((found[:, :, None] == wanted[:, None, :]).any(axis=2)))
+
+    total, probed, reached, more = len(lists.lists), 1, 0.0, 0
+    for more in MORE_CANDIDATES:
+        probed = 1 + bisect_left(range(1, total), TARGET_RECALL, key=partial(recall, more=more))
+        if (reached := recall(probed, more)) >= TARGET_RECALL:
             break
-    return {"lists": total, "lists_probed": probed, "recall@10": round(recall, 4)}
+    return {"lists": total, "lists_probed": probed, "more_candidates": more, "recall@10": round(reached, 4)}

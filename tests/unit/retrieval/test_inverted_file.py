@@ -9,8 +9,8 @@ import pytest
 
 from object2vec.atomic_files import write_atomically
 from object2vec.errors import ArtifactError
+from object2vec.ops.vectors import METRICS, Metric
 from object2vec.retrieval import vector_index
-from object2vec.retrieval.exact import METRICS, Metric
 from object2vec.retrieval.vector_index import VectorIndex
 
 COUNT, DIM = 3_000, 18
@@ -111,7 +111,7 @@ def test_an_opened_index_answers_as_the_built_one(tmp_path: Path) -> None:
     [
         ("rows", np.full((1, 32), COUNT, np.int32), "damaged lists"),
         ("starts", np.array([], np.int64), "damaged lists"),
-        ("centroids", np.zeros((3, DIM), np.float32), "does not fit"),
+        ("centroids", np.zeros((3, DIM), np.float32), "damaged lists"),
     ],
 )
 def test_damaged_files_are_refused(tmp_path: Path, name: str, array: np.ndarray, message: str) -> None:

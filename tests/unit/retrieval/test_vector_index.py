@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from object2vec.atomic_files import write_atomically
 from object2vec.errors import ArtifactError
+from object2vec.ops.vectors import METRICS, Metric
 from object2vec.retrieval import exact
-from object2vec.retrieval.exact import METRICS, Metric
 from object2vec.retrieval.vector_index import VectorIndex
 
 
@@ -116,7 +116,7 @@ def test_an_opened_index_answers_as_the_built_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name, content, message",
     [
-        ("json", b'{"metric": "cos"}', "metric 'cos' and lists_probed 1, wanted an index"),
+        ("json", b'{"metric": "cos"}', "metric 'cos', lists_probed 1 and more_candidates 32, wanted an index"),
         ("norms.npy", b"\x93NUM", "missing or damaged"),
     ],
 )

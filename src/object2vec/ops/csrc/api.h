@@ -341,38 +341,55 @@ KERNEL(int64_t, write_lines)(const int32_t *values0, const int64_t *offsets0, co
                              const int64_t *offsets1, int64_t n, const int32_t *label_codes, const uint8_t *labels,
                              const int64_t *label_offsets, uint8_t *out);
 
-/* ---- lists.c: approximate search in lists of vectors ---- */
+/* ---- search.c and lists.c: approximate search in lists of vectors ---- */
 
 enum { LIST_BLOCK = 32 }; /* rows of a block */
 
 /* Vectors as codes from 0 to 127, in lists. List l, of `count`, has the blocks starts[l] to starts[l + 1] - 1. Codes are
  * (blocks, quads, LIST_BLOCK, 4): four dimensions of each row of a block are adjacent. rows (blocks, LIST_BLOCK) are the
- * numbers of the vectors, -1 for none. */
+ * numbers of the vectors, -1 for none.
+ *
+ * centroids (count + 2, dim) has a centroid for each list, then the difference of code 0 from it, and of one step. */
 typedef struct {
     const uint8_t *codes;
     const int32_t *rows;
     const int64_t *starts;
-    int64_t count, quads;
+    const float *centroids;
+    int64_t count, quads, dim;
 } Lists;
 
-/* Queries (n, quads, 4), and the lists (n, probed) that each probes. The score of a row of list lists[q][i] is
- * bases[q][i] + scales[q] * sum of the products of its codes and the query's. scales are positive.
- *
- * scores and rows (n, count) have the best so far of each query, a heap with the lowest first: at first -inf and -1.
- * If allowed (N) is not NULL, rows with 0 are skipped. */
+/* Vectors, rows (N, dim), with their norms (N). The score of a query is the product; if metric is 0, divided by the
+ * norm; if it is 2, plus query[dim] times the squared norm. */
 typedef struct {
-    const int8_t *queries;
-    const int64_t *lists;
-    const float *bases, *scales;
+    const float *rows, *norms;
+    int64_t dim, metric;
+} Vectors;
+
+/* Queries (n, query_dim), query_dim at most the lists' dim, and how many lists each probes, probed (n). rows and scores
+ * (n, count) get the best of each query, the best first; -1 and -inf where fewer are found. `candidates`, at least
+ * `count`, are ranked by their scores.
+ *
+ * If allowed (N) is not NULL, rows with 0 are not found; nor are, for query q, excluded[excluded_starts[q]] to
+ * excluded[excluded_starts[q + 1] - 1]. */
+typedef struct {
+    const float *queries;
+    const int64_t *probed, *excluded_starts, *excluded;
     const uint8_t *NULLABLE allowed;
     float *scores;
     int64_t *rows;
-    int64_t probed, count;
-} Probes;
+    int64_t query_dim, candidates, count;
+} Search;
 
-/* Offers the rows of all probed lists to the best of n queries. A query's result does not depend on other queries.
- * visits (n, probed) and ends (shards, lists + 1) are scratch. n * probed is below 2^31. */
-KERNEL(void, scan_lists)(const Lists *lists, const Probes *probes, int64_t n, int64_t shards, int32_t *visits,
-                         int64_t *ends);
+/* The bytes of scratch, for n queries that probe `visits` lists in all. */
+KERNEL(int64_t, search_room)(const Lists *lists, int64_t n, int64_t visits, int64_t candidates);
+
+/* Searches for n queries in `shards` parts. scratch (shards, room) has the room of each, aligned to 64 bytes. The result
+ * of a query does not depend on other queries. */
+KERNEL(void, search_lists)(const Lists *lists, const Vectors *vectors, const Search *search, int64_t n, int64_t shards,
+                           int64_t room, uint8_t *scratch);
+
+/* Writes the scores of queries left[p] with rows right[p] to out (pairs). */
+KERNEL(void, score_rows)(const Vectors *vectors, const float *queries, int64_t query_dim, const int64_t *left,
+                         const int64_t *right, int64_t pairs, float *out);
 
 #endif

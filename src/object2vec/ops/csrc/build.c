@@ -5,7 +5,8 @@
 EXPORT const int64_t o2v_sizeof_Table = sizeof(Table), o2v_sizeof_ScoringHead = sizeof(ScoringHead),
                      o2v_sizeof_ParameterState = sizeof(ParameterState), o2v_sizeof_PairBatch = sizeof(PairBatch),
                      o2v_sizeof_StepConfig = sizeof(StepConfig), o2v_sizeof_Slot = sizeof(Slot),
-                     o2v_sizeof_Lists = sizeof(Lists), o2v_sizeof_Probes = sizeof(Probes),
+                     o2v_sizeof_Lists = sizeof(Lists), o2v_sizeof_Vectors = sizeof(Vectors),
+                     o2v_sizeof_Search = sizeof(Search),
                      o2v_sizeof_ValueColumn = sizeof(ValueColumn), o2v_sizeof_ValueSide = sizeof(ValueSide);
 
 EXPORT const char *o2v_build_id(void)
