@@ -109,7 +109,7 @@ def search_lists(
         return rows, scores
     arrays: tuple[Any, ...] = (
         np.ascontiguousarray(queries, np.float32),
-        np.clip(probed, 1, len(lists), dtype=np.int64),
+        np.minimum(np.maximum(probed, 1), len(lists)),
         *(starts, np.ascontiguousarray(given, np.int64)),
         None if allowed is None else np.ascontiguousarray(allowed, np.uint8),
     )

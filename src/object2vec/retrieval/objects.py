@@ -46,6 +46,8 @@ class Objects:
         self.schema = schema
         self.side: Side = side
         self.table = table
+        names = [f"object_{name}" if name in RESULT_NAMES else name for name in table.schema.names]
+        self._answers = table.rename_columns(names)
         self._keys = keys
         self._key_rows = key_rows
 
@@ -110,8 +112,7 @@ class Objects:
     def answers(self, rows: Sequence[int] | Int64) -> pa.RecordBatch:
         """Return some rows with the names of the columns in an answer."""
         pa = import_extra("pyarrow")
-        names = [f"object_{name}" if name in RESULT_NAMES else name for name in self.columns]
-        return self.table.take(pa.array(rows, pa.int64())).rename_columns(names)
+        return self._answers.take(pa.array(rows, pa.int64()))
 
     def where(self, condition: str) -> Bools:
         """Return which objects meet a SQL condition on their columns, (N,).

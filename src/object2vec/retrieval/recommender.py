@@ -23,9 +23,10 @@ from object2vec.data.files import read_object
 from object2vec.errors import ArtifactError
 from object2vec.model.network import Network
 from object2vec.model.tokens import Tokens
+from object2vec.ops.vectors import Metric
 from object2vec.retrieval.anchors import Anchors
 from object2vec.retrieval.array_files import open_array, write_array
-from object2vec.retrieval.exact import Metric, as_tensor, best_pairs, highest
+from object2vec.retrieval.exact import as_tensor, best_pairs, highest
 from object2vec.retrieval.pair_scores import PairScores
 from object2vec.retrieval.vector_index import VectorIndex
 

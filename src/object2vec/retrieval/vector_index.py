@@ -9,6 +9,7 @@ import json
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,10 +90,10 @@ class VectorIndex:
             return search_subset(self._vectors, prepared, k, np.flatnonzero(allowed), excluded)
         if self._lists is None:
             return search_all(self._vectors, prepared, k, allowed=allowed, excluded=excluded)
-        hidden = np.array([len(each) for each in excluded] if excluded else [0], np.int64)
         # Farther neighbors are in more lists.
-        factors = np.sqrt(np.maximum(1, (k + hidden) / RECALL_K)) / share
-        probed = np.broadcast_to(np.ceil(self.description["lists_probed"] * factors).astype(np.int64), len(prepared))
+        one = self.description["lists_probed"] / share
+        sizes = map(len, excluded) if excluded else [0] * len(prepared)
+        probed = np.array([ceil(one * max(1.0, (k + size) / RECALL_K) ** 0.5) for size in sizes], np.int64)
         rows, scores = self._lists.search(
             *(self._vectors, prepared, k),
             candidates=k + self.description.get("more_candidates", DEFAULT_CANDIDATES),

@@ -47,9 +47,10 @@ static void *take(char **end, int64_t count, size_t size)
 
 static Room room_at(char *end, const Lists *lists, int64_t n, int64_t visits, int64_t candidates)
 {
+    const int64_t rows = n < PRODUCTS ? n : PRODUCTS;
     Room room;
-    room.units = take(&end, PRODUCTS * lists->dim, sizeof *room.units);
-    room.products = take(&end, (PRODUCTS + 1) * lists->count, sizeof *room.products);
+    room.units = take(&end, rows * lists->dim, sizeof *room.units);
+    room.products = take(&end, (rows + 1) * lists->count, sizeof *room.products);
     room.bases = take(&end, visits, sizeof *room.bases);
     room.chosen = take(&end, visits, sizeof *room.chosen);
     room.visits = take(&end, visits, sizeof *room.visits);
@@ -160,7 +161,7 @@ static void prepare(const Lists *lists, const Search *search, int64_t first, int
         const float low = encode(lists, units + place * dim, query);
         int32_t *chosen = room->chosen + visits;
         float *bases = room->bases + visits;
-        choose_lists(products + place * lists->count, lists->count, probed, products + PRODUCTS * lists->count, chosen,
+        choose_lists(products + place * lists->count, lists->count, probed, products + (n < PRODUCTS ? n : PRODUCTS) * lists->count, chosen,
                      bases);
         for (int64_t i = 0; i < probed; i++) {
             bases[i] += low;
