@@ -63,6 +63,7 @@ class Hyperparameters:
     learning_rate_schedule: str
     learning_rate_warmup: float
     gradient_clip_norm: float
+    early_stopping_metric: str
     token_embedding_dtype: str
     ranking_loss: str
     temperature: float

@@ -19,6 +19,7 @@ from object2vec.hyperparameters.recipes import RECIPES
 from object2vec.hyperparameters.table import (
     LAYERS_WHEN_AUTO,
     MODEL_FILES,
+    RANKING_METRICS,
     REQUIRED,
     ROW_SPARSE_OPTIMIZERS,
     SCHEMA_FILES,
@@ -250,6 +251,14 @@ def _conflicts(hyperparameters: Hyperparameters) -> Iterator[str]:
     if hyperparameters.row_sparse and ema_decay:
         why = "an average of all rows at each step would cost what row_sparse saves"
         yield f"ema_decay: got '{ema_decay}', wanted 0 {sparse}: {why}"
+    metric, output = hyperparameters.early_stopping_metric, hyperparameters.output_layer
+    if metric == "accuracy" and hyperparameters.squared_error:
+        yield f"early_stopping_metric: got 'accuracy', wanted another metric with output_layer={output}"
+    if metric in RANKING_METRICS and (hyperparameters.scores > 2 or hyperparameters.sigmoid):
+        got = f"output_layer={output} and num_classes={hyperparameters.num_classes}"
+        yield f"early_stopping_metric: got '{metric}', wanted loss or accuracy with {got}"
+    if metric in RANKING_METRICS and hyperparameters.one_sided:
+        yield f"early_stopping_metric: got '{metric}', wanted loss or accuracy with enc1_network=none"
     if hyperparameters.ranks:
         yield from _ranking(hyperparameters)
     if hyperparameters.sigmoid and (rate := hyperparameters.negative_sampling_rate):

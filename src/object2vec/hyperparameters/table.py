@@ -35,6 +35,9 @@ NETWORKS: Final = ("hcnn", "bilstm", "pooled_embedding")
 #: How token embeddings are pooled: the power of the number of tokens that their mean is multiplied with.
 POOLINGS: Final = {"mean": 0.0, "sqrtn": 0.5, "sum": 1.0}
 OPTIMIZERS: Final = ("adagrad", "adam", "rmsprop", "sgd", "adadelta")
+#: Metrics of rankings by which training can stop.
+RANKING_METRICS: Final = ("ndcg@10", "hit_rate@10", "mrr")
+STOPPING_METRICS: Final = ("loss", "accuracy", *RANKING_METRICS)
 SCHEDULES: Final = ("constant", "linear", "cosine")
 ROW_SPARSE_OPTIMIZERS: Final = ("adam", "adagrad", "sgd")
 LAYERS_WHEN_AUTO: Final = {"hcnn": 4, "bilstm": 1, "pooled_embedding": 1}
@@ -85,6 +88,7 @@ HELP: Final = {
     "learning_rate_schedule": "How the learning rate falls from its value to 0 over the steps of `epochs` epochs.",
     "learning_rate_warmup": "Share of all steps in which the learning rate rises from 0 to its value.",
     "in0_balance": "How much `in0` with few pairs weigh in training: 0 all pairs weigh alike, 1 all `in0` weigh alike.",
+    "early_stopping_metric": "Metric of the validation channel for early stopping and the choice of the best epoch.",
     "gradient_clip_norm": "Largest norm of the gradient of all weights; larger ones are scaled down. 0: no limit.",
     "token_embedding_dtype": "Type of the saved token embeddings. `float16` halves the file and rounds after training.",
 }
@@ -170,6 +174,7 @@ OURS: Final = (
     Row("token_embedding_dtype", Choice(("float32", "float16")), "float32", HELP["token_embedding_dtype"]),
     Row("learning_rate_schedule", Choice(SCHEDULES), "constant", HELP["learning_rate_schedule"]),
     Row("learning_rate_warmup", Real(0, 1), "0", HELP["learning_rate_warmup"]),
+    Row("early_stopping_metric", Choice(STOPPING_METRICS), "loss", HELP["early_stopping_metric"]),
     Row("gradient_clip_norm", Real(0, 1e6), "0", HELP["gradient_clip_norm"]),
     Row("ranking_loss", Choice(("in_batch_softmax", "none")), "none", HELP["ranking_loss"]),
     Row("temperature", Real(0.001, 100), "1", HELP["temperature"]),

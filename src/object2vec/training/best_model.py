@@ -26,8 +26,10 @@ class BestModel:
     copy would leave a mix of two epochs.
     """
 
+    metric: str = "loss"
     epoch: int | None = None
     loss: float = math.inf
+    cost: float = math.inf  # the loss, or the negative of the metric that decides
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
     _buffers: dict[str, Tensor] = field(default_factory=dict)
@@ -39,11 +41,18 @@ class BestModel:
         return self._source.trainable_weights if self._source else self._buffers
 
     def update_if_better(
-        self, epoch: int, loss: float, network: Network, metrics: Mapping[str, Mapping[str, float]]
+        self,
+        epoch: int,
+        loss: float,
+        network: Network,
+        metrics: Mapping[str, Mapping[str, float]],
+        cost: float | None = None,
     ) -> None:
-        """Copy the network's weights, which have these metrics, if `loss` is the lowest so far."""
-        if loss < self.loss:
+        """Copy the network's weights, which have these metrics, if `cost` (default: `loss`) is the lowest so far."""
+        cost = loss if cost is None else cost
+        if cost < self.cost:
             with self.lock:
+                self.cost = cost
                 self.epoch, self.loss, self.metrics, self._source = epoch, loss, metrics, network
             for name, weight in network.trainable_weights.items():
                 self.buffer_for(name, weight).copy_(weight)
@@ -58,13 +67,14 @@ class BestModel:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best epoch, its loss and metrics; a checkpoint holds `weights` as tensors."""
-        loss = None if self.epoch is None else self.loss  # JSON has no infinity
-        return {"best_epoch": self.epoch, "best_loss": loss, "best_metrics": self.metrics}
+        loss, cost = (None, None) if self.epoch is None else (self.loss, self.cost)  # JSON has no infinity
+        return {"best_epoch": self.epoch, "best_loss": loss, "best_cost": cost, "best_metrics": self.metrics}
 
     def load_state_dict(self, state: Mapping[str, Any], network: Network) -> None:
         """Restore what `state_dict` returned, if an epoch had ended; the caller fills `weights`."""
         if state["best_epoch"] is not None:
             self.epoch, self.loss, self.metrics = state["best_epoch"], state["best_loss"], state["best_metrics"]
+            self.cost = state.get("best_cost", self.loss)  # a checkpoint of an older version has none
             for name, weight in network.trainable_weights.items():
                 self.buffer_for(name, weight)
 

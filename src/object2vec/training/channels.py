@@ -11,10 +11,12 @@ from object2vec.data.jsonlines import read_channel
 from object2vec.data.media_types import JSON_LINES, canonical, media_type
 from object2vec.data.sequences import Pairs
 from object2vec.errors import DataError
+from object2vec.hyperparameters.table import RANKING_METRICS
 from object2vec.training.checkpoints import Checkpoints
 from object2vec.training.checks import Job
 from object2vec.training.distributed import Group
 from object2vec.training.evaluation import scoring_batches
+from object2vec.training.ranking_metrics import RankingMetrics
 from object2vec.training.trainer import training_batches
 
 logger = logging.getLogger(__name__)
@@ -22,8 +24,12 @@ logger = logging.getLogger(__name__)
 
 def read_channels(
     job: Job, group: Group, checkpoints: Checkpoints | None
-) -> tuple[Batches, Batches | None, Batches | None]:
-    """Return the batches of the train, validation and test channels; None for a channel that is not given."""
+) -> tuple[Batches, Batches | None, Batches | None, RankingMetrics | None]:
+    """Return the batches of the train, validation and test channels; None for a channel that is not given.
+
+    The last value measures the ranking metric of early stopping, if it is one.
+    """
+    ranking = None
     pairs = _read_pairs(job, "train", group, checkpoints)
     share = group.shard(sharded="train" in job.sharded)
     train = training_batches(pairs, job.hyperparameters, share, processes=group.ranks_per_host)
@@ -36,10 +42,14 @@ def read_channels(
         if name not in job.channels:
             return None
         given = _read_pairs(job, name, group, checkpoints)
+        if name == "validation" and job.hyperparameters.early_stopping_metric in RANKING_METRICS:
+            nonlocal ranking
+            of_ranks = group.shard(sharded=name in job.sharded)
+            ranking = RankingMetrics(pairs, given, seed=job.hyperparameters.seed, share=of_ranks)
         known = pairs if rate and _needs_negatives(job, name, given, group) else None
         return scoring_batches(given, job.hyperparameters, group.shard(sharded=name in job.sharded), train=known)
 
-    return train, read_scored("validation"), read_scored("test")
+    return train, read_scored("validation"), read_scored("test"), ranking
 
 
 def _warn_of_equal_labels(train: Pairs, group: Group) -> None:

@@ -13,6 +13,7 @@ from object2vec.data.channels import CHANNELS, PAIR_CHANNELS
 from object2vec.data.jsonlines import check_first_record, first_record
 from object2vec.errors import DataError, HyperparameterError, shortened
 from object2vec.hyperparameters import Hyperparameters, Parsed, parse, typed
+from object2vec.hyperparameters.table import RANKING_METRICS
 from object2vec.schema.schema import Schema
 from object2vec.training import warm_start
 
@@ -99,6 +100,9 @@ def check_channels(job: Job) -> None:
     given = ", ".join(job.channels) or "none"
     if "train" not in job.channels:
         raise DataError(f"There is no train channel, wanted one; the channels are: {given}")
+    metric = job.hyperparameters.early_stopping_metric
+    if metric in RANKING_METRICS and "validation" not in job.channels:
+        raise DataError(f"early_stopping_metric is {metric}, wanted a validation channel; the channels are: {given}")
     objective = job.configuration.tuning_objective
     channel, _, metric = objective.partition(":")
     if channel not in PAIR_CHANNELS or not metric:

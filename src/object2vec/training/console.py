@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TextIO, TypeVar
 
 from tqdm import tqdm
 
+from object2vec.hyperparameters.table import RANKING_METRICS
+
 if TYPE_CHECKING:
     from object2vec.training.best_model import BestModel
     from object2vec.training.objective import Metrics
@@ -21,7 +23,9 @@ Item = TypeVar("Item")
 
 BAR: Final = "{desc}: {percentage:3.0f}%|{bar}| {rate_fmt}, {remaining} left{postfix}"
 #: The metrics of the table, and the titles of their columns.
-COLUMNS: Final = {"cross_entropy": "loss", "mean_squared_error": "loss", "accuracy": "accuracy"}
+COLUMNS: Final = {"cross_entropy": "loss", "mean_squared_error": "loss", "accuracy": "accuracy"} | {
+    name: name for name in RANKING_METRICS
+}
 #: Characters of a metric's column.
 WIDTH: Final = 12
 
@@ -109,9 +113,10 @@ class ConsoleReport:
         self._print(f"     {groups}")
         self._print(f"epoch{titles}{'seconds':>10}{'pairs/s':>12}  * best so far")
 
-    def stopped_early(self, epoch: int) -> None:
+    def stopped_early(self, epoch: int, metric: str = "loss") -> None:
         """Say that early stopping ended training after an epoch."""
-        self._print(f"Stopped early after epoch {epoch}: the loss no longer fell by early_stopping_tolerance")
+        what = "the loss no longer fell" if metric == "loss" else f"{metric} no longer rose"
+        self._print(f"Stopped early after epoch {epoch}: {what} by early_stopping_tolerance")
 
     def best(self, best: BestModel, *, repeat: bool = False) -> None:
         """Say which epoch's model is kept, and its metrics by channel."""

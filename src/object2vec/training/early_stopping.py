@@ -11,12 +11,15 @@ from typing import Any
 class EarlyStopping:
     """Compares the loss of each epoch with the losses of the `patience` epochs before it, if there are as many.
 
+    Of a `metric` other than the loss, higher values are better. Its negative is in place of the loss.
+
     An epoch is good if its loss is below the lowest of those by `tolerance` or more. Training stops when more than
     `patience` epochs in a row are bad.
     """
 
     patience: int
     tolerance: float
+    metric: str = "loss"
     losses: list[float] = field(default_factory=list)
     bad: int = 0
 
@@ -28,17 +31,25 @@ class EarlyStopping:
             return []
         least = min(window)
         difference = abs(loss - least)
-        lines = [
-            f"patience losses: {window}",
-            f"min patience losses: {least}",
-            f"current loss: {loss}",
-            f"absolute loss difference: {difference}",
-        ]
+        if self.metric == "loss":
+            lines = [
+                f"patience losses: {window}",
+                f"min patience losses: {least}",
+                f"current loss: {loss}",
+                f"absolute loss difference: {difference}",
+            ]
+        else:
+            lines = [
+                f"patience values of {self.metric}: {[-value for value in window]}",
+                f"max patience value: {-least}",
+                f"current value: {-loss}",
+                f"absolute difference: {difference}",
+            ]
         if loss < least and difference >= self.tolerance:
             self.bad = 0
             return lines
         self.bad += 1
-        lines.append(f"Bad epoch: loss has not improved (enough). Bad count:{self.bad}")
+        lines.append(f"Bad epoch: {self.metric} has not improved (enough). Bad count:{self.bad}")
         if self.stop:
             lines.append("Bad epochs exceeded patience. Stopping training early!")
         return lines

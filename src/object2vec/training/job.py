@@ -76,7 +76,7 @@ def _run(job: Job, clock: Clock, group: Group, stop: Stop, style: Style) -> None
     trainer = _make_trainer(job, report, group, checkpoints)
     writer = ModelWriter(job, trainer)
     stop.emergency_save = writer.write
-    train, validation, test = read_channels(job, group, checkpoints)
+    train, validation, test, trainer.ranking = read_channels(job, group, checkpoints)
     logger.info(f"Number of GPUs being used: {group.ranks_per_host if group.device.type == 'cuda' else 0}")
     clock.lap("setuptime")
     try:

@@ -47,6 +47,7 @@ class ModelWriter:
 
     def _save(self) -> None:
         best, hyperparameters = self.trainer.best, self.job.hyperparameters
+        metric = hyperparameters.early_stopping_metric
         epochs = 0 if best.epoch is None else best.epoch + 1
         artifact.save(
             self.job.model_dir,
@@ -54,7 +55,7 @@ class ModelWriter:
             hyperparameters,
             training={
                 "best_epoch": best.epoch,
-                "watched": self.trainer.objective.monitor,
+                "watched": self.trainer.objective.monitor if metric == "loss" else metric,
                 "best_loss": best.loss if epochs else None,  # JSON has no infinity
                 "epochs": self.trainer.epochs_before + epochs,
                 "history": self.trainer.history,

@@ -16,6 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
+from object2vec.hyperparameters.table import RANKING_METRICS
 from object2vec.training.console import ConsoleHandler, ConsoleReport, Totals, write
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class SageMakerReport:
         throughput = metrics.rows / (ended - started)
         logger.info(f"#throughput_metric: host={self.host}, train throughput={throughput} records/second")
 
-    def stopped_early(self, epoch: int) -> None:
+    def stopped_early(self, epoch: int, metric: str = "loss") -> None:
         logger.info(f"Early stopping criterion met! Stopping training at epoch: {epoch}")
         logger.info("Early stop condition met. Stopping training.")
         logger.info(f"#progress_metric: host={self.host}, completed 100 % epochs")
@@ -133,7 +134,8 @@ class SageMakerReport:
 
         A tuning job uses the value that is printed last, so `repeat` is for a best epoch that was not printed last.
         """
-        logger.info(f"Best model based on epoch {best.epoch}. Best loss: {best.loss:.3f}")
+        value = best.loss if best.metric == "loss" else -best.cost
+        logger.info(f"Best model based on epoch {best.epoch}. Best {best.metric}: {value:.3f}")
         for channel, values in best.metrics.items() if repeat else ():
             logger.info(f"Best epoch {best.epoch}: {TITLES[channel]} metrics: {_short(values)}")
             self._quality(f"epoch={best.epoch}, {channel}", values)
@@ -157,7 +159,7 @@ class SageMakerReport:
     def _quality(self, what: str, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():
             if name != "perplexity":
-                kind = "score" if name == "accuracy" else "loss"
+                kind = "score" if name in ("accuracy", *RANKING_METRICS) else "loss"
                 logger.info(f"#quality_metric: host={self.host}, {what} {name} <{kind}>={value}")
 
     def _metrics(self, started: float, ended: float, values: Mapping[str, float], **dimensions: Any) -> None:

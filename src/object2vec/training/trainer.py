@@ -31,6 +31,7 @@ from object2vec.training.initial_bias import start_at_labels, subtract_initial_s
 from object2vec.training.learning_rate import LearningRateSchedule
 from object2vec.training.objective import Metrics, objective_of
 from object2vec.training.optimizers import make_optimizers, zero_learning_rate
+from object2vec.training.ranking_metrics import RankingMetrics
 from object2vec.training.report import Report
 from object2vec.training.step import AutogradStep, Step, StepResult, make_step
 from object2vec.training.thread_tuner import ThreadTuner
@@ -73,6 +74,7 @@ class Trainer:
     checkpoints: Checkpoints | None = None
     epochs_before: int = 0
     on_epoch: Callable[[EpochRecord], object] | None = None
+    ranking: RankingMetrics | None = None
     epoch: int = field(default=0, init=False)
     batch: int = field(default=0, init=False)
     seconds: float = field(default=0.0, init=False)
@@ -96,10 +98,12 @@ class Trainer:
             hyperparameters.learning_rate_schedule, hyperparameters.learning_rate_warmup, hyperparameters.epochs
         )
         self.early_stopping = EarlyStopping(
-            patience=hyperparameters.early_stopping_patience, tolerance=hyperparameters.early_stopping_tolerance
+            patience=hyperparameters.early_stopping_patience,
+            tolerance=hyperparameters.early_stopping_tolerance,
+            metric=hyperparameters.early_stopping_metric,
         )
         self.average = WeightAverage(network, hyperparameters.ema_decay) if hyperparameters.ema_decay else None
-        self.best = BestModel()
+        self.best = BestModel(metric=hyperparameters.early_stopping_metric)
         self._ahead: EpochPrefetcher | None = None
         self.metrics = Metrics(self.objective)
         # New embeddings are small and need no check.
@@ -117,7 +121,8 @@ class Trainer:
         The output layer of a network that has not been trained starts at the labels.
 
         The network then has the weights of the epoch with the lowest validation loss, or training loss if there is
-        no validation. With `ema_decay`, the averaged weights are validated and kept.
+        no validation; with `early_stopping_metric`, of the one with the highest value of it. With
+        `ema_decay`, the averaged weights are validated and kept.
 
         Raises:
             AlgorithmError: the loss is not finite.
@@ -138,7 +143,7 @@ class Trainer:
         finally:
             self._threads.restore()
         if self.early_stopping.stop:
-            self.report.stopped_early(self.epoch - 1)
+            self.report.stopped_early(self.epoch - 1, self.early_stopping.metric)
         self.best.restore(self.network)
         return self.best
 
@@ -204,16 +209,21 @@ class Trainer:
             if self.group.any_rank(stop()):
                 return False
             measured["validation"] = validated.values()
+            if self.ranking:
+                value = self.ranking.measure(self.early_stopping.metric, self.eval_network, self.group)
+                measured["validation"][self.early_stopping.metric] = value
             self.report.measured(self.epoch, "validation", measured["validation"], self.seconds)
             loss = validated.loss
         if not math.isfinite(loss):
             kind = "validation" if validation else "training"
             raise self._diverged(f"The {kind} loss is {loss} in epoch {self.epoch}", train, validation)
-        if loss < self.best.loss:
+        metric = self.early_stopping.metric
+        cost = loss if metric == "loss" else -measured["validation" if validation else "train"][metric]
+        if cost < self.best.cost:
             self._check_weights(train)
-        self.best.update_if_better(self.epoch, loss, self.eval_network, measured)
+        self.best.update_if_better(self.epoch, loss, self.eval_network, measured, cost)
         self.totals = Totals(self.totals.records + metrics.rows, self.totals.batches + metrics.batches)
-        lines, best = self.early_stopping.judge(loss), self.best.epoch == self.epoch
+        lines, best = self.early_stopping.judge(cost), self.best.epoch == self.epoch
         self.report.epoch(self.epoch, metrics, self.totals, started, lines, best=best)
         self.history.append({"epoch": self.epoch, **measured})
         if self.on_epoch:

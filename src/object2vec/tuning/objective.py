@@ -65,21 +65,20 @@ class Objective:
                 what = f"{each.name} changes what {self.name} is measured on, so trials cannot be compared"
                 raise UserError(f"{what}; wanted a metric of evaluate, such as ndcg@10, or no range of it")
 
-    def of_best_epoch(self, history: Sequence[Mapping[str, Any]], *, regression: bool) -> float:
-        """Return the metric of the epoch that training keeps: the first one with the lowest loss."""
-        loss = EPOCH_METRICS[regression][0]
-        best = min(history, key=lambda record: record[CHANNEL][loss])
+    def of_best_epoch(self, history: Sequence[Mapping[str, Any]], *, regression: bool, metric: str = "loss") -> float:
+        """Return the value of the epoch that training keeps: the first best one by its `early_stopping_metric`."""
+        best = min(history, key=lambda record: _cost(record, metric, regression=regression))
         return float(best[CHANNEL][self.metric])
 
-    def of_epoch(self, record: Mapping[str, Any], *, regression: bool) -> float:
+    def of_epoch(self, record: Mapping[str, Any], *, regression: bool, metric: str = "loss") -> float:
         """Return how good one epoch is, in the direction of the objective, to compare it with other trials.
 
-        That is the objective itself, or the validation loss for a metric of `evaluate`.
+        That is the objective itself. For a metric of `evaluate`, it is the `early_stopping_metric`.
         """
         if self.of_epochs:
             return float(record[CHANNEL][self.metric])
-        loss = float(record[CHANNEL][EPOCH_METRICS[regression][0]])
-        return loss if self.minimize else -loss
+        cost = _cost(record, metric, regression=regression)
+        return cost if self.minimize else -cost
 
     def of_evaluation(self, found: Evaluation) -> float:
         """Return the metric of an evaluation; a name of both tables is that of the first.
@@ -93,6 +92,12 @@ class Objective:
                 return value
         why = "; stars and other numbers are ranked with --relevant" if found.regression and len(tables) == 1 else ""
         raise UserError(f"{self.metric} is not defined for the validation pairs, wanted another objective{why}")
+
+
+def _cost(record: Mapping[str, Any], metric: str, *, regression: bool) -> float:
+    """Return the validation loss of an epoch, or the negative of the metric that training stops by."""
+    values = record[CHANNEL]
+    return float(values[EPOCH_METRICS[regression][0]] if metric == "loss" else -values[metric])
 
 
 def default_objective(hyperparameters: Hyperparameters, *, of_epochs: bool = False) -> Objective:

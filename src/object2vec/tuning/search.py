@@ -222,7 +222,7 @@ class Search:
 
         def finish_epoch(record: Mapping[str, Any]) -> None:
             history.append(record)
-            epochs.append(self.plan.objective.of_epoch(record, regression=self._configured.squared_error))
+            epochs.append(self.plan.objective.of_epoch(record, **self._stopping))
             asked.report(epochs[-1], len(epochs) - 1)
             on_epoch(number, len(epochs) - 1, epochs[-1])
             ends = len(epochs) == configuration.hyperparameters.epochs
@@ -247,10 +247,16 @@ class Search:
         seconds = round(time.monotonic() - started, 1)
         return Trial(number=number, state=state, value=value, drawn=drawn, epochs=epochs, seconds=seconds, error=error)
 
+    @property
+    def _stopping(self) -> dict[str, Any]:
+        """What decides the best epoch of a trial."""
+        configured = self._configured
+        return {"regression": configured.squared_error, "metric": configured.early_stopping_metric}
+
     def _value(self, folder: Path, history: Sequence[Mapping[str, Any]]) -> float:
         objective, plan = self.plan.objective, self.plan
         if objective.of_epochs:
-            return objective.of_best_epoch(history, regression=self._configured.squared_error)
+            return objective.of_best_epoch(history, **self._stopping)
         train, validation = self._pairs
         found = api.load(folder).evaluate(
             validation, train, relevant=plan.relevant, candidates=plan.candidates, seed=plan.seed

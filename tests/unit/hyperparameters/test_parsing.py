@@ -81,6 +81,7 @@ OURS = {
     "learning_rate_schedule": "constant",
     "learning_rate_warmup": 0.0,
     "gradient_clip_norm": 0.0,
+    "early_stopping_metric": "loss",
     "ranking_loss": "none",
     "temperature": 1.0,
     "log_q_correction": 0.0,
