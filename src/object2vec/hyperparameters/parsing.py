@@ -239,6 +239,18 @@ class _Parser:
         return Hyperparameters(encoders=(encoders[0], encoders[1]), **rest)
 
 
+def _stopping(hyperparameters: Hyperparameters) -> Iterator[str]:
+    """Yield a sentence for each rule about `early_stopping_metric` that is broken."""
+    metric, output = hyperparameters.early_stopping_metric, hyperparameters.output_layer
+    if metric == "accuracy" and hyperparameters.squared_error:
+        yield f"early_stopping_metric: got 'accuracy', wanted another metric with output_layer={output}"
+    if metric in RANKING_METRICS and (hyperparameters.scores > 2 or hyperparameters.sigmoid):
+        got = f"output_layer={output} and num_classes={hyperparameters.num_classes}"
+        yield f"early_stopping_metric: got '{metric}', wanted loss or accuracy with {got}"
+    if metric in RANKING_METRICS and hyperparameters.one_sided:
+        yield f"early_stopping_metric: got '{metric}', wanted loss or accuracy with enc1_network=none"
+
+
 def _conflicts(hyperparameters: Hyperparameters) -> Iterator[str]:
     """Yield a sentence for each rule between values that is broken, in the built-in's names.
 
@@ -251,14 +263,7 @@ def _conflicts(hyperparameters: Hyperparameters) -> Iterator[str]:
     if hyperparameters.row_sparse and ema_decay:
         why = "an average of all rows at each step would cost what row_sparse saves"
         yield f"ema_decay: got '{ema_decay}', wanted 0 {sparse}: {why}"
-    metric, output = hyperparameters.early_stopping_metric, hyperparameters.output_layer
-    if metric == "accuracy" and hyperparameters.squared_error:
-        yield f"early_stopping_metric: got 'accuracy', wanted another metric with output_layer={output}"
-    if metric in RANKING_METRICS and (hyperparameters.scores > 2 or hyperparameters.sigmoid):
-        got = f"output_layer={output} and num_classes={hyperparameters.num_classes}"
-        yield f"early_stopping_metric: got '{metric}', wanted loss or accuracy with {got}"
-    if metric in RANKING_METRICS and hyperparameters.one_sided:
-        yield f"early_stopping_metric: got '{metric}', wanted loss or accuracy with enc1_network=none"
+    yield from _stopping(hyperparameters)
     if hyperparameters.ranks:
         yield from _ranking(hyperparameters)
     if hyperparameters.sigmoid and (rate := hyperparameters.negative_sampling_rate):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from object2vec.errors import DataError
+from object2vec.errors import DataError, HyperparameterError
 from object2vec.hyperparameters import Hyperparameters, parse
 from object2vec.training import ranking_metrics
 from object2vec.training.best_model import BestModel
@@ -153,6 +153,18 @@ def test_checkpoint_of_an_older_version_continues_by_its_loss() -> None:
     best = BestModel()
     best.load_state_dict({"best_epoch": 2, "best_loss": 0.5, "best_metrics": {}}, network_of(configured()))
     assert best.cost == 0.5
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "wanted"),
+    [
+        ("accuracy", OUTPUTS["number"], "wanted another metric with output_layer=mean_squared_error"),
+        ("mrr", {"num_classes": 3}, "wanted loss or accuracy with output_layer=softmax and num_classes=3"),
+    ],
+)
+def test_metric_that_the_output_layer_lacks_is_an_error(metric: str, values: dict[str, object], wanted: str) -> None:
+    with pytest.raises(HyperparameterError, match=f"early_stopping_metric: got '{metric}', {wanted}"):
+        configured(early_stopping_metric=metric, **values)
 
 
 def test_ranking_without_validation_is_an_error(tmp_path: Path) -> None:
