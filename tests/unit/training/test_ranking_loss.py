@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import object2vec
 from object2vec.data.batches import Batch, Batches
 from object2vec.data.sequences import Sequences
 from object2vec.errors import DataError
@@ -22,7 +23,7 @@ from object2vec.training.objective import objective_of, to_device
 from object2vec.training.optimizers import make_optimizers
 from object2vec.training.step import AutogradStep, backward, make_step
 from object2vec.training.thread_tuner import ThreadTuner
-from reference import in_batch_cross_entropy
+from reference import in_batch_cross_entropy, output
 from small import SMALL, configured, gradients_of, network_of, pairs_of, weights_of, write_pairs
 
 RANKING = {"ranking_loss": "in_batch_softmax", "output_layer": "mean_squared_error", "mlp_layers": 0}
@@ -261,3 +262,18 @@ def test_channel_rejects_a_negative_without_its_positive(tmp_path: Path) -> None
         DataError, match="channel train: pair 3 has the label 0, wanted 1 with a ranking loss, or the in0"
     ):
         run(job)
+
+
+def test_served_score_is_the_product_that_was_trained(tmp_path: Path) -> None:
+    """Temperature and correction are of the loss only: a served score is the plain product of the encodings."""
+    rows = [([user], [1 + (user + n) % 8], 1.0) for user in range(1, 9) for n in range(2)]
+    values = RANKING | {"comparator_list": "hadamard", "temperature": 0.5, "log_q_correction": 1, "epochs": 3}
+    channels = {name: write_pairs(tmp_path / name, rows) for name in ("train", "validation", "test")}
+    run(Job(configuration=parse(SMALL | values), channels=channels, model_dir=tmp_path / "model"))
+    model = object2vec.load(tmp_path / "model")
+    weights = weights_of(model.network)
+    expected = [output(model.hyperparameters, weights, [3], [item])[0] for item in range(1, 9)]
+    found = model.score([([3], [item]) for item in range(1, 9)])
+    np.testing.assert_allclose(np.asarray(found).ravel(), expected, rtol=1e-5)
+    product = weights["enc0.embedding.weight"][3] @ weights["enc1.embedding.weight"][1:].T
+    np.testing.assert_allclose(expected, product, rtol=1e-5)
