@@ -35,7 +35,7 @@ LOWER_IS_BETTER: Final = (
 #: Hyperparameters that decide on which pairs and labels an epoch is validated: such metrics cannot be compared.
 CHANGE_VALIDATION: Final = (
     *("negative_sampling_rate", "negative_sampling_distribution", "validation_negative_sampling"),
-    *("output_layer", "recipe", "seed"),
+    *("output_layer", "recipe", "seed", "ranking_loss", "sampled_candidates"),
 )
 
 

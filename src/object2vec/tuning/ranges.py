@@ -67,6 +67,8 @@ def _numbers_around(hyperparameters: Hyperparameters) -> Iterator[tuple[str, Int
         unused |= {DIM, "enc_dim"}
     if not hyperparameters.mlp_layers:
         unused |= {"mlp_dim"}
+    if hyperparameters.ranks:  # more candidates, more loss: trials could not be compared
+        unused |= {"mini_batch_size"}
     configured = hyperparameters.to_dict()
     for row in (row for row in AROUND if row not in unused):
         value, limits = float(configured[row]), TABLE[row].tunable

@@ -29,7 +29,8 @@ def test_default_ranges_contain_the_recipe_and_are_in_the_table(recipe: str) -> 
     values = {"recipe": recipe, **SIZES}
     configured = parse(values).hyperparameters.to_dict()
     ranges = default_ranges(values)
-    assert {"learning_rate", "mini_batch_size", "enc0_token_embedding_dim", "dropout"} <= {r.name for r in ranges}
+    assert {"learning_rate", "enc0_token_embedding_dim", "dropout"} <= {r.name for r in ranges}
+    assert ("mini_batch_size" in {r.name for r in ranges}) == (configured["ranking_loss"] == "none")
     for each in ranges:
         each.kind.parse(str(configured[each.row]))
         if isinstance(each.kind, Integer | Real):
@@ -71,6 +72,13 @@ def test_equal_dimensions_stay_equal() -> None:
     assert paired({**both, "enc1_token_embedding_dim": 4}, [dim, own], recipe)["enc1_token_embedding_dim"] == 4
     unequal = {"enc1_network": "hcnn", "enc1_token_embedding_dim": 8, **SIZES}
     assert paired({"enc0_token_embedding_dim": 3}, [dim], unequal) == {"enc0_token_embedding_dim": 3}
+
+
+def test_ranking_loss_keeps_the_size_of_a_batch() -> None:
+    """Its loss depends on the number of candidates, so trials with other sizes could not be compared."""
+    ranking = {"ranking_loss": "in_batch_softmax", "output_layer": "mean_squared_error", "mlp_layers": 0}
+    names = {each.name for each in default_ranges({**SIZES, **ranking, "comparator_list": "hadamard"})}
+    assert names == {each.name for each in default_ranges({**SIZES, "mlp_layers": 0})} - {"mini_batch_size"}
 
 
 def test_documented_ranges_are_read(tmp_path: Path) -> None:
