@@ -27,20 +27,21 @@ def train(
     `forward` returns logits (N, 3) or predicted numbers (N,).
     """
     optimizer = torch.optim.Adam(modules.parameters(), lr=settings["learning_rate"])
-    rows, best = parts["train"], (-np.inf, (None, None))
+    rows = parts["train"]
+    best: tuple[float, tuple[Any, Any]] = (-np.inf, (None, None))
     for _ in range(EPOCHS):
         modules.train()
-        for batch in torch.randperm(len(rows)).split(settings["batch"]):
+        for batch in torch.split(torch.randperm(len(rows)), settings["batch"]):
             chosen = rows.iloc[batch.numpy()]
             optimizer.zero_grad()
-            loss(forward(chosen), chosen, regression).backward()
+            loss(forward(chosen), chosen, regression).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         modules.eval()
         with torch.inference_mode():
             outputs = [forward(parts[name]) for name in ("validation", "test")]
         found = [(output if regression else output.argmax(dim=1)).numpy() for output in outputs]
         wanted = target(parts["validation"], regression).numpy()
-        measure = np.corrcoef(found[0], wanted)[0, 1] if regression else (found[0] == wanted).mean()
+        measure = float(np.corrcoef(found[0], wanted)[0, 1] if regression else (found[0] == wanted).mean())
         best = max(best, (measure, (found[0], found[1])), key=lambda one: one[0])
     return best[1]
 
@@ -76,9 +77,7 @@ def train_sentence_transformer(
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    model = SentenceTransformer(
-        modules=[StaticEmbedding(tokenizer, embedding_dim=settings["dim"])], device="cpu"
-    )
+    model = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=settings["dim"])], device="cpu")
     product = bool(settings["concatenate_product"])
     softmax = SoftmaxLoss(model, settings["dim"], num_labels=3, concatenation_sent_multiplication=product)
 
@@ -86,9 +85,9 @@ def train_sentence_transformer(
         return [model(model.preprocess(list(texts)))["sentence_embedding"] for texts in (rows.s1, rows.s2)]
 
     def forward(rows: pd.DataFrame) -> Tensor:
-        if regression:  # of CosineSimilarityLoss, this is all that is before the mean squared error
-            return cosine_similarity(*encode(rows))
         u, v = encode(rows)
+        if regression:  # of CosineSimilarityLoss, this is all that is before the mean squared error
+            return cosine_similarity(u, v)
         terms = [u, v, (u - v).abs(), *([u * v] if product else [])]
         output: Tensor = softmax.classifier(torch.cat(terms, dim=1))
         return output
@@ -112,7 +111,8 @@ class BiLSTM(nn.Module):
         embedded = self.dropout(self.embedding(nn.utils.rnn.pad_sequence(texts, batch_first=True)))
         packed = nn.utils.rnn.pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
         hidden, _ = nn.utils.rnn.pad_packed_sequence(self.lstm(packed)[0], batch_first=True, padding_value=-2.0)
-        return self.dropout(hidden.amax(dim=1))
+        encoding: Tensor = self.dropout(hidden.amax(dim=1))
+        return encoding
 
 
 def train_bilstm(

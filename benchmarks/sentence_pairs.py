@@ -49,7 +49,7 @@ def main() -> None:
     for task in arguments.tasks:
         regression, rows = task == "similarity", []
         for name, (fit, grid) in SYSTEMS.items():
-            if name == "fastText" and regression or arguments.only and name not in arguments.only:
+            if (name == "fastText" and regression) or (arguments.only and name not in arguments.only):
                 continue
             started = time.perf_counter()
             settings = tune(fit, grid, splits[0], regression, arguments.trials)
@@ -111,7 +111,7 @@ def fit_recipe(_: Mapping[str, Any], parts: Parts, regression: bool, seed: int) 
     )
     scores = (model.score(parts[name]) for name in ("validation", "test"))
     if regression:
-        first, second = scores
+        first, second = (score[:, 0] for score in scores)
         return first, second
     assert model.schema
     assert model.schema.label

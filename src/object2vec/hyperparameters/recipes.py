@@ -35,6 +35,22 @@ def _dims(dim: int) -> dict[str, str]:
     return {f"enc{side}_token_embedding_dim": str(dim) for side in (0, 1)}
 
 
+TEXT_PAIRS: Final = {
+    **POOLED,
+    **_dims(128),
+    **ALL_EPOCHS,
+    "tied_token_embedding_weight": "True",
+    "token_pooling": "sqrtn",
+    "comparator_list": "hadamard, concat, abs_diff, cosine",
+    "mlp_layers": "1",
+    "mlp_dim": "64",
+    "mlp_activation": "relu",
+    "dropout": "0.3",
+    "learning_rate": "0.01",
+    "weight_decay": "0.0001",
+    "mini_batch_size": "128",
+    "ema_decay": "0.99",
+}
 RECIPES: Final[Mapping[str, Recipe]] = {
     "ratings": Recipe(
         "a user, an item and a number, such as stars",
@@ -107,14 +123,11 @@ RECIPES: Final[Mapping[str, Recipe]] = {
     ),
     "entailment": Recipe(
         "two texts and how they relate; needs one vocabulary for both sides",
-        {
-            **POOLED,
-            "tied_token_embedding_weight": "True",
-            "comparator_list": "abs_diff, hadamard",
-            "mlp_layers": "0",
-            "learning_rate": "0.005",
-            "mini_batch_size": "64",
-        },
+        {**TEXT_PAIRS, "epochs": "6"},
+    ),
+    "sentence-similarity": Recipe(
+        "two texts and a number that says how similar they are; needs one vocabulary for both sides",
+        {**TEXT_PAIRS, "output_layer": "mean_squared_error", "learning_rate_schedule": "linear", "epochs": "5"},
     ),
     "text-classification": Recipe(
         "a text and its class",

@@ -32,7 +32,7 @@ def suggest_recipe(schema: Schema) -> str:
     if schema.label is None:
         return "implicit" if any(isinstance(column, Token) for column in second) else "cold-start"
     if schema.label.kind == "number":
-        return "ratings"
+        return "sentence-similarity" if schema.tied else "ratings"
     if schema.tied:
         return "entailment"
     if not second or any(isinstance(column, Text) for column in (*first, *second)):

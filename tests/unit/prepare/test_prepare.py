@@ -219,6 +219,7 @@ def test_classes_and_several_labels(tmp_path: Path) -> None:
         (["--in0", "genres:list(|)", "--in1", "movie_id", "--positives"], "history"),
         (["--in1", "movie_id", "--label", "rating"], "ratings"),
         (["--in1", "title:text", "--label", "rating:class"], "text-classification"),
+        (["--in0", "title:text", "--in1", "title:text", "--label", "rating"], "sentence-similarity"),
         (["--in1", "movie_id", "--label", "rating", "--recipe", "implicit"], "implicit"),
     ],
 )
