@@ -106,9 +106,11 @@ def _loss_and_grads(
         is_best[order[own]] = positive > best[row]
         if not with_grads:
             continue
-        slope = own_weight * margin.sigmoid()
-        share = torch.zeros_like(total).index_add_(0, row, slope) / total.clamp_(min=torch.finfo(total.dtype).tiny)
-        score.mul_(share[:, None]).view(-1).index_add_(0, position, -slope)
+        margin_grad = own_weight * margin.sigmoid()
+        share = torch.zeros_like(total).index_add_(0, row, margin_grad) / total.clamp_(
+            min=torch.finfo(total.dtype).tiny
+        )
+        score.mul_(share[:, None]).view(-1).index_add_(0, position, -margin_grad)
         grad = torch.mm(score, right[:shared], out=grads[0][start : start + size])
         grads[1][:shared].addmm_(score.t(), block)
         grads[2][:shared].add_(score.sum(0))

@@ -21,7 +21,7 @@ LabelKind = Literal["class", "classes", "number"]
 CLASS_KINDS: Final = ("class", "classes")
 #: More values are not classes, unless the kind of the label says so: they may be ids.
 MAX_GUESSED_CLASSES: Final = 30
-WANTED: Final = (
+EXPECTED_FORMS: Final = (
     "wanted NAME, NAME:class, NAME:number, NAME:class(SEPARATOR) for a pair of each class, or NAME:classes(SEPARATOR)"
 )
 #: Labels of these texts alone are classes.
@@ -169,14 +169,14 @@ def weight_values(name: str, column: Any) -> Float32:
 
 
 def parse_label(text: str) -> Label:
-    """Parse a written label, see `WANTED`.
+    """Parse a written label, see `EXPECTED_FORMS`.
 
     Raises:
         UserError: the text is not a label.
     """
     match = _WRITTEN.fullmatch(text)
     if not match or (match[2] == "number" and match[3]):
-        raise UserError(f"label {text!r}: {WANTED}")
+        raise UserError(f"label {text!r}: {EXPECTED_FORMS}")
     kinds: dict[str | None, LabelKind] = {kind: kind for kind in get_args(LabelKind)}
     return Label(match[1], kinds.get(match[2]), separator=match[3])
 
