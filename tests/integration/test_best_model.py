@@ -280,8 +280,8 @@ def test_forced_exit_in_first_epoch_writes_finite_weights(tmp_path: Path, monkey
     stop, update = Stop(), AutogradStep.update
     left: list[int] = [3]
 
-    def step_and_stop(step: AutogradStep, batch: Batch) -> None:
-        update(step, batch)
+    def step_and_stop(step: AutogradStep, batch: Batch, factor: float) -> None:
+        update(step, batch, factor)
         left[0] -= 1
         if not left[0]:
             with torch.no_grad():  # a step that has reached one of the tables
@@ -300,8 +300,8 @@ def test_forced_exit_writes_no_model_with_nonfinite_weights(tmp_path: Path, monk
     """No epoch has ended and the weights diverged; the error names one of them."""
     stop, update = Stop(), AutogradStep.update
 
-    def diverge_and_stop(step: AutogradStep, batch: Batch) -> None:
-        update(step, batch)
+    def diverge_and_stop(step: AutogradStep, batch: Batch, factor: float) -> None:
+        update(step, batch, factor)
         step.network.enc1.embedding.weight.data[3, 1] = torch.nan
         assert stop.emergency_save
         stop.emergency_save()

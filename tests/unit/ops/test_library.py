@@ -113,6 +113,6 @@ def test_metrics_and_log_without_kernels(caplog: pytest.LogCaptureFixture, monke
     for name in ("_run", "_log_configuration"):
         monkeypatch.setattr(job, name, lambda *_: None)
     with caplog.at_level(logging.INFO):
-        job.run(Mock())
+        job.run(Mock(channels={}))
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "it is missing" in caplog.text
