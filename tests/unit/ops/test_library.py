@@ -110,8 +110,8 @@ def test_metrics_name_the_build() -> None:
 def test_metrics_and_log_without_kernels(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """The gauge is 0, and the training log begins with one warning."""
     assert 'object2vec_kernels{build="none"} 0.0' in Telemetry().metrics().decode()
-    for name in ("_run", "_log_configuration"):
-        monkeypatch.setattr(job, name, lambda *_: None)
+    for name in ("_run", "_log_configuration", "has_one_side"):
+        monkeypatch.setattr(job, name, lambda *_: False)
     with caplog.at_level(logging.INFO):
         job.run(Mock(channels={}))
     assert [record.levelname for record in caplog.records] == ["WARNING"]
