@@ -85,8 +85,8 @@ def search_lists(
         vectors: the vectors themselves.
         queries: the queries (n, D), or fewer dimensions than the lists have, which are 0.
         count: how many to find.
-        candidates: how many rows with the highest products of codes are ranked by their scores.
-        probed: how many lists each query probes, (n,): those with the nearest centroids.
+        candidates: how many rows with the highest products of codes are scored.
+        probed: how many lists each query probes, (n,).
         allowed: the rows that may be found, (N,); all if None.
         excluded: rows that are not to be found, for each query.
     """
@@ -96,12 +96,9 @@ def search_lists(
     if excluded is not None:
         np.cumsum([len(rows) for rows in excluded], out=starts[1:])
     given = np.concatenate([*excluded]) if starts[-1] and excluded else np.empty(0)
-    check_shapes(
-        "search_lists",
-        probed=(probed, (n,)),
-        allowed=(probed if allowed is None else allowed, (n if allowed is None else lists.vectors,)),
-        vectors=(vectors.rows, (lists.vectors, vectors.rows.shape[1])),
-    )
+    mask = (probed, (n,)) if allowed is None else (allowed, (lists.vectors,))
+    shape = lists.vectors, vectors.rows.shape[1]
+    check_shapes("search_lists", probed=(probed, (n,)), allowed=mask, vectors=(vectors.rows, shape))
     if queries.shape[1] > lists.centroids.shape[1] or count > candidates:
         raise ValueError(f"search_lists: {queries.shape[1]} dimensions, {count} of {candidates} candidates")
     scores, rows = np.full((n, count), -np.inf, np.float32), np.full((n, count), -1, np.int64)
@@ -117,15 +114,29 @@ def search_lists(
         for query in range(n):
             _search_numpy(lists, vectors, query, candidates, arrays, rows, scores)
         return rows, scores
+    _search_kernel(lists, vectors, candidates, arrays, rows, scores)
+    return rows, scores
+
+
+def _search_kernel(
+    lists: CodeLists,
+    vectors: ScoredVectors,
+    candidates: int,
+    arrays: tuple[Any, ...],
+    rows: Int64,
+    scores: Float32,
+) -> None:
+    """Write the best of all queries to their rows and scores."""
+    queries, probed, *_ = arrays
+    n, count = rows.shape
     places = (None if array is None else array.ctypes.data for array in (*arrays, scores, rows))
     search = structs()["Search"](*places, queries.shape[1], candidates, count)
     shards = min(n, torch.get_num_threads())
     each = -(-n // shards)
-    room = functions()["search_room"](byref(lists.struct), each, each * int(arrays[1].max()), candidates)
+    room = functions()["search_room"](byref(lists.struct), each, each * int(probed.max()), candidates)
     scratch = np.empty(shards * room + ROOM_ALIGNMENT, np.uint8)
     start = -(-scratch.ctypes.data // ROOM_ALIGNMENT) * ROOM_ALIGNMENT
     functions()["search_lists"](byref(lists.struct), byref(vectors.struct), byref(search), n, shards, room, start)
-    return rows, scores
 
 
 def _search_numpy(
