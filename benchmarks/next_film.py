@@ -100,6 +100,7 @@ def measure_als(settings: Settings, seed: int, train: Pairs, held: Pairs, *, thr
     """Train ALS on pairs of single tokens; return the metrics on held-out pairs, ranked as by `evaluate`."""
     from implicit.cpu.als import AlternatingLeastSquares
 
+    held = held.take(np.flatnonzero(np.isin(held.in1.values, train.in1.values)))  # `evaluate` leaves the others out
     shape = tuple(max(int(pairs.sides[side].values.max()) for pairs in (train, held)) + 1 for side in (0, 1))
     ones = np.ones(len(train), np.float32)
     started = time.perf_counter()

@@ -39,7 +39,7 @@ Callback = Callable[[Mapping[str, Any]], object]
 Columns = str | Column | Sequence[str | Column]
 
 
-def fit(
+def fit(  # noqa: D417 -- a line describes several arguments
     data: Any,
     in0: Columns | None = None,
     in1: Columns = (),
@@ -66,17 +66,13 @@ def fit(
 
     Args:
         data: a DataFrame, Arrow table, duckdb relation, mapping of columns, rows as dicts, or the path of a table.
-        in0: the columns of the first side: names, written as `genres:list(|)`, or `Token`, `List` and `Text`.
-        in1: the columns of the second side.
-        label: the column of the label; without one, all pairs are positives.
-        weight: the column of weights: how much each row counts in training, a number from 0.
+        in0, in1: the columns of each side: names, written as `genres:list(|)`, or `Token`, `List` and `Text`.
+        label, weight: the columns of labels, and of weights from 0; without a label, all pairs are positives.
         recipe: defaults for a kind of data; by default the columns and the label decide.
         split: which rows are for validation and testing, as for `prepare`: `random` if neither is given.
         tied: one vocabulary for both sides; by default if both are one text.
-        max_tokens: tokens of an object that are kept.
-        unknown_rate: share of known values in training that become unknown, so that the model learns what these mean.
-        validation: pairs that decide which epoch is best.
-        test: pairs that the best model is measured on.
+        max_tokens, unknown_rate: tokens of an object that are kept, and share of values that become unknown.
+        validation, test: pairs that decide which epoch is best, and pairs that it is measured on.
         callbacks: called with the metrics of each epoch; one that returns a true value ends training.
         model_dir: folder for the model, which may be in S3; by default it is temporary until `Model.save`.
         log: `bar`, `plain`, `quiet` or `sagemaker`.
@@ -88,16 +84,19 @@ def fit(
         AlgorithmError: training failed.
     """
     _check_choices(recipe, log)
-    for name, number in (("max_tokens", max_tokens), ("unknown_rate", unknown_rate)):
-        low, high = RANGES[name]
-        if not low <= number <= high:
-            raise UserError(f"{name} is {number}, wanted a number from {low} to {high}")
     given = {"seed": seed} | ({"recipe": recipe} if recipe else {}) | hyperparameters
     parts = {name: part for name, part in zip(PAIR_CHANNELS, (data, validation, test), strict=True) if part is not None}
     plan = _plan(in0, in1, label, split or ("random" if len(parts) == 1 else "none"), tied, seed, weight)
-    if plan:
-        plan = replace(plan, max_tokens=max_tokens, unknown_rate=unknown_rate)
+    plan = plan and _limited(plan, max_tokens=max_tokens, unknown_rate=unknown_rate)
     return _fit(parts, plan, given, recipe=recipe, model_dir=model_dir, callbacks=callbacks, log=log)
+
+
+def _limited(plan: Plan, **limits: Any) -> Plan:
+    for name, number in limits.items():
+        low, high = RANGES[name]
+        if not low <= number <= high:
+            raise UserError(f"{name} is {number}, wanted a number from {low} to {high}")
+    return replace(plan, **limits)
 
 
 def _fit(
