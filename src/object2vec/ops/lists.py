@@ -90,15 +90,14 @@ def search_lists(
         allowed: the rows that may be found, (N,); all if None.
         excluded: rows that are not to be found, for each query.
     """
-    n = len(queries)
+    n, starts = len(queries), np.zeros(len(queries) + 1, np.int64)
     vectors.check(queries)
-    starts = np.zeros(n + 1, np.int64)
     if excluded is not None:
         np.cumsum([len(rows) for rows in excluded], out=starts[1:])
     given = np.concatenate([*excluded]) if starts[-1] and excluded else np.empty(0)
-    mask = (probed, (n,)) if allowed is None else (allowed, (lists.vectors,))
-    shape = lists.vectors, vectors.rows.shape[1]
-    check_shapes("search_lists", probed=(probed, (n,)), allowed=mask, vectors=(vectors.rows, shape))
+    mask, shape = probed if allowed is None else allowed, (lists.vectors, vectors.rows.shape[1])
+    mask_length = n if allowed is None else lists.vectors
+    check_shapes("search_lists", probed=(probed, (n,)), allowed=(mask, (mask_length,)), vectors=(vectors.rows, shape))
     if queries.shape[1] > lists.centroids.shape[1] or count > candidates:
         raise ValueError(f"search_lists: {queries.shape[1]} dimensions, {count} of {candidates} candidates")
     scores, rows = np.full((n, count), -np.inf, np.float32), np.full((n, count), -1, np.int64)
