@@ -7,7 +7,7 @@ cold        A fifth of the films is held out of training. Films are described by
             the best of 17 settings on three random parts of the films of the first seed. Our recipe had about 30 there.
 history     A user is the list of the films that they liked, and not an id. In training, the list of a pair leaves out
             the film of the pair. The first split is that of `quality.py`, the others have the same shares. The
-            settings of both systems are those of at most 25 trials on the tuning part of the first split.
+            settings of both systems were chosen by hand on the tuning part of the first split.
 neighbors   Films that the same user liked are pairs. The measure is the share of the ten nearest films that have a
             genre in common, for films with 20 positives or more. Word2Vec has each user's films as a sentence.
 """
