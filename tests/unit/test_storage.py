@@ -288,6 +288,9 @@ def stored(client: Any, local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv(
+        "TORCHINDUCTOR_CACHE_DIR", str(local.parent / "torch")
+    )  # torch makes it when a step first imports it
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
