@@ -57,7 +57,7 @@ static void keep(const uint8_t *bytes, size_t size)
 /* Puts a part of one input, or what stands in lines, into another at a random place, once or often. */
 static size_t change(uint8_t *bytes, size_t size)
 {
-    static const char *const words[] = {"{\"instances\":[", "{\"in0\":[", "],\"in1\":[", "],\"label\":", "}", "\n", "\r", " ", ",", "-", ".",
+    static const char *const words[] = {"{\"instances\":[", "{\"in0\":[", "],\"in1\":[", "],\"label\":", ",\"weight\":", "}", "\n", "\r", " ", ",", "-", ".",
                                         "0", "1,", "999999999", "2147483648", "123456789012345", "1e30", "[", "]", "\"", "\\"};
     const Input *other = inputs + draw(count);
     size_t at = draw(size + 1), from = draw(other->size + 1), length = draw(other->size - from + 1), gone, times;
@@ -82,21 +82,22 @@ static size_t change(uint8_t *bytes, size_t size)
 /* One call, with buffers as ops/jsonl.py makes them. */
 static void call(const uint8_t *bytes, size_t size)
 {
-    size_t rows = size / strlen("{\"in0\":[],\"in1\":[],\"label\":1}") + 1;
+    const int64_t sides = 1 + (int64_t)draw(2);
+    size_t rows = size / strlen(sides == 2 ? "{\"in0\":[],\"in1\":[],\"label\":1}" : "{\"in0\":[],\"label\":1}") + 1;
     const int64_t most[2] = {(int64_t)draw(draw(2) ? 6 : MAX_BYTES), (int64_t)draw(draw(2) ? 6 : MAX_BYTES)};
     int32_t *const values[2] = {malloc((size / 2 + 1) * 4), malloc((size / 2 + 1) * 4)};
-    int64_t *const lengths[2] = {malloc(rows * 8), malloc(rows * 8)};
-    int64_t cut[2] = {0, 0}, lines, consumed, found;
-    double *labels = malloc(rows * 8);
+    int64_t *const lengths[2] = {malloc(rows * 8), sides == 2 ? malloc(rows * 8) : calloc(rows, 8)};
+    int64_t cut[2] = {0, 0}, weighted = 0, lines, consumed, found;
+    double *labels = malloc(rows * 8), *weights = malloc(rows * 8);
     uint8_t *text = memcpy(malloc(size), bytes, size);
-    found = o2v_read_lines(text, (int64_t)size, most, values, lengths, labels, cut, &lines, &consumed);
-    if (found < 0 || (size_t)found > rows || consumed < 0 || (size_t)consumed > size || lines < found)
+    found = o2v_read_lines(text, (int64_t)size, sides, most, values, lengths, labels, weights, &weighted, cut, &lines, &consumed);
+    if (found < 0 || (size_t)found > rows || weighted < 0 || weighted > found || consumed < 0 || (size_t)consumed > size || lines < found)
         abort();
     for (int side = 0; side < 2; side++)
         for (int64_t r = 0; r < found; r++)
             if (lengths[side][r] < 0 || lengths[side][r] > most[side])
                 abort();
-    free(values[0]), free(values[1]), free(lengths[0]), free(lengths[1]), free(labels), free(text);
+    free(values[0]), free(values[1]), free(lengths[0]), free(lengths[1]), free(labels), free(weights), free(text);
 }
 
 static int64_t occurrences(const uint8_t *bytes, size_t size, uint8_t of)
