@@ -272,8 +272,6 @@ def _conflicts(hyperparameters: Hyperparameters) -> Iterator[str]:
         for name in ("negative_sampling_rate", "tied_token_embedding_weight", "tied_encoder_weight"):
             if value := getattr(hyperparameters, name):
                 yield f"{name}: got '{value}', wanted {False if value is True else 0} with enc1_network=none"
-        if hyperparameters.ranks:
-            yield f"ranking_loss: got '{hyperparameters.ranking_loss}', wanted none with enc1_network=none"
     dims = [hyperparameters.encoding_dim(side) for side in (0, 1)]
     if dims[0] != dims[1]:
         given = []

@@ -31,8 +31,6 @@ from object2vec.ops.scoring import (
 
 #: Which of `COMPARISON_TERMS` each comparator gives.
 TERMS_OF_COMPARATOR: Final = {"hadamard": (0,), "concat": (1, 2), "abs_diff": (3,), "cosine": (COSINE,)}
-
-
 #: More scores a pair are faster by a matrix product, which needs memory for the comparators' results.
 MAX_KERNEL_SCORES: Final = 64
 #: The columns of a head that takes the first encoding alone.

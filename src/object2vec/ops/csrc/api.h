@@ -281,17 +281,18 @@ typedef struct {
 
 /* ---- lines.c: JSON in a plain form ---- */
 
-/* Reads whole lines of bytes (size) up to the first that is not plain. A plain record is an object with in0, in1 if
- * there are two `sides`, and label once each, perhaps a weight, and nothing else, tokens of at most 9 digits, and other numbers of at most 15.
+/* Reads whole lines of bytes (size) up to the first that is not plain. A plain record is an object with a label, in0,
+ * in1 if there are two `sides`, once each, perhaps a weight, and nothing else. A token has at most 9 digits, another
+ * number at most 15.
  *
- * For record r: its label to labels[r], its weight or 1 to weights[r]; the first max_len[s] tokens of side s to values[s], their number to
- * lengths[s][r]. truncated[s] counts records that had more, *weighted those
- * with a weight. Blank lines are no records. Writes the number of lines read
- * to *lines, and where reading stopped to *consumed; that is `size` if all lines were plain. Returns the number of
- * records. Room: values[s] (size / 2 + 1); labels, weights and lengths[s] as many as the shortest records fit. */
-KERNEL(int64_t, read_lines)(const uint8_t *bytes, int64_t size, int64_t sides, const int64_t *max_len, int32_t *const *values,
-                            int64_t *const *lengths, double *labels, double *weights, int64_t *weighted,
-                            int64_t *truncated, int64_t *lines, int64_t *consumed);
+ * Writes of record r: its label to labels[r], its weight or 1 to weights[r]; the first max_len[s] tokens of side s to
+ * values[s], their number to lengths[s][r]. truncated[s] counts records that had more, *weighted those with a weight.
+ * Blank lines are no records. Writes the number of lines read to *lines, and where reading stopped to *consumed; that is
+ * `size` if all lines were plain. Returns the number of records. Room: values[s] (size / 2 + 1); labels, weights and
+ * lengths[s] as many as the shortest records fit. */
+KERNEL(int64_t, read_lines)(const uint8_t *bytes, int64_t size, int64_t sides, const int64_t *max_len,
+                            int32_t *const *values, int64_t *const *lengths, double *labels, double *weights,
+                            int64_t *weighted, int64_t *truncated, int64_t *lines, int64_t *consumed);
 
 /* Reads a request of lines of instances, or a document {"instances": [...]}. An instance is as a record, but one side
  * may be missing, and so may the label.
