@@ -94,7 +94,8 @@ class Batches:
 
     With `sampled_candidates`, batches are for a ranking loss: they have `candidates`, with those that this number of
     draws gives. Pairs of a label below 1 are then negatives of the positive before them, and in no batch themselves.
-    With `in0_balance`, the weight of each pair is divided by this power of the number of pairs of its in0.
+    With `in0_balance`, the weight of each pair is divided by this power of the number of pairs of its in0,
+    without those that are given negatives.
     """
 
     def __init__(
@@ -120,8 +121,6 @@ class Batches:
         (first0, which0), (first1, which1) = pairs.in0.unique(), pairs.in1.unique()
         self.inverse = which0, which1
         self._objects = len(first0), len(first1)
-        if in0_balance:
-            self.weights = _balanced_weights(which0, pairs.weights, in0_balance)
         self.candidates = None
         if sampled_candidates is not None:
             self.candidates = CandidateSampler(
@@ -130,6 +129,9 @@ class Batches:
         #: The rows that batches consist of; None is all.
         self._rows = self.candidates.positives if self.candidates else None
         self._count = len(pairs) if self._rows is None else len(self._rows)
+        if in0_balance:
+            counts = np.bincount(which0 if self._rows is None else which0[self._rows], minlength=len(first0))
+            self.weights = _balanced_weights(which0, counts, pairs.weights, in0_balance)
         self._single = self._rows is None and all(side.single for side in self.sides)
         self._first1 = np.arange(len(first1)) if self._single else first1.astype(np.int64)
         if self._single:  # replace rows by objects, so that each row is looked up only once
@@ -267,9 +269,9 @@ class Batches:
         return luts
 
 
-def _balanced_weights(objects: Int32, weights: Float32 | None, power: float) -> Float32:
-    """Return the weights (N,) of pairs with these objects, divided by a power of the number of pairs of the object."""
-    factors = np.bincount(objects).clip(1).astype(np.float32) ** -power
+def _balanced_weights(objects: Int32, counts: Int64, weights: Float32 | None, power: float) -> Float32:
+    """Return the weights (N,) of pairs with these objects (N,), divided by a power of the objects' `counts` (O,)."""
+    factors = counts.clip(1).astype(np.float32) ** -power
     balanced: Float32 = empty(len(objects), np.float32)
     for start in range(0, len(objects), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)

@@ -35,8 +35,10 @@ BOMS_AROUND: Final = re.compile(rb"^(?:%b)+|(?:%b)+\s*$" % (UTF8_BOM, UTF8_BOM))
 LIST_OF_LISTS: Final = re.compile(rb"\[\s*\[")
 #: Errors of taking JSON values that are not records as records.
 NOT_RECORDS: Final = (TypeError, ValueError, KeyError, OverflowError)
-#: The largest float32, the type of labels and weights in training.
+#: The largest float32, the type of labels in training.
 MAX_NUMBER: Final = float(np.finfo(np.float32).max)
+#: The largest weight: the sum of those of a batch is a float32 too.
+MAX_WEIGHT: Final = 1e30
 EXPECTED_OF_ONE_SIDE: Final = 'wanted an object like {"in0": [1, 2], "label": 1}'
 EXPECTED_RECORD: Final = 'wanted an object like {"in0": [1, 2], "in1": [3], "label": 1}'
 
@@ -58,7 +60,7 @@ class Chunk:
         left = record
         for line, text in _records(self):
             if LIST_OF_LISTS.search(text):
-                in1 = orjson.loads(text)["in1"]
+                in1 = orjson.loads(text).get("in1")
                 left -= len(in1) - 1 if _is_list_of_lists(in1) else 0
             left -= 1
             if left < 0:
@@ -122,7 +124,7 @@ class RecordReader:
                 record = int(np.searchsorted(np.cumsum(lines.classes[1]), position, side="right"))
             raise DataError.at(chunk.file, chunk.line_of(record), self.describe_label(f"{labels[position]:g}"))
         if lines.weights is not None:
-            invalid = (lines.weights < 0) | (lines.weights > MAX_NUMBER)
+            invalid = (lines.weights < 0) | (lines.weights > MAX_WEIGHT)
             if invalid.any():
                 record = int(invalid.argmax())
                 what = _describe_weight(f"{lines.weights[record]:g}")
@@ -345,7 +347,7 @@ def _reject_bools(record: Any) -> None:
 
 
 def _describe_weight(got: str) -> str:
-    return f"weight is {got}, wanted a finite number from 0"
+    return f"weight is {got}, wanted a number from 0 to {MAX_WEIGHT:g}"
 
 
 def _describe_value(value: Any) -> str:

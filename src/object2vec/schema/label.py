@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 
 from object2vec.array_types import Float32
+from object2vec.data.records import MAX_NUMBER, MAX_WEIGHT
 from object2vec.errors import RawValueError, UserError, shortened
 from object2vec.hyperparameters.table import MAX_CLASSES
 from object2vec.schema.arrays import Codes, column_codes
@@ -26,8 +27,6 @@ EXPECTED_FORMS: Final = (
 )
 #: Labels of these texts alone are classes.
 BINARY: Final = {"0", "1"}
-#: The largest float32, the type of labels in training.
-MAX_NUMBER: Final = float(np.finfo(np.float32).max)
 _WRITTEN: Final = re.compile(r"(.+?)(?::(class|classes|number)(?:\((.+)\))?)?", re.DOTALL)
 
 
@@ -156,13 +155,13 @@ def weight_values(name: str, column: Any) -> Float32:
     """Return the weights in a column of a table, (N,); NaN where one is missing.
 
     Raises:
-        RawValueError: a weight is not a number from 0.
+        RawValueError: a weight is not a number from 0 to `MAX_WEIGHT`.
     """
     found = column_codes(Token(name), column)
     numbers = [_number(text) for text in found.texts.to_pylist()]
     for text, number in zip(found.texts.to_pylist(), numbers, strict=True):
-        if number is None or number < 0:
-            raise RawValueError(f"{name} is {shortened(repr(text))}, wanted a number from 0")
+        if number is None or not 0 <= number <= MAX_WEIGHT:
+            raise RawValueError(f"{name} is {shortened(repr(text))}, wanted a number from 0 to {MAX_WEIGHT:g}")
     weights = np.full(len(found.lengths), np.nan, np.float32)
     weights[found.lengths > 0] = np.array(numbers, np.float32)[found.codes]
     return weights

@@ -64,8 +64,7 @@ class RankingLoss:
                 bias = bias - self.log_q_correction * torch.from_numpy(batch.candidates.log_q).to(network.device)
         weights = np.ones(len(batch), np.float32) if batch.weights is None else batch.weights
         weight = torch.from_numpy(weights).to(network.device)
-        share = weight / weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
-        loss, is_best = in_batch_softmax((left / self.temperature, right), bias, index, share, negatives)
+        loss, is_best = in_batch_softmax((left / self.temperature, right), bias, index, shares(weight), negatives)
         return loss, weight[is_best].sum().item()
 
 
@@ -149,7 +148,12 @@ def prefix(encodings: Tensor, dim: int) -> Tensor:
 
 def weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
     """Return the weighted mean of losses (P,); 0 if all weights (P,) are."""
-    return torch.dot(losses, weights) / weights.sum().clamp_min(torch.finfo(weights.dtype).tiny)
+    return torch.dot(losses, shares(weights))
+
+
+def shares(weights: Tensor) -> Tensor:
+    """Return weights (P,) divided by their sum; zeros if all are."""
+    return weights / weights.sum().clamp_min(torch.finfo(weights.dtype).tiny)
 
 
 def measure_sets(output: Tensor, classes: Sequences, weights: Tensor | None) -> tuple[Tensor, float]:

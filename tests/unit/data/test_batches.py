@@ -77,6 +77,12 @@ def test_in0_balance_divides_weights_by_a_power_of_the_pairs_of_in0() -> None:
             np.testing.assert_allclose(next(batches.in_order()).weights, expected * factors)
 
 
+def test_in0_balance_does_not_count_given_negatives() -> None:
+    rows = [([5], [1], 1.0), ([5], [2], 0.0), ([5], [3], 0.0), ([5], [4], 1.0), ([6], [1], 1.0)]
+    batches = Batches(pairs_of(rows), size=9, in0_balance=1, sampled_candidates=0)
+    assert next(batches.in_order()).weights.tolist() == [0.5, 0.5, 1]
+
+
 @given(st.integers(1, 8), st.integers(0, 3))
 def test_pairs_keep_their_classes(size: int, bucket_width: int) -> None:
     classes = [list(range(user % 4)) for user in range(40)]

@@ -59,7 +59,7 @@ def test_data_without_weights_have_none(tmp_path: Path) -> None:
     assert "weight" not in json.loads((data / "schema" / "schema.json").read_text())
 
 
-@pytest.mark.parametrize("value", ["-1", "much"])
+@pytest.mark.parametrize("value", ["-1", "1e31", "much"])
 def test_a_weight_that_is_no_number_from_0_is_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], value: str
 ) -> None:

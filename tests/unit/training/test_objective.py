@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from object2vec.data.batches import Batches
+from object2vec.data.records import MAX_WEIGHT
 from object2vec.data.sequences import Sequences
 from object2vec.training.objective import Metrics, Objective, measure_sets, objective_of
 from object2vec.training.step import backward
@@ -49,6 +50,8 @@ def test_weighted_means_by_hand() -> None:
     )
     assert NUMBER.loss(output, labels, weights).item() == pytest.approx(6 / 8)
     assert NUMBER.loss(output, labels, torch.zeros(3)).item() == 0
+    for factor in (MAX_WEIGHT / 5, 1e-30):
+        assert NUMBER.loss(output * 1e4, labels * 1e4, factor * weights).item() == pytest.approx(1e8 * 6 / 8)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 20])

@@ -40,6 +40,12 @@ def trained(folder: Path, lines: list[str] = LINES, **changes: object) -> Predic
     return Predictor.load(folder / "model")
 
 
+def test_error_names_the_line_after_a_list_of_lists_of_another_key(tmp_path: Path) -> None:
+    lines = [*LINES[:2], '{"in0": [1], "label": 1, "note": [[1]]}', '{"in0": [1], "label": 7, "note": [[1]]}']
+    with pytest.raises(DataError, match=r"train, line 4: label is 7, wanted a class from 0 to 1"):
+        run(job(tmp_path, lines), style="quiet")
+
+
 @pytest.mark.parametrize(
     "changes",
     [{}, {"mlp_layers": 0}, {"enc0_network": "hcnn"}, {"enc0_network": "bilstm", "mlp_activation": "tanh"}],
