@@ -18,7 +18,9 @@ from object2vec.hyperparameters.kinds import Choice
 from object2vec.hyperparameters.recipes import RECIPES
 from object2vec.hyperparameters.table import (
     LAYERS_WHEN_AUTO,
+    MIN_ENC_DIM,
     MODEL_FILES,
+    OF_RANKING_LOSS,
     RANKING_METRICS,
     REQUIRED,
     ROW_SPARSE_OPTIMIZERS,
@@ -167,6 +169,7 @@ class _Parser:
             self._leave_out_second_encoder(given)
         if self.values["tied_encoder_weight"]:
             self._tie_tables()
+        self._size_projection()
         hyperparameters = self._build()
         unread = [name for name, value in self.values.items() if value is None]
         for sentence in _conflicts(hyperparameters):
@@ -174,6 +177,11 @@ class _Parser:
                 self.errors.append(self.naming.typed(sentence))
         if self.errors:
             raise HyperparameterError(self.errors)
+        for name, why in _without_effect(hyperparameters):
+            if (default := self._default(TABLE[name], same=True)) != self.values[name]:
+                if name in given:
+                    self.warnings.append(f"{name}={self.values[name]} has no effect: {why}")
+                hyperparameters = replace(hyperparameters, **{name: default})
         if self.naming.first == 1:
             self.warnings.append("The encoders are counted from 1: enc1 reads in0, enc2 reads in1")
         if hyperparameters.row_sparse and (width := hyperparameters.bucket_width):  # as in the built-in
@@ -217,6 +225,13 @@ class _Parser:
         if self.values[name] is not None:  # it is valid
             self.values[name] = True
 
+    def _size_projection(self) -> None:
+        """Give `pooled_projection` as many units as a token embedding has numbers, unless `enc_dim` is given."""
+        networks = {self.values[f"enc{side}_network"] for side in (0, 1)} - {"none"}
+        projected = self.values["pooled_projection"] not in ("none", None)
+        if projected and networks == {"pooled_embedding"} and "enc_dim" not in self.given:
+            self.values["enc_dim"] = max(MIN_ENC_DIM, self.values["enc0_token_embedding_dim"] or 0)
+
     def _leave_out_second_encoder(self, given: Mapping[str, object]) -> None:
         """Set values for `enc1_network=none`, and warn where the user gave another value."""
         absent = NO_ENCODER | {"token_embedding_dim": self.values["enc0_token_embedding_dim"]}
@@ -237,6 +252,14 @@ class _Parser:
             encoders.append(EncoderHyperparameters(**given))
         rest = {f.name: self.values[f.name] for f in fields(Hyperparameters) if f.name != "encoders"}
         return Hyperparameters(encoders=(encoders[0], encoders[1]), **rest)
+
+
+def _without_effect(hyperparameters: Hyperparameters) -> Iterator[tuple[str, str]]:
+    """Yield each hyperparameter that does nothing because of another one, and why."""
+    if not hyperparameters.ranks:
+        yield from ((name, "ranking_loss is none") for name in OF_RANKING_LOSS)
+    if all(encoder.network != "pooled_embedding" for encoder in hyperparameters.encoders):
+        yield from ((name, "no encoder is pooled_embedding") for name in ("token_pooling", "pooled_projection"))
 
 
 def _stopping(hyperparameters: Hyperparameters) -> Iterator[str]:
@@ -303,9 +326,10 @@ def _ranking(hyperparameters: Hyperparameters) -> Iterator[str]:
             yield f"{name}: got '{got}', wanted {wanted} {with_loss}"
     if hyperparameters.one_sided:
         yield f"enc1_network: got 'none', wanted an encoder {with_loss}"
-    if "abs_diff" in hyperparameters.comparator_list:
+    comparators = set(hyperparameters.comparator_list)
+    if "abs_diff" in comparators or comparators == {"concat"}:
         got = ", ".join(hyperparameters.comparator_list)
-        yield f"comparator_list: got '{got}', wanted hadamard, concat or cosine {with_loss}"
+        yield f"comparator_list: got '{got}', wanted hadamard or cosine, and perhaps concat, {with_loss}"
 
 
 def _ties(first: EncoderHyperparameters, second: EncoderHyperparameters, *, encoders: bool) -> Iterator[str]:

@@ -29,6 +29,8 @@ SCHEMA_FILES: Final = ("schema.json", "in0.vocabulary.tsv", "in1.vocabulary.tsv"
 INDEX_FILES: Final = "index-in[01].*"
 #: The largest `num_classes`.
 MAX_CLASSES: Final = 100_000
+#: The smallest `enc_dim`.
+MIN_ENC_DIM: Final = 4
 #: The default of a hyperparameter that must be given.
 REQUIRED: Final = "required"
 NETWORKS: Final = ("hcnn", "bilstm", "pooled_embedding")
@@ -38,6 +40,8 @@ OPTIMIZERS: Final = ("adagrad", "adam", "rmsprop", "sgd", "adadelta")
 #: Metrics of rankings by which training can stop.
 RANKING_METRICS: Final = ("ndcg@10", "hit_rate@10", "mrr")
 STOPPING_METRICS: Final = ("loss", "accuracy", *RANKING_METRICS)
+#: Hyperparameters that only a ranking loss uses.
+OF_RANKING_LOSS: Final = ("temperature", "log_q_correction", "sampled_candidates")
 SCHEDULES: Final = ("constant", "linear", "cosine")
 ROW_SPARSE_OPTIMIZERS: Final = ("adam", "adagrad", "sgd")
 LAYERS_WHEN_AUTO: Final = {"hcnn": 4, "bilstm": 1, "pooled_embedding": 1}
@@ -78,7 +82,7 @@ HELP: Final = {
     "matryoshka_dims": "Lengths of prefixes of embeddings. Training also scores these, so that embeddings can be cut.",
     "tied_encoder_weight": "Use one encoder for both sides. It shares all weights, those of the token embeddings too.",
     "token_pooling": "How pooled_embedding combines tokens. `sqrtn` is the sum divided by the root of their number.",
-    "pooled_projection": "A layer of `enc_dim` units with this activation behind the mean of pooled_embedding.",
+    "pooled_projection": "A layer with this activation after the mean. Its units: `enc_dim`, or `token_embedding_dim`.",
     "token_dropout": "Share of the tokens of an object that a step of training leaves out. An only token stays.",
     "ema_decay": "Decay of a moving average of the weights, which is validated and saved. 0 switches it off.",
     "ranking_loss": "`in_batch_softmax`: pairs are positives, and the other `in1` of a batch are their negatives.",
@@ -114,7 +118,7 @@ ENCODERS: Final = (
     *_encoder_rows(0, REQUIRED),
     Row("enc1_network", Choice(("enc0", *NETWORKS, "none")), "enc0", HELP["enc1_network"]),
     *_encoder_rows(1, None),
-    Row("enc_dim", Integer(4, 10_000), "4096", HELP["enc_dim"], Integer(4, 4096)),
+    Row("enc_dim", Integer(MIN_ENC_DIM, 10_000), "4096", HELP["enc_dim"], Integer(MIN_ENC_DIM, 4096)),
 )
 NETWORK: Final = (
     Row("comparator_list", ChoiceList(COMPARATORS), "hadamard, concat, abs_diff", HELP["comparator_list"]),

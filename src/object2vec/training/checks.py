@@ -124,6 +124,8 @@ def channel_warnings(job: Job) -> Iterator[str]:
             yield f"channel {name}: not known and not read{hint}; channels are {', '.join(CHANNELS)}"
     metrics = [f"{channel}:{name}" for channel in PAIR_CHANNELS for names in METRICS.values() for name in names]
     metrics += TRAIN_METRICS
+    if (metric := job.hyperparameters.early_stopping_metric) in RANKING_METRICS:
+        metrics.append(f"validation:{metric}")
     objective = job.configuration.tuning_objective
     if objective and objective not in metrics:
         (nearest,) = difflib.get_close_matches(objective, metrics, n=1, cutoff=0.0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from inspect import unwrap
 from typing import Any, Final
 
 import torch
@@ -32,22 +33,11 @@ TORCH_OPTIMIZERS: Final[dict[str, Callable[..., Optimizer]]] = {
 }
 
 
-def _skip_import_of_compiler() -> None:
-    """Let methods of optimizers run without `torch._dynamo`, whose import takes more than a second.
-
-    torch imports it to exclude these methods from compiled code, and keeps the result in this attribute.
-    """
-    for name in ("add_param_group", "load_state_dict", "state_dict", "zero_grad"):
-        if method := getattr(getattr(Optimizer, name), "__wrapped__", None):
-            method.__dict__.setdefault("__dynamo_disable", method)
-
-
 def make_optimizers(network: Network, hyperparameters: Hyperparameters) -> list[Optimizer]:
     """Return optimizers that together step every parameter of the network that is not frozen.
 
     Weight decay is L2, on weights; biases have none.
     """
-    _skip_import_of_compiler()
     tables = [table for table in network.tables if _by_rows(table, hyperparameters.optimizer)]
     lazy = {table.weight for table in tables}
     by_decay: dict[float, list[nn.Parameter]] = {}  # where all decay alike, one group: each costs a step some time
@@ -115,6 +105,11 @@ class RowOptimizer(Optimizer):
 
     Adam's moments of a row_sparse row do not decay while no batch has the row, and its step counts all steps.
     """
+
+    # torch wraps these to exclude them from compiled code, and then imports its compiler, which takes a second.
+    add_param_group = unwrap(Optimizer.add_param_group)
+    load_state_dict = unwrap(Optimizer.load_state_dict)
+    state_dict = unwrap(Optimizer.state_dict)
 
     #: Tables of state that each kind keeps for a table.
     STATE: Final = {"sgd": (), "adagrad": ("sum",), "adam": ("mean", "square")}

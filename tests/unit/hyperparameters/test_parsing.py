@@ -823,6 +823,27 @@ def test_derived_properties() -> None:
     assert [projected.encoding_dim(side) for side in (0, 1)] == [64, 64]
 
 
+def test_projection_has_the_units_of_a_token_embedding_unless_enc_dim_is_given() -> None:
+    pooled = {"enc0_network": "pooled_embedding", "pooled_projection": "tanh"}
+    assert read(**pooled).enc_dim == 300
+    assert read(**pooled, enc0_token_embedding_dim="2").enc_dim == 4  # the smallest
+    assert read(**pooled, enc_dim="4096").enc_dim == 4096
+    assert read(**pooled, enc1_network="none").enc_dim == 300
+    second = {"enc1_network": "hcnn", "enc1_max_seq_len": "5", "enc1_vocab_size": "10"}
+    assert read(**pooled, **second).enc_dim == read(enc0_network="pooled_embedding").enc_dim == 4096
+
+
+def test_options_of_another_loss_or_encoder_are_warned_about() -> None:
+    given = {"temperature": "0.05", "sampled_candidates": "0", "token_pooling": "sum", "pooled_projection": "none"}
+    assert parse(NEEDED | given).warnings == (
+        "temperature=0.05 has no effect: ranking_loss is none",
+        "token_pooling=sum has no effect: no encoder is pooled_embedding",
+    )
+    ranking = {"ranking_loss": "in_batch_softmax", "output_layer": "mean_squared_error", "mlp_layers": "0"}
+    used = {"enc0_network": "pooled_embedding", "comparator_list": "cosine"}
+    assert not parse(NEEDED | given | ranking | used).warnings
+
+
 @pytest.mark.parametrize("row", TABLE.values(), ids=list(TABLE))
 def test_rows_of_the_table_are_consistent(row: Any) -> None:
     """Every default parses, every tuning range is within the valid range, and every row has a help text."""

@@ -123,6 +123,11 @@ def test_an_objective_that_the_job_has(objective: str | None, changes: dict[str,
     assert not list(channel_warnings(made))
 
 
+def test_a_ranking_metric_is_an_objective_if_it_is_measured() -> None:
+    made = job(["train", "validation"], _tuning_objective_metric="validation:mrr", early_stopping_metric="mrr")
+    assert not list(channel_warnings(made))
+
+
 @pytest.mark.parametrize(
     ("objective", "nearest"), [("validation:acuracy", "validation:accuracy"), ("val_accuracy", "validation:accuracy")]
 )

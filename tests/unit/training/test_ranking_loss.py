@@ -12,7 +12,7 @@ import torch
 import object2vec
 from object2vec.data.batches import Batch, Batches
 from object2vec.data.sequences import Sequences
-from object2vec.errors import DataError
+from object2vec.errors import DataError, HyperparameterError
 from object2vec.hyperparameters import parse
 from object2vec.model.network import Network
 from object2vec.ops import in_batch_softmax as op
@@ -35,7 +35,7 @@ def batch_of(rows: Sequence[tuple[list[int], list[int], float]]) -> Batch:
     return next(Batches(pairs_of(rows), size=len(rows), sampled_candidates=0).in_order())
 
 
-@pytest.mark.parametrize("comparators", ["hadamard", "concat", "hadamard, concat", "cosine", "concat, cosine"])
+@pytest.mark.parametrize("comparators", ["hadamard", "hadamard, concat", "cosine", "concat, cosine"])
 @pytest.mark.parametrize("correction", [0, 0.3, 1])
 @pytest.mark.parametrize("block", [1, 8, 2**19])
 def test_loss_equals_the_slow_reference(
@@ -119,6 +119,13 @@ def test_log_q_is_the_probability_that_a_batch_has_the_object() -> None:
         np.testing.assert_allclose(
             batch.candidates.log_q, [by_length[n] for n in batch.objects[1].lengths.tolist()], rtol=1e-6
         )
+
+
+@pytest.mark.parametrize("comparators", ["concat", "hadamard, abs_diff"])
+def test_scores_must_be_products_of_both_encodings(comparators: str) -> None:
+    wanted = "wanted hadamard or cosine, and perhaps concat, with ranking_loss=in_batch_softmax"
+    with pytest.raises(HyperparameterError, match=f"comparator_list: got '{comparators}', {wanted}"):
+        configured(**RANKING, comparator_list=comparators)
 
 
 def test_fused_step_declines_a_ranking_loss() -> None:
