@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -18,9 +18,10 @@ from object2vec.retrieval.label_probabilities import (
     LabelProbabilities,
     best_threshold,
     group_labels,
-    has_labels,
 )
 
+#: Scores whose logarithms fit a core's cache.
+CACHED_SCORES: Final = 2**17
 BASELINE: Final = "label frequencies"
 
 
@@ -48,16 +49,23 @@ def evaluate_labels(
     first, has_label = group_labels(*test, classes, exclusive=False)
     metrics = {name: label_metrics(calibration(scores[first]), has_label, calibration.threshold)}
     if len(train[0]):
-        shares = group_labels(*train, classes, exclusive=False)[1].mean(axis=0, keepdims=True)
-        threshold = best_threshold(shares, shares)
-        metrics[BASELINE] = label_metrics(np.repeat(shares, len(first), axis=0), has_label, threshold)
+        shares = group_labels(*train, classes, exclusive=False)[1].mean(axis=0)
+        own = np.flatnonzero(has_label) % classes
+        metrics[BASELINE] = _baseline_metrics(shares, own, len(first))
     return LabelEvaluation(objects=len(first), threshold=calibration.threshold, metrics=metrics)
 
 
 def label_metrics(probabilities: Float64, has_label: Bools, threshold: float) -> dict[str, float]:
     """Return the metrics over all labels of all objects, (N, C)."""
     sums = _LabelSums(threshold)
-    sums.add(probabilities, has_label)
+    sums.add(probabilities.ravel(), np.flatnonzero(has_label))
+    return sums.metrics()
+
+
+def _baseline_metrics(shares: Float64, own: Int64, objects: int) -> dict[str, float]:
+    """Return the metrics of equal probabilities (C,) for all objects, which have the labels `own`."""
+    sums = _LabelSums(best_threshold(shares, shares))
+    sums.add(shares, own, objects)
     return sums.metrics()
 
 
@@ -68,19 +76,17 @@ class _LabelSums:
         self.threshold = threshold
         self.counts = np.zeros(4, np.int64)  # labels that are found, predicted and wanted, and all
         self.loss = 0.0
-        self.bins = np.zeros((3, CALIBRATION_BINS))  # predicted, observed, and counts
+        self.bins = np.zeros((2, CALIBRATION_BINS))  # predicted and observed
 
-    def add(self, probabilities: Float64, has_label: Bools) -> None:
-        """Add objects (N, C)."""
+    def add(self, probabilities: Float64, own: Int64, objects: int = 1) -> None:
+        """Add `objects` times the probabilities (L,) of labels; those at the places `own` are there."""
         predicted = probabilities >= self.threshold
-        for place, which in enumerate((predicted & has_label, predicted, has_label)):
-            self.counts[place] += np.count_nonzero(which)
-        self.counts[3] += has_label.size
-        clipped = np.clip(np.where(has_label, probabilities, 1 - probabilities), MIN_PROBABILITY, 1)
-        self.loss -= float(np.log(clipped).sum())
-        index = np.minimum((probabilities.ravel() * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
-        for place, values in enumerate((probabilities, has_label, np.ones_like(probabilities))):
-            self.bins[place] += np.bincount(index, values.ravel(), CALIBRATION_BINS)
+        found, guessed = np.count_nonzero(predicted[own]), objects * np.count_nonzero(predicted)
+        self.counts += np.array([found, guessed, len(own), objects * len(probabilities)])
+        self.loss += _log_loss(probabilities, own, objects)
+        index = (probabilities * CALIBRATION_BINS).astype(np.int64).clip(max=CALIBRATION_BINS - 1)
+        self.bins[0] += objects * np.bincount(index, probabilities, CALIBRATION_BINS)
+        self.bins[1] += np.bincount(index[own], minlength=CALIBRATION_BINS)
 
     def metrics(self) -> dict[str, float]:
         """Return the metrics over all labels."""
@@ -106,21 +112,32 @@ def evaluate_sets(
     `scores` returns those of a slice of the pairs, whose classes are `sets`; `train` are those of training pairs. Only
     blocks of pairs are scored at a time.
     """
-    sums, baseline, threshold = _LabelSums(calibration.threshold), None, 0.5
-    correct, loss = 0, 0.0
-    if train is not None and len(train):
-        shares: Any = np.bincount(train.values, minlength=classes)[None] / len(train)
-        threshold = best_threshold(shares, shares)
-        baseline = _LabelSums(threshold)
-    size = max(1, MAX_SCORES // classes)
+    sums, correct, loss = _LabelSums(calibration.threshold), 0, 0.0
+    size, rows = max(1, MAX_SCORES // classes), max(1, CACHED_SCORES // classes)
     for start in range(0, len(sets), size):
-        part = slice(start, min(start + size, len(sets)))
-        has_label, given = has_labels(sets.slice(part.start, part.stop), classes), scores(part).astype(np.float64)
-        correct += int(np.count_nonzero(has_label[np.arange(len(given)), given.argmax(axis=1)]))
-        loss -= float(np.log(np.clip(np.where(has_label, given, 1 - given), MIN_PROBABILITY, 1)).sum())
-        sums.add(calibration(given), has_label)
-        if baseline:
-            baseline.add(np.repeat(shares, len(given), axis=0), has_label)
-    metrics = {"model": sums.metrics()} | ({BASELINE: baseline.metrics()} if baseline else {})
+        given = scores(slice(start, min(start + size, len(sets))))
+        best = given.argmax(axis=1)
+        for row in range(0, len(given), rows):
+            block = given[row : row + rows].astype(np.float64)
+            own_sets = sets.slice(start + row, start + row + len(block))
+            pair = np.repeat(np.arange(len(block)), own_sets.lengths)
+            own = pair * classes + own_sets.values
+            correct += int(np.count_nonzero(best[row + pair] == own_sets.values))
+            loss += _log_loss(block.ravel(), own)
+            sums.add(calibration(block).ravel(), own)
+    metrics = {"model": sums.metrics()}
+    if train is not None and len(train):
+        shares = np.bincount(train.values, minlength=classes) / len(train)
+        metrics[BASELINE] = _baseline_metrics(shares, sets.values.astype(np.int64), len(sets))
     found = LabelEvaluation(objects=len(sets), threshold=calibration.threshold, metrics=metrics)
     return {"accuracy": correct / len(sets), "log_loss": loss / len(sets)}, found
+
+
+def _log_loss(probabilities: Float64, own: Int64, objects: int = 1) -> float:
+    """Return the sum of the log losses of `objects` times the labels (L,) of which those at the places `own` are there.
+
+    Few are there, so that one logarithm a label is enough.
+    """
+    absent = np.log(np.clip(1 - probabilities, MIN_PROBABILITY, 1))
+    present = np.log(np.clip(probabilities[own], MIN_PROBABILITY, 1))
+    return float(absent[own].sum() - present.sum() - objects * absent.sum())

@@ -114,8 +114,8 @@ def has_labels(labels: Sequences, classes: int) -> Bools:
     return has_label
 
 
-def best_threshold(probabilities: Float64, has_label: Bools) -> float:
-    """Return the threshold of the probabilities (N, C) that gives the highest micro F1."""
+def best_threshold(probabilities: Float64, has_label: Bools | Float64) -> float:
+    """Return the threshold of probabilities that gives the highest micro F1, of labels or shares of the same shape."""
     order = np.argsort(-probabilities, axis=None, kind="stable")
     falling, found = probabilities.ravel()[order], np.cumsum(has_label.ravel()[order])
     f1 = 2 * found / (np.arange(1, len(found) + 1) + max(found[-1], 1))

@@ -37,6 +37,7 @@ def scorer(objects: tuple[Sequences, Sequences]) -> PairScores:
 def test_several_classes_by_hand(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Metrics of labels count each label of each pair; they do not depend on the blocks."""
     monkeypatch.setattr("object2vec.evaluation.labels.MAX_SCORES", block * CLASSES)
+    monkeypatch.setattr("object2vec.evaluation.labels.CACHED_SCORES", 3 * CLASSES)
     calibration = LabelProbabilities(exclusive=False, threshold=0.3)
     test = pairs(SETS.lengths, SETS)
     found = evaluate(scorer, test, test, classes=CLASSES, label_probabilities=calibration)
