@@ -8,15 +8,24 @@ from __future__ import annotations
 
 import csv
 import glob
+import io
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from object2vec.data.files import HEAD_BYTES, READ_ERRORS, describe_encoding, iter_files, local_path, open_file
+from object2vec.data.files import (
+    HEAD_BYTES,
+    READ_ERRORS,
+    describe_encoding,
+    iter_files,
+    local_path,
+    open_file,
+    open_text,
+)
 from object2vec.errors import AlgorithmError, DataError, located, shortened
 from object2vec.extras import import_extra
 from object2vec.resources import cpus, memory_available, memory_limit
@@ -257,20 +266,20 @@ def _kind(file: Path) -> str:
 
 
 def _read_header(file: Path) -> tuple[str, list[str]]:
-    """Return the option for the delimiter of a CSV file, and the names in its first line.
-
-    Neither for zstd data, which Python cannot read. duckdb detects the delimiter then.
-    """
-    if file.suffix.lower() == ".zst":
-        return "", []
+    """Return the option for the delimiter of a CSV file, and the names in its first line."""
     try:
-        with open_file(file) as stream:
+        with _open_zstd(file) if file.suffix.lower() == ".zst" else open_file(file) as stream:
             line = stream.readline(MAX_HEADER_BYTES).decode(errors="replace")
     except READ_ERRORS as error:
         raise DataError(f"{file}: {getattr(error, 'strerror', None) or error}, wanted a table") from error
     unquoted = re.sub(r'"[^"]*"', "", line)
     delimiter = max(DELIMITERS, key=unquoted.count)
     return f", delim={_literal(delimiter)}", next(csv.reader([line], delimiter=delimiter))
+
+
+def _open_zstd(file: Path) -> BinaryIO:
+    stream: Any = import_extra("pyarrow").CompressedInputStream(file.open("rb"), "zstd")
+    return open_text(io.BufferedReader(stream), str(file))
 
 
 def _from_json(value: Any) -> Any:
