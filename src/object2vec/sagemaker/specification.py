@@ -13,7 +13,7 @@ from object2vec.data.channels import CHANNELS
 from object2vec.data.media_types import JSON, JSON_LINES
 from object2vec.hyperparameters import TABLE
 from object2vec.hyperparameters.kinds import AutoInteger, Bool, Choice, Integer, Kind, Real
-from object2vec.hyperparameters.table import REQUIRED, Row
+from object2vec.hyperparameters.table import RANKING_METRICS, REQUIRED, Row
 
 #: An image's address; `--image` of the command says another one.
 IMAGE: Final = "<account>.dkr.ecr.<region>.amazonaws.com/object2vec:cpu"
@@ -24,6 +24,11 @@ QUALITY: Final = {
     "cross_entropy": ("cross_entropy <loss>", "Minimize"),
     "accuracy": ("accuracy <score>", "Maximize"),
     "mean_squared_error": ("mean_squared_error <loss>", "Minimize"),
+}
+#: Names of all metrics of losses and scores; rankings are measured for `early_stopping_metric` alone.
+METRICS: Final = {
+    **{(place, name): found for place in PLACES for name, found in QUALITY.items()},
+    **{("validation", name): (f"{name} <score>", "Maximize") for name in RANKING_METRICS},
 }
 #: Content types of channels without JSON Lines. Their files need names, which a pipe does not have.
 FILES: Final = {"auxiliary": ["text/plain", JSON], "model": ["application/x-sagemaker-model"]}
@@ -50,8 +55,8 @@ def algorithm(image: str = IMAGE) -> dict[str, Any]:
             "TrainingChannels": [_channel(name) for name in CHANNELS],
             "SupportedTuningJobObjectiveMetrics": [
                 {"Type": better, "MetricName": f"{place}:{name}"}
-                for place in ("validation", "test")
-                for name, (_, better) in QUALITY.items()
+                for (place, name), (_, better) in METRICS.items()
+                if place != "train"
             ],
         },
         "InferenceSpecification": {
@@ -67,9 +72,8 @@ def algorithm(image: str = IMAGE) -> dict[str, Any]:
 def metrics() -> list[dict[str, str]]:
     """Return the MetricDefinitions: names, and patterns that find their values in the log."""
     quality = {
-        f"{place}:{name}": rf"#quality_metric: host=\S+, {where} {text}=(\S+)"
-        for place, where in PLACES.items()
-        for name, (text, _) in QUALITY.items()
+        f"{place}:{name}": rf"#quality_metric: host=\S+, {PLACES[place]} {text}=(\S+)"
+        for (place, name), (text, _) in METRICS.items()
     }
     others = {
         "train:progress": r"#progress_metric: host=\S+, completed (\S+) %",

@@ -15,6 +15,7 @@ from botocore.validate import ParamValidator
 from object2vec import cli
 from object2vec.hyperparameters import TABLE, parse
 from object2vec.hyperparameters.recipes import RECIPES
+from object2vec.hyperparameters.table import RANKING_METRICS
 from object2vec.sagemaker import specification
 from object2vec.training.job import Job, run
 from small import SMALL, write_pairs
@@ -106,24 +107,26 @@ def test_service_takes_the_configuration_of_a_tuning_job(
 
 
 @pytest.mark.parametrize("output", ["softmax", "mean_squared_error"])
-def test_every_metric_is_found_in_a_log(tmp_path: Any, caplog: pytest.LogCaptureFixture, output: str) -> None:
-    """Each metric of the job's output layer is found where the log has it, by its own expression and by no other."""
+@pytest.mark.parametrize("stopping", ["loss", *RANKING_METRICS])
+def test_every_metric_is_found_in_a_log(
+    tmp_path: Any, caplog: pytest.LogCaptureFixture, output: str, stopping: str
+) -> None:
+    """Each metric that the job has is found where the log has it, by its own expression and by no other."""
     rows = [([n % 8], [(n + 1) % 8], n % 2) for n in range(12)]
     channels = {name: write_pairs(tmp_path / name, rows) for name in ("train", "validation", "test")}
     caplog.set_level("INFO", "object2vec")
     run(
         Job(
-            configuration=parse(SMALL | {"epochs": 2, "output_layer": output}),
+            configuration=parse(SMALL | {"epochs": 1, "output_layer": output, "early_stopping_metric": stopping}),
             channels=channels,
             model_dir=tmp_path / "m",
         )
     )
     found = {each["Name"]: re.findall(each["Regex"], caplog.text) for each in specification.metrics()}
-    absent = {"softmax": ["mean_squared_error"], "mean_squared_error": ["cross_entropy", "accuracy"]}[output]
-    counts = {"train": 2, "validation": 2, "test": 1}
+    absent = {"softmax": {"mean_squared_error"}, "mean_squared_error": {"cross_entropy", "accuracy"}}[output]
+    absent |= {*RANKING_METRICS} - {stopping}
     for name, values in found.items():
-        place, what = name.split(":")
-        assert len(values) == (0 if what in absent else counts[place])
+        assert len(values) == (name.partition(":")[2] not in absent)
         assert all(float(value) >= 0 for value in values)
 
 
