@@ -35,7 +35,7 @@ LOWER_IS_BETTER: Final = (
 #: Hyperparameters that decide on which pairs and labels an epoch is validated: such metrics cannot be compared.
 CHANGE_VALIDATION: Final = (
     *("negative_sampling_rate", "negative_sampling_distribution", "validation_negative_sampling"),
-    *("output_layer", "recipe", "seed", "ranking_loss", "sampled_candidates"),
+    *("output_layer", "recipe", "seed", "ranking_loss", "sampled_candidates", "temperature", "log_q_correction"),
 )
 
 
@@ -101,11 +101,13 @@ def _cost(record: Mapping[str, Any], metric: str, *, regression: bool) -> float:
 
 
 def default_objective(hyperparameters: Hyperparameters, *, of_epochs: bool = False) -> Objective:
-    """Return the validation loss; NDCG@10 if training has sampled negatives and a metric of `evaluate` will do."""
+    """Return the metric that training stops by; NDCG@10 if it has negatives and a metric of `evaluate` will do."""
     drawn = hyperparameters.negative_sampling_rate or hyperparameters.ranks
     if drawn and hyperparameters.scores <= 2 and not of_epochs:
         return Objective(metric="ndcg@10", of_epochs=False)
-    return Objective(metric=EPOCH_METRICS[hyperparameters.squared_error][0], of_epochs=True)
+    metric = hyperparameters.early_stopping_metric
+    metric = EPOCH_METRICS[hyperparameters.squared_error][0] if metric == "loss" else metric
+    return Objective(metric=metric, of_epochs=True)
 
 
 def parse_objective(text: str, hyperparameters: Hyperparameters) -> Objective:
@@ -117,6 +119,8 @@ def parse_objective(text: str, hyperparameters: Hyperparameters) -> Objective:
     channel, colon, metric = text.partition(":")
     regression, ranks = hyperparameters.regression, hyperparameters.ranks
     names = _names(regression=regression, ranking=hyperparameters.scores <= 2, ranks=ranks)
+    if hyperparameters.early_stopping_metric not in ("loss", "accuracy"):
+        names.append(f"{CHANNEL}:{hyperparameters.early_stopping_metric}")
     others = _names(regression=not regression, ranking=True)
     if colon and channel == "test":
         raise UserError(f"--objective is {shortened(text)}: test pairs never choose a model, wanted {CHANNEL}:{metric}")

@@ -54,6 +54,17 @@ def test_defaults() -> None:
     assert default_objective(configured(num_classes=3, negative_sampling_rate=3)).name == "validation:cross_entropy"
 
 
+def test_metric_that_training_stops_by_is_the_default() -> None:
+    stopping = configured(early_stopping_metric="mrr")
+    objective = default_objective(stopping)
+    assert (objective.name, objective.minimize) == ("validation:mrr", False)
+    assert parse_objective("validation:mrr", stopping) == objective
+    history = [{"validation": {"cross_entropy": 0.5, "mrr": mrr}} for mrr in (0.25, 0.75, 0.5)]
+    assert objective.of_best_epoch(history, regression=False, metric="mrr") == 0.75
+    with pytest.raises(UserError, match="no such metric"):
+        parse_objective("validation:mrr", SOFTMAX)
+
+
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
