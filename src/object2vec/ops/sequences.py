@@ -19,10 +19,10 @@ MIN_TAKEN = 2**10
 
 
 def unique_sequences(values: Int32, offsets: Int64, inverse: Int32, first_index: Int32) -> int:
-    """Assign numbers to the unique sequences, and return how many there are.
+    """Assign numbers to the unique sequences by first occurrence, and return how many there are.
 
     Writes the number of each sequence to `inverse` (N,), and the first sequence of each number to `first_index` (N,).
-    Tokens are compared with tokens, so nothing depends on a hash. The kernel numbers by first occurrence.
+    Tokens are compared with tokens, so nothing depends on a hash.
     """
     if not library.available():
         return _unique_sequences_numpy(values, offsets, inverse, first_index)
@@ -48,6 +48,9 @@ def _unique_sequences_numpy(values: Int32, offsets: Int64, inverse: Int32, first
         inverse[rows] = found + number
         first_index[found : found + len(first)] = rows[first]
         found += len(first)
+    order = np.argsort(first_index[:found])
+    first_index[:found] = first_index[order]
+    inverse[:] = np.argsort(order)[inverse]
     return found
 
 

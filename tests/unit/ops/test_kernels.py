@@ -85,12 +85,14 @@ def test_dropout_with_p_0_and_1(p: float) -> None:
 lists = st.lists(st.lists(st.integers(0, 3), max_size=4), max_size=40)
 
 
-@given(lists)
-def test_distinct_finds_the_different_sequences(given_lists: list[list[int]]) -> None:
+@given(lists, st.booleans())
+def test_distinct_finds_the_different_sequences(given_lists: list[list[int]], kernels: bool) -> None:
     """Every sequence belongs to the first one that is equal to it; each object is counted once, in order."""
     sequences = Sequences.from_lists(given_lists)
     which, first = np.empty(len(sequences), np.int32), np.empty(len(sequences), np.int32)
-    found = sequences_ops.unique_sequences(sequences.values, sequences.offsets, which, first)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, "available", lambda: kernels)
+        found = sequences_ops.unique_sequences(sequences.values, sequences.offsets, which, first)
     seen = list(dict.fromkeys(map(tuple, given_lists)))
     assert [tuple(given_lists[i]) for i in first[:found]] == seen
     assert [seen[object_] for object_ in which] == list(map(tuple, given_lists))
