@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate, chain, islice, pairwise
-from typing import TYPE_CHECKING, Any, Final, Literal
+from itertools import accumulate, chain, pairwise
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,6 @@ from object2vec.data.sequences import Sequences
 from object2vec.errors import RequestError
 from object2vec.hyperparameters import EncoderHyperparameters
 from object2vec.retrieval.label_probabilities import PROBABILITY
-
-if TYPE_CHECKING:
-    from object2vec.retrieval.objects import Objects
 
 #: Floats that are taken for whole numbers lie below this in absolute value: each integer there is a float64.
 MAX_EXACT_FLOAT: Final = 2.0**53
@@ -229,11 +226,10 @@ EMPTY: Final = Vectors(np.empty(0, np.int64), np.empty((0, 0), np.float32))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """Objects of an index, the best first: their rows (k,) and their scores (k,)."""
+    """Objects of an index, the best first: the values of their columns, and their scores (k,)."""
 
     neighbors: bool
-    objects: Objects
-    rows: Int64
+    records: list[dict[str, Any]]
     scores: Float32
 
     def rounded(self, digits: int) -> Found:
@@ -254,26 +250,12 @@ class FoundLabels:
         )
 
 
-def _to_predictions(found: Sequence[Found | FoundLabels | None]) -> Iterator[Prediction | None]:
-    """Yield each as a list of records with a score. The records of all are read together."""
-    of_indexes = [each for each in found if isinstance(each, Found)]
-    sources = {id(each.objects): each.objects for each in of_indexes}
-    records = {
-        key: iter(objects.records(np.concatenate([each.rows for each in of_indexes if each.objects is objects])))
-        for key, objects in sources.items()
-    }
-    for each in found:
-        if isinstance(each, FoundLabels):
-            yield {"recommendations": each.records}
-        elif each:
-            own = islice(records[id(each.objects)], len(each.rows))
-            yield {
-                "neighbors" if each.neighbors else "recommendations": [
-                    record | {"score": s} for record, s in zip(own, each.scores, strict=True)
-                ]
-            }
-        else:
-            yield None
+def _to_prediction(found: Found | FoundLabels) -> Prediction:
+    """Return what was found as a list of records with a score."""
+    if isinstance(found, FoundLabels):
+        return {"recommendations": found.records}
+    records = [record | {"score": score} for record, score in zip(found.records, found.scores, strict=True)]
+    return {"neighbors" if found.neighbors else "recommendations": records}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,9 +303,9 @@ class Answers:
         scores, left, right = (
             dict(zip(vectors.rows.tolist(), vectors.values, strict=True)) for vectors in (self.scores, *self.embeddings)
         )
-        for row, own in enumerate(_to_predictions(self.found or [None] * self.count)):
-            if own:
-                yield own
+        for row, found in enumerate(self.found or [None] * self.count):
+            if found:
+                yield _to_prediction(found)
             elif row in scores:
                 yield {"scores": scores[row]}
             elif row in left and row in right:

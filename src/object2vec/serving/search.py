@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from threading import Lock
 from typing import Any, Final, cast
 
@@ -37,6 +38,8 @@ class Search:
     side: int  # of the instance
     k: int
     neighbors: bool
+    #: The object of the instance, if it is one of the index; it is not its own neighbor.
+    own: Any | None
     excluded: Int64
     allowed: Bools | None
 
@@ -87,9 +90,18 @@ def _find(
     queries = embeddings.values[np.searchsorted(embeddings.rows, rows)]
     best = index.neighbors.search if first.neighbors else cast(Recommender, index.recommender).recommend
     excluded = [search.excluded for search in searches if isinstance(search, Search)]
-    for places, scores in zip(*best(queries, first.k, allowed=first.allowed, excluded=excluded), strict=True):
-        count = np.count_nonzero(places >= 0)
-        yield Found(neighbors=first.neighbors, objects=index.objects, rows=places[:count], scores=scores[:count])
+    owners = [number for number, search in enumerate(searches) if isinstance(search, Search) and search.own is not None]
+    if owners:
+        own = index.objects.rows([cast(Search, searches[number]).own for number in owners])
+        for number, row in zip(owners, own, strict=True):
+            if row >= 0:
+                excluded[number] = np.append(excluded[number], row)
+    places, scores = best(queries, first.k, allowed=first.allowed, excluded=excluded)
+    is_found = places >= 0
+    records = iter(index.objects.records(places[is_found]))
+    counts = is_found.sum(axis=1).tolist()
+    for count, own_scores in zip(counts, scores, strict=True):
+        yield Found(neighbors=first.neighbors, records=list(islice(records, count)), scores=own_scores[:count])
 
 
 class Searcher:
@@ -151,15 +163,15 @@ class Searcher:
         if not top_k.neighbors and index.recommender is None:
             raise RequestError(f"{name}: {index.refusal}")
         excluded = self._excluded(top_k, index, target, name)
-        if top_k.neighbors:
-            own = raw.get(SIDES[side]) or (right if left is None else left)
-            if not isinstance(own, list) or max(own, default=0) < self._vocab_sizes[side]:  # else it is refused, or cut
-                excluded = np.append(excluded, index.objects.rows([own]))
+        own = (raw.get(SIDES[side]) or (right if left is None else left)) if top_k.neighbors else None
+        if isinstance(own, list) and max(own, default=0) >= self._vocab_sizes[side]:
+            own = None  # it is refused, or cut
         return Search(
             index=index,
             side=side,
             k=top_k.k,
             neighbors=top_k.neighbors,
+            own=own,
             excluded=excluded[excluded >= 0],
             allowed=self._allowed(top_k.condition, index, name) if top_k.condition else None,
         )
