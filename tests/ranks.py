@@ -36,6 +36,7 @@ from object2vec.training.console import ConsoleReport
 from object2vec.training.distributed import SINGLE_PROCESS, Group, RankConfig, connect_ranks
 from object2vec.training.evaluation import scoring_batches
 from object2vec.training.job import Job, run
+from object2vec.training.ranking_metrics import RANKING_METRICS, RankingMetrics
 from object2vec.training.report import log_as
 from object2vec.training.trainer import Trainer, training_batches
 from servers import free_port
@@ -217,6 +218,40 @@ def count_stop_checks(group: Group) -> int:
     )
     trainer.fit(training_batches(shard("pooled", 0, "all"), hyperparameters, group.shard()), None, stop)
     return asked
+
+
+def stop_by_metrics(group: Group, folder: Path) -> None:
+    """Write when trainings stop by each of `STOPPING`, with a share of the pairs for each rank."""
+    found = {metric: stop_by_metric(metric, group) for metric in STOPPING}
+    (folder / f"stopping-{group.rank}.json").write_text(json.dumps(found))
+
+
+#: Metrics of early stopping.
+STOPPING: Final = ("accuracy", "ndcg@10", "mrr")
+
+
+def stop_by_metric(metric: str, group: Group = SINGLE_PROCESS) -> dict[str, object]:
+    """Return the metric by epoch, the number of epochs and the best one; ranks share the pairs and the batches."""
+    hyperparameters = configured(
+        early_stopping_metric=metric,
+        early_stopping_patience=1,
+        epochs=8,
+        learning_rate=0.1,
+        mini_batch_size=8 // group.size,
+    )
+    pairs = [pairs_of(([n % 7 + 1], [n * k % 8 + 1], float(n % 3 > 0)) for n in range(24)) for k in (1, 3)]
+    share = group.shard()
+    trainer = Trainer(
+        network_of(hyperparameters),
+        hyperparameters,
+        ConsoleReport(epochs=8, model_dir=Path(), quiet=True),
+        group,
+        ranking=RankingMetrics(*pairs, seed=0, share=share) if metric in RANKING_METRICS else None,
+    )
+    batches = training_batches(pairs[0], hyperparameters, share), scoring_batches(pairs[1], hyperparameters, share)
+    trainer.fit(*batches, lambda: False)
+    values = [-value for value in trainer.early_stopping.losses]
+    return {"values": values, "epochs": trainer.epoch, "best": trainer.best.epoch}
 
 
 def save_slowly(group: Group, folder: Path) -> None:

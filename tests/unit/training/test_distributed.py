@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from object2vec.training.step import backward
 from object2vec.training.trainer import Trainer, training_batches
 from ranks import (
     SHARDS,
+    STOPPING,
     TRAININGS,
     Ranks,
     fail,
@@ -34,6 +37,8 @@ from ranks import (
     save_slowly,
     settings,
     shard,
+    stop_by_metric,
+    stop_by_metrics,
     train_all,
 )
 from small import configured, gradients_of, network_of
@@ -82,6 +87,29 @@ def test_ranks_take_the_steps_of_one_process(results: Callable[[int], Path], nam
 def test_stop_request_of_one_rank_stops_all_in_the_same_step(results: Callable[[int], Path], size: int) -> None:
     """The second rank requests a stop at its fifth check: all end with that step, and check once more."""
     assert [(results(size) / f"stopped-{rank}").read_text() for rank in range(size)] == ["6"] * size
+
+
+@pytest.fixture(scope="module")
+def stopping(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """Return for each of two ranks when training stops by each metric."""
+    folder = tmp_path_factory.mktemp("stopping")
+    with Ranks(stop_by_metrics, folder) as ranks:
+        assert [ranks.ends(rank) for rank in range(2)] == [(0, "")] * 2
+    return [json.loads((folder / f"stopping-{rank}.json").read_text()) for rank in range(2)]
+
+
+@pytest.mark.parametrize("metric", STOPPING)
+def test_metric_of_early_stopping_is_that_of_one_process_on_all_ranks(
+    stopping: list[dict[str, Any]], metric: str
+) -> None:
+    """Ranks that validate a share each have the same values, last epoch and best epoch."""
+    first, second = (found[metric] for found in stopping)
+    wanted = stop_by_metric(metric)
+    assert first == second
+    assert first["values"] == pytest.approx(wanted["values"])
+    assert (first["epochs"], first["best"]) == (wanted["epochs"], wanted["best"])
+    assert wanted["epochs"] < 8, "training did not stop early"
+    assert len(set(wanted["values"])) > 1
 
 
 @pytest.mark.slow
