@@ -15,7 +15,7 @@ from object2vec.errors import RawValueError, UserError, shortened
 from object2vec.hyperparameters.table import MAX_CLASSES
 from object2vec.schema.arrays import Codes, column_codes
 from object2vec.schema.columns import Column, List, Token
-from object2vec.schema.values import describe, value_text
+from object2vec.schema.values import describe
 
 LabelKind = Literal["class", "classes", "number"]
 #: Kinds whose labels are names.
@@ -98,28 +98,6 @@ class Label:
             raise UserError(f"{what}; use it as --in1 with --positives, or {how}")
         return replace(self, kind=kind, classes=_class_names(texts))
 
-    def texts(self, value: Any) -> list[str]:
-        """Return the labels of a row as text: one, or several with a separator.
-
-        Raises:
-            ValueError: a label is missing, a list or an object.
-        """
-        if not self.exclusive and isinstance(value, str):
-            value = [part for part in map(str.strip, value.split(self.separator)) if part]
-        several = value if not self.exclusive and isinstance(value, list) else [value]
-        texts = [text for text in map(value_text, several) if text is not None]
-        if len(texts) < len(several):
-            raise ValueError("null")
-        return texts
-
-    def code(self, text: str) -> float:
-        """Return the class id or the number of a label.
-
-        Raises:
-            RawValueError: the label is not a known class, or not a number.
-        """
-        return self.numbers([text])[0]
-
     def numbers(self, texts: Iterable[str]) -> list[float]:
         """Return the class ids or the numbers of labels.
 
@@ -135,20 +113,6 @@ class Label:
                 raise RawValueError(f"{self.name} is {text!r}, wanted {f'one of {names}' if is_class else 'a number'}")
             numbers.append(number)
         return numbers
-
-    def encode(self, values: Iterable[Any]) -> list[float]:
-        """Return the class ids or numbers of labels.
-
-        Raises:
-            RawValueError: a label is missing, not a known class, or not a number.
-        """
-        codes = []
-        for number, value in enumerate(values):
-            try:
-                codes += [self.code(text) for text in self.texts(value)]
-            except ValueError as error:
-                raise RawValueError(f"{self.name}[{number}] is {error}, wanted a label") from error
-        return codes
 
 
 def weight_values(name: str, column: Any) -> Float32:
