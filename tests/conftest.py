@@ -17,8 +17,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if config.getoption("numprocesses", None):
         return
-    import torch
     from hypothesis import settings
+
+    from object2vec.threads import bounded_spinning
+
+    with bounded_spinning():  # as in a job; the waiting threads of one worker would take the core of the other
+        import torch
 
     settings.register_profile("repeatable", max_examples=30, derandomize=True, deadline=None, database=None)
     settings.load_profile("repeatable")
