@@ -21,6 +21,7 @@ from object2vec.data.channels import CHANNELS, PAIR_CHANNELS
 from object2vec.data.files import local_path, read_object, write_output
 from object2vec.data.media_types import JSON, JSON_LINES
 from object2vec.errors import Object2VecError, UserError, shortened
+from object2vec.explore.command import EXPLORE
 from object2vec.hyperparameters import parse
 from object2vec.hyperparameters.recipes import RECIPES, to_text
 from object2vec.ops import library
@@ -81,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_serve(verbs)
     _add_predict(verbs)
     _add_evaluate(verbs)
-    for name, verb in retrieval.VERBS.items():
+    for name, verb in (retrieval.VERBS | {"explore": EXPLORE}).items():
         _add_retrieval(verbs, name, verb)
     _add_describe(verbs)
     return parser
@@ -337,13 +338,16 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# index, neighbors, recommend, embed, mine
+# index, neighbors, recommend, embed, mine, explore
 # ----------------------------------------------------------------------------------------------------------------------
 
 
 def _add_retrieval(verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, verb: retrieval.Verb) -> None:
     parser = verbs.add_parser(name, help=verb.help, description=verb.description)
-    _add_model(parser, updated=name == "index")
+    if name == "explore":
+        parser.add_argument("model", type=_path, metavar="MODEL", help="model directory, or a .tar.gz of it")
+    else:
+        _add_model(parser, updated=name == "index")
     verb.add(parser, streamed=partial(_path, streamed=True), output=partial(_word, output=True), count=_positive)
     parser.set_defaults(verb=partial(_with_model, verb))
 

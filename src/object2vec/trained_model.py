@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
@@ -44,6 +44,9 @@ from object2vec.schema.schema import Encoded, Schema
 from object2vec.schema.tables import is_table, like_table, to_columns
 from object2vec.serving.predictor import Predictor
 from object2vec.storage import S3Address, S3Path, localized, parse_address
+
+if TYPE_CHECKING:
+    from object2vec.explore.export import MapPage
 
 logger = logging.getLogger(__name__)
 
@@ -276,6 +279,18 @@ class Model:
         """
         finder = self.finder(k, side, neighbors=False, where=where, allowed=allowed, exclude=exclude)
         return self._found(finder, objects)
+
+    def explore(self, side: Side | None = None, objects: Any = None) -> MapPage:
+        """Return a page with the objects of a side on a map: a notebook shows it, `save` writes it to a file.
+
+        Args:
+            side: the side of the objects; by default in1 if there are such objects, else in0.
+            objects: a table of them or its path; by default the model's index, else the values that it knows.
+        """
+        from object2vec.explore.export import MapPage, to_html
+        from object2vec.explore.map_data import build_map
+
+        return MapPage(to_html(build_map(self, _checked_side(side), objects)))
 
     def finder(self, k: int = 10, side: Side | None = None, *, neighbors: bool, **limits: Any) -> Finder | LabelFinder:
         """Return what finds `neighbors` or recommendations, see there, for many batches of objects."""

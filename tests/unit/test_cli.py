@@ -72,7 +72,7 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
         ["predict", "--help"],
         ["describe", "--help"],
         ["prepare", "--help"],
-        *([verb, "--help"] for verb in VERBS),
+        *([verb, "--help"] for verb in (*VERBS, "explore")),
     ],
 )
 def test_help_is_quick(argv: list[str]) -> None:

@@ -1,0 +1,1 @@
+"""A page that shows the objects of a model on a map."""

@@ -1,0 +1,121 @@
+"""The Flask application of the page: its files, the map, and answers of the model. It is for this machine alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from flask import Flask, Response, abort, jsonify, request
+
+from object2vec.array_types import Float32
+from object2vec.data.records import SIDES, Side
+from object2vec.errors import Object2VecError, UserError, shortened
+from object2vec.explore.map_data import NEIGHBORS, MapData, distances, nearest
+from object2vec.retrieval.pair_scores import PairScores
+
+PAGE: Final = Path(__file__).with_name("page")
+TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".html": "text/html"}
+LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
+#: Nearest objects between which a typed object is shown.
+PLACED_BETWEEN: Final = 5
+MAX_BODY_BYTES: Final = 2**20
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' blob: data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+def create_app(data: MapData, model: Any) -> Flask:
+    """Return the application of a map and its model."""
+    app = Flask(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.before_request(_check_host)
+    app.after_request(_secure)
+    app.register_error_handler(Object2VecError, lambda error: (jsonify(error=str(error)), 400))
+    _add_files(app, data)
+    _add_questions(app, data, model)
+    return app
+
+
+def _check_host() -> None:
+    """Refuse other names of this machine: a page of another site may have a name that leads here."""
+    if request.host.rpartition(":")[0] not in LOCAL_NAMES and request.host not in LOCAL_NAMES:
+        abort(403)
+
+
+def _secure(response: Response) -> Response:
+    response.headers["Content-Security-Policy"] = POLICY
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _add_files(app: Flask, data: MapData) -> None:
+    files = {path.name: path for path in PAGE.iterdir() if path.suffix in TYPES}
+
+    def page(name: str = "index.html") -> Response:
+        if name not in files:
+            abort(404)
+        return Response(files[name].read_bytes(), content_type=f"{TYPES[files[name].suffix]}; charset=utf-8")
+
+    def array(name: str) -> Response:
+        if name not in data.arrays:
+            abort(404)
+        return Response(data.arrays[name], content_type="application/octet-stream")
+
+    app.add_url_rule("/", "index", page)
+    app.add_url_rule("/page/<name>", "page", page)
+    app.add_url_rule("/map.json", "map", lambda: Response(data.to_json(live=True), content_type="application/json"))
+    app.add_url_rule("/arrays/<name>", "array", array)
+
+
+def _add_questions(app: Flask, data: MapData, model: Any) -> None:
+    """Add the requests that need the model: they have and return JSON, scores are float32."""
+    index, points = data.index, np.frombuffer(data.arrays["projection-pca"], "<f4").reshape(-1, 2)
+
+    def neighbors() -> Any:
+        rows, scores = nearest(index, np.array([_row(request.get_json(), len(index.objects))]))
+        return _neighbors(rows[0], scores[0])
+
+    def place() -> Any:
+        vector = model.encode([_values(request.get_json())], index.side)
+        rows, scores = index.neighbors.search(vector, NEIGHBORS)
+        x, y = points[rows[0][rows[0] >= 0][:PLACED_BETWEEN]].mean(axis=0).tolist()
+        return {"x": x, "y": y, "neighbors": _neighbors(rows[0], scores[0])}
+
+    def scores() -> Response:
+        """Return the score of one object of the other side with each object of the map."""
+        other: Side = SIDES[1 - SIDES.index(index.side)]
+        vector = model.encode([_values(request.get_json())], other)
+        return Response(_scores(model, index.side, vector, index.vectors).astype("<f4").tobytes())
+
+    for name, answer in {"neighbors": neighbors, "place": place, "scores": scores}.items():
+        app.add_url_rule(f"/{name}", name, answer, methods=["POST"])
+
+
+def _scores(model: Any, side: Side, vector: Float32, vectors: Float32) -> Float32:
+    scorer = PairScores(model.network, SIDES.index(side))
+    candidates = torch.from_numpy(np.array(vectors, np.float32))
+    row = np.arange(len(candidates))
+    return scorer.published(scorer(torch.from_numpy(vector), candidates, np.zeros_like(row), row))
+
+
+def _neighbors(rows: Any, scores: Any) -> dict[str, Any]:
+    found = rows >= 0
+    return {"objects": rows[found].tolist(), "distances": distances(scores[found]).tolist()}
+
+
+def _row(body: Any, count: int) -> int:
+    row = body.get("object") if isinstance(body, dict) else None
+    if type(row) is not int or not 0 <= row < count:
+        raise UserError(f"object is {shortened(repr(row))}, wanted a number from 0 to {count - 1}")
+    return row
+
+
+def _values(body: Any) -> dict[str, Any] | list[int]:
+    values = body.get("values") if isinstance(body, dict) else None
+    if not isinstance(values, dict | list):
+        raise UserError(f"values is {shortened(repr(values))}, wanted an object with the columns of the side")
+    return values
