@@ -70,6 +70,10 @@ CONFIGURATIONS: Final[dict[str, dict[str, object]]] = {
         "enc0_vocab_file": "words.json",
         "tied_token_embedding_weight": True,
     },
+    "pretrained sparse": {
+        **{"enc0_pretrained_embedding_file": "rows.npy", "enc0_freeze_pretrained_embedding": False},
+        **{"pretrained_learning_rate_factor": 0.3, "token_embedding_storage_type": "row_sparse"},
+    },
 }
 #: The rows of each rank; with all rows, the ranks share them.
 ALL: Final = slice(None)

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,23 @@ def test_missing_auxiliary_file(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "auxiliary").mkdir()
     argv = train(tmp_path, "--auxiliary", tmp_path / "auxiliary", hyperparameters=names)
     assert "no such file; the auxiliary channel has nothing" in refused(*argv)
+
+
+def test_pretrained_embeddings_require_a_vocabulary(refused: Refused, tmp_path: Path) -> None:
+    """Without a vocabulary or a schema, the words have no ids. A table also needs the words of its rows."""
+    (tmp_path / "auxiliary").mkdir()
+    (tmp_path / "auxiliary" / "g.npy").touch()
+    (tmp_path / "auxiliary" / "ids.json").touch()
+    argv = partial(train, tmp_path, "--auxiliary", tmp_path / "auxiliary")
+    name = "enc0_pretrained_embedding_file=g.npy"
+    assert refused(*argv(hyperparameters=[name])) == (
+        "enc0_pretrained_embedding_file: got 'g.npy' and no enc0_vocab_file, wanted both: "
+        "the vocabulary says which word has which token id"
+    )
+    assert refused(*argv(hyperparameters=[name, "enc0_vocab_file=ids.json"])) == (
+        f"{tmp_path}/auxiliary/g.npy: no file in its folder has its words, "
+        "wanted one of g.txt, g.json, vocab.txt, vocab.json, tokenizer.json"
+    )
 
 
 def test_model_directory_that_cannot_be_written(refused: Refused, tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ def loaded(
 ) -> tuple[Coverage, list[list[float]]]:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     table = torch.full((5, 2), 9.0)
-    coverage = load_pretrained(path, VOCABULARY if vocabulary is None else vocabulary, table)
+    words = VOCABULARY if vocabulary is None else vocabulary
+    coverage = load_pretrained(path, {word: [token] for word, token in words.items()}, table)
     return coverage, table.tolist()
 
 

@@ -60,6 +60,7 @@ class Hyperparameters:
     validation_negative_sampling: str
     token_dropout: float
     ema_decay: float
+    pretrained_learning_rate_factor: float
     learning_rate_schedule: str
     learning_rate_warmup: float
     gradient_clip_norm: float

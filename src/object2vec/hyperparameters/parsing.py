@@ -260,6 +260,8 @@ def _without_effect(hyperparameters: Hyperparameters) -> Iterator[tuple[str, str
         yield from ((name, "ranking_loss is none") for name in OF_RANKING_LOSS)
     if all(encoder.network != "pooled_embedding" for encoder in hyperparameters.encoders):
         yield from ((name, "no encoder is pooled_embedding") for name in ("token_pooling", "pooled_projection"))
+    if not any(encoder.pretrained_embedding_file and not encoder.frozen for encoder in hyperparameters.encoders):
+        yield "pretrained_learning_rate_factor", "no pretrained embeddings are trained"
 
 
 def _stopping(hyperparameters: Hyperparameters) -> Iterator[str]:
@@ -307,10 +309,6 @@ def _conflicts(hyperparameters: Hyperparameters) -> Iterator[str]:
         name = "enc_dim" if hyperparameters.has_enc_dim(0) else "enc0_token_embedding_dim"
         yield f"matryoshka_dims: got '{got}', wanted at most the {dims[0]} numbers of an encoding by {name}"
     for side, encoder in enumerate(dict.fromkeys(hyperparameters.encoders)):  # equal encoders are checked once
-        if encoder.pretrained_embedding_file and not encoder.vocab_file:
-            got = f"got '{encoder.pretrained_embedding_file}' and no enc{side}_vocab_file, wanted both"
-            why = "the vocabulary says which word has which token id"
-            yield f"enc{side}_pretrained_embedding_file: {got}: {why}"
         if encoder.vocab_file in (*MODEL_FILES, *SCHEMA_FILES):
             why = "the model directory, where the vocabulary goes too, has a file of its own of that name"
             yield f"enc{side}_vocab_file: got '{encoder.vocab_file}', wanted another name: {why}"

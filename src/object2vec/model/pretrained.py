@@ -1,14 +1,14 @@
-"""Read pretrained token embeddings from a text file with a word and its vector per line.
+"""Read pretrained token embeddings from a text file with a word and its vector per line, or from a table.
 
-Fields are separated by spaces or tabs, as in files of GloVe. Files of word2vec and fastText also have a first line with
-the number of words and the dimension.
+Fields of text are separated by spaces or tabs, as in files of GloVe. Files of word2vec and fastText also have a first
+line with the number of words and the dimension. `vector_tables` reads tables.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,9 @@ from torch import Tensor
 
 from object2vec.array_types import Float32
 from object2vec.data.files import READ_ERRORS, open_file
+from object2vec.data.vocabulary import is_table
 from object2vec.errors import DataError, shortened
+from object2vec.model.vector_tables import read_vectors
 
 logger = logging.getLogger(__name__)
 
@@ -55,37 +57,70 @@ class Coverage(NamedTuple):
         logger.warning(f"{sentence} ({self.found / self.words:.1%}), the rest {rest}{case}")
 
 
-def load_pretrained(path: Path, vocabulary: Mapping[str, int], table: Tensor) -> Coverage:
+def load_pretrained(path: Path, vocabulary: Mapping[str, Sequence[int]], table: Tensor) -> Coverage:
     """Copy the vectors of the vocabulary's words into their rows of `table` (V, E); other rows do not change.
 
-    The first line counts if several have the same word, or words with the same id.
+    `vocabulary` has the ids of each word. The first line counts if several have the same word, or words with the same
+    id.
 
     Raises:
         DataError: the file cannot be read, a line is not a word and E numbers, or no word is in the vocabulary.
     """
-    reader = _Reader(path, vocabulary, table.shape[1])
-    found: dict[int, Float32] = {}
-    try:
-        for token, vector in reader.vectors():
-            found.setdefault(token, vector)
-    except READ_ERRORS as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
-    other_case = reader.finish()
+    found, other_case = (_from_table if is_table(path) else _from_text)(path, vocabulary, table.shape[1])
     rows = torch.tensor(list(found), device=table.device)
     with torch.no_grad():
-        table[rows] = torch.from_numpy(np.stack(list(found.values()))).to(table.device)
-    return Coverage(len(found), len(set(vocabulary.values())), other_case)
+        table[rows] = torch.stack(list(found.values())).to(table.device)
+    return Coverage(len(found), len({token for ids in vocabulary.values() for token in ids}), other_case)
+
+
+_Found = tuple[dict[int, Tensor], int]
+
+
+def _from_text(path: Path, vocabulary: Mapping[str, Sequence[int]], dim: int) -> _Found:
+    """Return the vectors of token ids, and how many words match in another letter case only."""
+    reader = _Reader(path, vocabulary, dim)
+    found: dict[int, Tensor] = {}
+    try:
+        for token, vector in reader.vectors():
+            found.setdefault(token, torch.from_numpy(vector))
+    except READ_ERRORS as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    return found, reader.finish()
+
+
+def _from_table(path: Path, vocabulary: Mapping[str, Sequence[int]], dim: int) -> _Found:
+    vectors, rows = read_vectors(path, vocabulary, dim)
+    matched = {word.casefold() for word in vectors}
+    wanted = {word.casefold() for word in vocabulary} - matched
+    other_case = len(wanted & {word.casefold() for word in rows})
+    if not vectors:
+        raise _no_word_found(path, vocabulary, rows, other_case)
+    found: dict[int, Tensor] = {}
+    for word, vector in vectors.items():
+        for token in vocabulary[word]:
+            found.setdefault(token, vector)
+    return found, other_case
+
+
+def _no_word_found(
+    path: Path, vocabulary: Mapping[str, object], words: Iterable[bytes | str], other_case: int
+) -> DataError:
+    case = f"; {other_case} of them are in it in another letter case" if other_case else ""
+    return DataError(
+        f"{path}: none of the {len(vocabulary)} words of the vocabulary is in it{case}; "
+        f"its first words are {_listed(words)}, the vocabulary's {_listed(vocabulary)}"
+    )
 
 
 class _Reader:
     """Reads a file once. Lines of unknown words are only checked for their characters and number of fields."""
 
-    def __init__(self, path: Path, vocabulary: Mapping[str, int], dim: int) -> None:
+    def __init__(self, path: Path, vocabulary: Mapping[str, Sequence[int]], dim: int) -> None:
         self.path = path
         self.vocabulary = vocabulary
         self.dim = dim
         self.wanted = f"wanted a word and {dim} numbers, as token_embedding_dim says"
-        self.ids = {word.encode(errors="surrogatepass"): token for word, token in vocabulary.items()}
+        self.ids = {word.encode(errors="surrogatepass"): ids for word, ids in vocabulary.items()}
         self.first_parts = {word.partition(b" ")[0] for word in self.ids}
         self.folded = {word.casefold() for word in vocabulary}
         self.header: int | None = None  # its number of words
@@ -113,7 +148,8 @@ class _Reader:
                 word, numbers = self._split(line, text, spaced=raw[:1] in b" \t")
                 if word in self.ids:
                     self.matched.add(word)
-                    yield self.ids[word], self._vector(line, text, numbers)
+                    vector = self._vector(line, text, numbers)
+                    yield from ((token, vector) for token in self.ids[word])
                 else:
                     self._add_unmatched(line, word)
 
@@ -188,11 +224,7 @@ class _Reader:
         found = {word.decode(errors="surrogatepass").casefold() for word in self.matched}
         other_case = len(self.other_case - found)
         if not self.matched:
-            case = f"; {other_case} of them are in it in another letter case" if other_case else ""
-            raise DataError(
-                f"{self.path}: none of the {len(self.vocabulary)} words of the vocabulary is in it{case}; "
-                f"its first words are {_listed(self.examples)}, the vocabulary's {_listed(self.vocabulary)}"
-            )
+            raise _no_word_found(self.path, self.vocabulary, self.examples, other_case)
         if self.header not in (None, self.lines):
             logger.warning(f"{self.path}: its header says {self.header} words, and it has {self.lines}")
         if self.not_utf8:

@@ -75,6 +75,16 @@ class SideSchema:
         """Return the name of each column."""
         return [column.name for column in self.columns]
 
+    def words(self) -> dict[str, list[int]]:
+        """Return the token ids of each value of the columns of text, or of all columns if none has text."""
+        texts = [isinstance(column, Text) for column in self.columns]
+        found: dict[str, list[int]] = {}
+        for is_text, ids in zip(texts, self.vocabulary.ids, strict=True):
+            if is_text or not any(texts):
+                for value, token in ids.items():
+                    found.setdefault(value, []).append(token)
+        return found
+
     def values_of(self, objects: Sequence[Any], name: Callable[[int], str]) -> list[Sequence[Any]]:
         """Return the raw values of objects by column: mappings from columns to values, or values of the only column.
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 from object2vec import artifact
 from object2vec.data.channels import CHANNELS, PAIR_CHANNELS
 from object2vec.data.jsonlines import check_first_record, first_record
+from object2vec.data.vocabulary import find_row_vocabulary, is_table
 from object2vec.errors import DataError, HyperparameterError, shortened
 from object2vec.hyperparameters import Hyperparameters, Parsed, parse, typed
 from object2vec.hyperparameters.table import RANKING_METRICS
@@ -144,12 +145,14 @@ def _nearest_channel(name: str) -> str:
 
 
 def auxiliary_files(job: Job) -> dict[str, Path]:
-    """Return the files of the auxiliary channel that the configuration names.
+    """Return the files of the auxiliary channel that the configuration names, and those with the words of tables.
 
     Raises:
-        DataError: a file or the channel is missing.
+        UserError: a file or the channel is missing, or pretrained embeddings have no vocabulary.
     """
     encoders = job.hyperparameters.encoders
+    if "schema" not in job.channels:
+        _check_vocabularies(job)
     names = sorted({name for e in encoders for name in (e.pretrained_embedding_file, e.vocab_file) if name})
     folder = job.channels.get("auxiliary")
     if names and folder is None:
@@ -159,7 +162,23 @@ def auxiliary_files(job: Job) -> dict[str, Path]:
         if not path.is_file():
             there = ", ".join(sorted(p.name for p in path.parent.glob("*"))) or "nothing"
             raise DataError(f"{path}: no such file; the auxiliary channel has {there}")
-    return files
+    tables = {files[e.pretrained_embedding_file] for e in encoders if e.pretrained_embedding_file}
+    return files | {path.name: path for path in map(find_row_vocabulary, filter(is_table, sorted(tables)))}
+
+
+def _check_vocabularies(job: Job) -> None:
+    """Check that pretrained embeddings have a vocabulary of token ids."""
+    errors = []
+    for side, encoder in enumerate(dict.fromkeys(job.hyperparameters.encoders)):  # equal encoders are checked once
+        if encoder.pretrained_embedding_file and not encoder.vocab_file:
+            names = [
+                typed(f"enc{side}_{name}", job.configuration.given)
+                for name in ("pretrained_embedding_file", "vocab_file")
+            ]
+            got = f"got '{encoder.pretrained_embedding_file}' and no {names[1]}, wanted both"
+            errors.append(f"{names[0]}: {got}: the vocabulary says which word has which token id")
+    if errors:
+        raise HyperparameterError(errors)
 
 
 def schema_files(job: Job) -> dict[str, Path]:

@@ -20,6 +20,7 @@ from object2vec.hyperparameters import Hyperparameters, typed, with_recipe
 from object2vec.model.network import Network
 from object2vec.model.pretrained import load_pretrained
 from object2vec.ops import library
+from object2vec.schema.schema import Schema
 from object2vec.training import warm_start
 from object2vec.training.channels import read_channels
 from object2vec.training.checkpoints import Checkpoints
@@ -210,10 +211,15 @@ def _make_network(job: Job) -> Network:
     hyperparameters, files = job.hyperparameters, auxiliary_files(job)
     torch.manual_seed(hyperparameters.seed)
     network = Network(hyperparameters)
+    schema = Schema.load(job.channels["schema"]) if "schema" in job.channels else None
     for side, encoder in enumerate(hyperparameters.encoders):
         name = encoder.pretrained_embedding_file
         if name and not (side and hyperparameters.tied_token_embedding_weight):
-            vocabulary = read_vocabulary(files[encoder.vocab_file], encoder.vocab_size)
+            if schema and not encoder.vocab_file:
+                vocabulary = schema.sides[side].words()
+            else:
+                ids = read_vocabulary(files[encoder.vocab_file], encoder.vocab_size)
+                vocabulary = {word: [token] for word, token in ids.items()}
             coverage = load_pretrained(files[name], vocabulary, network.encoder(side).embedding.weight)
             coverage.log(f"enc{side}", name, frozen=encoder.frozen)
     return network

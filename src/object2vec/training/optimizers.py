@@ -36,28 +36,44 @@ TORCH_OPTIMIZERS: Final[dict[str, Callable[..., Optimizer]]] = {
 def make_optimizers(network: Network, hyperparameters: Hyperparameters) -> list[Optimizer]:
     """Return optimizers that together step every parameter of the network that is not frozen.
 
-    Weight decay is L2, on weights; biases have none.
+    Weight decay is L2, on weights; biases have none. Tables with a learning rate of their own have another optimizer or
+    group, so no kernel does the whole step.
     """
+    factors = _rate_factors(network, hyperparameters)
     tables = [table for table in network.tables if _by_rows(table, hyperparameters.optimizer)]
     lazy = {table.weight for table in tables}
-    by_decay: dict[float, list[nn.Parameter]] = {}  # where all decay alike, one group: each costs a step some time
+    # By decay and factor of the rate: few groups, since each costs a step some time.
+    by_settings: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad and parameter not in lazy:
-            by_decay.setdefault(0.0 if "bias" in name else hyperparameters.weight_decay, []).append(parameter)
+            decay = 0.0 if "bias" in name else hyperparameters.weight_decay
+            by_settings.setdefault((decay, factors.get(parameter, 1.0)), []).append(parameter)
     head = network.head
-    if tables and head and {p for group in by_decay.values() for p in group} <= set(head.output.parameters()):
+    others = {parameter for group in by_settings.values() for parameter in group}
+    if tables and head and not factors and others <= set(head.output.parameters()):
         return [RowOptimizer(tables, hyperparameters, head.output)]
     kind, rate = hyperparameters.optimizer, hyperparameters.learning_rate
     if kind == "adadelta":  # takes the size of its steps from their history, in MXNet 1.3 from nothing else
         rate = 1.0
     groups = [
-        {"params": parameters, "weight_decay": decay, "initial_lr": rate} for decay, parameters in by_decay.items()
+        {"params": parameters, "weight_decay": decay, "lr": rate * factor, "initial_lr": rate * factor}
+        for (decay, factor), parameters in by_settings.items()
     ]
     optimizers: list[Optimizer] = [TORCH_OPTIMIZERS[kind](groups, lr=rate)]
     optimizers[0].register_step_pre_hook(_make_dense_gradients)
-    if tables:
-        optimizers.append(RowOptimizer(tables, hyperparameters))
+    for factor in dict.fromkeys(factors.get(table.weight, 1.0) for table in tables):
+        own = [table for table in tables if factors.get(table.weight, 1.0) == factor]
+        optimizers.append(RowOptimizer(own, hyperparameters, factor=factor))
     return optimizers
+
+
+def _rate_factors(network: Network, hyperparameters: Hyperparameters) -> dict[nn.Parameter, float]:
+    """Return the factor of the learning rate of each pretrained table that has one."""
+    factor = hyperparameters.pretrained_learning_rate_factor
+    if factor == 1:
+        return {}
+    encoders = zip(network.tables, hyperparameters.encoders, strict=False)  # tied sides have one table
+    return {table.weight: factor for table, e in encoders if e.pretrained_embedding_file and not e.frozen}
 
 
 def _by_rows(table: TokenEmbedding, kind: str) -> bool:
@@ -115,12 +131,16 @@ class RowOptimizer(Optimizer):
     STATE: Final = {"sgd": (), "adagrad": ("sum",), "adam": ("mean", "square")}
 
     def __init__(
-        self, tables: Sequence[TokenEmbedding], hyperparameters: Hyperparameters, layer: nn.Linear | None = None
+        self,
+        tables: Sequence[TokenEmbedding],
+        hyperparameters: Hyperparameters,
+        layer: nn.Linear | None = None,
+        factor: float = 1.0,  # of the learning rate
     ) -> None:
         self.kind = hyperparameters.optimizer
         self.tables = tables
         self.layer = [] if layer is None else [layer.weight, layer.bias]
-        rate = hyperparameters.learning_rate
+        rate = factor * hyperparameters.learning_rate
         settings = {"lr": rate, "initial_lr": rate, "weight_decay": hyperparameters.weight_decay}
         super().__init__([*(table.weight for table in tables), *self.layer], settings)
 

@@ -78,6 +78,7 @@ OURS = {
     "token_dropout": 0.0,
     "ema_decay": 0.0,
     "token_embedding_dtype": "float32",
+    "pretrained_learning_rate_factor": 1.0,
     "learning_rate_schedule": "constant",
     "learning_rate_warmup": 0.0,
     "gradient_clip_norm": 0.0,
@@ -663,10 +664,18 @@ def test_tied_encoders_share_their_tables() -> None:
     assert error_of(tied_encoder_weight="x").startswith("tied_encoder_weight: got 'x'")
 
 
-def test_pretrained_embeddings_require_a_vocabulary() -> None:
-    """A pretrained file without a vocabulary is refused."""
-    assert error_of(enc0_pretrained_embedding_file="g.txt").startswith("enc0_pretrained_embedding_file: got 'g.txt'")
-    assert "enc0_vocab_file, wanted both" in errors_of(NEEDED | {"enc0_pretrained_embedding_file": "g.txt"})[0]
+def test_factor_of_pretrained_embeddings_needs_trained_ones() -> None:
+    """Without a file, or with frozen embeddings, the factor has no effect, and a warning says so."""
+    files = {"enc0_pretrained_embedding_file": "g.npy"}
+    given = NEEDED | {"pretrained_learning_rate_factor": "0.1"}
+    parsed = parse(given | files | {"enc0_freeze_pretrained_embedding": "False"})
+    assert parsed.hyperparameters.pretrained_learning_rate_factor == 0.1
+    for values in ({}, files):
+        parsed = parse(given | values)
+        assert parsed.hyperparameters.pretrained_learning_rate_factor == 1
+        assert parsed.warnings == (
+            "pretrained_learning_rate_factor=0.1 has no effect: no pretrained embeddings are trained",
+        )
 
 
 def test_table_is_frozen_only_with_a_file() -> None:

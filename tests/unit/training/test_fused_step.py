@@ -189,6 +189,11 @@ def test_batches_of_other_lengths_take_the_autograd_step(row: tuple[list[int], l
         {"comparator_list": "hadamard, cosine"},
         {"token_embedding_storage_type": "dense"},
         {"tied_token_embedding_weight": "true"},
+        {
+            "pretrained_learning_rate_factor": 0.5,
+            "enc0_pretrained_embedding_file": "g.npy",
+            "enc0_freeze_pretrained_embedding": "False",
+        },
     ],
     ids=lambda settings: next(iter(settings)),
 )

@@ -254,6 +254,24 @@ def test_a_frozen_table_is_left_alone(storage: str) -> None:
         assert torch.equal(after[name], tensor) is ("embedding" in name), name
 
 
+@pytest.mark.parametrize("storage", ["dense", "row_sparse"])
+@pytest.mark.parametrize("optimizer", ["adam", "adagrad", "sgd", "rmsprop"])
+def test_factor_of_pretrained_embeddings(optimizer: str, storage: str) -> None:
+    """A factor gives a trained pretrained table the steps of another learning rate; other weights move as without."""
+    if storage == "row_sparse" and optimizer == "rmsprop":
+        pytest.skip("row_sparse has no rmsprop")
+    file = {"enc0_pretrained_embedding_file": "g.txt", "enc0_freeze_pretrained_embedding": "False"}
+    settings = {**file, "token_embedding_storage_type": storage, "optimizer": optimizer}
+    changes = ({}, {"pretrained_learning_rate_factor": 0.25}, {"learning_rate": 0.025})
+    plain, scaled, slow = (
+        moved(network_of(configured(**settings)), **{**settings, "learning_rate": 0.1, **change}).after
+        for change in changes
+    )
+    for name, weight in scaled.items():
+        torch.testing.assert_close(weight, slow[name] if "embedding" in name else plain[name], msg=name)
+    assert not torch.equal(plain["enc0.embedding.weight"], slow["enc0.embedding.weight"])
+
+
 def test_adadelta_has_no_learning_rate() -> None:
     """Where the learning rate is without effect, as documented, two of them end in the same place."""
     ends = [
