@@ -1,25 +1,44 @@
-const exported = document.getElementById("map.json");
+/** Metadata, arrays and answers of the model: from the server, or from the file itself in an export. */
 
-/** Return the metadata of the map. */
+/** @returns {Promise<any>} The metadata of the map. */
 export async function loadMap() {
-  return exported ? JSON.parse(exported.textContent) : (await fetch("map.json")).json();
+  const inline = document.getElementById("map.json");
+  return inline ? JSON.parse(inline.textContent) : (await checkedFetch("map.json", { cache: "no-store" })).json();
 }
 
-/** Return an array of the map as an ArrayBuffer. */
+/** @param {string} name @returns {Promise<ArrayBuffer>} The bytes of an array. */
 export async function loadArray(name) {
-  if (!exported) return (await fetch(`arrays/${name}`)).arrayBuffer();
-  const bytes = Uint8Array.from(atob(document.getElementById(`arrays/${name}`).textContent), (c) => c.charCodeAt(0));
-  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+  const inline = document.getElementById(`arrays/${name}`);
+  if (!inline) return (await checkedFetch(`arrays/${encodeURIComponent(name)}`)).arrayBuffer();
+  const bytes = Uint8Array.from(atob(inline.textContent.trim()), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).arrayBuffer();
 }
 
-/** Return the nearest objects of one, and their distances. */
-export async function loadNeighbors(map, row) {
-  if (map.live) {
-    const headers = { "Content-Type": "application/json" };
-    return (await fetch("neighbors", { method: "POST", headers, body: JSON.stringify({ object: row }) })).json();
+/** @param {string} name @param {number} count @returns {Promise<string[]>} One text of each object. */
+export async function loadLines(name, count) {
+  const lines = new TextDecoder().decode(await loadArray(name)).split("\n");
+  return Array.from({ length: count }, (_, row) => lines[row] ?? "");
+}
+
+/** Send a question to the model. @param {string} name @param {object} body @returns {Promise<Response>} */
+export function ask(name, body) {
+  return checkedFetch(name, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+  });
+}
+
+async function checkedFetch(address, options) {
+  const reply = await fetch(address, options);
+  if (reply.ok) return reply;
+  const text = await reply.text();
+  let message = `${address}: status ${reply.status}`;
+  try {
+    message = JSON.parse(text).error ?? message;
+  } catch {
+    // The reply is not JSON; the status says enough.
   }
-  const parts = [new Uint32Array(await loadArray("neighbors")), new Float32Array(await loadArray("distances"))];
-  const [objects, distances] = parts.map((part) => [...part.subarray(row * 15, row * 15 + 15)]);
-  const count = objects.filter((object) => object < map.count).length;
-  return { objects: objects.slice(0, count), distances: distances.slice(0, count) };
+  throw new Error(message);
 }

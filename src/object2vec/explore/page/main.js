@@ -1,79 +1,335 @@
-import { loadMap, loadArray, loadNeighbors } from "./data.js";
+/** Join the parts of the page: the map, its legend, the search and the panels. */
+import { Camera, listenToMovements } from "./camera.js";
+import { drawJudgement, element } from "./charts.js";
+import { colorByColumn, colorByIndex, colorByNumber, colorNothing, loadDescriber, paint, writeNumber } from "./coloring.js";
+import { ask, loadArray, loadLines, loadMap } from "./data.js";
+import { describeScore, neighborTable, rawValueForm, showObject } from "./details.js";
+import { Grid } from "./grid.js";
+import { drawLabels, frequentObjects, placeLabels, shorten, toPng } from "./labels.js";
+import { drawLegend } from "./legend.js";
+import { readLink, writeLink } from "./link.js";
+import { Renderer } from "./renderer.js";
+import { listenToSearch } from "./search.js";
 
-// Okabe and Ito's colors, which color-blind people tell apart.
-const COLORS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999"];
-const element = (id) => document.getElementById(id);
+const NEIGHBORS = 15;
+const PICK_PIXELS = 14;
+const POLL_MILLISECONDS = 1000;
+const $ = (id) => document.getElementById(id);
 
-const map = await loadMap();
-const points = new Float32Array(await loadArray(`projection-${map.projections[0].name}`));
-const clusters = new Int16Array(await loadArray("cluster"));
-const titles = new TextDecoder().decode(await loadArray("titles")).split("\n");
-const canvas = element("map");
-let chosen = { row: -1, near: [] };
+/** All that the page shows; one object, because every part redraws from it. */
+const state = {
+  camera: new Camera(), filter: new Set(), selected: -1, second: -1, placed: null, neighbors: null, hovered: -1,
+  choosesSecond: false, coloring: null, projection: "",
+};
+let map, count, titles, counts, clusters, order, places, grid, renderer, shown;
+const columnParts = new Map();
 
-function place(row) {
-  const [width, height] = [canvas.clientWidth, canvas.clientHeight];
-  return [((points[2 * row] + 1) / 2) * (width - 20) + 10, ((1 - points[2 * row + 1]) / 2) * (height - 20) + 10];
+async function start() {
+  map = await loadMap();
+  count = map.count;
+  $("title").textContent = document.title = `${map.model}: map of ${count.toLocaleString("en")} objects`;
+  renderer = new Renderer($("points"));
+  const link = readLink();
+  const wanted = map.projections.find(({ name }) => name === link.p) ?? map.projections[0];
+  await showProjection(wanted.name);
+  setColoring(colorNothing(count));
+  listen();
+  resize();
+  [titles, counts, clusters] = await Promise.all([
+    loadLines("titles", count),
+    loadArray("count").then((bytes) => new Uint32Array(bytes)),
+    loadArray("cluster").then((bytes) => new Int16Array(bytes)),
+  ]);
+  order = Uint32Array.from({ length: count }, (_, i) => i).sort((a, b) => counts[b] - counts[a] || a - b);
+  showSizes();
+  fillChoices();
+  listenToSearch($("search"), $("matches"), titles, order, (object) => select(object, true));
+  drawJudgement($("judgement"), map);
+  await restore(link);
+  document.documentElement.dataset.ready = "yes";
+  if (map.pending) setTimeout(poll, POLL_MILLISECONDS);
+}
+
+async function restore(link) {
+  if (link.c && [...$("color").options].some(({ value }) => value === link.c)) $("color").value = link.c;
+  await chooseColoring();
+  if (link.f) state.filter = new Set(link.f.split(",").map(Number));
+  recolor();
+  if (Number(link.s) >= 0 && Number(link.s) < count && link.s) await select(Number(link.s), !link.z);
+  const view = [link.x, link.y, link.z].map(Number);
+  if (link.z && view.every(Number.isFinite)) Object.assign(state.camera, { x: view[0], y: view[1], zoom: view[2] });
+  if (Number(link.b) >= 0 && link.b && map.live) await compare(Number(link.b));
+  redraw();
+}
+
+async function showProjection(name) {
+  places = new Float32Array(await loadArray(`projection-${name}`));
+  state.projection = name;
+  grid = new Grid(places);
+  renderer.upload("position", places, 2);
+  if (!counts) renderer.upload("size", new Float32Array(count).fill(1), 1);
+  redraw();
+}
+
+function showSizes() {
+  const high = Math.log1p(counts[order[0]] ?? 0) || 1;
+  const bySize = $("sized").checked;
+  renderer.upload("size", Float32Array.from(counts, (n) => (bySize ? 0.6 + 1.6 * (Math.log1p(n) / high) ** 2 : 1)), 1);
+  redraw();
+}
+
+function theme() {
+  const own = document.documentElement.dataset.theme;
+  return own ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+}
+
+function setColoring(coloring) {
+  state.coloring = coloring;
+  state.filter = new Set();
+  recolor();
+}
+
+function recolor() {
+  const painted = paint(state.coloring, state.filter, theme());
+  shown = painted.shown;
+  renderer.upload("first", painted.first, 4);
+  renderer.upload("second", painted.second, 4);
+  drawLegend($("legend"), state.coloring, state.filter, theme(), recolor);
+  redraw();
+}
+
+function fillChoices() {
+  const choices = [["", "one color"]];
+  if (map.clusters?.length) choices.push(["clusters", "cluster"]);
+  map.columns.forEach(({ name, kind }, k) => kind !== "text" && choices.push([`column-${k}`, name]));
+  if (map.live) choices.push(["scores", "score with the selected"]);
+  $("color").replaceChildren(...choices.map(([value, text]) => Object.assign(element("option", text), { value })));
+  const first = choices.find(([value]) => value.startsWith("column-")) ?? choices[1] ?? choices[0];
+  $("color").value = first[0];
+  fillProjections();
+  const fields = (map.fields ?? []).filter(({ side }) => side === map.side);
+  $("raw").hidden = !map.live || !fields.length;
+  const read = rawValueForm($("raw-form"), fields);
+  $("raw-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    report(() => place(read()));
+  });
+}
+
+function fillProjections() {
+  const options = map.projections.map(({ name, label }) => Object.assign(element("option", label ?? name), { value: name }));
+  $("projection").replaceChildren(...options);
+  $("projection").value = state.projection;
+}
+
+async function chooseColoring() {
+  const value = $("color").value;
+  if (value === "clusters") return setColoring(colorByIndex("cluster", clusters, map.clusters.map(({ name }) => name)));
+  if (value === "scores") return colorByScores();
+  if (!value) return setColoring(colorNothing(count));
+  const number = Number(value.slice("column-".length));
+  setColoring(await colorByColumn(map.columns[number], number, count));
+}
+
+async function colorByScores() {
+  if (state.selected < 0) throw new Error("Select an object first: click it or search for it.");
+  const reply = await ask("scores", { object: state.selected, side: map.side });
+  setColoring(colorByNumber("score", new Float32Array(await reply.arrayBuffer()), writeNumber));
+}
+
+async function select(object, flies = false) {
+  if (state.choosesSecond && state.selected >= 0) return report(() => compare(object));
+  Object.assign(state, { selected: object, second: -1, neighbors: null, placed: null });
+  $("pair").textContent = "";
+  openPanel(true);
+  if (flies) state.camera.fly(places[2 * object], places[2 * object + 1], Math.max(state.camera.zoom, 6), redraw);
+  const [values, neighbors] = await Promise.all([describe(object), neighborsOf(object)]);
+  if (state.selected !== object) return;
+  state.neighbors = neighbors;
+  showObject($("selected"), { title: titles[object], object, count: counts[object], values });
+  $("neighbors").replaceChildren(neighborTable(`${neighbors.objects.length} nearest`, neighbors, titles, (i) => select(i, true)));
+  $("actions").hidden = !map.live;
+  $("selected").scrollIntoView({ block: "nearest" });
+  redraw();
+  if ($("color").value === "scores") await report(colorByScores);
+}
+
+async function describe(object) {
+  const cluster = map.clusters?.[clusters[object]]?.name ?? "";
+  const pairs = map.columns.map(async (column, k) => {
+    if (!columnParts.has(k)) columnParts.set(k, loadDescriber(column, k, count));
+    return column.name === map.title_column ? [column.name, ""] : [column.name, (await columnParts.get(k))(object)];
+  });
+  return [...(await Promise.all(pairs)), ["cluster", cluster]];
+}
+
+async function neighborsOf(object) {
+  if (map.live) return (await ask("neighbors", { object })).json();
+  const [objects, distances] = await Promise.all([loadArray("neighbors"), loadArray("distances")]);
+  const part = (values) => Array.from(values.subarray(object * NEIGHBORS, (object + 1) * NEIGHBORS));
+  return { objects: part(new Uint32Array(objects)), distances: part(new Float32Array(distances)) };
+}
+
+async function compare(object) {
+  state.choosesSecond = false;
+  $("compare").setAttribute("aria-pressed", "false");
+  state.second = object;
+  const reply = await (await ask("score", { a: state.selected, b: object })).json();
+  $("pair").textContent = `With ${shorten(titles[object], 80)}: ${describeScore(reply)}`;
+  redraw();
+}
+
+async function place(values) {
+  const found = await (await ask("place", { side: map.side, values })).json();
+  Object.assign(state, { placed: [found.x, found.y], selected: -1, second: -1, neighbors: found.neighbors });
+  $("selected").replaceChildren(element("h2", "Your values"));
+  $("neighbors").replaceChildren(neighborTable("Nearest", found.neighbors, titles, (i) => select(i, true)));
+  $("actions").hidden = true;
+  state.camera.fly(found.x, found.y, Math.max(state.camera.zoom, 4), redraw);
+}
+
+/** Run work, and show its error as a message. */
+async function report(work) {
+  $("message").textContent = "";
+  try {
+    await work();
+  } catch (error) {
+    $("message").textContent = error.message;
+  }
+}
+
+async function poll() {
+  const before = map.projections.map(({ name }) => name);
+  await report(async () => (map = await loadMap()));
+  const progress = map.pending ? `${map.pending.name}: ${Math.round(100 * map.pending.progress)} %` : "";
+  $("progress").textContent = progress;
+  const added = map.projections.find(({ name }) => !before.includes(name));
+  if (added && state.projection === "pca") await showProjection(added.name);
+  fillProjections();
+  drawJudgement($("judgement"), map);
+  if (map.pending) setTimeout(poll, POLL_MILLISECONDS);
+}
+
+let isDrawn = true;
+function redraw() {
+  if (!isDrawn) return;
+  isDrawn = false;
+  requestAnimationFrame(draw);
 }
 
 function draw() {
-  canvas.width = canvas.clientWidth * devicePixelRatio;
-  canvas.height = canvas.clientHeight * devicePixelRatio;
-  const context = canvas.getContext("2d");
-  context.scale(devicePixelRatio, devicePixelRatio);
-  for (let row = 0; row < map.count; row++) {
-    context.fillStyle = COLORS[Math.max(clusters[row], 0) % COLORS.length];
-    const [x, y] = place(row);
-    context.fillRect(x - 1.5, y - 1.5, 3, 3);
-  }
-  context.strokeStyle = COLORS[5];
-  for (const near of chosen.near) {
-    context.beginPath();
-    context.moveTo(...place(chosen.row));
-    context.lineTo(...place(near));
-    context.stroke();
-  }
+  isDrawn = true;
+  const { camera, selected, second, placed, neighbors, hovered } = state;
+  const crowded = Math.min(1, Math.sqrt((camera.width * camera.height) / count) / 14);
+  renderer.draw(camera, Math.max(1.6, Math.min(9, 7 * crowded * Math.sqrt(camera.zoom))));
+  if (!titles) return;
+  const at = (i) => camera.toScreen(places[2 * i], places[2 * i + 1]);
+  const origin = placed ? camera.toScreen(...placed) : selected >= 0 ? at(selected) : null;
+  const near = neighbors && origin ? neighbors.objects : [];
+  const rings = [[origin, "selected"], [second >= 0 && at(second), "second"], [hovered >= 0 && at(hovered), "hovered"]];
+  const candidates = [selected, hovered, second].filter((i) => i >= 0).concat(near).map((i) => titleAt(i, ...at(i)));
+  if (camera.zoom < 8) candidates.push(...clusterNames());
+  for (const { object, x, y } of frequentObjects(order, places, camera, (i) => shown[i])) candidates.push(titleAt(object, x, y));
+  const unique = [...new Map(candidates.map((one) => [`${one.kind} ${one.object}`, one])).values()];
+  const own = unique.filter(({ text }) => text);
+  drawLabels($("labels"), placeLabels(own, camera, [searchBox()]), near.map((i) => [...origin, ...at(i)]), rings.filter(([p]) => p).map(([p, kind]) => [...p, kind]));
+  clearTimeout(draw.timer);
+  draw.timer = setTimeout(saveLink, 300);
 }
 
-async function choose(row) {
-  const found = await loadNeighbors(map, row);
-  chosen = { row, near: found.objects };
-  element("chosen").textContent = titles[row] || "(no title)";
-  element("nearest").replaceChildren(...found.objects.map((near, at) => {
-    const line = document.createElement("tr");
-    for (const text of [titles[near] || "(no title)", found.distances[at].toFixed(3)]) {
-      line.appendChild(document.createElement("td")).textContent = text;
-    }
-    return line;
-  }));
-  draw();
+/** Return the box of the search field, which no label may cover. */
+function searchBox() {
+  const { left, top, right, bottom } = $("bar").getBoundingClientRect();
+  return [left, top, right, bottom];
 }
 
-function chooseNearest(event) {
-  const squared = (row) => {
-    const [x, y] = place(row);
-    return (x - event.offsetX) ** 2 + (y - event.offsetY) ** 2;
+function titleAt(object, x, y) {
+  return { kind: "title", object, text: shorten(titles[object]), x, y };
+}
+
+/** Return the name of each cluster at the median of its objects. */
+function clusterNames() {
+  if (clusterNames.places !== places) {
+    clusterNames.places = places;
+    const members = (map.clusters ?? []).map(() => [[], []]);
+    clusters.forEach((cluster, i) => [0, 1].forEach((axis) => members[cluster]?.[axis].push(places[2 * i + axis])));
+    clusterNames.centers = members.map((axes) => axes.map((values) => values.sort((a, b) => a - b)[values.length >> 1]));
+  }
+  return clusterNames.centers.flatMap(([x, y], object) => {
+    const [left, top] = state.camera.toScreen(x, y);
+    return x === undefined ? [] : [{ kind: "cluster", object, text: shorten(map.clusters[object].name, 36), x: left, y: top }];
+  });
+}
+
+function saveLink() {
+  const { camera, selected, second, filter, projection } = state;
+  const [x, y, z] = [camera.x, camera.y, camera.zoom].map((value) => Number(value.toPrecision(5)));
+  writeLink({ p: projection, x, y, z, c: $("color").value, f: [...filter].join(","), s: selected, b: second });
+}
+
+function pick(left, top, distance = PICK_PIXELS) {
+  const { camera } = state;
+  return grid.nearest(...camera.toMap(left, top), distance / camera.scale, (i) => shown[i]);
+}
+
+function openPanel(opens) {
+  document.body.classList.toggle("open", opens);
+  $("panel-button").setAttribute("aria-expanded", String(opens));
+}
+
+function resize() {
+  const box = $("map").getBoundingClientRect();
+  Object.assign(state.camera, { width: box.width, height: box.height, ratio: Math.min(2, devicePixelRatio) });
+  redraw();
+}
+
+function listen() {
+  const hover = (left, top) => {
+    const object = left < 0 || !titles ? -1 : pick(left, top);
+    if (object === state.hovered) return;
+    state.hovered = object;
+    redraw();
   };
-  let best = 0;
-  for (let row = 1; row < map.count; row++) if (squared(row) < squared(best)) best = row;
-  choose(best);
+  const choose = (left, top, shift, byKey) => {
+    const object = titles ? pick(left, top, byKey ? 200 : PICK_PIXELS) : -1;
+    if (object < 0) return;
+    report(() => (shift && state.selected >= 0 && map.live ? compare(object) : select(object)));
+  };
+  listenToMovements($("map"), state.camera, { redraw, hover, choose });
+  new ResizeObserver(resize).observe($("map"));
+  $("points").addEventListener("redraw", redraw);
+  $("color").addEventListener("change", () => report(chooseColoring));
+  $("projection").addEventListener("change", () => report(() => showProjection($("projection").value)));
+  $("sized").addEventListener("change", showSizes);
+  $("panel-button").addEventListener("click", () => openPanel(!document.body.classList.contains("open")));
+  $("compare").addEventListener("click", () => {
+    state.choosesSecond = !state.choosesSecond;
+    $("compare").setAttribute("aria-pressed", String(state.choosesSecond));
+  });
+  $("taste").addEventListener("click", () => {
+    $("color").value = "scores";
+    report(colorByScores);
+  });
+  $("theme").addEventListener("click", () => {
+    document.documentElement.dataset.theme = theme() === "dark" ? "light" : "dark";
+    recolor();
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolor);
+  $("picture").addEventListener("click", () => report(savePicture));
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "/" && event.target.tagName !== "INPUT") {
+      event.preventDefault();
+      $("search").focus();
+    }
+  });
 }
 
-function search(event) {
-  const text = event.target.value.toLowerCase();
-  const found = [];
-  for (let row = 0; row < map.count && found.length < 20; row++) if (titles[row].toLowerCase().includes(text)) found.push(row);
-  element("matches").replaceChildren(...found.map((row) => Object.assign(document.createElement("option"), { value: titles[row] })));
-  if (event.type === "change" && found.length) choose(found[0]);
+async function savePicture() {
+  draw();
+  const blob = await toPng($("points"), $("labels"), state.camera, getComputedStyle(document.documentElement));
+  const anchor = Object.assign(element("a"), { href: URL.createObjectURL(blob), download: `${map.model}.png` });
+  anchor.click();
+  setTimeout(() => URL.revokeObjectURL(anchor.href), 1000);
 }
 
-element("title").textContent = `${map.count.toLocaleString("en")} objects of ${map.side}, ${map.model}`;
-const facts = [`${map.projections[0].label} keeps ${(100 * map.projections[0].neighbors_kept).toFixed(1)} % of neighbors`];
-for (const { column, share, chance } of map.statistics.agreement) {
-  if (share !== null && chance !== null) facts.push(`Nearest share ${column}: ${(100 * share).toFixed(0)} %, by chance ${(100 * chance).toFixed(0)} %`);
-}
-element("facts").replaceChildren(...facts.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
-canvas.addEventListener("click", chooseNearest);
-for (const type of ["input", "change"]) element("search").addEventListener(type, search);
-addEventListener("resize", draw);
-draw();
+report(start);

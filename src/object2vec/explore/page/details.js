@@ -1,0 +1,74 @@
+/** The panel that says what is selected, as text and tables. */
+import { element } from "./charts.js";
+import { writeNumber } from "./coloring.js";
+import { shorten } from "./labels.js";
+
+const MAX_SHOWN = 300;
+
+/** @returns {HTMLElement} A title, shortened, in its own direction. */
+export function titleNode(name, title, object) {
+  const node = element(name, shorten(title, MAX_SHOWN) || `object ${object}`);
+  node.dir = "auto";
+  return node;
+}
+
+/** @param {HTMLElement} panel @param {{title: string, object: number, count: number, values: [string, string][]}} selected */
+export function showObject(panel, { title, object, count, values }) {
+  const list = element("dl");
+  for (const [name, value] of [...values, ["count", String(count)]]) {
+    if (!value) continue;
+    const content = element("dd", shorten(value, MAX_SHOWN));
+    content.dir = "auto";
+    list.append(element("dt", name), content);
+  }
+  panel.replaceChildren(titleNode("h2", title, object), list);
+}
+
+/** @param {{objects: number[], distances: number[]}} neighbors @param {(object: number) => void} choose */
+export function neighborTable(caption, neighbors, titles, choose) {
+  const head = element("tr", "", element("th", "object"), element("th", "distance"));
+  const table = element("table", "", element("caption", caption), element("thead", "", head));
+  const body = element("tbody");
+  neighbors.objects.forEach((object, k) => {
+    const button = titleNode("button", titles[object], object);
+    button.type = "button";
+    button.addEventListener("click", () => choose(object));
+    body.append(element("tr", "", element("td", "", button), element("td", writeNumber(neighbors.distances[k]))));
+  });
+  table.append(body);
+  return table;
+}
+
+/** @returns {string} The answer of the model to a pair. */
+export function describeScore(reply) {
+  if (typeof reply.score === "number") return `score ${writeNumber(reply.score)}`;
+  const values = reply.scores ?? reply;
+  const parts = Object.entries(values).map(([name, value]) => {
+    const written = typeof value === "number" ? writeNumber(value) : Array.isArray(value) ? value.map(writeNumber) : value;
+    return `${name} ${written}`;
+  });
+  return parts.join(", ");
+}
+
+/** Fill a form with a field per column of a side. @returns {() => Record<string, any>} Reads the values. */
+export function rawValueForm(form, fields) {
+  const inputs = fields.map((field, k) => {
+    const input = element("input");
+    Object.assign(input, { id: `raw-${k}`, autocomplete: "off" });
+    const label = element("label", field.kind === "list" ? `${field.column} (separated by commas)` : field.column);
+    label.htmlFor = input.id;
+    form.append(label, input);
+    return input;
+  });
+  const button = element("button", "Place on the map");
+  button.type = "submit";
+  form.append(button);
+  return () =>
+    Object.fromEntries(
+      fields.flatMap(({ column, kind }, k) => {
+        const text = inputs[k].value.trim();
+        if (!text) return [];
+        return [[column, kind === "list" ? text.split(",").map((part) => part.trim()) : text]];
+      }),
+    );
+}
