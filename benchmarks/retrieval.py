@@ -30,11 +30,19 @@ from object2vec.retrieval.recommender import Recommender
 from object2vec.retrieval.vector_index import VectorIndex
 
 DIM = 128
+#: A loss for heads that the ranking loss does not take.
+SAMPLED: dict[str, Any] = {
+    "ranking_loss": "none",
+    "log_q_correction": 0,
+    "sampled_candidates": 0,
+    "output_layer": "softmax",
+    "negative_sampling_rate": 3,
+}
 #: Settings of heads for `recommend`.
 HEADS: dict[str, dict[str, Any]] = {
     "product": {},
-    "tanh": {"mlp_layers": 1, "mlp_dim": 64, "mlp_activation": "tanh", "comparator_list": "hadamard, concat"},
-    "abs_diff": {"comparator_list": "abs_diff"},
+    "tanh": SAMPLED | {"mlp_layers": 1, "mlp_dim": 64, "mlp_activation": "tanh", "comparator_list": "hadamard, concat"},
+    "abs_diff": SAMPLED | {"comparator_list": "abs_diff"},
 }
 
 
