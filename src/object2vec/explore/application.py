@@ -13,6 +13,7 @@ from object2vec.array_types import Float32
 from object2vec.data.records import SIDES, Side
 from object2vec.errors import Object2VecError, UserError, shortened
 from object2vec.explore.map_data import NEIGHBORS, MapData, distances, nearest
+from object2vec.explore.projection import unit_vectors
 from object2vec.retrieval.pair_scores import PairScores
 
 PAGE: Final = Path(__file__).with_name("page")
@@ -20,6 +21,9 @@ TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".html": "text/htm
 LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 #: Nearest objects between which a typed object is shown.
 PLACED_BETWEEN: Final = 5
+#: What a score is.
+SCORE: Final = "score"
+COSINE: Final = "cosine"
 MAX_BODY_BYTES: Final = 2**20
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' blob: data:; "
@@ -80,26 +84,43 @@ def _add_questions(app: Flask, data: MapData, model: Any) -> None:
         return _neighbors(rows[0], scores[0])
 
     def place() -> Any:
-        vector = model.encode([_values(request.get_json())], index.side)
+        vector = model.encode([_values(request.get_json(), index.side)], index.side)
         rows, scores = index.neighbors.search(vector, NEIGHBORS)
         x, y = points[rows[0][rows[0] >= 0][:PLACED_BETWEEN]].mean(axis=0).tolist()
         return {"x": x, "y": y, "neighbors": _neighbors(rows[0], scores[0])}
 
     def scores() -> Response:
-        """Return the score of one object of the other side with each object of the map."""
-        other: Side = SIDES[1 - SIDES.index(index.side)]
-        vector = model.encode([_values(request.get_json())], other)
-        return Response(_scores(model, index.side, vector, index.vectors).astype("<f4").tobytes())
+        found, what = _scores(data, model, request.get_json())
+        return Response(found.astype("<f4").tobytes(), headers={"Score-Kind": what})
 
-    for name, answer in {"neighbors": neighbors, "place": place, "scores": scores}.items():
+    def score() -> Any:
+        body = request.get_json()
+        found, what = _scores(data, model, {"object": _row(body, len(index.objects), "a")})
+        return {"score": float(found[_row(body, len(index.objects), "b")]), "kind": what}
+
+    for name, answer in {"neighbors": neighbors, "place": place, "scores": scores, "score": score}.items():
         app.add_url_rule(f"/{name}", name, answer, methods=["POST"])
 
 
-def _scores(model: Any, side: Side, vector: Float32, vectors: Float32) -> Float32:
-    scorer = PairScores(model.network, SIDES.index(side))
-    candidates = torch.from_numpy(np.array(vectors, np.float32))
-    row = np.arange(len(candidates))
-    return scorer.published(scorer(torch.from_numpy(vector), candidates, np.zeros_like(row), row))
+def _scores(data: MapData, model: Any, body: Any) -> tuple[Float32, str]:
+    """Return the score (N,) of an object with each object of the map, and whether it is the model's or a cosine.
+
+    The object has raw values of the other side, or is of the map. The model scores two of the map if its sides are
+    tied.
+    """
+    index, side = data.index, SIDES.index(data.index.side)
+    other: Side = SIDES[1 - side]
+    if isinstance(body, dict) and "values" in body:
+        vector = model.encode([_values(body, other)], other)
+    else:
+        row = _row(body, len(index.objects))
+        if not (model.schema and model.schema.tied):
+            units = unit_vectors(index.vectors)
+            return units @ units[row], COSINE
+        vector = model.predictor.encode_sequences(index.objects.sequences(row, row + 1), other)
+    scorer, rows = PairScores(model.network, side), np.arange(len(index.objects))
+    candidates = torch.from_numpy(np.array(index.vectors, np.float32))
+    return scorer.published(scorer(torch.from_numpy(vector), candidates, np.zeros_like(rows), rows)), SCORE
 
 
 def _neighbors(rows: Any, scores: Any) -> dict[str, Any]:
@@ -107,15 +128,17 @@ def _neighbors(rows: Any, scores: Any) -> dict[str, Any]:
     return {"objects": rows[found].tolist(), "distances": distances(scores[found]).tolist()}
 
 
-def _row(body: Any, count: int) -> int:
-    row = body.get("object") if isinstance(body, dict) else None
+def _row(body: Any, count: int, name: str = "object") -> int:
+    row = body.get(name) if isinstance(body, dict) else None
     if type(row) is not int or not 0 <= row < count:
-        raise UserError(f"object is {shortened(repr(row))}, wanted a number from 0 to {count - 1}")
+        raise UserError(f"{name} is {shortened(repr(row))}, wanted a number from 0 to {count - 1}")
     return row
 
 
-def _values(body: Any) -> dict[str, Any] | list[int]:
+def _values(body: Any, side: Side) -> dict[str, Any] | list[int]:
     values = body.get("values") if isinstance(body, dict) else None
     if not isinstance(values, dict | list):
-        raise UserError(f"values is {shortened(repr(values))}, wanted an object with the columns of the side")
+        raise UserError(f"values is {shortened(repr(values))}, wanted an object with the columns of {side}")
+    if body.get("side", side) != side:
+        raise UserError(f"side is {shortened(repr(body['side']))}, wanted values of {side}")
     return values

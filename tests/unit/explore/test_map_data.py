@@ -119,12 +119,23 @@ def test_application_answers_as_the_model(model: Model, data: MapData) -> None:
     assert np.allclose(scores[:2], expected[:, -1], atol=1e-5)
 
 
+def test_objects_of_one_side_are_compared_by_cosine(model: Model, data: MapData) -> None:
+    """A model of users and films scores no two films: their score is the cosine, and the reply says so."""
+    client = create_app(data, model).test_client()
+    done = client.post("/scores", json={"object": 0, "side": "in1"})
+    units = unit_vectors(data.index.vectors)
+    assert done.headers["Score-Kind"] == "cosine"
+    assert np.allclose(np.frombuffer(done.data, "<f4"), units @ units[0], atol=1e-6)
+    found = client.post("/score", json={"a": 0, "b": 3}).json
+    assert (found["kind"], round(found["score"], 5)) == ("cosine", round(float(units[0] @ units[3]), 5))
+
+
 @pytest.mark.parametrize(
     "path, body, error",
     [
         ("neighbors", {"object": 7}, "object is 7, wanted a number from 0 to 6"),
         ("neighbors", [], "object is None, wanted a number from 0 to 6"),
-        ("place", {"values": 3}, "values is 3, wanted an object with the columns of the side"),
+        ("place", {"values": 3}, "values is 3, wanted an object with the columns of in1"),
         ("place", {"values": {"movie": 3}}, "in1[0] has the column 'movie', the nearest is film"),
     ],
 )
