@@ -51,6 +51,7 @@ CONFIGURATIONS: Final[dict[str, dict[str, object]]] = {
     "hcnn": {"network": "hcnn"},
     "tied encoder": {"network": "bilstm", "tied_encoder_weight": True, "optimizer": "sgd"},
     "projection": {"pooled_projection": "tanh", "token_pooling": "sum", "comparator_list": "cosine", "mlp_layers": 0},
+    "common tokens": {"tied_encoder_weight": True, "mark_common_tokens": True},
     "prefixes": {"matryoshka_dims": "2", "token_embedding_storage_type": "row_sparse", "mlp_layers": 0},
     "bilstm sparse": {"network": "bilstm", "token_embedding_storage_type": "row_sparse"},
     "weighted": {},

@@ -30,6 +30,12 @@ def score(hyperparameters: Hyperparameters, weights: Weights, tokens0: Sequence[
 
 def output(hyperparameters: Hyperparameters, weights: Weights, tokens0: Sequence[int], tokens1: Sequence[int]) -> Array:
     """Return the output layer's numbers for one pair."""
+    if hyperparameters.mark_common_tokens:
+        size, given = hyperparameters.encoders[0].vocab_size, (tokens0, tokens1)
+        tokens0, tokens1 = (
+            [token + size if token and token in given[0] and token in given[1] else token for token in tokens]
+            for tokens in given
+        )
     u = encode(hyperparameters, weights, 0, tokens0)
     if hyperparameters.encoders[1].network == "none":
         return _head(hyperparameters, weights, u)

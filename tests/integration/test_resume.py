@@ -26,6 +26,7 @@ KINDS: dict[str, dict[str, object]] = {
         for optimizer in ("adagrad", "adam", "sgd")
     },
     "tied, averaged": {"tied_token_embedding_weight": True, "ema_decay": 0.9, "dropout": 0.3, "token_dropout": 0.3},
+    "common tokens": {"tied_token_embedding_weight": True, "mark_common_tokens": True},
     "hcnn, negatives": {"enc0_network": "hcnn", "negative_sampling_rate": 2, "dropout": 0.2},
     "bilstm, buckets": {"enc0_network": "bilstm", "bucket_width": 2, "weight_decay": 0.01},
     "regression": {"output_layer": "mean_squared_error", "mlp_layers": 0, "comparator_list": "hadamard"},

@@ -27,6 +27,7 @@ FORMS = [
     *({"network": name} for name in NETWORKS),
     {"network": "hcnn", "tied_token_embedding_weight": True, "token_embedding_storage_type": "row_sparse"},
     {"network": "bilstm", "tied_encoder_weight": True},
+    {"tied_token_embedding_weight": True, "mark_common_tokens": True},
     {"pooled_projection": "relu", "tied_encoder_weight": True, "comparator_list": "cosine"},
     {"output_layer": "mean_squared_error", "mlp_layers": 0},
     {"enc0_pretrained_embedding_file": "g.txt", "enc0_vocab_file": "v.json"},

@@ -54,6 +54,7 @@ class Hyperparameters:
     recipe: str
     matryoshka_dims: tuple[int, ...]
     tied_encoder_weight: bool
+    mark_common_tokens: bool
     token_pooling: str
     pooled_projection: str
     negative_sampling_distribution: str
@@ -100,6 +101,11 @@ class Hyperparameters:
     def tables(self) -> int:
         """How many tables of token embeddings there are."""
         return 1 if self.tied_token_embedding_weight or self.one_sided else 2
+
+    @property
+    def rows_per_token(self) -> int:
+        """How many embeddings a token has."""
+        return 2 if self.mark_common_tokens else 1
 
     @property
     def scores(self) -> int:

@@ -291,6 +291,8 @@ def _conflicts(hyperparameters: Hyperparameters) -> Iterator[str]:
     yield from _stopping(hyperparameters)
     if hyperparameters.ranks:
         yield from _ranking(hyperparameters)
+    if hyperparameters.mark_common_tokens:
+        yield from _marks(hyperparameters)
     if hyperparameters.sigmoid and (rate := hyperparameters.negative_sampling_rate):
         yield f"negative_sampling_rate: got '{rate}', wanted 0 with output_layer=sigmoid"
     if hyperparameters.one_sided:
@@ -328,6 +330,20 @@ def _ranking(hyperparameters: Hyperparameters) -> Iterator[str]:
     if "abs_diff" in comparators or comparators == {"concat"}:
         got = ", ".join(hyperparameters.comparator_list)
         yield f"comparator_list: got '{got}', wanted hadamard or cosine, and perhaps concat, {with_loss}"
+
+
+def _marks(hyperparameters: Hyperparameters) -> Iterator[str]:
+    """Yield a sentence for each value that `mark_common_tokens` cannot have."""
+    with_marks = "with mark_common_tokens=True"
+    metric, loss = hyperparameters.early_stopping_metric, hyperparameters.ranking_loss
+    if not (hyperparameters.tied_token_embedding_weight or hyperparameters.tied_encoder_weight):
+        yield f"tied_token_embedding_weight: got 'False', wanted True {with_marks}"
+    if hyperparameters.ranks:
+        yield f"ranking_loss: got '{loss}', wanted none {with_marks}"
+    if metric in RANKING_METRICS:
+        yield f"early_stopping_metric: got '{metric}', wanted loss or accuracy {with_marks}"
+    if file := hyperparameters.encoders[0].pretrained_embedding_file:
+        yield f"enc0_pretrained_embedding_file: got '{file}', wanted none {with_marks}"
 
 
 def _ties(first: EncoderHyperparameters, second: EncoderHyperparameters, *, encoders: bool) -> Iterator[str]:

@@ -40,6 +40,7 @@ TEXT_PAIRS: Final = {
     **_dims(128),
     **ALL_EPOCHS,
     "tied_token_embedding_weight": "True",
+    "mark_common_tokens": "True",
     "token_pooling": "sqrtn",
     "comparator_list": "hadamard, concat, abs_diff, cosine",
     "mlp_layers": "1",
@@ -123,7 +124,7 @@ RECIPES: Final[Mapping[str, Recipe]] = {
     ),
     "entailment": Recipe(
         "two texts and how they relate; needs one vocabulary for both sides",
-        {**TEXT_PAIRS, "epochs": "6"},
+        {**TEXT_PAIRS, "early_stopping_metric": "accuracy", "epochs": "6"},
     ),
     "sentence-similarity": Recipe(
         "two texts and a number that says how similar they are; needs one vocabulary for both sides",

@@ -81,6 +81,7 @@ HELP: Final = {
     "recipe": "Defaults for a kind of data. `object2vec describe recipes` lists them.",
     "matryoshka_dims": "Lengths of prefixes of embeddings. Training also scores these, so that embeddings can be cut.",
     "tied_encoder_weight": "Use one encoder for both sides. It shares all weights, those of the token embeddings too.",
+    "mark_common_tokens": "Embed tokens that both sides of a pair have apart from others. Needs one table.",
     "token_pooling": "How pooled_embedding combines tokens. `sqrtn` is the sum divided by the root of their number.",
     "pooled_projection": "A layer with this activation after the mean. Its units: `enc_dim`, or `token_embedding_dim`.",
     "token_dropout": "Share of the tokens of an object that a step of training leaves out. An only token stays.",
@@ -159,6 +160,7 @@ OURS: Final = (
     Row("recipe", Choice((*RECIPES, "none")), "none", HELP["recipe"]),
     Row("matryoshka_dims", IntegerList(1, 10_000), "", HELP["matryoshka_dims"]),
     Row("tied_encoder_weight", Bool(), "False", HELP["tied_encoder_weight"]),
+    Row("mark_common_tokens", Bool(), "False", HELP["mark_common_tokens"]),
     Row("token_pooling", Choice(tuple(POOLINGS)), "mean", HELP["token_pooling"], Choice(tuple(POOLINGS))),
     Row(
         "pooled_projection",

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from object2vec.hyperparameters import Hyperparameters
 from object2vec.model.encoders import ACTIVATE, Encoder, PooledEmbedding, make_encoder
-from object2vec.model.tokens import TokenEmbedding, Tokens
+from object2vec.model.tokens import TokenEmbedding, Tokens, mark_common
 from object2vec.ops.dropout import dropout
 from object2vec.ops.embedding import set_row_grad
 from object2vec.ops.scoring import (
@@ -157,8 +157,15 @@ class Network(nn.Module):
         dim = hyperparameters.encoding_dim(0)
         #: Lengths of prefixes of encodings that training scores too, in addition to whole encodings.
         self.prefix_dims = tuple(prefix for prefix in hyperparameters.matryoshka_dims if prefix < dim)
+        #: Rows before those of tokens that both sides of a pair have; 0 if there are none.
+        self.first_common = hyperparameters.encoders[0].vocab_size if hyperparameters.mark_common_tokens else 0
         tables = [
-            TokenEmbedding(e.vocab_size, e.token_embedding_dim, row_sparse=hyperparameters.row_sparse, frozen=e.frozen)
+            TokenEmbedding(
+                hyperparameters.rows_per_token * e.vocab_size,
+                e.token_embedding_dim,
+                row_sparse=hyperparameters.row_sparse,
+                frozen=e.frozen,
+            )
             for e in hyperparameters.encoders[: hyperparameters.tables]
         ]
         self.enc0 = make_encoder(hyperparameters, 0, tables[0])
@@ -200,8 +207,10 @@ class Network(nn.Module):
 
     @property
     def gives_rows(self) -> bool:
-        """Whether the encoding of a single token is its row of the table, on both sides."""
-        return all(isinstance(encoder, PooledEmbedding) and encoder.gives_rows for encoder in (self.enc0, self.enc1))
+        """Whether the encoding of a single token in a pair is its row of the table, on both sides."""
+        return not self.first_common and all(
+            isinstance(encoder, PooledEmbedding) and encoder.gives_rows for encoder in (self.enc0, self.enc1)
+        )
 
     def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002 -- torch's signature
         """Clear all gradients, those of tables by rows included."""
@@ -219,7 +228,21 @@ class Network(nn.Module):
 
         An object that is in several pairs is encoded once.
         """
+        tokens, index = self.mark_pairs(tokens, index)
         return self.score_objects(self.encode_sides(tokens), index)
+
+    def mark_pairs(
+        self, tokens: tuple[Tokens, Tokens], index: tuple[Tensor, Tensor]
+    ) -> tuple[tuple[Tokens, Tokens], tuple[Tensor, Tensor]]:
+        """Return what to encode for pairs, and its index.
+
+        With `mark_common_tokens`, each pair has objects of its own, because their tokens depend on both sides.
+        """
+        if not self.first_common:
+            return tokens, index
+        left, right = (side.take(rows) for side, rows in zip(tokens, index, strict=True))
+        pairs = torch.arange(len(index[0]), device=index[0].device)
+        return mark_common(left, right, self.first_common), (pairs, pairs)
 
     def encode_sides(self, tokens: tuple[Tokens, Tokens]) -> tuple[Tensor, Tensor]:
         """Return the encodings (N, D) and (M, D) of N objects of in0 and M of in1."""

@@ -47,6 +47,25 @@ class Tokens(NamedTuple):
             counts=used[self.offsets].diff(),
         )
 
+    def take(self, index: Tensor) -> Tokens:
+        """Return the sequences (P,) with these indices."""
+        lengths = self.lengths.index_select(0, index)
+        offsets = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
+        shift = (self.offsets.index_select(0, index) - offsets[:-1]).repeat_interleave(lengths)
+        return Tokens(self.values[torch.arange(len(shift), device=shift.device) + shift], offsets)
+
+
+def mark_common(left: Tokens, right: Tokens, vocab_size: int) -> tuple[Tokens, Tokens]:
+    """Return the tokens of P pairs, with `vocab_size` added to those that both sides of a pair have. Id 0 stays."""
+    pairs = torch.arange(len(left.offsets) - 1, device=left.values.device) * vocab_size
+    keys = [side.values + pairs.repeat_interleave(side.lengths) for side in (left, right)]
+    common = torch.isin(keys[0], keys[1]), torch.isin(keys[1], keys[0])
+    marked = [
+        side._replace(values=side.values + vocab_size * (is_common & (side.values != 0)))
+        for side, is_common in zip((left, right), common, strict=True)
+    ]
+    return marked[0], marked[1]
+
 
 class TokenEmbedding(nn.Module):
     """The table of token embeddings, (V, E). Its gradient is `weight.row_grad`."""

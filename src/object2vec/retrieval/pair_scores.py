@@ -35,6 +35,9 @@ class PairScores:
         """
         if network.head is None:
             raise UserError("the model was loaded for embeddings alone, wanted one that scores pairs")
+        if network.first_common:
+            why = "its scores depend on the tokens that both objects have"
+            raise UserError(f"the model has mark_common_tokens=True, wanted one without it to recommend: {why}")
         classes = network.head.output.out_features
         if network.sigmoid or (network.softmax and classes != 2):
             raise UserError(f"the model has {classes} classes without an order, wanted two classes, or a regression")

@@ -84,15 +84,25 @@ def forward(network: Network, columns: tuple[Column, Column], count: int, *, sco
     scores = EMPTY
     if len(pairs[0]):
         step = HEAD_BATCH_PAIRS if network.device.type == "cpu" else MAX_BATCH_ROWS
-        outputs = [
-            network.score_encodings(
-                *(side.take(index[at : at + step]) for side, index in zip(sides, pairs, strict=True))
-            )
-            for at in range(0, len(pairs[0]), step)
-        ]
+        blocks = [[index[at : at + step] for index in pairs] for at in range(0, len(pairs[0]), step)]
+        if network.first_common:
+            left, right = (column.sequences for column in columns)
+            outputs = [score_objects(network, left.take(block[0]), right.take(block[1])) for block in blocks]
+        else:
+            outputs = [
+                network.score_encodings(*(side.take(index) for side, index in zip(sides, block, strict=True)))
+                for block in blocks
+            ]
         scores = Vectors(sides[0].rows[pairs[0]], network.scores(torch.cat(outputs)).cpu().numpy())
-    left, right = (side.vectors_except(index) for side, index in zip(sides, pairs, strict=True))
-    return Answers(count=count, scores=scores, embeddings=(left, right))
+    rest = [side.vectors_except(index) for side, index in zip(sides, pairs, strict=True)]
+    return Answers(count=count, scores=scores, embeddings=(rest[0], rest[1]))
+
+
+def score_objects(network: Network, left: Sequences, right: Sequences) -> Tensor:
+    """Return the output (P, C) of P pairs of objects, each with objects of its own."""
+    pairs = torch.arange(len(left), device=network.device)
+    output: Tensor = network((Tokens.of(left, network.device), Tokens.of(right, network.device)), (pairs, pairs))
+    return output
 
 
 def _pairs(sides: Sequence[_Encoded], count: int) -> tuple[Int64, Int64]:

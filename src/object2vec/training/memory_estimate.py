@@ -53,7 +53,7 @@ def check_memory(hyperparameters: Hyperparameters, device: torch.device) -> None
         kind, averaged = hyperparameters.optimizer, bool(hyperparameters.ema_decay)
         needed += others * (1 + STATE_NUMBERS_PER_WEIGHT[kind] + averaged)
         dense = [e for e in _with_tables(hyperparameters) if not (e.frozen or hyperparameters.row_sparse)]
-        needed += _table_bytes(dense) * (TABLE_NUMBERS_PER_WEIGHT[kind] + averaged)
+        needed += hyperparameters.rows_per_token * _table_bytes(dense) * (TABLE_NUMBERS_PER_WEIGHT[kind] + averaged)
     if needed > resources.memory_limit():
         raise _lack_of_memory(f"training takes at least {_size(needed)}", hyperparameters)
 
@@ -92,7 +92,8 @@ def _weights(hyperparameters: Hyperparameters) -> tuple[int, int]:
     """Return the bytes of the token embeddings, and of all other weights."""
     first, second = (replace(encoder, vocab_size=0) for encoder in hyperparameters.encoders)
     network = network_of_shapes(replace(hyperparameters, encoders=(first, second)))
-    return _table_bytes(_with_tables(hyperparameters)), sum(parameter.nbytes for parameter in network.parameters())
+    tables = hyperparameters.rows_per_token * _table_bytes(_with_tables(hyperparameters))
+    return tables, sum(parameter.nbytes for parameter in network.parameters())
 
 
 def _with_tables(hyperparameters: Hyperparameters) -> Sequence[EncoderHyperparameters]:

@@ -86,7 +86,7 @@ class Objective:
         In training, the loss is the mean of those of whole encodings and of their prefixes (Matryoshka representation
         learning, Kusupati et al. 2022, https://arxiv.org/abs/2205.13147).
         """
-        tokens, index = to_device(batch, network.device)
+        tokens, index = network.mark_pairs(*to_device(batch, network.device))
         encodings = network.encode_sides(tokens)
         loss, correct = self._measure(network, batch, encodings, index)
         if network.training and network.prefix_dims:

@@ -71,6 +71,7 @@ def incompatible_settings(theirs: Hyperparameters, ours: Hyperparameters) -> lis
         names += ["cnn_filter_width"] if one.network == other.network == "hcnn" else []
         pairs |= {f"enc{side}_{name}": (getattr(one, name), getattr(other, name)) for name in names}
     names = ["comparator_list", "tied_token_embedding_weight", "tied_encoder_weight", "mlp_layers", "output_layer"]
+    names.append("mark_common_tokens")
     pooled = any(e.network == "pooled_embedding" for e in (*theirs.encoders, *ours.encoders))
     names += ["token_pooling", "pooled_projection"] if pooled else []
     names += ["enc_dim"] if any(h.has_enc_dim(side) for h in (theirs, ours) for side in (0, 1)) else []
@@ -85,6 +86,9 @@ def incompatible_settings(theirs: Hyperparameters, ours: Hyperparameters) -> lis
     for side, (one, other) in enumerate(zip(theirs.encoders, ours.encoders, strict=True)):
         if one.vocab_size > other.vocab_size:
             faults.append(f"enc{side}_vocab_size is {one.vocab_size} there and less here, {other.vocab_size}")
+        elif ours.mark_common_tokens and one.vocab_size < other.vocab_size:
+            fault = f"enc{side}_vocab_size is {one.vocab_size} there and {other.vocab_size} here"
+            faults.append(f"{fault}, and cannot grow with mark_common_tokens")
     return faults
 
 

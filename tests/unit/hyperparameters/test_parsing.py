@@ -71,6 +71,7 @@ OURS = {
     "recipe": "none",
     "matryoshka_dims": "",
     "tied_encoder_weight": False,
+    "mark_common_tokens": False,
     "token_pooling": "mean",
     "pooled_projection": "none",
     "negative_sampling_distribution": "frequency",

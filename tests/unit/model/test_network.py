@@ -67,6 +67,32 @@ def test_unlike_encoders_equal_the_reference() -> None:
     agrees(configured(**UNLIKE))
 
 
+@pytest.mark.parametrize("network", NETWORKS)
+def test_common_tokens_have_embeddings_of_their_own(network: str) -> None:
+    """Pairs of any objects of a batch score as in the reference; a side alone has the other embeddings."""
+    marked = configured(network=network, tied_token_embedding_weight=True, mark_common_tokens=True)
+    trained, pairs = network_of(marked), [*PAIRS, ([1, 2, 2], [2, 3]), ([3], [1, 2])]
+    weights = weights_of(trained)
+    tokens = tokens_of(*(first for first, _ in pairs)), tokens_of(*(second for _, second in pairs))
+    index = torch.tensor([0, 5, 5, 4, 1, 6]), torch.tensor([5, 5, 0, 4, 3, 5])
+    expected = [
+        reference.score(marked, weights, pairs[i][0], pairs[j][1])
+        for i, j in zip(*(side.tolist() for side in index), strict=True)
+    ]
+    with torch.inference_mode():
+        np.testing.assert_allclose(trained.scores(trained(tokens, index)), expected, atol=1e-5, rtol=0)
+        alone = trained.encode(1, tokens[1])
+    np.testing.assert_allclose(alone[5], reference.encode(marked, weights, 1, [2, 3]), atol=1e-6)
+    assert len(weights["enc0.embedding.weight"]) == 2 * marked.encoders[0].vocab_size
+
+
+def test_kernels_of_single_tokens_decline_common_tokens() -> None:
+    """The fused step and the lookup of pairs read one row of a token, so they leave such a network to autograd."""
+    network = network_of(configured(tied_token_embedding_weight=True, mark_common_tokens=True, mlp_layers=0)).train()
+    assert network.linear_head is None
+    assert not network.gives_rows
+
+
 def test_tied_tables_are_one() -> None:
     """Tied, both sides read one table, which is one parameter; untied, `enc1_network=enc0` shares no weight."""
     tied = configured(tied_token_embedding_weight=True)

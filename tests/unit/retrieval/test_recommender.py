@@ -150,6 +150,13 @@ def test_approximate_search_is_tuned_for_drawn_queries(monkeypatch: pytest.Monke
     assert search["recall@10"] >= vector_index.TARGET_RECALL
 
 
+def test_scores_by_common_tokens_are_refused() -> None:
+    """Encodings alone do not give the scores of such a model."""
+    marked = configured(tied_token_embedding_weight=True, mark_common_tokens=True)
+    with pytest.raises(UserError, match="the model has mark_common_tokens=True, wanted one without it"):
+        Recommender.build(network_of(marked), encodings(9, 0), 1)
+
+
 def test_several_classes_are_refused() -> None:
     """Three classes have no order."""
     with pytest.raises(UserError, match="3 classes without an order"):

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import object2vec
+import reference
 from object2vec import artifact
 from object2vec.data.sequences import Sequences
 from object2vec.errors import ArtifactError, RequestError, UserError
@@ -30,7 +31,7 @@ from object2vec.serving.forward import MAX_BATCH_ROWS
 from object2vec.serving.instances import Column, Instances
 from object2vec.serving.predictor import Predictor
 from ranks import start, write_scores
-from small import configured, network_of, tokens_of
+from small import configured, network_of, tokens_of, weights_of
 
 NETWORKS = ("pooled_embedding", "hcnn", "bilstm")
 Side = list[int] | None
@@ -44,6 +45,21 @@ def instances(*pairs: tuple[Side, Side]) -> Instances:
 def answered(predictor: Predictor, *pairs: tuple[Side, Side], **settings: Any) -> list[Any]:
     """Return the answer to each instance."""
     return [answer for part in predictor.prepare(instances(*pairs), **settings).answers() for answer in part]
+
+
+def test_common_tokens_are_marked_in_every_way_to_score() -> None:
+    """Pairs of a request and of many objects have the reference's scores; a side alone is not marked."""
+    hyperparameters = configured(tied_token_embedding_weight=True, mark_common_tokens=True)
+    network = network_of(hyperparameters)
+    predictor = Predictor(network, hyperparameters, directory=Path())
+    pairs = [([1, 2], [2, 3]), ([4], [4]), ([5], [6]), ([], [1])] * 20  # more than one block of the head
+    weights = weights_of(network)
+    wanted = [reference.score(hyperparameters, weights, *pair) for pair in pairs]
+    np.testing.assert_allclose(predictor.score(pairs), wanted, atol=1e-6)
+    np.testing.assert_allclose(predictor.score(np.array([[4, 4], [5, 6]])), wanted[1:3], atol=1e-6)
+    mixed = answered(predictor, ([4], None), *pairs[:2])
+    np.testing.assert_allclose(mixed[0]["embeddings"], reference.encode(hyperparameters, weights, 0, [4]), atol=1e-6)
+    np.testing.assert_allclose(mixed[1]["scores"], wanted[0], atol=1e-6)
 
 
 sides = st.lists(st.integers(0, 8).filter(lambda token: token != 3) | st.just(0), max_size=9)

@@ -33,6 +33,7 @@ TABLES = {
     "row_sparse": {"token_embedding_storage_type": "row_sparse"},
     "tied": {"tied_token_embedding_weight": "true", "enc1_network": "enc0"},
     "tied, row_sparse": {"tied_token_embedding_weight": "true", "token_embedding_storage_type": "row_sparse"},
+    "common tokens": {"tied_token_embedding_weight": "true", "mark_common_tokens": "true"},
     "one encoder": {"tied_encoder_weight": "true", "pooled_projection": "tanh", "enc_dim": 19},
 }
 

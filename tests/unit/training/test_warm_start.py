@@ -97,6 +97,14 @@ def test_a_vocabulary_may_grow(tmp_path: Path) -> None:
         ({}, {"pooled_projection": "tanh"}, ["pooled_projection is none there and tanh here"]),
         ({}, {"tied_token_embedding_weight": True}, ["tied_token_embedding_weight is False there and True here"]),
         ({}, {"tied_encoder_weight": True}, ["tied_encoder_weight is False there and True here"]),
+        (
+            {"tied_encoder_weight": True, "mark_common_tokens": True},
+            {"tied_encoder_weight": True, "mark_common_tokens": True, "enc0_vocab_size": 12},
+            [
+                f"enc{side}_vocab_size is 9 there and 12 here, and cannot grow with mark_common_tokens"
+                for side in (0, 1)
+            ],
+        ),
         ({}, {"enc0_vocab_size": 8}, ["enc0_vocab_size is 9 there and less here, 8"]),
     ],
 )
