@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 import object2vec
+from object2vec.explore.export import join_modules
 
 PAGE: Final = Path(object2vec.__file__).parent / "explore" / "page"
 POLICY: Final = (
@@ -23,11 +24,6 @@ POLICY: Final = (
 )
 TYPES: Final = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css"}
 GENRES: Final = ["Drama", "Comedy", "Horror", "War", "Western", "Crime", "Musical", "Romance", "Action", "Noir"]
-#: The order in which an export joins the modules.
-MODULES: Final = (
-    *("data", "renderer", "camera", "grid", "coloring", "labels"),
-    *("charts", "search", "details", "legend", "link", "main"),
-)
 ODD_TITLES: Final = [
     "\"Quotes\" & 'apostrophes'",
     "</script><script>window.hacked = 1</script>",
@@ -81,10 +77,15 @@ def make_map(count: int, live: bool = True) -> tuple[dict[str, Any], dict[str, b
         ],
         "statistics": {
             "norms": {"edges": [0, 1, 2, 3], "counts": [3, 9, 2]},
-            "agreement": {"column": "genres", "share": 0.6, "chance": 0.2},
+            "hubs": [{"object": 20, "neighbor_of": 9}],
+            "agreement": [{"column": "genres", "share": 0.6, "chance": 0.2}],
         },
         "training": {"metrics": [{"epoch": k, "train": 1 / (k + 1), "validation": 1.2 / (k + 1)} for k in range(5)]},
-        "fields": [{"side": "in1", "column": "title", "kind": "text"}],
+        "fields": [
+            {"side": "in1", "column": "title", "kind": "text"},
+            {"side": "in0", "column": "user", "kind": "token"},
+        ],
+        "pairs": True,
     }
     return metadata, arrays
 
@@ -148,8 +149,7 @@ def serve_map(count: int) -> Iterator[str]:
 def write_export(path: Path, count: int) -> None:
     """Write a map as one file, with its modules joined and its data inside."""
     metadata, arrays = make_map(count, live=False)
-    lines = [line for name in MODULES for line in (PAGE / f"{name}.js").read_text("utf-8").splitlines()]
-    script = "\n".join(line.removeprefix("export ") for line in lines if not line.startswith("import "))
+    script = join_modules("main.js")
     written = json.dumps(metadata).replace("<", "\\u003c")
     data = f'<script type="application/json" id="map.json">{written}</script>'
     for name, values in arrays.items():

@@ -123,6 +123,17 @@ def test_scores_color_the_map_and_a_pair_has_a_score(page: Browser) -> None:
     page.wait("document.querySelector('#legend span').textContent.startsWith('0 ')")
 
 
+def test_typed_values_of_the_other_side_color_the_map_by_score(page: Browser) -> None:
+    page.click("#partner summary")
+    page.fill("#partner-0", "user 7")
+    page.click("#partner-form button")
+    page.wait("document.querySelector('#legend span').textContent.startsWith('0 ')")
+    find(page, "Film 23")
+    assert "score" in page.run("document.getElementById('selected').innerText")
+    show(page, str(page.wait("location.hash.includes('s=30') && location.href")))
+    assert page.run("document.getElementById('color').value") == "scores"
+
+
 def test_raw_values_are_placed_and_an_error_is_shown(page: Browser) -> None:
     page.click("#raw summary")
     page.fill("#raw-0", "a new film")

@@ -12,8 +12,8 @@ export function element(name, text = "", ...children) {
   return node;
 }
 
-/** @param {HTMLElement} panel @param {any} map Metadata of the map. */
-export function drawJudgement(panel, map) {
+/** @param {HTMLElement} panel @param {any} map Metadata of the map. @param {(object: number) => HTMLElement} titleButton */
+export function drawJudgement(panel, map, titleButton) {
   const nodes = [];
   const percent = (share) => `${writeNumber(100 * share)} %`;
   for (const { label, name, neighbors_kept: kept, same_cluster: same } of map.projections) {
@@ -23,13 +23,17 @@ export function drawJudgement(panel, map) {
     if (parts.length) nodes.push(element("p", `${label ?? name} ${parts.join(" and ")}.`));
   }
   nodes.push(...drawTraining(map.training?.metrics ?? []));
-  for (const [name, value] of Object.entries(map.statistics ?? {})) nodes.push(...drawStatistic(name, value, percent));
+  const { hubs = [], ...others } = map.statistics ?? {};
+  for (const [name, value] of Object.entries(others)) nodes.push(...drawStatistic(name, value, percent));
+  if (hubs.length) nodes.push(element("p", "Objects that are a neighbor of most others:"));
+  if (hubs.length) nodes.push(element("div", "", ...hubs.map(({ object }) => titleButton(object))));
   panel.replaceChildren(...(nodes.length ? nodes : [element("p", "The model has no figures of its training.")]));
 }
 
 function drawStatistic(name, value, percent) {
   const label = name.replaceAll("_", " ");
-  if (value == null) return [];
+  if (value == null || value.share === null) return [];
+  if (value.edges?.length === 0) return [];
   if (Array.isArray(value)) {
     const parts = value.map((part) => (typeof part === "object" ? Object.values(part).join(": ") : part));
     return value[0]?.chance != null

@@ -51,16 +51,16 @@ export function describeScore(reply) {
 }
 
 /** Fill a form with a field per column of a side. @returns {() => Record<string, any>} Reads the values. */
-export function rawValueForm(form, fields) {
+export function rawValueForm(form, fields, prefix) {
   const inputs = fields.map((field, k) => {
     const input = element("input");
-    Object.assign(input, { id: `raw-${k}`, autocomplete: "off" });
+    Object.assign(input, { id: `${prefix}-${k}`, autocomplete: "off" });
     const label = element("label", field.kind === "list" ? `${field.column} (separated by commas)` : field.column);
     label.htmlFor = input.id;
     form.append(label, input);
     return input;
   });
-  const button = element("button", "Place on the map");
+  const button = element("button", form.dataset.button);
   button.type = "submit";
   form.append(button);
   return () =>

@@ -3,7 +3,7 @@ import { Camera, listenToMovements } from "./camera.js";
 import { drawJudgement, element } from "./charts.js";
 import { colorByColumn, colorByIndex, colorByNumber, colorNothing, loadDescriber, paint, writeNumber } from "./coloring.js";
 import { ask, loadArray, loadLines, loadMap } from "./data.js";
-import { describeScore, neighborTable, rawValueForm, showObject } from "./details.js";
+import { describeScore, neighborTable, rawValueForm, showObject, titleNode } from "./details.js";
 import { Grid } from "./grid.js";
 import { drawLabels, frequentObjects, placeLabels, shorten, toPng } from "./labels.js";
 import { drawLegend } from "./legend.js";
@@ -19,7 +19,7 @@ const $ = (id) => document.getElementById(id);
 /** All that the page shows; one object, because every part redraws from it. */
 const state = {
   camera: new Camera(), filter: new Set(), selected: -1, second: -1, placed: null, neighbors: null, hovered: -1,
-  choosesSecond: false, coloring: null, projection: "",
+  choosesSecond: false, coloring: null, projection: "", partner: null, scores: null,
 };
 let map, count, titles, counts, clusters, order, places, grid, renderer, shown;
 const columnParts = new Map();
@@ -43,8 +43,8 @@ async function start() {
   order = Uint32Array.from({ length: count }, (_, i) => i).sort((a, b) => counts[b] - counts[a] || a - b);
   showSizes();
   fillChoices();
-  listenToSearch($("search"), $("matches"), titles, order, (object) => select(object, true));
-  drawJudgement($("judgement"), map);
+  listenToSearch($("search"), $("matches"), titles, order, visit);
+  drawJudgement($("judgement"), map, titleButton);
   await restore(link);
   document.documentElement.dataset.ready = "yes";
   if (map.pending) setTimeout(poll, POLL_MILLISECONDS);
@@ -52,13 +52,14 @@ async function start() {
 
 async function restore(link) {
   if (link.c && [...$("color").options].some(({ value }) => value === link.c)) $("color").value = link.c;
+  if (link.t && map.live) state.partner = JSON.parse(link.t);
   await chooseColoring();
   if (link.f) state.filter = new Set(link.f.split(",").map(Number));
   recolor();
   if (Number(link.s) >= 0 && Number(link.s) < count && link.s) await select(Number(link.s), !link.z);
   const view = [link.x, link.y, link.z].map(Number);
   if (link.z && view.every(Number.isFinite)) Object.assign(state.camera, { x: view[0], y: view[1], zoom: view[2] });
-  if (Number(link.b) >= 0 && link.b && map.live) await compare(Number(link.b));
+  if (Number(link.b) >= 0 && link.b && map.live && map.pairs) await compare(Number(link.b));
   redraw();
 }
 
@@ -102,17 +103,28 @@ function fillChoices() {
   const choices = [["", "one color"]];
   if (map.clusters?.length) choices.push(["clusters", "cluster"]);
   map.columns.forEach(({ name, kind }, k) => kind !== "text" && choices.push([`column-${k}`, name]));
-  if (map.live) choices.push(["scores", "score with the selected"]);
+  const sides = [map.side, map.sides.find((side) => side !== map.side)];
+  const [own, other] = sides.map((side) => (map.live ? (map.fields ?? []) : []).filter((field) => field.side === side));
+  if (other.length || (map.live && map.pairs)) choices.push(["scores", "score"]);
   $("color").replaceChildren(...choices.map(([value, text]) => Object.assign(element("option", text), { value })));
   const first = choices.find(([value]) => value.startsWith("column-")) ?? choices[1] ?? choices[0];
   $("color").value = first[0];
   fillProjections();
-  const fields = (map.fields ?? []).filter(({ side }) => side === map.side);
-  $("raw").hidden = !map.live || !fields.length;
-  const read = rawValueForm($("raw-form"), fields);
-  $("raw-form").addEventListener("submit", (event) => {
+  offerForm("raw", own, place);
+  offerForm("partner", other, (values) => {
+    state.partner = values;
+    $("color").value = "scores";
+    return colorByScores();
+  });
+}
+
+/** Show a form of raw values, if there are fields. @param {(values: object) => Promise<void>} send */
+function offerForm(id, fields, send) {
+  $(id).hidden = !fields.length;
+  const read = rawValueForm($(`${id}-form`), fields, id);
+  $(`${id}-form`).addEventListener("submit", (event) => {
     event.preventDefault();
-    report(() => place(read()));
+    report(() => send(read()));
   });
 }
 
@@ -132,26 +144,46 @@ async function chooseColoring() {
 }
 
 async function colorByScores() {
-  if (state.selected < 0) throw new Error("Select an object first: click it or search for it.");
-  const reply = await ask("scores", { object: state.selected, side: map.side });
-  setColoring(colorByNumber("score", new Float32Array(await reply.arrayBuffer()), writeNumber));
+  const isPair = map.pairs && !state.partner && state.selected >= 0;
+  if (!isPair && !state.partner) {
+    $("partner").open = true;
+    throw new Error("The score needs two: first type the values of the other side.");
+  }
+  const reply = await ask("scores", isPair ? { object: state.selected } : { values: state.partner });
+  state.scores = new Float32Array(await reply.arrayBuffer());
+  setColoring(colorByNumber("score", state.scores, writeNumber));
+  if (state.selected >= 0) await showSelected();
 }
 
 async function select(object, flies = false) {
-  if (state.choosesSecond && state.selected >= 0) return report(() => compare(object));
+  if (state.choosesSecond && state.selected >= 0) return compare(object);
   Object.assign(state, { selected: object, second: -1, neighbors: null, placed: null });
   $("pair").textContent = "";
   openPanel(true);
   if (flies) state.camera.fly(places[2 * object], places[2 * object + 1], Math.max(state.camera.zoom, 6), redraw);
-  const [values, neighbors] = await Promise.all([describe(object), neighborsOf(object)]);
+  const neighbors = await neighborsOf(object);
   if (state.selected !== object) return;
   state.neighbors = neighbors;
-  showObject($("selected"), { title: titles[object], object, count: counts[object], values });
-  $("neighbors").replaceChildren(neighborTable(`${neighbors.objects.length} nearest`, neighbors, titles, (i) => select(i, true)));
-  $("actions").hidden = !map.live;
+  await showSelected();
   $("selected").scrollIntoView({ block: "nearest" });
   redraw();
-  if ($("color").value === "scores") await report(colorByScores);
+  if ($("color").value === "scores" && !state.partner) await colorByScores();
+}
+
+/** Show what is known of the selected object. */
+async function showSelected() {
+  const { selected: object, neighbors, scores } = state;
+  const values = await describe(object);
+  if (scores) values.unshift(["score", writeNumber(scores[object])]);
+  if (state.selected !== object || !neighbors) return;
+  showObject($("selected"), { title: titles[object], object, count: counts[object], values });
+  $("neighbors").replaceChildren(neighborTable(`${neighbors.objects.length} nearest`, neighbors, titles, visit));
+  $("actions").hidden = !(map.live && map.pairs);
+}
+
+/** Select an object and fly there; in a choice of two, it is the second one. */
+function visit(object) {
+  return report(() => select(object, true));
 }
 
 async function describe(object) {
@@ -167,7 +199,8 @@ async function neighborsOf(object) {
   if (map.live) return (await ask("neighbors", { object })).json();
   const [objects, distances] = await Promise.all([loadArray("neighbors"), loadArray("distances")]);
   const part = (values) => Array.from(values.subarray(object * NEIGHBORS, (object + 1) * NEIGHBORS));
-  return { objects: part(new Uint32Array(objects)), distances: part(new Float32Array(distances)) };
+  const near = part(new Uint32Array(objects)).filter((row) => row < count);
+  return { objects: near, distances: part(new Float32Array(distances)).slice(0, near.length) };
 }
 
 async function compare(object) {
@@ -183,9 +216,15 @@ async function place(values) {
   const found = await (await ask("place", { side: map.side, values })).json();
   Object.assign(state, { placed: [found.x, found.y], selected: -1, second: -1, neighbors: found.neighbors });
   $("selected").replaceChildren(element("h2", "Your values"));
-  $("neighbors").replaceChildren(neighborTable("Nearest", found.neighbors, titles, (i) => select(i, true)));
+  $("neighbors").replaceChildren(neighborTable("Nearest", found.neighbors, titles, visit));
   $("actions").hidden = true;
   state.camera.fly(found.x, found.y, Math.max(state.camera.zoom, 4), redraw);
+}
+
+function titleButton(object) {
+  const button = Object.assign(titleNode("button", titles[object], object), { type: "button" });
+  button.addEventListener("click", () => visit(object));
+  return button;
 }
 
 /** Run work, and show its error as a message. */
@@ -206,7 +245,7 @@ async function poll() {
   const added = map.projections.find(({ name }) => !before.includes(name));
   if (added && state.projection === "pca") await showProjection(added.name);
   fillProjections();
-  drawJudgement($("judgement"), map);
+  drawJudgement($("judgement"), map, titleButton);
   if (map.pending) setTimeout(poll, POLL_MILLISECONDS);
 }
 
@@ -264,7 +303,7 @@ function clusterNames() {
 function saveLink() {
   const { camera, selected, second, filter, projection } = state;
   const [x, y, z] = [camera.x, camera.y, camera.zoom].map((value) => Number(value.toPrecision(5)));
-  writeLink({ p: projection, x, y, z, c: $("color").value, f: [...filter].join(","), s: selected, b: second });
+  writeLink({ p: projection, x, y, z, c: $("color").value, f: [...filter].join(","), s: selected, b: second, t: state.partner && JSON.stringify(state.partner) });
 }
 
 function pick(left, top, distance = PICK_PIXELS) {
@@ -293,7 +332,7 @@ function listen() {
   const choose = (left, top, shift, byKey) => {
     const object = titles ? pick(left, top, byKey ? 200 : PICK_PIXELS) : -1;
     if (object < 0) return;
-    report(() => (shift && state.selected >= 0 && map.live ? compare(object) : select(object)));
+    report(() => (shift && state.selected >= 0 && map.live && map.pairs ? compare(object) : select(object)));
   };
   listenToMovements($("map"), state.camera, { redraw, hover, choose });
   new ResizeObserver(resize).observe($("map"));
@@ -307,6 +346,7 @@ function listen() {
     $("compare").setAttribute("aria-pressed", String(state.choosesSecond));
   });
   $("taste").addEventListener("click", () => {
+    Object.assign(state, { partner: null });
     $("color").value = "scores";
     report(colorByScores);
   });
