@@ -288,9 +288,12 @@ class Model:
             objects: a table of them or its path; by default the model's index, else the values that it knows.
         """
         from object2vec.explore.export import MapPage, to_html
+        from object2vec.explore.live_map import LiveMap
         from object2vec.explore.map_data import build_map
 
-        return MapPage(to_html(build_map(self, _checked_side(side), objects)))
+        live = LiveMap(build_map(self, _checked_side(side), objects), find_model(self.predictor.directory))
+        live.finish(float)
+        return MapPage(to_html(live.data))
 
     def finder(self, k: int = 10, side: Side | None = None, *, neighbors: bool, **limits: Any) -> Finder | LabelFinder:
         """Return what finds `neighbors` or recommendations, see there, for many batches of objects."""

@@ -23,6 +23,7 @@ SHELLS = [
     for name in (
         "ops/build.py",
         "cli.py",
+        "explore/embedding_process.py",
         "training/graceful_shutdown.py",
         "threads.py",
         "sagemaker",

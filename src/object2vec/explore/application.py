@@ -12,6 +12,7 @@ from flask import Flask, Response, abort, jsonify, request
 from object2vec.array_types import Float32
 from object2vec.data.records import SIDES, Side
 from object2vec.errors import Object2VecError, UserError, shortened
+from object2vec.explore.live_map import LiveMap
 from object2vec.explore.map_data import NEIGHBORS, MapData, distances, nearest
 from object2vec.explore.projection import unit_vectors
 from object2vec.retrieval.pair_scores import PairScores
@@ -31,15 +32,15 @@ POLICY: Final = (
 )
 
 
-def create_app(data: MapData, model: Any) -> Flask:
+def create_app(live: LiveMap, model: Any) -> Flask:
     """Return the application of a map and its model."""
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.before_request(_check_host)
     app.after_request(_secure)
     app.register_error_handler(Object2VecError, lambda error: (jsonify(error=str(error)), 400))
-    _add_files(app, data)
-    _add_questions(app, data, model)
+    _add_files(app, live)
+    _add_questions(app, live, model)
     return app
 
 
@@ -56,7 +57,7 @@ def _secure(response: Response) -> Response:
     return response
 
 
-def _add_files(app: Flask, data: MapData) -> None:
+def _add_files(app: Flask, live: LiveMap) -> None:
     files = {path.name: path for path in PAGE.iterdir() if path.suffix in TYPES}
 
     def page(name: str = "index.html") -> Response:
@@ -65,19 +66,21 @@ def _add_files(app: Flask, data: MapData) -> None:
         return Response(files[name].read_bytes(), content_type=f"{TYPES[files[name].suffix]}; charset=utf-8")
 
     def array(name: str) -> Response:
-        if name not in data.arrays:
+        if name not in live.data.arrays:
             abort(404)
-        return Response(data.arrays[name], content_type="application/octet-stream")
+        return Response(live.data.arrays[name], content_type="application/octet-stream")
 
     app.add_url_rule("/", "index", page)
     app.add_url_rule("/page/<name>", "page", page)
-    app.add_url_rule("/map.json", "map", lambda: Response(data.to_json(live=True), content_type="application/json"))
+    app.add_url_rule(
+        "/map.json", "map", lambda: Response(live.data.to_json(live=True), content_type="application/json")
+    )
     app.add_url_rule("/arrays/<name>", "array", array)
 
 
-def _add_questions(app: Flask, data: MapData, model: Any) -> None:
+def _add_questions(app: Flask, live: LiveMap, model: Any) -> None:
     """Add the requests that need the model: they have and return JSON, scores are float32."""
-    index, points = data.index, np.frombuffer(data.arrays["projection-pca"], "<f4").reshape(-1, 2)
+    index = live.data.index
 
     def neighbors() -> Any:
         rows, scores = nearest(index, np.array([_row(request.get_json(), len(index.objects))]))
@@ -86,16 +89,21 @@ def _add_questions(app: Flask, data: MapData, model: Any) -> None:
     def place() -> Any:
         vector = model.encode([_values(request.get_json(), index.side)], index.side)
         rows, scores = index.neighbors.search(vector, NEIGHBORS)
-        x, y = points[rows[0][rows[0] >= 0][:PLACED_BETWEEN]].mean(axis=0).tolist()
-        return {"x": x, "y": y, "neighbors": _neighbors(rows[0], scores[0])}
+        near = rows[0][rows[0] >= 0][:PLACED_BETWEEN]
+        points = {
+            each["name"]: live.data.points(each["name"])[near].mean(axis=0).tolist()
+            for each in live.data.metadata["projections"]
+        }
+        x, y = next(iter(points.values()))
+        return {"x": x, "y": y, "points": points, "neighbors": _neighbors(rows[0], scores[0])}
 
     def scores() -> Response:
-        found, what = _scores(data, model, request.get_json())
+        found, what = _scores(live.data, model, request.get_json())
         return Response(found.astype("<f4").tobytes(), headers={"Score-Kind": what})
 
     def score() -> Any:
         body = request.get_json()
-        found, what = _scores(data, model, {"object": _row(body, len(index.objects), "a")})
+        found, what = _scores(live.data, model, {"object": _row(body, len(index.objects), "a")})
         return {"score": float(found[_row(body, len(index.objects), "b")]), "kind": what}
 
     for name, answer in {"neighbors": neighbors, "place": place, "scores": scores, "score": score}.items():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from object2vec.schema.columns import List, Text
+from object2vec.schema.columns import List, Text, Token
 
 if TYPE_CHECKING:
     from object2vec.retrieval.objects import Objects
@@ -53,8 +53,10 @@ def read_columns(objects: Objects) -> list[MapColumn]:
     found = []
     for name, array in zip(objects.table.schema.names, objects.table.columns, strict=True):
         column = own.get(name)
-        separator = column.separator if isinstance(column, List) else None
-        found.append(_column(name, array.to_pylist(), separator, is_text=isinstance(column, Text)))
+        separator, values = column.separator if isinstance(column, List) else None, array.to_pylist()
+        if isinstance(column, Token):  # an id is no quantity
+            values = [None if value is None else str(value) for value in values]
+        found.append(_column(name, values, separator, is_text=isinstance(column, Text)))
     return found
 
 

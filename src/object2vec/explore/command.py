@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from object2vec.errors import UserError
+from object2vec.prepare.command import progress
 from object2vec.retrieval.command import Verb
 
 PORT: Final = 8501
@@ -33,13 +34,18 @@ def _explore(model: Any, arguments: argparse.Namespace) -> None:
     Raises:
         UserError: the objects cannot be read, or the port cannot be used.
     """
+    from object2vec.archive import find_model
     from object2vec.data.files import local_path, write_output
     from object2vec.explore.export import to_html
+    from object2vec.explore.live_map import LiveMap
     from object2vec.explore.map_data import build_map
 
     data = build_map(model, arguments.side, arguments.objects, name=Path(str(arguments.model)).name)
+    live = LiveMap(data, find_model(model.predictor.directory))
     if arguments.export:
-        write_output(local_path(arguments.export, output=True), to_html(data))
+        with progress("projecting", 100) as moved:
+            live.finish(steps(moved))
+        write_output(local_path(arguments.export, output=True), to_html(live.data))
         sys.stdout.write(f"written: {arguments.export}, a map of {data.metadata['count']:,} objects\n")
         return
     from werkzeug.serving import make_server
@@ -47,13 +53,26 @@ def _explore(model: Any, arguments: argparse.Namespace) -> None:
     from object2vec.explore.application import create_app
 
     try:
-        server = make_server("127.0.0.1", arguments.port, create_app(data, model), threaded=True)
+        server = make_server("127.0.0.1", arguments.port, create_app(live, model), threaded=True)
     except (OSError, SystemExit) as error:
         raise UserError(f"port {arguments.port} is in use; name another one with --port") from error
     sys.stdout.write(f"http://127.0.0.1:{arguments.port}/ shows {data.metadata['count']:,} objects; Ctrl-C ends it\n")
     sys.stdout.flush()
+    live.start()
     with suppress(KeyboardInterrupt):
         server.serve_forever()
+
+
+def steps(moved: Callable[[int], object]) -> Callable[[float], None]:
+    """Return a function of the share that is done, which calls `moved` with each further percent."""
+    done = 0
+
+    def update(share: float) -> None:
+        nonlocal done
+        moved(int(100 * share) - done)
+        done = int(100 * share)
+
+    return update
 
 
 EXPLORE: Final = Verb(

@@ -44,6 +44,15 @@ class MapData:
         text = json.dumps(dict(self.metadata) | {"live": live}, ensure_ascii=False, separators=(",", ":"))
         return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
+    def points(self, name: str) -> Float32:
+        """Return the points (N, 2) of a projection."""
+        return np.frombuffer(self.arrays[f"projection-{name}"], "<f4").reshape(-1, 2)
+
+    @property
+    def clusters(self) -> Int64:
+        """Return the cluster (N,) of each object."""
+        return np.frombuffer(self.arrays["cluster"], "<i2").astype(np.int64)
+
     @cached_property
     def exported_arrays(self) -> dict[str, bytes]:
         """Return all arrays, with the neighbors of all objects."""
@@ -75,6 +84,12 @@ def open_index(model: Any, side: Side | None, table: Any) -> ObjectIndex:
 def nearest(index: ObjectIndex, rows: Int64) -> tuple[Int64, Float32]:
     """Return the nearest objects (rows, K) of some objects, and their cosines; -1 for none."""
     return index.neighbors.search(index.vectors[rows], NEIGHBORS, excluded=list(rows[:, None]))
+
+
+def judged(index: ObjectIndex, points: Float32, clusters: Int64) -> dict[str, float]:
+    """Return how well points (N, 2) keep the neighbors and the clusters of objects."""
+    rows = sample_rows(len(points))
+    return judge(points, clusters, rows, nearest(index, rows)[0])
 
 
 def distances(scores: Float32) -> Float32:

@@ -37,13 +37,19 @@ def pca(vectors: Float32) -> Float32:
 
     The sign of a component is that of its largest weight, so that the result repeats.
     """
-    centered = vectors - vectors.mean(axis=0)
-    _, axes = np.linalg.eigh(centered.T.astype(np.float64) @ centered)
+    moved = vectors - vectors.mean(axis=0)
+    _, axes = np.linalg.eigh(moved.T.astype(np.float64) @ moved)
     first = axes[:, ::-1][:, :2]
     first = first * np.where(first[np.abs(first).argmax(axis=0), np.arange(first.shape[1])] < 0, -1, 1)
     points = np.zeros((len(vectors), 2), np.float32)
-    points[:, : first.shape[1]] = centered @ first
-    return np.asarray(points / max(float(np.abs(points).max(initial=0)), 1e-12), np.float32)
+    points[:, : first.shape[1]] = moved @ first
+    return centered(points)
+
+
+def centered(points: Float32) -> Float32:
+    """Return points (N, 2) moved and scaled to [-1, 1]; both axes keep their proportion."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    return np.asarray((points - (low + high) / 2) / max(float((high - low).max()) / 2, 1e-12), np.float32)
 
 
 def clusters_of(units: Float32) -> Int64:

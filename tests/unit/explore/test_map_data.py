@@ -18,6 +18,7 @@ from object2vec.cli import main
 from object2vec.explore.application import create_app
 from object2vec.explore.columns import MAX_CHARACTERS, one_line
 from object2vec.explore.export import to_html
+from object2vec.explore.live_map import LiveMap
 from object2vec.explore.map_data import MapData, build_map
 from object2vec.explore.projection import clusters_of, judge, pca, unit_vectors
 from object2vec.trained_model import Model
@@ -105,7 +106,7 @@ def test_metadata_never_ends_its_element(data: MapData, text: str) -> None:
 
 def test_application_answers_as_the_model(model: Model, data: MapData) -> None:
     """Neighbors, the place of a raw value and the scores of a user are those of the model."""
-    client = create_app(data, model).test_client()
+    client = create_app(LiveMap(data, model.predictor.directory), model).test_client()
     assert client.get("/map.json").json["live"] is True
     assert client.get("/arrays/cluster").data == data.arrays["cluster"]
     found = client.post("/neighbors", json={"object": 0}).json
@@ -121,7 +122,7 @@ def test_application_answers_as_the_model(model: Model, data: MapData) -> None:
 
 def test_objects_of_one_side_are_compared_by_cosine(model: Model, data: MapData) -> None:
     """A model of users and films scores no two films: their score is the cosine, and the reply says so."""
-    client = create_app(data, model).test_client()
+    client = create_app(LiveMap(data, model.predictor.directory), model).test_client()
     done = client.post("/scores", json={"object": 0, "side": "in1"})
     units = unit_vectors(data.index.vectors)
     assert done.headers["Score-Kind"] == "cosine"
@@ -141,13 +142,13 @@ def test_objects_of_one_side_are_compared_by_cosine(model: Model, data: MapData)
 )
 def test_wrong_requests_get_one_sentence(model: Model, data: MapData, path: str, body: Any, error: str) -> None:
     """A request that cannot be answered gets status 400 and an error."""
-    done = create_app(data, model).test_client().post(f"/{path}", json=body)
+    done = create_app(LiveMap(data, model.predictor.directory), model).test_client().post(f"/{path}", json=body)
     assert (done.status_code, done.json) == (400, {"error": error})
 
 
 def test_application_is_strict(model: Model, data: MapData) -> None:
     """Files out of the page's folder and names of other hosts are refused; scripts are the page's own."""
-    client = create_app(data, model).test_client()
+    client = create_app(LiveMap(data, model.predictor.directory), model).test_client()
     assert "script-src 'self';" in client.get("/").headers["Content-Security-Policy"]
     assert client.get("/page/main.js").content_type == "text/javascript; charset=utf-8"
     assert client.get("/page/..%2fexport.py").status_code == 404
