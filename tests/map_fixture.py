@@ -85,7 +85,6 @@ def make_map(count: int, live: bool = True) -> tuple[dict[str, Any], dict[str, b
             {"side": "in1", "column": "title", "kind": "text"},
             {"side": "in0", "column": "user", "kind": "token"},
         ],
-        "pairs": True,
     }
     return metadata, arrays
 
@@ -96,7 +95,7 @@ def answer(name: str, body: dict[str, Any], count: int) -> Any:
     if name == "scores":
         return np.linspace(0, 1, count, dtype=np.float32)
     if name == "score":
-        return {"score": 0.75}
+        return {"score": 0.75, "kind": "cosine"}
     if name == "place":
         if "refused" in body["values"].get("title", ""):
             return {"error": "title: a value is missing"}

@@ -118,7 +118,7 @@ def test_scores_color_the_map_and_a_pair_has_a_score(page: Browser) -> None:
     find(page, "Film 23")
     page.click("#compare")
     page.click("#neighbors td button")
-    page.wait("document.getElementById('pair').textContent.endsWith('score 0.75')")
+    page.wait("document.getElementById('pair').textContent.endsWith('cosine 0.75')")
     page.click("#taste")
     page.wait("document.querySelector('#legend span').textContent.startsWith('0 ')")
 

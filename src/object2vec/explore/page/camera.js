@@ -1,6 +1,9 @@
 /** The part of the map that the window shows, and the movements that change it. */
 
 const MAX_ZOOM = 2000;
+/** Share of points on each side that may be outside of the first view, and share of the window that the others fill. */
+const OUTLIERS = 0.001;
+const FILLED = 0.86;
 const FLIGHT_MILLISECONDS = 350;
 
 export class Camera {
@@ -37,6 +40,20 @@ export class Camera {
     this.y += y - newY;
   }
 
+  /** Return the view that shows most of the points. @param {Float32Array} places @returns {[number, number, number]} */
+  viewOf(places) {
+    const step = 2 * Math.max(1, Math.floor(places.length / 20000));
+    const [x, y] = [0, 1].map((axis) => {
+      const values = Float32Array.from({ length: Math.ceil(places.length / step) }, (_, k) => places[k * step + axis]);
+      values.sort();
+      const edge = Math.floor(values.length * OUTLIERS);
+      return [values[edge], values[values.length - 1 - edge]];
+    });
+    const base = this.scale / this.zoom;
+    const fit = ([low, high], pixels) => (FILLED * pixels) / (Math.max(0.02, high - low) * base);
+    return [(x[0] + x[1]) / 2, (y[0] + y[1]) / 2, Math.min(fit(x, this.width), fit(y, this.height))];
+  }
+
   /** Move to a place in steps. @param {() => void} redraw */
   fly(x, y, zoom, redraw) {
     const start = [this.x, this.y, Math.log(this.zoom)];
@@ -59,7 +76,7 @@ export class Camera {
 }
 
 /** Let pointer, wheel and keys move the camera. @param {HTMLElement} element @param {Camera} camera */
-export function listenToMovements(element, camera, { redraw, hover, choose }) {
+export function listenToMovements(element, camera, { redraw, hover, choose, home }) {
   const pointers = new Map();
   let moved = 0;
   element.addEventListener("pointerdown", (event) => {
@@ -102,7 +119,7 @@ export function listenToMovements(element, camera, { redraw, hover, choose }) {
       "+": () => camera.zoomAt(1.4),
       "=": () => camera.zoomAt(1.4),
       "-": () => camera.zoomAt(1 / 1.4),
-      0: () => camera.fly(0, 0, 1, redraw),
+      0: home,
       Enter: () => choose(camera.width / 2, camera.height / 2, event.shiftKey, true),
     };
     if (!keys[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;

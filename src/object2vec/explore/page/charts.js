@@ -3,6 +3,13 @@ import { writeNumber } from "./coloring.js";
 import { shape } from "./labels.js";
 
 const [WIDTH, HEIGHT, LEFT, BOTTOM] = [300, 110, 44, 18];
+const LABELS = {
+  sampled: "objects in the sample for these figures",
+  norms: "lengths of the vectors",
+  similarity: "cosines of objects and their nearest",
+  duplicates: "objects of the sample with the vector of another",
+  unseen: "objects that training never saw",
+};
 
 /** Return an element with text and children. @param {string} name @param {string} text @returns {HTMLElement} */
 export function element(name, text = "", ...children) {
@@ -27,11 +34,12 @@ export function drawJudgement(panel, map, titleButton) {
   for (const [name, value] of Object.entries(others)) nodes.push(...drawStatistic(name, value, percent));
   if (hubs.length) nodes.push(element("p", "Objects that are a neighbor of most others:"));
   if (hubs.length) nodes.push(element("div", "", ...hubs.map(({ object }) => titleButton(object))));
+  if (hubs.length) nodes.at(-1).className = "row";
   panel.replaceChildren(...(nodes.length ? nodes : [element("p", "The model has no figures of its training.")]));
 }
 
 function drawStatistic(name, value, percent) {
-  const label = name.replaceAll("_", " ");
+  const label = LABELS[name] ?? name.replaceAll("_", " ");
   if (value == null || value.share === null) return [];
   if (value.edges?.length === 0) return [];
   if (Array.isArray(value)) {

@@ -39,15 +39,9 @@ export function neighborTable(caption, neighbors, titles, choose) {
   return table;
 }
 
-/** @returns {string} The answer of the model to a pair. */
-export function describeScore(reply) {
-  if (typeof reply.score === "number") return `score ${writeNumber(reply.score)}`;
-  const values = reply.scores ?? reply;
-  const parts = Object.entries(values).map(([name, value]) => {
-    const written = typeof value === "number" ? writeNumber(value) : Array.isArray(value) ? value.map(writeNumber) : value;
-    return `${name} ${written}`;
-  });
-  return parts.join(", ");
+/** @param {{score: number, kind?: string}} reply @returns {string} The score of a pair, or its cosine. */
+export function describeScore({ score, kind = "score" }) {
+  return `${kind} ${writeNumber(score)}`;
 }
 
 /** Fill a form with a field per column of a side. @returns {() => Record<string, any>} Reads the values. */

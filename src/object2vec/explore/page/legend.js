@@ -9,8 +9,9 @@ export function drawLegend(panel, coloring, filter, theme, change) {
   const buttons = coloring.labels.map((label, group) => {
     const swatch = shape("svg", { viewBox: "0 0 10 10", "aria-hidden": "true" });
     swatch.append(shape("circle", { cx: 5, cy: 5, r: 5, fill: colors[group] }));
-    const count = element("small", coloring.counts[group].toLocaleString("en"));
-    const button = element("button", "", swatch, element("span", label), count);
+    const button = element("button", "", swatch, element("span", label));
+    if (!coloring.isOrdered) button.append(element("small", coloring.counts[group].toLocaleString("en")));
+    button.title = `${label}: ${coloring.counts[group].toLocaleString("en")} objects`;
     button.type = "button";
     button.setAttribute("aria-pressed", String(filter.has(group)));
     button.addEventListener("click", () => {

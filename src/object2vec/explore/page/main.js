@@ -1,5 +1,5 @@
 /** Join the parts of the page: the map, its legend, the search and the panels. */
-import { Camera, listenToMovements } from "./camera.js";
+import { Camera, clamp, listenToMovements } from "./camera.js";
 import { drawJudgement, element } from "./charts.js";
 import { colorByColumn, colorByIndex, colorByNumber, colorNothing, loadDescriber, paint, writeNumber } from "./coloring.js";
 import { ask, loadArray, loadLines, loadMap } from "./data.js";
@@ -13,13 +13,16 @@ import { listenToSearch } from "./search.js";
 
 const NEIGHBORS = 15;
 const PICK_PIXELS = 14;
+/** Points that a movement draws without a graphics card, in less than a tenth of a second. */
+const MOVING_POINTS = 60000;
+const SETTLE_MILLISECONDS = 200;
 const POLL_MILLISECONDS = 1000;
 const $ = (id) => document.getElementById(id);
 
 /** All that the page shows; one object, because every part redraws from it. */
 const state = {
   camera: new Camera(), filter: new Set(), selected: -1, second: -1, placed: null, neighbors: null, hovered: -1,
-  choosesSecond: false, coloring: null, projection: "", partner: null, scores: null,
+  choosesSecond: false, coloring: null, projection: "", partner: null, scores: null, scoreKind: "score",
 };
 let map, count, titles, counts, clusters, order, places, grid, renderer, shown;
 const columnParts = new Map();
@@ -35,6 +38,7 @@ async function start() {
   setColoring(colorNothing(count));
   listen();
   resize();
+  goHome();
   [titles, counts, clusters] = await Promise.all([
     loadLines("titles", count),
     loadArray("count").then((bytes) => new Uint32Array(bytes)),
@@ -59,7 +63,7 @@ async function restore(link) {
   if (Number(link.s) >= 0 && Number(link.s) < count && link.s) await select(Number(link.s), !link.z);
   const view = [link.x, link.y, link.z].map(Number);
   if (link.z && view.every(Number.isFinite)) Object.assign(state.camera, { x: view[0], y: view[1], zoom: view[2] });
-  if (Number(link.b) >= 0 && link.b && map.live && map.pairs) await compare(Number(link.b));
+  if (Number(link.b) >= 0 && link.b && map.live) await compare(Number(link.b));
   redraw();
 }
 
@@ -69,6 +73,13 @@ async function showProjection(name) {
   grid = new Grid(places);
   renderer.upload("position", places, 2);
   if (!counts) renderer.upload("size", new Float32Array(count).fill(1), 1);
+  redraw();
+}
+
+/** Show most of the points, as at the start. */
+function goHome() {
+  const [x, y, zoom] = state.camera.viewOf(places);
+  Object.assign(state.camera, { x, y, zoom, flight: null });
   redraw();
 }
 
@@ -104,13 +115,13 @@ function fillChoices() {
   if (map.clusters?.length) choices.push(["clusters", "cluster"]);
   map.columns.forEach(({ name, kind }, k) => kind !== "text" && choices.push([`column-${k}`, name]));
   const sides = [map.side, map.sides.find((side) => side !== map.side)];
-  const [own, other] = sides.map((side) => (map.live ? (map.fields ?? []) : []).filter((field) => field.side === side));
-  if (other.length || (map.live && map.pairs)) choices.push(["scores", "score"]);
+  const [raw, other] = sides.map((side) => (map.live ? (map.fields ?? []) : []).filter((field) => field.side === side));
+  if (map.live) choices.push(["scores", "score"]);
   $("color").replaceChildren(...choices.map(([value, text]) => Object.assign(element("option", text), { value })));
-  const first = choices.find(([value]) => value.startsWith("column-")) ?? choices[1] ?? choices[0];
-  $("color").value = first[0];
+  const own = map.columns.findIndex(({ kind }) => kind === "list" || kind === "category");
+  $("color").value = own >= 0 ? `column-${own}` : (choices[1] ?? choices[0])[0];
   fillProjections();
-  offerForm("raw", own, place);
+  offerForm("raw", raw, place);
   offerForm("partner", other, (values) => {
     state.partner = values;
     $("color").value = "scores";
@@ -144,14 +155,12 @@ async function chooseColoring() {
 }
 
 async function colorByScores() {
-  const isPair = map.pairs && !state.partner && state.selected >= 0;
-  if (!isPair && !state.partner) {
-    $("partner").open = true;
-    throw new Error("The score needs two: first type the values of the other side.");
-  }
+  const isPair = !state.partner && state.selected >= 0;
+  if (!isPair && !state.partner) throw new Error("The score needs an object: select one, or type values.");
   const reply = await ask("scores", isPair ? { object: state.selected } : { values: state.partner });
   state.scores = new Float32Array(await reply.arrayBuffer());
-  setColoring(colorByNumber("score", state.scores, writeNumber));
+  state.scoreKind = reply.headers.get("Score-Kind") ?? "score";
+  setColoring(colorByNumber(state.scoreKind, state.scores, writeNumber));
   if (state.selected >= 0) await showSelected();
 }
 
@@ -160,25 +169,32 @@ async function select(object, flies = false) {
   Object.assign(state, { selected: object, second: -1, neighbors: null, placed: null });
   $("pair").textContent = "";
   openPanel(true);
-  if (flies) state.camera.fly(places[2 * object], places[2 * object + 1], Math.max(state.camera.zoom, 6), redraw);
   const neighbors = await neighborsOf(object);
   if (state.selected !== object) return;
   state.neighbors = neighbors;
+  if (flies) flyTo(places[2 * object], places[2 * object + 1], neighbors.objects);
   await showSelected();
   $("selected").scrollIntoView({ block: "nearest" });
   redraw();
   if ($("color").value === "scores" && !state.partner) await colorByScores();
 }
 
+/** Fly to a place, and show most of its neighbors around it. @param {number[]} near */
+function flyTo(x, y, near) {
+  const far = near.map((i) => Math.hypot(places[2 * i] - x, places[2 * i + 1] - y)).sort((a, b) => a - b);
+  const radius = far[Math.floor(far.length * 0.8)] ?? 0.1;
+  state.camera.fly(x, y, clamp(0.9 / radius, 1.5, 60), redrawMovement);
+}
+
 /** Show what is known of the selected object. */
 async function showSelected() {
   const { selected: object, neighbors, scores } = state;
   const values = await describe(object);
-  if (scores) values.unshift(["score", writeNumber(scores[object])]);
+  if (scores) values.unshift([state.scoreKind, writeNumber(scores[object])]);
   if (state.selected !== object || !neighbors) return;
   showObject($("selected"), { title: titles[object], object, count: counts[object], values });
   $("neighbors").replaceChildren(neighborTable(`${neighbors.objects.length} nearest`, neighbors, titles, visit));
-  $("actions").hidden = !(map.live && map.pairs);
+  $("actions").hidden = !(map.live);
 }
 
 /** Select an object and fly there; in a choice of two, it is the second one. */
@@ -218,7 +234,7 @@ async function place(values) {
   $("selected").replaceChildren(element("h2", "Your values"));
   $("neighbors").replaceChildren(neighborTable("Nearest", found.neighbors, titles, visit));
   $("actions").hidden = true;
-  state.camera.fly(found.x, found.y, Math.max(state.camera.zoom, 4), redraw);
+  flyTo(found.x, found.y, found.neighbors.objects);
 }
 
 function titleButton(object) {
@@ -243,37 +259,73 @@ async function poll() {
   const progress = map.pending ? `${map.pending.name}: ${Math.round(100 * map.pending.progress)} %` : "";
   $("progress").textContent = progress;
   const added = map.projections.find(({ name }) => !before.includes(name));
-  if (added && state.projection === "pca") await showProjection(added.name);
+  if (added && state.projection === "pca") {
+    await showProjection(added.name);
+    goHome();
+  }
   fillProjections();
   drawJudgement($("judgement"), map, titleButton);
   if (map.pending) setTimeout(poll, POLL_MILLISECONDS);
 }
 
-let isDrawn = true;
+/** Draw a movement: with some of the points, if they are many, and with all of them when it ends. */
+function redrawMovement() {
+  if (renderer.isSoftware && count > MOVING_POINTS) {
+    clearTimeout(redrawMovement.timer);
+    redrawMovement.timer = setTimeout(() => {
+      redrawMovement.timer = 0;
+      redraw();
+    }, SETTLE_MILLISECONDS);
+  }
+  redraw();
+}
+
+const waiting = { points: false, labels: false };
+
+/** Draw everything in the next frame. */
 function redraw() {
-  if (!isDrawn) return;
-  isDrawn = false;
-  requestAnimationFrame(draw);
+  waiting.points = true;
+  redrawLabels();
+}
+
+/** Draw the labels in the next frame; the points stay as they are. */
+function redrawLabels() {
+  if (!waiting.labels) requestAnimationFrame(draw);
+  waiting.labels = true;
 }
 
 function draw() {
-  isDrawn = true;
+  if (waiting.points) drawPoints();
+  Object.assign(waiting, { points: false, labels: false });
+  if (titles) drawTexts();
+}
+
+function drawPoints() {
+  const { camera } = state;
+  const crowded = Math.min(1, Math.sqrt((camera.width * camera.height) / count) / 18);
+  const size = Math.max(1, Math.min(9, 7 * crowded * Math.sqrt(camera.zoom)));
+  renderer.draw(camera, size, redrawMovement.timer ? MOVING_POINTS : count);
+  if (!performance.getEntriesByName("first-points").length) performance.mark("first-points");
+}
+
+/** Draw labels, rings and lines, and save the view in the address. */
+function drawTexts() {
   const { camera, selected, second, placed, neighbors, hovered } = state;
-  const crowded = Math.min(1, Math.sqrt((camera.width * camera.height) / count) / 14);
-  renderer.draw(camera, Math.max(1.6, Math.min(9, 7 * crowded * Math.sqrt(camera.zoom))));
-  if (!titles) return;
   const at = (i) => camera.toScreen(places[2 * i], places[2 * i + 1]);
   const origin = placed ? camera.toScreen(...placed) : selected >= 0 ? at(selected) : null;
   const near = neighbors && origin ? neighbors.objects : [];
   const rings = [[origin, "selected"], [second >= 0 && at(second), "second"], [hovered >= 0 && at(hovered), "hovered"]];
   const candidates = [selected, hovered, second].filter((i) => i >= 0).concat(near).map((i) => titleAt(i, ...at(i)));
   if (camera.zoom < 8) candidates.push(...clusterNames());
-  for (const { object, x, y } of frequentObjects(order, places, camera, (i) => shown[i])) candidates.push(titleAt(object, x, y));
-  const unique = [...new Map(candidates.map((one) => [`${one.kind} ${one.object}`, one])).values()];
-  const own = unique.filter(({ text }) => text);
-  drawLabels($("labels"), placeLabels(own, camera, [searchBox()]), near.map((i) => [...origin, ...at(i)]), rings.filter(([p]) => p).map(([p, kind]) => [...p, kind]));
-  clearTimeout(draw.timer);
-  draw.timer = setTimeout(saveLink, 300);
+  const frequent = frequentObjects(order, places, camera, (i) => shown[i]);
+  candidates.push(...frequent.map(({ object, x, y }) => titleAt(object, x, y)));
+  const unique = new Map(candidates.map((one) => [`${one.kind} ${one.object}`, one]));
+  const own = [...unique.values()].filter(({ text }) => text);
+  const lines = near.map((i) => [...origin, ...at(i)]);
+  const circles = rings.filter(([middle]) => middle).map(([middle, kind]) => [...middle, kind]);
+  drawLabels($("labels"), placeLabels(own, camera, [searchBox()]), lines, circles);
+  clearTimeout(saveLink.timer);
+  saveLink.timer = setTimeout(saveLink, 300);
 }
 
 /** Return the box of the search field, which no label may cover. */
@@ -327,18 +379,18 @@ function listen() {
     const object = left < 0 || !titles ? -1 : pick(left, top);
     if (object === state.hovered) return;
     state.hovered = object;
-    redraw();
+    redrawLabels();
   };
   const choose = (left, top, shift, byKey) => {
     const object = titles ? pick(left, top, byKey ? 200 : PICK_PIXELS) : -1;
     if (object < 0) return;
-    report(() => (shift && state.selected >= 0 && map.live && map.pairs ? compare(object) : select(object)));
+    report(() => (shift && state.selected >= 0 && map.live ? compare(object) : select(object)));
   };
-  listenToMovements($("map"), state.camera, { redraw, hover, choose });
+  listenToMovements($("map"), state.camera, { redraw: redrawMovement, hover, choose, home: goHome });
   new ResizeObserver(resize).observe($("map"));
   $("points").addEventListener("redraw", redraw);
   $("color").addEventListener("change", () => report(chooseColoring));
-  $("projection").addEventListener("change", () => report(() => showProjection($("projection").value)));
+  $("projection").addEventListener("change", () => report(() => showProjection($("projection").value).then(goHome)));
   $("sized").addEventListener("change", showSizes);
   $("panel-button").addEventListener("click", () => openPanel(!document.body.classList.contains("open")));
   $("compare").addEventListener("click", () => {
@@ -365,7 +417,9 @@ function listen() {
 }
 
 async function savePicture() {
-  draw();
+  clearTimeout(redrawMovement.timer);
+  redrawMovement.timer = 0;
+  drawPoints();
   const blob = await toPng($("points"), $("labels"), state.camera, getComputedStyle(document.documentElement));
   const anchor = Object.assign(element("a"), { href: URL.createObjectURL(blob), download: `${map.model}.png` });
   anchor.click();
