@@ -250,6 +250,9 @@ CASES: dict[tuple[str, str], str] = {
     ("embed", "model"): "embed --model s3://bucket/model --side in1 --output {}/o.npy",
     ("embed", "input"): "embed --model {}/model --side in1 --input s3://bucket/t.csv --output {}/o.npy",
     ("embed", "output"): "embed --model {}/model --side in1 --output s3://bucket/o/e.npy",
+    ("explore", "model"): "explore s3://bucket/model --export {}/o",
+    ("explore", "objects"): "explore {}/model --objects s3://bucket/t.csv --export {}/o",
+    ("explore", "export"): "explore {}/model --export s3://bucket/o",
 }
 #: What the help shows for an argument that is a path, or may be one.
 PATHS = ("TABLE", "SQL", "DIR", "PATH", "FILE", "MODEL", "FILE|NAME=VALUE")
