@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -43,8 +44,8 @@ def _explore(model: Any, arguments: argparse.Namespace) -> None:
     data = build_map(model, arguments.side, arguments.objects, name=Path(str(arguments.model)).name)
     live = LiveMap(data, find_model(model.predictor.directory))
     if arguments.export:
-        with progress("projecting", 100) as moved:
-            live.finish(steps(moved))
+        with progress("projecting", total := data.metadata["count"]) as moved:
+            live.finish(steps(moved, total))
         write_output(local_path(arguments.export, output=True), to_html(live.data))
         sys.stdout.write(f"written: {arguments.export}, a map of {data.metadata['count']:,} objects\n")
         return
@@ -58,19 +59,20 @@ def _explore(model: Any, arguments: argparse.Namespace) -> None:
         raise UserError(f"port {arguments.port} is in use; name another one with --port") from error
     sys.stdout.write(f"http://127.0.0.1:{arguments.port}/ shows {data.metadata['count']:,} objects; Ctrl-C ends it\n")
     sys.stdout.flush()
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # it would log each request
     live.start()
     with suppress(KeyboardInterrupt):
         server.serve_forever()
 
 
-def steps(moved: Callable[[int], object]) -> Callable[[float], None]:
-    """Return a function of the share that is done, which calls `moved` with each further percent."""
+def steps(moved: Callable[[int], object], total: int) -> Callable[[float], None]:
+    """Return a function of the share that is done, which calls `moved` with each further part of `total`."""
     done = 0
 
     def update(share: float) -> None:
         nonlocal done
-        moved(int(100 * share) - done)
-        done = int(100 * share)
+        moved(int(total * share) - done)
+        done = int(total * share)
 
     return update
 

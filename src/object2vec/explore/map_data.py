@@ -108,7 +108,7 @@ def build_map(model: Any, side: Side | None = None, table: Any = None, *, name: 
     if not np.isfinite(vectors).all():
         raise UserError(f"an embedding of {index.side} is not a finite number, wanted a model that learned")
     columns, units = read_columns(index.objects), unit_vectors(vectors)
-    points, clusters, rows = pca(vectors), clusters_of(units), sample_rows(len(vectors))
+    points, clusters, rows = pca(units), clusters_of(units), sample_rows(len(vectors))
     neighbors, scores = nearest(index, rows)
     title = title_column(columns)
     metadata = {

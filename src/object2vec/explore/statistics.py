@@ -39,7 +39,12 @@ def statistics(
         "similarity": histogram(scores[neighbors >= 0]),
         "hubs": [{"object": row, "neighbor_of": int(counts[row])} for row in hubs],
         "duplicates": int((scores[:, :1] >= DUPLICATE).sum()),
-        "agreement": [agreement(column, rows, neighbors) for column in columns if column.kind in ("category", "list")],
+        "agreement": [
+            agreement(column, rows, neighbors, whole=whole)
+            for column in columns
+            if column.kind in ("category", "list")
+            for whole in (False, True)[: 1 + (column.kind == "list")]
+        ],
     }
 
 
@@ -51,24 +56,25 @@ def histogram(values: Float32) -> dict[str, list[float]]:
     return {"edges": [round(edge, 6) for edge in edges.tolist()], "counts": counts.tolist()}
 
 
-def agreement(column: MapColumn, rows: Int64, neighbors: Int64) -> dict[str, Any]:
+def agreement(column: MapColumn, rows: Int64, neighbors: Int64, *, whole: bool) -> dict[str, Any]:
     """Return the share of neighbors with a value of their object in a column, and the share in pairs by chance.
 
-    Objects without a value are left out.
+    With `whole`, all values are the same. Objects without a value are left out.
     """
     sets = column.sets()
     others = np.random.default_rng(0).integers(len(sets), size=(len(rows), AGREEMENT_K)).tolist()
 
     def share(of: Sequence[Sequence[int]]) -> float | None:
         pairs = [
-            bool(sets[row] & sets[near])
+            sets[row] == sets[near] if whole else bool(sets[row] & sets[near])
             for row, found in zip(rows.tolist(), of, strict=True)
             for near in found[:AGREEMENT_K]
             if near >= 0 and near != row and sets[row] and sets[near]
         ]
         return round(sum(pairs) / len(pairs), 4) if pairs else None
 
-    return {"column": column.name, "share": share(neighbors.tolist()), "chance": share(others)}
+    name = f"all {column.name}" if whole else column.name
+    return {"column": name, "share": share(neighbors.tolist()), "chance": share(others)}
 
 
 def name_clusters(clusters: Int64, columns: Sequence[MapColumn]) -> list[dict[str, Any]]:
