@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -199,3 +201,28 @@ def test_file_works_from_disk(session: Browser, tmp_path: Path) -> None:
     assert session.run("document.getElementById('actions').hidden")
     assert [url for url in session.requests() if not url.startswith(("file:", "data:", "about:"))] == []
     assert [text for text in session.messages() if not any(part in text for part in HARMLESS)] == []
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the script of axe-core, which finds violations of accessibility."""
+    npm, folder = shutil.which("npm"), tmp_path_factory.mktemp("axe")
+    if not npm:
+        pytest.skip("needs npm, to install axe-core")
+    command = [npm, "install", "--prefix", str(folder), "--no-save", "--ignore-scripts", "axe-core@4"]
+    if subprocess.run(command, capture_output=True, timeout=60, check=False).returncode:
+        pytest.skip("needs axe-core, which npm could not install")
+    return (folder / "node_modules/axe-core/axe.min.js").read_text("utf-8")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1400])
+def test_axe_finds_no_serious_violation(page: Browser, address: str, axe: str, scheme: str, width: int) -> None:
+    show(page, f"{address}#s=30", width, 800, scheme)
+    page.wait(HEADING)
+    page.run("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+    page.run("(0, eval)(arguments[0])", axe)
+    page.run("axe.run().then((found) => { window.found = found; }) && true")
+    found = page.wait("window.found")["violations"]
+    serious = [each for each in found if each["impact"] in ("serious", "critical")]
+    assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in serious] == []
