@@ -12,7 +12,7 @@ from typing import Any, Final
 from object2vec.array_types import Float32
 from object2vec.errors import Object2VecError
 from object2vec.explore import embedding
-from object2vec.explore.map_data import MapData, judged
+from object2vec.explore.map_data import MapData, evaluate_projection
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class LiveMap:
         self._change(pending={"name": NAME, "progress": round(progress, 3)})
 
     def _add(self, points: Float32) -> None:
-        description = {"name": NAME, "label": LABEL, **judged(self.data.index, points, self.data.clusters)}
+        description = {"name": NAME, "label": LABEL, **evaluate_projection(self.data.index, points, self.data.clusters)}
         self.data = replace(
             self.data, arrays={**self.data.arrays, f"projection-{NAME}": points.astype("<f4").tobytes()}
         )

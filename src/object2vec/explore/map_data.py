@@ -86,7 +86,7 @@ def nearest(index: ObjectIndex, rows: Int64) -> tuple[Int64, Float32]:
     return index.neighbors.search(index.vectors[rows], NEIGHBORS, excluded=list(rows[:, None]))
 
 
-def judged(index: ObjectIndex, points: Float32, clusters: Int64) -> dict[str, float]:
+def evaluate_projection(index: ObjectIndex, points: Float32, clusters: Int64) -> dict[str, float]:
     """Return how well points (N, 2) keep the neighbors and the clusters of objects."""
     rows = sample_rows(len(points))
     return judge(points, clusters, rows, nearest(index, rows)[0])

@@ -11,7 +11,7 @@ import numpy as np
 
 from object2vec.array_types import Float32, Int64
 
-#: Rows on which a projection is judged, drawn with a fixed seed.
+#: Rows on which a projection is evaluated, drawn with a fixed seed.
 SAMPLE_ROWS: Final = 1000
 #: Rows whose distances to all others are in memory at a time.
 BLOCK_ROWS: Final = 64
