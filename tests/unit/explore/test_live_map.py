@@ -64,6 +64,7 @@ def test_counts_are_those_of_training(data: MapData) -> None:
     assert np.frombuffer(data.arrays["count"], "<u4").tolist() == list(range(OBJECTS, 0, -1))
 
 
+@pytest.mark.slow
 def test_projection_keeps_more_neighbors_and_repeats(data: MapData, tmp_path: Path) -> None:
     """The projection of openTSNE keeps more neighbors than PCA, and is the same each time."""
     pytest.importorskip("openTSNE")
