@@ -81,7 +81,7 @@ HELP: Final = {
     "recipe": "Defaults for a kind of data. `object2vec describe recipes` lists them.",
     "matryoshka_dims": "Lengths of prefixes of embeddings. Training also scores these, so that embeddings can be cut.",
     "tied_encoder_weight": "Use one encoder for both sides. It shares all weights, those of the token embeddings too.",
-    "mark_common_tokens": "Embed tokens that both sides of a pair have apart from others. Needs one table.",
+    "mark_common_tokens": "Give tokens that both sides of a pair have other embeddings. Needs tied token embeddings.",
     "token_pooling": "How pooled_embedding combines tokens. `sqrtn` is the sum divided by the root of their number.",
     "pooled_projection": "A layer with this activation after the mean. Its units: `enc_dim`, or `token_embedding_dim`.",
     "token_dropout": "Share of the tokens of an object that a step of training leaves out. An only token stays.",

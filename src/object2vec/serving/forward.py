@@ -87,7 +87,7 @@ def forward(network: Network, columns: tuple[Column, Column], count: int, *, sco
         blocks = [[index[at : at + step] for index in pairs] for at in range(0, len(pairs[0]), step)]
         if network.first_common:
             left, right = (column.sequences for column in columns)
-            outputs = [score_objects(network, left.take(block[0]), right.take(block[1])) for block in blocks]
+            outputs = [score_sequences(network, left.take(block[0]), right.take(block[1])) for block in blocks]
         else:
             outputs = [
                 network.score_encodings(*(side.take(index) for side, index in zip(sides, block, strict=True)))
@@ -98,8 +98,8 @@ def forward(network: Network, columns: tuple[Column, Column], count: int, *, sco
     return Answers(count=count, scores=scores, embeddings=(rest[0], rest[1]))
 
 
-def score_objects(network: Network, left: Sequences, right: Sequences) -> Tensor:
-    """Return the output (P, C) of P pairs of objects, each with objects of its own."""
+def score_sequences(network: Network, left: Sequences, right: Sequences) -> Tensor:
+    """Return the output (P, C) of the pairs left[p] and right[p] of P sequences a side."""
     pairs = torch.arange(len(left), device=network.device)
     output: Tensor = network((Tokens.of(left, network.device), Tokens.of(right, network.device)), (pairs, pairs))
     return output

@@ -15,7 +15,7 @@ from object2vec.array_types import Float32, Int64
 from object2vec.data.sequences import Sequences
 from object2vec.model.network import Network
 from object2vec.ops.scoring import score_pairs
-from object2vec.serving.forward import MAX_BATCH_ROWS, encode, score_objects
+from object2vec.serving.forward import MAX_BATCH_ROWS, encode, score_sequences
 
 #: Pairs of one call of a head with activations, and of a linear head, which makes no intermediate results.
 HEAD_PAIRS: Final = 2**12
@@ -56,7 +56,7 @@ class PairScorer:
     def _score(self, left: Int64, right: Int64) -> Tensor:
         """Return the output (P, C) for objects left[p] and right[p]."""
         if self._network.first_common:
-            return score_objects(self._network, self._objects[0].take(left), self._objects[1].take(right))
+            return score_sequences(self._network, self._objects[0].take(left), self._objects[1].take(right))
         u, v = self._encodings
         i, j = (torch.from_numpy(index).to(u.device) for index in (left, right))
         if self._linear:

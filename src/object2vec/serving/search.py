@@ -86,16 +86,16 @@ def _find(
         scores = answers.scores.values[np.searchsorted(answers.scores.rows, rows)]
         yield from map(FoundLabels, RankedLabels.from_scores(scores, first.label, first.calibration, first.k).records())
         return
+    own_searches = [search for search in searches if isinstance(search, Search)]
     index, embeddings = first.index, answers.embeddings[first.side]
     queries = embeddings.values[np.searchsorted(embeddings.rows, rows)]
     best = index.neighbors.search if first.neighbors else cast(Recommender, index.recommender).recommend
-    excluded = [search.excluded for search in searches if isinstance(search, Search)]
-    owners = [number for number, search in enumerate(searches) if isinstance(search, Search) and search.own is not None]
-    if owners:
-        own = index.objects.rows([cast(Search, searches[number]).own for number in owners])
-        for number, row in zip(owners, own, strict=True):
-            if row >= 0:
-                excluded[number] = np.append(excluded[number], row)
+    excluded = [search.excluded for search in own_searches]
+    owners = [number for number, search in enumerate(own_searches) if search.own is not None]
+    own_rows = index.objects.rows([own_searches[number].own for number in owners]) if owners else ()
+    for number, row in zip(owners, own_rows, strict=True):
+        if row >= 0:
+            excluded[number] = np.append(excluded[number], row)
     places, scores = best(queries, first.k, allowed=first.allowed, excluded=excluded)
     is_found = places >= 0
     records = iter(index.objects.records(places[is_found]))

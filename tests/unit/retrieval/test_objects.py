@@ -56,6 +56,14 @@ def test_texts_with_the_same_words_are_different_objects() -> None:
     assert objects.rows(["good", "Good", "GOOD"]).tolist() == [1, 0, -1]
 
 
+def test_objects_that_are_written_in_different_ways_are_found_together() -> None:
+    """Searches of several requests are one batch, and each has a way of its own."""
+    schema = schema_of(((Text("title"),), [{"good": 1, "7": 1}]), ((Text("title"),), [{"good": 1, "7": 1}]))
+    objects = Objects.from_table(schema, "in1", pa.record_batch({"title": ["Good", "good", "7"]}))
+    ids = schema.encode("in1", ["good"]).to_lists()[0]
+    assert objects.rows(["Good", {"title": "good"}, 7, ids, {"title": 7}, None]).tolist() == [0, 1, 2, 1, 2, -1]
+
+
 @given(st.lists(st.tuples(VALUES, GENRES), min_size=1, max_size=9))
 def test_rows_and_columns_have_the_same_keys(rows: list[tuple[Any, list[str]]]) -> None:
     """A batch of objects is found as each object by itself is."""
