@@ -62,8 +62,8 @@ class Statistics:
                 total.tokens[side] += part.tokens[side]
                 total.unknown[side] += part.unknown[side]
                 total.lengths[side] = _added(total.lengths[side], part.lengths[side])
-        self._contents.append(contents)
-        while sum(len(hashes) for hashes, _, _ in self._contents) * self._share > MAX_COMPARED:
+        self._contents.append(self._sampled(*contents))  # the share may have changed since `of_part`
+        while sum(len(hashes) for hashes, _, _ in self._contents) > MAX_COMPARED:
             self._share /= 2
             self._contents = [self._sampled(*contents) for contents in self._contents]
 
